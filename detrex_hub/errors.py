@@ -1,0 +1,57 @@
+"""Every error that a user can meet: one line that says what is wrong and where, and what to do next."""
+
+from __future__ import annotations
+
+
+class DetrexHubError(Exception):
+    """A refused job.
+
+    Args:
+        message: what is wrong and where, one line without a final full stop.
+        hint: the next command to run or thing to do, shown after the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}. {hint}")
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(DetrexHubError):
+    """The call itself is wrong: an unknown name, options that exclude each other."""
+
+    exit_code = 2
+
+
+class CheckpointError(DetrexHubError):
+    """A checkpoint file cannot be read: damaged, hostile or of an unknown format."""
+
+
+class MappingError(DetrexHubError):
+    """Rules and keys do not fit each other."""
+
+
+class ArchitectureError(DetrexHubError):
+    """A state dict is of no known architecture, or not shaped as its architecture demands."""
+
+
+class CatalogueError(DetrexHubError):
+    """A catalogue file is malformed."""
+
+
+class SourceError(DetrexHubError):
+    """The original weights cannot be had: no source answers, or the bytes are not the pinned ones."""
+
+
+class ConfigError(DetrexHubError):
+    """A repository's config is malformed or forbidden, or a training config cannot take the weights."""
+
+
+class HubError(DetrexHubError):
+    """The Hub, or a folder laid out like it, refuses, fails or does not have what is asked for."""
+
+
+class VerificationError(DetrexHubError):
+    """Bytes are not what conversion.json or the Hub says they are."""
