@@ -1,0 +1,199 @@
+"""What every architecture answers: layouts, hyper-parameters, rules, target specs, overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import ConversionPlan, Rule, collapse, inverse, plan
+from detrex_hub.specs import TensorSpec
+
+Specs: TypeAlias = Mapping[str, TensorSpec]
+Facts: TypeAlias = Mapping[str, Any]
+
+# Means and deviations in 0..255, in the order of the channels. The originals of all architectures
+# here were trained with these (torchvision's transforms, in 0..1, times 255).
+IMAGENET_RGB: dict[str, Any] = {
+    "image_format": "RGB",
+    "pixel_mean": [123.675, 116.28, 103.53],
+    "pixel_std": [58.395, 57.12, 57.375],
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which state dicts of an architecture are written.
+
+    ``present`` are key templates of which each must match some key, ``absent`` templates that must
+    match none; ``check`` looks at shapes where names are not enough and returns what speaks
+    against the layout, or None.
+    """
+
+    present: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    check: Callable[[Specs], str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a training config must say for the weights to work.
+
+    ``lazy`` are LazyConfig dotted paths; ``lazy_if_present`` the same, set only where a config has
+    the path; ``lazy_remove`` paths that must not be there; ``yacs`` keys of classic configs.
+    Values are numbers, strings, booleans, and lists of them.
+    """
+
+    lazy: dict[str, Any] = field(default_factory=dict)
+    lazy_if_present: dict[str, Any] = field(default_factory=dict)
+    lazy_remove: tuple[str, ...] = ()
+    yacs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(ABC):
+    """An architecture with its hyper-parameters, which are the fields of the subclass."""
+
+    name: ClassVar[str]
+    """As the catalogue, ``--arch`` and ``config.json`` say it."""
+    layouts: ClassVar[Mapping[str, Layout]]
+    """The layouts it can be converted from, the original's own first."""
+    facts: ClassVar[Mapping[str, str]] = {}
+    """What no shape shows and a conversion may be told: name -> meaning."""
+    backbone: ClassVar[bool] = False
+    """Whether it is a backbone alone, whose keys have no prefix."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, specs: Specs, layout: str, facts: Facts) -> Architecture:
+        """Infer the hyper-parameters from keys and shapes.
+
+        Args:
+            specs: the source state dict.
+            layout: a name from ``layouts``.
+            facts: what no shape shows, from the catalogue or the user.
+
+        Raises:
+            ArchitectureError: the shapes contradict each other or fit no hyper-parameters.
+        """
+
+    @abstractmethod
+    def rules(self, layout: str) -> tuple[Rule, ...]:
+        """The mapper from a layout to detrex's names."""
+
+    @abstractmethod
+    def target(self) -> dict[str, TensorSpec]:
+        """The state dict of the detrex model with these hyper-parameters, aliases included."""
+
+    def ties(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of target keys that are one tensor in the detrex model."""
+        return ()
+
+    def set_by_model(self) -> frozenset[str]:
+        """Target keys that no checkpoint holds: constants, and layers that the original lacks."""
+        return frozenset()
+
+    @abstractmethod
+    def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
+        """What a config must say, given image format, mean and std."""
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def preprocessing(self, facts: Facts) -> dict[str, Any]:
+        """Image format, mean and std (0..255), from the facts or as the originals were trained."""
+        return {name: facts.get(name, default) for name, default in IMAGENET_RGB.items()}
+
+    def plan(self, specs: Specs, layout: str) -> ConversionPlan:
+        """Plan the conversion and prove that nothing is missing, unexpected or of a wrong shape.
+
+        Raises:
+            MappingError: the rules do not fit the source keys.
+            ArchitectureError: what comes out is not the state dict of the detrex model.
+        """
+        planned = plan(self.rules(layout), specs, mapper=f"{self.name} ({layout})").tied(
+            self.ties()
+        )
+        self.prove(planned.specs)
+        return planned
+
+    def plan_export(self, specs: Specs, layout: str) -> ConversionPlan:
+        """Plan the way back: from the detrex state dict, aliases included, to a layout.
+
+        Raises:
+            MappingError: rows were cut away, or the keys do not fit.
+        """
+        aliases = {alias for group in self.ties() for alias in group}
+        return plan(
+            inverse(self.rules(layout)),
+            specs,
+            mapper=f"{self.name} (back to {layout})",
+            ignore=aliases | self.set_by_model(),
+        )
+
+    def prove(self, found: Specs) -> None:
+        """Compare a state dict with the one that the detrex model has.
+
+        Raises:
+            ArchitectureError: naming every missing, unexpected and mismatched key.
+        """
+        expected = self.target()
+        given = self.set_by_model()
+        missing = [key for key in expected if key not in found and key not in given]
+        unexpected = [key for key in found if key not in expected]
+        mismatched = [
+            f"{key} is {found[key]} instead of {spec}"
+            for key, spec in expected.items()
+            if key in found and not compatible(found[key], spec)
+        ]
+        problems = [
+            f"{what}: {', '.join(keys[:6])}{f' and {len(keys) - 6} more' if len(keys) > 6 else ''}"
+            for what, keys in (
+                ("missing", collapse(missing)),
+                ("unexpected", collapse(unexpected)),
+                ("wrong shape", sorted(mismatched)),
+            )
+            if keys
+        ]
+        if problems:
+            raise ArchitectureError(
+                f"this is not the state dict of a detrex {self.name} with {self.describe()}; "
+                + "; ".join(problems),
+                hint="Look at the keys with: detrex-hub inspect FILE",
+            )
+
+    def describe(self) -> str:
+        """The hyper-parameters in one line."""
+        return ", ".join(f"{name} {value}" for name, value in self.hyper_parameters().items())
+
+
+def compatible(found: TensorSpec, expected: TensorSpec) -> bool:
+    """Whether a tensor can be loaded into a parameter: same shape, and floating point if it is."""
+    return found.shape == expected.shape and _floating(found.dtype) == _floating(expected.dtype)
+
+
+def _floating(dtype: str) -> bool:
+    return dtype.startswith(("F", "BF"))
+
+
+def image_overrides(preprocessing: Mapping[str, Any]) -> Overrides:
+    """Overrides for mean and std (0..255, in channel order) and the order of the channels."""
+    mean, std = list(preprocessing["pixel_mean"]), list(preprocessing["pixel_std"])
+    image_format = preprocessing["image_format"]
+    return Overrides(
+        lazy={
+            "model.pixel_mean": mean,
+            "model.pixel_std": std,
+            "dataloader.train.mapper.img_format": image_format,
+            "dataloader.test.mapper.img_format": image_format,
+        },
+        lazy_if_present={"model.input_format": image_format},
+        yacs={
+            "MODEL.PIXEL_MEAN": mean,
+            "MODEL.PIXEL_STD": std,
+            "INPUT.FORMAT": image_format,
+        },
+    )

@@ -1,0 +1,114 @@
+"""Tell architecture and layout of a state dict from its keys, and say why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detrex_hub.architectures import architectures
+from detrex_hub.architectures.base import Architecture, Layout, Specs
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import collapse, template
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The one architecture and layout that a state dict has, and the keys that say so."""
+
+    architecture: type[Architecture]
+    layout: str
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    architecture: type[Architecture]
+    layout: str
+    found: tuple[str, ...]
+    lacking: tuple[str, ...]
+    against: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return not self.lacking and not self.against
+
+    @property
+    def score(self) -> float:
+        asked = len(self.found) + len(self.lacking)
+        return (len(self.found) - len(self.against)) / max(asked, 1)
+
+
+def recognise(
+    specs: Specs, *, name: str | None = None, among: Sequence[type[Architecture]] = ()
+) -> Recognition:
+    """Find the architecture and layout of a state dict.
+
+    Args:
+        specs: the state dict.
+        name: for messages, what it was read from.
+        among: the architectures to choose from; all where none is given.
+
+    Raises:
+        ArchitectureError: none fits, with the nearest candidate and the keys that speak against
+            it, or several fit.
+    """
+    candidates = [
+        _judge(architecture, layout_name, layout, specs)
+        for architecture in among or architectures().values()
+        for layout_name, layout in architecture.layouts.items()
+    ]
+    fitting = [candidate for candidate in candidates if candidate.fits]
+    what = name or "this state dict"
+    if len(fitting) == 1:
+        best = fitting[0]
+        return Recognition(best.architecture, best.layout, best.found)
+    if fitting:
+        names = ", ".join(f"{one.architecture.name} ({one.layout})" for one in fitting)
+        raise ArchitectureError(
+            f"{what} fits several architectures: {names}", hint="Choose one with --arch NAME"
+        )
+    if not specs:
+        raise ArchitectureError(f"{what} holds no tensors", hint="Try: detrex-hub inspect FILE")
+    nearest = max(candidates, key=lambda candidate: candidate.score)
+    if nearest.score <= 0:
+        some = ", ".join(collapse(specs)[:3])
+        raise ArchitectureError(
+            f"{what} is of no known architecture; its keys are such as {some}",
+            hint="Look at all of them with: detrex-hub inspect FILE",
+        )
+    reasons = [
+        f"{label} {', '.join(keys[:4])}"
+        for label, keys in (("it lacks", nearest.lacking), ("it has", nearest.against))
+        if keys
+    ]
+    raise ArchitectureError(
+        f"{what} is of no known architecture; nearest is {nearest.architecture.name} "
+        f"({nearest.layout}), but {' and '.join(reasons)}",
+        hint="Look at all keys with: detrex-hub inspect FILE",
+    )
+
+
+def _judge(architecture: type[Architecture], name: str, layout: Layout, specs: Specs) -> _Candidate:
+    found, lacking, against = [], [], []
+    for text in layout.present:
+        key = _first(text, specs)
+        if key is None:
+            lacking.append(text)
+        else:
+            found.append(key)
+    for text in layout.absent:
+        key = _first(text, specs)
+        if key is not None:
+            against.append(key)
+    if layout.check is not None and not lacking and not against:
+        objection = layout.check(specs)
+        if objection is not None:
+            against.append(objection)
+    return _Candidate(architecture, name, tuple(found), tuple(lacking), tuple(against))
+
+
+def _first(text: str, specs: Specs) -> str | None:
+    compiled = template(text)
+    if not compiled.variables:
+        return text if text in specs else None
+    return next((key for key in specs if compiled.match(key) is not None), None)

@@ -1,0 +1,35 @@
+"""Rules over names and shapes, and the planner that applies them. Pure functions, no tensors."""
+
+from detrex_hub.mapping.plan import ConversionPlan, Fresh, Move, Piece, plan
+from detrex_hub.mapping.rules import (
+    Concat,
+    Drop,
+    Rename,
+    Rows,
+    Rule,
+    Split,
+    Take,
+    inverse,
+    prefixed,
+)
+from detrex_hub.mapping.templates import collapse, indices, template
+
+__all__ = [
+    "Concat",
+    "ConversionPlan",
+    "Drop",
+    "Fresh",
+    "Move",
+    "Piece",
+    "Rename",
+    "Rows",
+    "Rule",
+    "Split",
+    "Take",
+    "collapse",
+    "indices",
+    "inverse",
+    "plan",
+    "prefixed",
+    "template",
+]

@@ -1,0 +1,224 @@
+"""The planner: rules and specs in, every move and drop out, before any tensor is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from detrex_hub.errors import MappingError
+from detrex_hub.mapping.rules import (
+    Concat,
+    Drop,
+    Rename,
+    RowRanges,
+    Rule,
+    Split,
+    Take,
+    sources,
+)
+from detrex_hub.mapping.templates import Bindings, collapse, template
+from detrex_hub.specs import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A source tensor, or some of its rows (half-open ranges along dimension 0, in order)."""
+
+    key: str
+    rows: RowRanges | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Rows that no source has: ``count`` rows drawn from N(mean, std) with a seed.
+
+    Written for class heads that are prepared for fine-tuning.
+    """
+
+    count: int
+    mean: float
+    std: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """How one target tensor comes about: its pieces, one after another along dimension 0."""
+
+    target: str
+    spec: TensorSpec
+    pieces: tuple[Piece | Fresh, ...]
+
+
+@dataclass(frozen=True)
+class ConversionPlan:
+    """Where every source key goes.
+
+    ``moves`` by target key, ``dropped`` as source key -> reason, ``ties`` as alias -> the target
+    key under which the shared tensor is stored, ``twins`` the moves of those aliases that have a
+    source of their own: their bytes must equal the stored tensor's.
+    """
+
+    mapper: str
+    moves: dict[str, Move]
+    dropped: dict[str, str]
+    ties: dict[str, str] = field(default_factory=dict)
+    twins: dict[str, Move] = field(default_factory=dict)
+
+    @property
+    def specs(self) -> dict[str, TensorSpec]:
+        """The state dict as the model holds it, aliases included."""
+        stored = {key: move.spec for key, move in self.moves.items()}
+        return stored | {alias: stored[key] for alias, key in self.ties.items()}
+
+    def tied(self, groups: Iterable[tuple[str, ...]]) -> ConversionPlan:
+        """The same plan with each group of target keys stored once, under its first moved key."""
+        moves, twins, ties = dict(self.moves), dict(self.twins), dict(self.ties)
+        for group in groups:
+            present = [key for key in group if key in moves]
+            if not present:
+                continue
+            stored = present[0]
+            for alias in group:
+                if alias == stored:
+                    continue
+                ties[alias] = stored
+                twin = moves.pop(alias, None)
+                if twin is not None:
+                    twins[alias] = twin
+        return ConversionPlan(self.mapper, moves, self.dropped, ties, twins)
+
+
+def plan(
+    rules: Iterable[Rule],
+    specs: Mapping[str, TensorSpec],
+    *,
+    mapper: str,
+    ignore: Iterable[str] = (),
+) -> ConversionPlan:
+    """Find the one rule of every key, and say everything that is wrong at once.
+
+    Args:
+        rules: the table, in any order.
+        specs: the source state dict.
+        mapper: the table's name, for messages.
+        ignore: keys that may stay without a rule.
+
+    Raises:
+        MappingError: keys without a rule, with several rules or with the same target, rules that
+            match nothing though they are not optional, and shapes that a rule cannot take.
+    """
+    rules = tuple(rules)
+    matches: dict[str, list[tuple[int, Bindings]]] = {}
+    matched: set[tuple[int, str]] = set()
+    by_prefix = [
+        (number, text, template(text))
+        for number, rule in enumerate(rules)
+        for text in sources(rule)
+    ]
+    for key in specs:
+        for number, text, compiled in by_prefix:
+            bound = compiled.match(key)
+            if bound is not None:
+                matches.setdefault(key, []).append((number, bound))
+                matched.add((number, text))
+
+    ignored = set(ignore)
+    problems = _Problems(mapper)
+    problems.add("no rule for", (key for key in specs if key not in matches and key not in ignored))
+    problems.add("several rules for", (key for key, found in matches.items() if len(found) > 1))
+    problems.add(
+        "no key for the rule",
+        (
+            text
+            for number, text, _ in by_prefix
+            if (number, text) not in matched and not rules[number].optional
+        ),
+        are_keys=False,
+    )
+
+    moves: dict[str, Move] = {}
+    dropped: dict[str, str] = {}
+    gathered: dict[str, dict[int, str]] = {}
+    concats: dict[str, Concat] = {}
+    collisions: list[str] = []
+    misfits: list[str] = []
+
+    def move(target: str, spec: TensorSpec, pieces: tuple[Piece, ...]) -> None:
+        if target in moves:
+            collisions.append(target)
+        moves[target] = Move(target, spec, pieces)
+
+    for key, found in matches.items():
+        number, bound = found[0]
+        rule, spec = rules[number], specs[key]
+        match rule:
+            case Drop():
+                dropped[key] = rule.reason
+            case Rename():
+                move(template(rule.target).fill(bound), spec, (Piece(key),))
+            case Take():
+                if not spec.shape or spec.shape[0] != rule.rows.of:
+                    misfits.append(f"{key} {spec} (the rule takes {rule.rows.of} rows)")
+                    continue
+                taken = TensorSpec(spec.dtype, (rule.rows.count, *spec.shape[1:]))
+                move(template(rule.target).fill(bound), taken, (Piece(key, rule.rows.ranges),))
+            case Split():
+                parts = len(rule.targets)
+                if not spec.shape or spec.shape[0] % parts:
+                    misfits.append(f"{key} {spec} (the rule cuts it into {parts} equal parts)")
+                    continue
+                height = spec.shape[0] // parts
+                part = TensorSpec(spec.dtype, (height, *spec.shape[1:]))
+                for index, text in enumerate(rule.targets):
+                    rows = ((index * height, (index + 1) * height),)
+                    move(template(text).fill(bound), part, (Piece(key, rows),))
+            case Concat():
+                target = template(rule.target).fill(bound)
+                position = next(
+                    index
+                    for index, text in enumerate(rule.sources)
+                    if template(text).match(key) is not None
+                )
+                gathered.setdefault(target, {})[position] = key
+                concats[target] = rule
+
+    for target, keys in gathered.items():
+        wanted = len(concats[target].sources)
+        present = [keys[index] for index in sorted(keys)]
+        shapes = {specs[key] for key in present}
+        if len(present) < wanted or len(shapes) > 1 or not specs[present[0]].shape:
+            found_specs = ", ".join(f"{key} {specs[key]}" for key in present)
+            misfits.append(f"{target} (needs {wanted} parts of one shape, has {found_specs})")
+            continue
+        spec = specs[present[0]]
+        whole = TensorSpec(spec.dtype, (spec.shape[0] * wanted, *spec.shape[1:]))
+        move(target, whole, tuple(Piece(key) for key in present))
+
+    problems.add("several keys for the target", collisions)
+    problems.add("wrong shape of", misfits, are_keys=False)
+    problems.raise_if_any()
+    return ConversionPlan(mapper, moves, dropped)
+
+
+class _Problems:
+    """Collects what is wrong, to report it all in one line."""
+
+    def __init__(self, mapper: str) -> None:
+        self._mapper = mapper
+        self._found: list[str] = []
+
+    def add(self, what: str, items: Iterable[str], *, are_keys: bool = True) -> None:
+        listed = collapse(items) if are_keys else sorted(items)
+        if listed:
+            shown = ", ".join(listed[:8])
+            more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+            self._found.append(f"{what} {shown}{more}")
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise MappingError(
+                f"the mapper {self._mapper} does not fit this state dict: "
+                + "; ".join(self._found),
+                hint="Look at the keys with: detrex-hub inspect FILE",
+            )

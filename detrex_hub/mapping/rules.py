@@ -1,0 +1,155 @@
+"""The rule vocabulary: how keys of one layout become keys of another.
+
+A mapper is a table of rules that a reviewer checks by eye beside the source model. A rule knows
+names and shapes, never tensors. Both sides are written in the same notation (`templates`), so the
+inverse of a rule is the swapped pair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from detrex_hub.errors import MappingError
+from detrex_hub.mapping.templates import template
+
+# half-open ranges of rows along dimension 0
+RowRanges: TypeAlias = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a tensor that has ``of`` rows, in order: ``(of, ...) -> (count, ...)``."""
+
+    name: str
+    of: int
+    ranges: RowRanges
+
+    @property
+    def count(self) -> int:
+        return sum(stop - start for start, stop in self.ranges)
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A tensor moves whole: ``(...) -> (...)``."""
+
+    source: str
+    target: str
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        _same_variables(self, (self.source,), (self.target,))
+
+    def inverse(self) -> Rename:
+        return Rename(self.target, self.source, optional=self.optional)
+
+
+@dataclass(frozen=True)
+class Take:
+    """Some rows of a tensor move: ``(rows.of, ...) -> (rows.count, ...)``. Has no inverse."""
+
+    source: str
+    target: str
+    rows: Rows
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        _same_variables(self, (self.source,), (self.target,))
+
+    def inverse(self) -> Rule:
+        raise MappingError(
+            f"{self.target} holds {self.rows.count} of the original's {self.rows.of} rows "
+            f"({self.rows.name}): the rows that were cut away cannot be written back",
+            hint="Convert with --classes keep to have a file that goes both ways",
+        )
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Tensors of one shape are laid one after another: ``n x (r, ...) -> (n * r, ...)``."""
+
+    sources: tuple[str, ...]
+    target: str
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        _same_variables(self, self.sources, (self.target,))
+
+    def inverse(self) -> Split:
+        return Split(self.target, self.sources, optional=self.optional)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A tensor is cut into equal parts along dimension 0: ``(n * r, ...) -> n x (r, ...)``."""
+
+    source: str
+    targets: tuple[str, ...]
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        _same_variables(self, (self.source,), self.targets)
+
+    def inverse(self) -> Concat:
+        return Concat(self.targets, self.source, optional=self.optional)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A tensor goes nowhere, for a reason that cards and ``conversion.json`` show."""
+
+    source: str
+    reason: str
+    optional: bool = False
+
+
+Rule: TypeAlias = Rename | Take | Concat | Split | Drop
+
+
+def sources(rule: Rule) -> tuple[str, ...]:
+    """The templates that a rule reads."""
+    return rule.sources if isinstance(rule, Concat) else (rule.source,)
+
+
+def prefixed(rules: tuple[Rule, ...], source: str, target: str) -> tuple[Rule, ...]:
+    """The same rules one module deeper on both sides, prefixes given with their final dot."""
+    return tuple(_prefixed(rule, source, target) for rule in rules)
+
+
+def _prefixed(rule: Rule, source: str, target: str) -> Rule:
+    match rule:
+        case Drop():
+            return dataclasses.replace(rule, source=source + rule.source)
+        case Concat():
+            return dataclasses.replace(
+                rule,
+                sources=tuple(source + text for text in rule.sources),
+                target=target + rule.target,
+            )
+        case Split():
+            return dataclasses.replace(
+                rule,
+                source=source + rule.source,
+                targets=tuple(target + text for text in rule.targets),
+            )
+        case _:
+            return dataclasses.replace(
+                rule, source=source + rule.source, target=target + rule.target
+            )
+
+
+def inverse(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The rules from target to source; drops have nothing to give back.
+
+    Raises:
+        MappingError: a rule lost rows, so that there is no way back.
+    """
+    return tuple(rule.inverse() for rule in rules if not isinstance(rule, Drop))
+
+
+def _same_variables(rule: object, left: tuple[str, ...], right: tuple[str, ...]) -> None:
+    variables = {template(text).variables for text in (*left, *right)}
+    if len(variables) != 1:
+        raise ValueError(f"both sides must bind the same integers and wildcards: {rule}")
