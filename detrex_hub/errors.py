@@ -1,4 +1,4 @@
-"""Every error that a user can meet: one line that says what is wrong and where, and what to do next."""
+"""Every error that a user can meet: one line that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class CatalogueError(DetrexHubError):
 
 
 class SourceError(DetrexHubError):
-    """The original weights cannot be had: no source answers, or the bytes are not the pinned ones."""
+    """The original weights cannot be had: no source answers, or the bytes are wrong."""
 
 
 class ConfigError(DetrexHubError):
-    """A repository's config is malformed or forbidden, or a training config cannot take the weights."""
+    """A repository's config is malformed or forbidden, or a config cannot take the weights."""
 
 
 class HubError(DetrexHubError):

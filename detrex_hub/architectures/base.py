@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from detrex_hub.errors import ArchitectureError
-from detrex_hub.mapping import ConversionPlan, Rule, collapse, inverse, plan
+from detrex_hub.mapping import (
+    ConversionPlan,
+    Piece,
+    Rule,
+    collapse,
+    inverse,
+    plan,
+    source_specs,
+)
 from detrex_hub.specs import TensorSpec
 
 Specs: TypeAlias = Mapping[str, TensorSpec]
@@ -96,12 +104,47 @@ class Architecture(ABC):
         """Target keys that no checkpoint holds: constants, and layers that the original lacks."""
         return frozenset()
 
+    def dropped(self) -> dict[str, TensorSpec]:
+        """What the original's own state dict holds and the detrex model has no place for."""
+        return {}
+
+    @classmethod
+    def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Facts that a checkpoint tells of itself, in what lies beside its weights."""
+        return {}
+
     @abstractmethod
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
         """What a config must say, given image format, mean and std."""
 
     def hyper_parameters(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """The fields as `config.json` holds them, tuples as lists."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_hyper_parameters(cls, values: Mapping[str, Any]) -> Architecture:
+        """The inverse of `hyper_parameters`.
+
+        Raises:
+            ArchitectureError: a name is unknown or missing, or a value cannot be.
+        """
+        try:
+            made = cls(
+                **{
+                    name: tuple(value) if isinstance(value, list) else value
+                    for name, value in values.items()
+                }
+            )
+            made.target()
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError):
+            raise ArchitectureError(
+                f"these are no hyper-parameters of {cls.name}: {dict(values)}",
+                hint=f"It takes {', '.join(field.name for field in dataclasses.fields(cls))}",
+            ) from None
+        return made
 
     def preprocessing(self, facts: Facts) -> dict[str, Any]:
         """Image format, mean and std (0..255), from the facts or as the originals were trained."""
@@ -133,6 +176,23 @@ class Architecture(ABC):
             mapper=f"{self.name} (back to {layout})",
             ignore=aliases | self.set_by_model(),
         )
+
+    def original(self) -> tuple[dict[str, TensorSpec], dict[str, str]]:
+        """The original's own state dict with these hyper-parameters, and which of its keys are
+        tied: key -> the key whose tensor it shares."""
+        layout = next(iter(self.layouts))
+        held = {key: spec for key, spec in self.target().items() if key not in self.set_by_model()}
+        specs = source_specs(self.rules(layout), held) | self.dropped()
+        planned = self.plan(specs, layout)
+        same_as = {
+            alias.key: stored.key
+            for name, twin in planned.twins.items()
+            for alias, stored in zip(
+                twin.pieces, planned.moves[planned.ties[name]].pieces, strict=True
+            )
+            if isinstance(alias, Piece) and isinstance(stored, Piece)
+        }
+        return specs, same_as
 
     def prove(self, found: Specs) -> None:
         """Compare a state dict with the one that the detrex model has.

@@ -28,7 +28,8 @@ from detrex_hub.architectures.blocks import (
     under,
 )
 from detrex_hub.errors import ArchitectureError
-from detrex_hub.mapping import Drop, Rename, Rule, indices
+from detrex_hub.mapping import Drop, Rename, Rule, indices, source_specs
+from detrex_hub.specs import TensorSpec
 
 # blocks per stage, by depth
 BLOCKS = {
@@ -197,6 +198,15 @@ class ResNet(Architecture):
 
     def set_by_model(self) -> frozenset[str]:
         return frozenset(key for key in self.target() if key.endswith("num_batches_tracked"))
+
+    def dropped(self) -> dict[str, TensorSpec]:
+        if self.num_classes is not None:
+            return {}
+        counter = TensorSpec("I64", ())
+        with_head = ResNet(depth=self.depth, num_classes=1000)
+        counters = [key for key in with_head.target() if key.endswith("num_batches_tracked")]
+        held = source_specs(_COUNTERS_KEPT, dict.fromkeys(counters, counter))
+        return held | under("fc", linear(1000, self.out_channels["res5"]))
 
     @property
     def bottleneck(self) -> bool:

@@ -1,6 +1,6 @@
 """Rules over names and shapes, and the planner that applies them. Pure functions, no tensors."""
 
-from detrex_hub.mapping.plan import ConversionPlan, Fresh, Move, Piece, plan
+from detrex_hub.mapping.plan import ConversionPlan, Fresh, Move, Piece, plan, source_specs
 from detrex_hub.mapping.rules import (
     Concat,
     Drop,
@@ -31,5 +31,6 @@ __all__ = [
     "inverse",
     "plan",
     "prefixed",
+    "source_specs",
     "template",
 ]

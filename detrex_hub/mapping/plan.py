@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -199,6 +200,31 @@ def plan(
     problems.add("wrong shape of", misfits, are_keys=False)
     problems.raise_if_any()
     return ConversionPlan(mapper, moves, dropped)
+
+
+def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """The source state dict that rules turn into ``target``, as far as its keys come from rules.
+
+    The way back for specs alone: unlike tensors, they are known even where rows were cut away.
+    """
+    whole: list[Rule] = []
+    rows: dict[str, int] = {}
+    for rule in rules:
+        match rule:
+            case Take():
+                whole.append(Rename(rule.target, rule.source, optional=True))
+                rows[rule.source] = rule.rows.of
+            case Drop():
+                continue
+            case _:
+                whole.append(dataclasses.replace(rule.inverse(), optional=True))
+    moves = plan(whole, target, mapper="specs", ignore=target).moves
+    found = {key: move.spec for key, move in moves.items()}
+    for text, of in rows.items():
+        for key, spec in found.items():
+            if template(text).match(key) is not None:
+                found[key] = TensorSpec(spec.dtype, (of, *spec.shape[1:]))
+    return found
 
 
 class _Problems:

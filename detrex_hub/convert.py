@@ -1,0 +1,596 @@
+"""From a name or a file to a converted folder: look up, pull, inspect, plan, prove, write, compare.
+
+Everything up to the plan needs names and shapes alone, so that `prepare` answers in milliseconds
+whatever the size of the file, and every refusal comes before the first byte is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+from detrex_hub import __version__, card, catalogue, checkpoints, sources
+from detrex_hub.architectures import architecture as architecture_named
+from detrex_hub.architectures import architectures
+from detrex_hub.architectures.base import Architecture, Overrides
+from detrex_hub.architectures.recognise import Recognition, recognise
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.checkpoints import Checkpoint, Tensor
+from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
+from detrex_hub.mapping import ConversionPlan, Fresh, Move
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    FORMAT_VERSION,
+    WEIGHTS,
+    RepositoryConfig,
+    dump_json,
+    plan_to_json,
+)
+from detrex_hub.seeded import SyntheticCheckpoint, fresh_rows
+from detrex_hub.sources import Progress
+from detrex_hub.staging import publish_file, publish_files, staging_folder
+
+Format: TypeAlias = Literal["safetensors", "pth", "pkl"]
+FORMATS: tuple[Format, ...] = ("safetensors", "pth", "pkl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the source's bytes come from. ``sha256`` is None until they have been read."""
+
+    url: str | None
+    file: str
+    size: int
+    sha256: str | None
+    pinned_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A conversion that is planned and proven, and not yet carried out. Close it, or use it in a
+    ``with`` statement: it holds the source open."""
+
+    name: str
+    entry: CatalogueEntry | None
+    checkpoint: Checkpoint | SyntheticCheckpoint
+    provenance: Provenance
+    architecture: Architecture
+    layout: str
+    because: tuple[str, ...]
+    facts: Mapping[str, Any]
+    plan: ConversionPlan
+    preprocessing: Mapping[str, Any]
+    overrides: Overrides
+    notes: tuple[str, ...] = ()
+    synthetic: bool = False
+
+    def __enter__(self) -> Conversion:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.checkpoint.close()
+
+    def tensors(self) -> Iterator[Tensor]:
+        """The target tensors, each read from the source when its bytes are asked for."""
+        for key, move in self.plan.moves.items():
+            yield Tensor(key, move.spec, lambda move=move: self.chunks(move))  # type: ignore[misc]
+
+    def chunks(self, move: Move) -> Iterator[bytes | memoryview]:
+        """The bytes of a move's pieces, one after another."""
+        for piece in move.pieces:
+            if isinstance(piece, Fresh):
+                yield fresh_rows(piece, move.target, move.spec)
+            else:
+                yield from self.checkpoint.chunks(piece.key, piece.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What a conversion left on disk. ``folder`` is None where a single file was asked for."""
+
+    conversion: Conversion
+    path: Path
+    folder: Path | None
+    sha256: str
+    size: int
+    documents: Mapping[str, str] = field(default_factory=dict)
+
+
+def prepare(
+    what: str | os.PathLike[str],
+    *,
+    architecture: str | None = None,
+    layout: str | None = None,
+    container: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    source: str | None = None,
+    synthetic: bool = False,
+    extra_catalogues: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Conversion:
+    """Plan a conversion and prove that nothing will be lost, before any tensor is read.
+
+    Args:
+        what: a catalogue name, or the path of a checkpoint.
+        architecture: the architecture, where it is not to be recognised from the keys.
+        layout: the layout, where it is not to be recognised.
+        container: the dict of the checkpoint that holds the weights, such as ``ema_state``.
+        facts: what no shape shows, such as ``dilation``; wins over the catalogue's facts.
+        source: a file or URL to be used instead of the catalogue's sources.
+        synthetic: use seeded numbers in the original's keys, shapes and types.
+        extra_catalogues: catalogue files of the user.
+        progress: told of downloads.
+
+    Raises:
+        UsageError: the name is unknown, or the options exclude each other.
+        SourceError: the source cannot be had.
+        CheckpointError: the source cannot be read.
+        ArchitectureError: it is of no known architecture, or not what the catalogue says.
+        MappingError: its keys do not fit the mapper.
+    """
+    entry, path = _look_up(what, source, synthetic, extra_catalogues)
+    given = dict(facts or {})
+    if synthetic:
+        assert entry is not None
+        checkpoint, provenance = _synthesise(entry)
+    elif path is not None:
+        checkpoint = checkpoints.open(path, container=container)
+        provenance = Provenance(
+            url=None,
+            file=path.name,
+            size=path.stat().st_size,
+            sha256=None,
+            pinned_by="nothing: a file of the user's",
+        )
+    else:
+        assert entry is not None
+        pulled = sources.pull(entry, source=source, progress=progress)
+        checkpoint = checkpoints.open(pulled.path, container=container or pulled.source.container)
+        provenance = Provenance(
+            url=pulled.url,
+            file=Path(pulled.url).name,
+            size=pulled.size,
+            sha256=pulled.sha256,
+            pinned_by=pulled.pinned_by,
+        )
+    try:
+        return _plan(what, entry, checkpoint, provenance, architecture, layout, given, synthetic)
+    except BaseException:
+        checkpoint.close()
+        raise
+
+
+def convert(
+    what: str | os.PathLike[str] | Conversion,
+    to: str | os.PathLike[str] | None = None,
+    *,
+    format: Format | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Converted:
+    """Convert weights to detrex's names, compare what was written with the source, and describe it.
+
+    Args:
+        what: a catalogue name, the path of a checkpoint, or a prepared conversion.
+        to: the folder to write, ``./<name>`` where none is given. A name that ends in
+            ``.safetensors``, ``.pth`` or ``.pkl`` writes just that file.
+        format: ``safetensors`` (default), ``pth`` or ``pkl``.
+        progress: told of downloads and copying.
+        options: as for `prepare`.
+
+    Returns:
+        where the result lies, with its sha256 and size in bytes.
+
+    Raises:
+        DetrexHubError: as `prepare` does, or the target cannot be written; nothing is left behind.
+        VerificationError: what was written is not what the source holds.
+    """
+    if isinstance(what, Conversion):
+        return _execute(what, to, format, progress)
+    with prepare(what, progress=progress, **options) as conversion:
+        return _execute(conversion, to, format, progress)
+
+
+def _look_up(
+    what: str | os.PathLike[str],
+    source: str | None,
+    synthetic: bool,
+    extra_catalogues: Sequence[Path],
+) -> tuple[CatalogueEntry | None, Path | None]:
+    """The catalogue entry, or the path of the user's file."""
+    text = os.fspath(what)
+    path = Path(text)
+    entries = catalogue.load(extra_catalogues)
+    if text in entries and not (path.is_file() and path.suffix):
+        if source is not None and synthetic:
+            raise UsageError("--source and --synthetic exclude each other")
+        return entries[text], None
+    if path.is_file():
+        if synthetic or source is not None:
+            option = "--synthetic" if synthetic else "--source"
+            raise UsageError(f"{option} goes with a catalogue name, and {text} is a file")
+        return None, path
+    if path.is_dir():
+        raise UsageError(f"{text} is a folder, and a checkpoint file or a name is needed")
+    if path.suffix or os.sep in text:
+        raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
+    return catalogue.find(text, extra_catalogues), None
+
+
+def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
+    kind = architecture_named(entry.architecture)
+    made = kind.from_hyper_parameters(entry.hyper_parameters)
+    specs, same_as = made.original()
+    checkpoint = SyntheticCheckpoint(specs, same_as)
+    return checkpoint, Provenance(
+        url=None,
+        file="synthetic",
+        size=sum(spec.nbytes for spec in specs.values()),
+        sha256=None,
+        pinned_by="nothing: seeded numbers instead of weights",
+    )
+
+
+def _plan(
+    what: str | os.PathLike[str],
+    entry: CatalogueEntry | None,
+    checkpoint: Checkpoint | SyntheticCheckpoint,
+    provenance: Provenance,
+    architecture: str | None,
+    layout: str | None,
+    given: dict[str, Any],
+    synthetic: bool,
+) -> Conversion:
+    among = architecture or (entry.architecture if entry else None)
+    recognised = _recognise(checkpoint, provenance.file, among, layout)
+    kind = recognised.architecture
+    facts = _facts(kind, entry, checkpoint.metadata, given)
+    made = kind.read(checkpoint.specs, recognised.layout, facts)
+    if entry is not None:
+        _check_entry(entry, made, provenance.file)
+    plan = made.plan(checkpoint.specs, recognised.layout)
+    preprocessing = made.preprocessing(facts)
+    return Conversion(
+        name=entry.name if entry else Path(what).stem,
+        entry=entry,
+        checkpoint=checkpoint,
+        provenance=provenance,
+        architecture=made,
+        layout=recognised.layout,
+        because=recognised.because,
+        facts=facts,
+        plan=plan,
+        preprocessing=preprocessing,
+        overrides=made.overrides(preprocessing),
+        synthetic=synthetic,
+    )
+
+
+def _recognise(
+    checkpoint: Checkpoint | SyntheticCheckpoint, name: str, among: str | None, layout: str | None
+) -> Recognition:
+    kinds = [architecture_named(among)] if among else [*architectures().values()]
+    if layout is None:
+        return recognise(checkpoint.specs, name=name, among=kinds)
+    fitting = [kind for kind in kinds if layout in kind.layouts]
+    if len(fitting) != 1:
+        known = sorted({one for kind in kinds for one in kind.layouts})
+        raise UsageError(
+            f"--layout {layout} needs --arch with an architecture that has it",
+            hint=f"Layouts: {', '.join(known)}",
+        )
+    return Recognition(fitting[0], layout, ("as told",))
+
+
+def _facts(
+    kind: type[Architecture],
+    entry: CatalogueEntry | None,
+    metadata: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What no shape shows: the catalogue's word, then the checkpoint's own, then the user's."""
+    known = {*kind.facts, *_IMAGE_FACTS}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise UsageError(
+            f"{kind.name} takes no {', '.join(unknown)}",
+            hint=f"It takes {', '.join(sorted(known))}",
+        )
+    found = dict(entry.facts) if entry else {}
+    found.update(kind.facts_in(metadata))
+    found.update(given)
+    return found
+
+
+_IMAGE_FACTS = ("image_format", "pixel_mean", "pixel_std")
+
+
+def _check_entry(entry: CatalogueEntry, made: Architecture, file: str) -> None:
+    found = made.hyper_parameters()
+    wrong = {
+        name: (found[name], value)
+        for name, value in entry.hyper_parameters.items()
+        if name in found and found[name] != value
+    }
+    if wrong:
+        says = ", ".join(
+            f"{name} {value[0]} instead of {value[1]}" for name, value in wrong.items()
+        )
+        raise ArchitectureError(
+            f"{file} is not {entry.name}: it has {says}",
+            hint=f"Convert it under its own name: detrex-hub convert {file}",
+        )
+
+
+def _execute(
+    conversion: Conversion,
+    to: str | os.PathLike[str] | None,
+    format: Format | None,
+    progress: Progress | None,
+) -> Converted:
+    target = Path(to) if to is not None else Path(conversion.name)
+    ending = target.suffix.lstrip(".")
+    single = to is not None and ending in FORMATS
+    if single and format not in (None, ending):
+        raise UsageError(f"--format {format} contradicts the ending of {target}")
+    chosen: Format = ending if single else format or "safetensors"  # type: ignore[assignment]
+    _check_target(target, single=single)
+
+    with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(1) as thread:
+        staged = staging / (target.name if single else WEIGHTS[chosen])
+        source_sha256 = thread.submit(_source_sha256, conversion)
+        sha256 = _write(conversion, staged, chosen, progress)
+        _compare(conversion, staged, chosen)
+        size = staged.stat().st_size
+        if single:
+            publish_file(staged, target.absolute())
+            return Converted(
+                conversion=conversion, path=target, folder=None, sha256=sha256, size=size
+            )
+        provenance = replace(conversion.provenance, sha256=source_sha256.result())
+        conversion = replace(conversion, provenance=provenance)
+        documents = describe(conversion, file=WEIGHTS[chosen], sha256=sha256, size=size)
+        for name, text in documents.items():
+            (staging / name).write_text(text, encoding="utf-8", newline="\n")
+        publish_files(staging, target.absolute())
+    return Converted(
+        conversion=conversion,
+        path=target / WEIGHTS[chosen],
+        folder=target,
+        sha256=sha256,
+        size=size,
+        documents=documents,
+    )
+
+
+def _source_sha256(conversion: Conversion) -> str | None:
+    """sha256 of the source file, which pulling has told already where it was pulled.
+
+    None for a user's file that is mostly something else, such as the state of an optimizer: that
+    would cost far more than the conversion.
+    """
+    if conversion.provenance.sha256 is not None or conversion.synthetic:
+        return conversion.provenance.sha256
+    weights = sum(spec.nbytes for spec in conversion.checkpoint.specs.values())
+    if conversion.provenance.size > 2 * weights + 2**20:
+        return None
+    digest = hashlib.sha256()
+    with conversion.checkpoint.path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_target(target: Path, *, single: bool) -> None:
+    if single:
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder", hint="Choose another name with -o")
+        return
+    if not target.exists():
+        return
+    ours = {CONFIG, CONVERSION, CARD, *WEIGHTS.values()}
+    if not target.is_dir() or any(path.name not in ours for path in target.iterdir()):
+        raise UsageError(
+            f"{target} exists and is not a converted folder",
+            hint="Choose another place with -o DIR",
+        )
+
+
+def _write(conversion: Conversion, path: Path, format: Format, progress: Progress | None) -> str:
+    metadata = {
+        "format": "pt",
+        "author": _author(conversion),
+        "matching_heuristics": str(conversion.architecture.backbone).lower(),
+    }
+    return checkpoints.write(
+        path,
+        format,
+        _told(conversion.tensors(), progress, conversion) if progress else conversion.tensors(),
+        metadata=metadata if format == "safetensors" else None,
+        ties=conversion.plan.ties,
+        extra=None
+        if format == "safetensors"
+        else loading_keys(_author(conversion), conversion.architecture.backbone),
+    )
+
+
+def loading_keys(author: str, matching_heuristics: bool) -> dict[str, Any]:
+    """What stands beside ``model`` in a file for detectron2's `DetectionCheckpointer`.
+
+    Backbones ask for its suffix heuristics, since their keys lack the model's prefix; whole models
+    are loaded by exact key.
+    """
+    return {"__author__": author, "matching_heuristics": matching_heuristics}
+
+
+def _author(conversion: Conversion) -> str:
+    """Whose names the file had; detectron2 would convert a file by "Caffe2" once more."""
+    return "torchvision" if conversion.layout == "torchvision" else "third_party"
+
+
+def _told(
+    tensors: Iterator[Tensor], progress: Progress, conversion: Conversion
+) -> Iterator[Tensor]:
+    total = sum(move.spec.nbytes for move in conversion.plan.moves.values())
+    progress.start(f"converting {conversion.name}", total)
+
+    def counted(tensor: Tensor) -> Iterator[bytes | memoryview]:
+        for chunk in tensor.chunks():
+            yield chunk
+            progress.advance(len(chunk))
+
+    for tensor in tensors:
+        yield replace(tensor, chunks=lambda tensor=tensor: counted(tensor))
+    progress.finish()
+
+
+def _compare(conversion: Conversion, path: Path, format: Format) -> None:
+    """Reopen what was written and compare every tensor with the source, byte by byte.
+
+    Also compares the tensors of a tie with each other: one is stored for all of them.
+
+    Raises:
+        VerificationError: naming the first tensor that differs.
+    """
+    plan = conversion.plan
+    with checkpoints.open(path) as written:
+        expected = (
+            plan.specs if format != "safetensors" else {k: m.spec for k, m in plan.moves.items()}
+        )
+        if dict(written.specs) != expected:
+            raise VerificationError(f"{path.name} does not hold the planned tensors")
+        for key, move in plan.moves.items():
+            if not same_bytes(conversion.chunks(move), written.chunks(key)):
+                raise VerificationError(
+                    f"{key} was not written as the source holds it",
+                    hint="Check disk and memory of this machine, then convert again",
+                )
+    for alias, move in plan.twins.items():
+        stored = plan.moves[plan.ties[alias]]
+        if _identities(conversion, move) == _identities(conversion, stored):
+            continue
+        if not same_bytes(conversion.chunks(move), conversion.chunks(stored)):
+            raise VerificationError(
+                f"{alias} and {stored.target} differ in {conversion.provenance.file}, "
+                "and the detrex model holds one tensor for both",
+                hint="The checkpoint comes from a changed model and cannot be converted",
+            )
+
+
+def _identities(conversion: Conversion, move: Move) -> list[Any]:
+    return [
+        piece
+        if isinstance(piece, Fresh)
+        else (conversion.checkpoint.identity(piece.key), piece.rows)
+        for piece in move.pieces
+    ]
+
+
+def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]) -> bool:
+    """Whether two streams hold the same bytes, however they are cut into chunks."""
+    one, other = memoryview(b""), memoryview(b"")
+    while True:
+        while not one:
+            chunk = next(left, None)
+            if chunk is None:
+                return not other and all(not rest for rest in right)
+            one = memoryview(chunk)
+        while not other:
+            chunk = next(right, None)
+            if chunk is None:
+                return False
+            other = memoryview(chunk)
+        length = min(len(one), len(other))
+        # bytes compare by memcmp, memoryviews element by element
+        if bytes(one[:length]) != bytes(other[:length]):
+            return False
+        one, other = one[length:], other[length:]
+
+
+def describe(conversion: Conversion, *, file: str, sha256: str, size: int) -> dict[str, str]:
+    """The texts of `config.json`, `conversion.json` and the card, by file name."""
+    config = config_of(conversion, file=file, sha256=sha256)
+    record = _conversion_record(conversion, file=file, sha256=sha256, size=size)
+    return {
+        CONFIG: dump_json(config.to_json()),
+        CONVERSION: dump_json(record),
+        CARD: card.render(config, record, entry=conversion.entry),
+    }
+
+
+def config_of(conversion: Conversion, *, file: str, sha256: str) -> RepositoryConfig:
+    return RepositoryConfig(
+        architecture=conversion.architecture.name,
+        hyper_parameters=conversion.architecture.hyper_parameters(),
+        preprocessing=conversion.preprocessing,
+        overrides=conversion.overrides,
+        base_config=conversion.entry.base_config if conversion.entry else None,
+        file=file,
+        sha256=sha256,
+        author=_author(conversion),
+        matching_heuristics=conversion.architecture.backbone,
+        ties=conversion.plan.ties,
+        set_by_model=tuple(
+            key
+            for key in conversion.architecture.set_by_model()
+            if key not in conversion.plan.specs
+        ),
+        synthetic=conversion.synthetic,
+    )
+
+
+def _conversion_record(
+    conversion: Conversion, *, file: str, sha256: str, size: int
+) -> dict[str, Any]:
+    plan, source = conversion.plan, conversion.provenance
+    rules = repr(conversion.architecture.rules(conversion.layout))
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": conversion.name,
+        "tool": {"name": "detrex-hub", "version": __version__},
+        "source": {
+            "url": source.url,
+            "file": source.file,
+            "size": source.size,
+            "sha256": source.sha256,
+            "pinned_by": source.pinned_by,
+            "format": conversion.checkpoint.format,
+            "container": conversion.checkpoint.container,
+            "layout": conversion.layout,
+        },
+        "architecture": conversion.architecture.name,
+        "recognised_by": list(conversion.because),
+        "facts": dict(conversion.facts),
+        "plan": plan_to_json(plan, conversion.checkpoint.specs)
+        | {"mapper_sha256": hashlib.sha256(rules.encode()).hexdigest()},
+        "result": {
+            "file": file,
+            "sha256": sha256,
+            "size": size,
+            "tensors": len(plan.moves),
+            "parameters": sum(move.spec.numel for move in plan.moves.values()),
+        },
+        "proof": {
+            "tensors_compared": len(plan.moves),
+            "bytes_compared": sum(move.spec.nbytes for move in plan.moves.values()),
+            "tensors_that_differ": 0,
+            "missing": 0,
+            "unexpected": 0,
+            "mismatched": 0,
+        },
+        "notes": list(conversion.notes),
+        "synthetic": conversion.synthetic,
+    }

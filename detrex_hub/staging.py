@@ -1,0 +1,107 @@
+"""Output appears under its final name only when it is complete.
+
+Work happens in a hidden sibling of the target, which is renamed at the end. A killed run leaves
+such a sibling behind; the next run for the same target finds its lock free and removes it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from detrex_hub.errors import DetrexHubError
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """A fresh folder beside ``target``, removed at the end with whatever is still in it.
+
+    Raises:
+        DetrexHubError: the place cannot be written to, or the disk is full.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.name[:64]}.partial-"
+        _remove_abandoned(target.parent, prefix)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+        folder.chmod(0o755 & ~_umask())
+    except OSError as error:
+        raise unwritable(target, error) from None
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire()
+        try:
+            yield folder
+        except OSError as error:
+            if error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(folder):
+                raise unwritable(target, error) from None
+            raise
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_files(staging: Path, target: Path) -> None:
+    """Give a complete staging folder's files their final place as the folder ``target``.
+
+    A folder that is there already is replaced as a whole and never seen half-replaced: it is moved
+    aside, and put back when its successor cannot take its place.
+    """
+    complete = staging / "complete"
+    complete.mkdir()
+    for path in list(staging.iterdir()):
+        if path.name != _LOCK and path != complete:
+            path.rename(complete / path.name)
+    complete.chmod(0o777 & ~_umask())
+    if not target.exists():
+        complete.rename(target)
+        return
+    replaced = staging / "replaced"
+    target.rename(replaced)
+    try:
+        complete.rename(target)
+    except BaseException:
+        replaced.rename(target)
+        raise
+
+
+def publish_file(staged: Path, target: Path) -> None:
+    """Give one complete file its final name."""
+    staged.chmod(0o666 & ~_umask())
+    staged.replace(target)
+
+
+def unwritable(target: Path, error: OSError) -> DetrexHubError:
+    """The one line for an operating system's refusal."""
+    return DetrexHubError(
+        f"{target} cannot be written: {error.strerror or error}",
+        hint="Nothing was left behind; free space or choose another place with -o",
+    )
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    for folder in parent.glob(f"{_escaped(prefix)}*"):
+        lock = FileLock(folder / _LOCK)
+        # a folder whose lock is held, or cannot be taken, belongs to somebody who is still at work
+        with suppress(OSError, Timeout):
+            lock.acquire(timeout=0)
+            lock.release()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in text)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
