@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 # line starts fast and `import detrex_hub` costs nothing
 _EXPORTS = {
     "DetrexHubError": "errors",
-    "apply_overrides": "config",
+    "apply_overrides": "loading",
     "convert": "convert",
     "from_hub": "loading",
     "load_state_dict": "loading",

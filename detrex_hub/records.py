@@ -37,7 +37,7 @@ class RepositoryConfig:
     """What `config.json` holds: enough to load the weights and to set a training config right.
 
     ``preprocessing`` has ``image_format`` (RGB or BGR), ``pixel_mean`` and ``pixel_std`` (0..255,
-    in the order of the channels). ``ties`` maps an alias to the key under which its tensor is stored.
+    in the order of the channels). ``ties`` maps an alias to the key that its tensor is stored by.
     ``set_by_model`` are keys of the model that the file does not hold, by nature.
     """
 

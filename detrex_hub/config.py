@@ -1,0 +1,367 @@
+"""Overrides: what a repository may say about a training config, and setting it there.
+
+A repository's values come from strangers. Only the paths below are ever set, only to values of the
+kind given here; no value can name code, and ``_target_`` is never touched.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detrex_hub.architectures.base import Overrides
+from detrex_hub.errors import ConfigError
+from detrex_hub.mapping import template
+
+logger = logging.getLogger("detrex_hub")
+
+
+def _integer(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= 65536
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 65536
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= 1e6
+
+
+def _integers(value: Any) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= 64 and all(map(_integer, value))
+
+
+def _channels(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_number, value))
+
+
+def _image_format(value: Any) -> bool:
+    return value in ("RGB", "BGR")
+
+
+def _depth(value: Any) -> bool:
+    return value in (18, 34, 50, 101, 152) and type(value) is int
+
+
+def _features(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(name, str) and name in _FEATURE_NAMES for name in value
+    )
+
+
+_FEATURE_NAMES = frozenset(f"{kind}{i}" for kind in ("res", "p", "layer") for i in range(7))
+
+_Kind = tuple[Callable[[Any], bool], str]
+INTEGER: _Kind = (_integer, "a positive integer")
+COUNT: _Kind = (_count, "an integer from 0 up")
+FLAG: _Kind = (_flag, "true or false")
+NUMBER: _Kind = (_number, "a number")
+INTEGERS: _Kind = (_integers, "a list of positive integers")
+CHANNELS: _Kind = (_channels, "three numbers, one a channel")
+IMAGE_FORMAT: _Kind = (_image_format, "RGB or BGR")
+DEPTH: _Kind = (_depth, "a depth of a ResNet")
+FEATURES: _Kind = (_features, "a list of feature names")
+
+# LazyConfig paths
+LAZY_PATHS: dict[str, _Kind] = {
+    "model.pixel_mean": CHANNELS,
+    "model.pixel_std": CHANNELS,
+    "model.input_format": IMAGE_FORMAT,
+    "dataloader.train.mapper.img_format": IMAGE_FORMAT,
+    "dataloader.test.mapper.img_format": IMAGE_FORMAT,
+    "model.backbone.stages.depth": DEPTH,
+    "model.backbone.stages.stride_in_1x1": FLAG,
+    "model.backbone.num_classes": INTEGER,
+    "model.neck.input_shapes.*.channels": INTEGER,
+}
+
+# keys of classic configs
+YACS_KEYS: dict[str, _Kind] = {
+    "MODEL.PIXEL_MEAN": CHANNELS,
+    "MODEL.PIXEL_STD": CHANNELS,
+    "MODEL.RESNETS.DEPTH": DEPTH,
+    "MODEL.RESNETS.STRIDE_IN_1X1": FLAG,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": INTEGER,
+    "INPUT.FORMAT": IMAGE_FORMAT,
+}
+
+# What a config decides and weights must not: a difference is a conflict
+_DECIDED_BY_CONFIG = frozenset({"model.num_classes"})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value of a config that was set: ``before`` is None where the path was not there."""
+
+    path: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        if self.after is None:
+            return f"{self.path}: {self.before} removed"
+        if self.before is None:
+            return f"{self.path} = {self.after}"
+        return f"{self.path}: {self.before} -> {self.after}"
+
+
+def check(overrides: Overrides, *, where: str) -> Overrides:
+    """The same overrides, every path known and every value of its kind.
+
+    Raises:
+        ConfigError: a path or value is not allowed.
+    """
+    for path, value in {**overrides.lazy, **overrides.lazy_if_present}.items():
+        _check_one(path, value, LAZY_PATHS, where)
+    for path in overrides.lazy_remove:
+        _kind_of(path, LAZY_PATHS, where)
+    for key, value in overrides.yacs.items():
+        _check_one(key, value, YACS_KEYS, where)
+    return overrides
+
+
+def _kind_of(path: str, known: Mapping[str, _Kind], where: str) -> _Kind:
+    for text, kind in known.items():
+        if template(text).match(path) is not None:
+            return kind
+    raise ConfigError(
+        f"{where} wants to set {path[:120]!r}, which no weights may",
+        hint="Do not trust this repository, or upgrade with: pip install -U detrex-hub",
+    )
+
+
+def _check_one(path: str, value: Any, known: Mapping[str, _Kind], where: str) -> None:
+    allowed, meaning = _kind_of(path, known, where)
+    if not allowed(value):
+        raise ConfigError(f"{where}: {path} must be {meaning}, not {str(value)[:80]!r}")
+
+
+def plan_changes(
+    overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
+) -> list[Change]:
+    """What overrides change on the nodes of a LazyConfig. Nothing is set.
+
+    Args:
+        overrides: checked ones.
+        model: the node ``model`` (an omegaconf ``DictConfig``), or None.
+        dataloader: the node ``dataloader``, or None.
+        where: what the overrides belong to, for messages.
+
+    Returns:
+        what has to change; what is equal already is left alone.
+
+    Raises:
+        ConfigError: a node cannot take the weights; it is named.
+    """
+    roots = {"model": model, "dataloader": dataloader}
+    changes: list[Change] = []
+    for path, value in overrides.lazy.items():
+        changes += _planned(roots, path, value, where, required=True)
+    for path, value in overrides.lazy_if_present.items():
+        changes += _planned(roots, path, value, where, required=False)
+    for path in overrides.lazy_remove:
+        changes += _planned(roots, path, None, where, required=False)
+    return changes
+
+
+def apply(
+    overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
+) -> list[Change]:
+    """Set overrides on the nodes of a LazyConfig, all of them or none, and log each change.
+
+    Arguments, return value and errors are those of `plan_changes`.
+    """
+    changes = plan_changes(overrides, model=model, dataloader=dataloader, where=where)
+    for change in changes:
+        _set({"model": model, "dataloader": dataloader}, change)
+    log_changes(changes, where)
+    return changes
+
+
+def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Change]:
+    """Set overrides on a classic config (a yacs ``CfgNode``), all of them or none.
+
+    Raises:
+        ConfigError: a key is not there; nothing is changed.
+    """
+    changes: list[Change] = []
+    for key, value in overrides.yacs.items():
+        node = cfg
+        *parents, leaf = key.split(".")
+        for name in parents:
+            node = node.get(name) if hasattr(node, "get") else None
+        if node is None or leaf not in node:
+            raise ConfigError(
+                f"this config has no {key}, which {where} needs as {value!r}",
+                hint="Start from a config of detectron2's model zoo",
+            )
+        if _differs(node[leaf], value):
+            changes.append(Change(key, node[leaf], value))
+    frozen = getattr(cfg, "is_frozen", lambda: False)()
+    if frozen and changes:
+        cfg.defrost()
+    for change in changes:
+        cfg.merge_from_list([change.path, change.after])
+    if frozen and changes:
+        cfg.freeze()
+    log_changes(changes, where)
+    return changes
+
+
+def _planned(
+    roots: Mapping[str, Any], path: str, value: Any, where: str, *, required: bool
+) -> list[Change]:
+    """The change that a path needs: none, or one."""
+    root, *parents, leaf = path.split(".")
+    node = roots[root]
+    if node is None:
+        return []
+    here = root
+    for name in parents:
+        below = _child(node, name)
+        if below is None:
+            if not required:
+                return []
+            raise ConfigError(
+                f"{here} cannot take the weights of {where}: {_described(node, here)}, "
+                f"and they need {path} = {value!r}",
+                hint="Start from a config whose model these weights belong to",
+            )
+        node, here = below, f"{here}.{name}"
+    if not hasattr(node, "keys"):
+        raise ConfigError(
+            f"{here} is {_described(node, here)}, and {where} needs {path} = {value!r}"
+        )
+    present = leaf in node
+    if value is None:
+        return [Change(path, _plain(node[leaf]), None)] if present else []
+    if not present:
+        if not required:
+            return []
+        if not _accepts(node, leaf):
+            raise ConfigError(
+                f"{here} cannot take the weights of {where}: {_described(node, here)}, "
+                f"which has no {leaf}, and they need {path} = {value!r}",
+                hint="Start from a config whose model these weights belong to",
+            )
+        return [Change(path, None, value)]
+    before = _plain(node[leaf])
+    if isinstance(before, Mapping):
+        raise ConfigError(
+            f"{here}.{leaf} is {_described(node[leaf], leaf)}, and {where} needs the value {value!r}"
+        )
+    if not _differs(before, value):
+        return []
+    if path in _DECIDED_BY_CONFIG:
+        raise ConfigError(
+            f"the config says {path} = {before} and the weights of {where} say {value}",
+            hint=f"Set {path} = {value} and what depends on it, or convert with --num-classes",
+        )
+    return [Change(path, before, value)]
+
+
+def _child(node: Any, name: str) -> Any:
+    if not hasattr(node, "keys") or name not in node:
+        return None
+    child = node[name]
+    return child if hasattr(child, "keys") else None
+
+
+def _described(node: Any, path: str) -> str:
+    target = node.get("_target_") if hasattr(node, "keys") else None
+    if target is None:
+        return f"it is no node that is built ({type(node).__name__})"
+    name = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+    return f"it is a {name}"
+
+
+def _accepts(node: Any, name: str) -> bool:
+    """Whether the callable of a node has a parameter, as far as that is known without importing."""
+    target = node.get("_target_")
+    if target is None:
+        return False
+    if isinstance(target, str):
+        target = _imported(target)
+    if not callable(target):
+        return True
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _imported(path: str) -> Any:
+    """What a dotted path names, if its module is imported already."""
+    parts = path.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:length]))
+        if found is not None:
+            for name in parts[length:]:
+                found = getattr(found, name, None)
+            return found
+    return None
+
+
+def _set(roots: Mapping[str, Any], change: Change) -> None:
+    from omegaconf import open_dict
+
+    root, *parents, leaf = change.path.split(".")
+    node = roots[root]
+    for name in parents:
+        node = node[name]
+    with open_dict(node):
+        if change.after is None:
+            del node[leaf]
+        else:
+            node[leaf] = change.after
+
+
+def _plain(value: Any) -> Any:
+    if not hasattr(value, "_metadata"):
+        return value
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value, resolve=False)
+
+
+def _differs(before: Any, after: Any) -> bool:
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        return len(before) != len(after) or any(map(_differs, before, after))
+    if isinstance(before, float) or isinstance(after, float):
+        try:
+            return abs(float(before) - float(after)) > 1e-6
+        except (TypeError, ValueError):
+            return True
+    return type(before) is not type(after) or bool(before != after)
+
+
+def log_changes(changes: list[Change], where: str) -> None:
+    """Tell each change once, on the main process of a distributed run only."""
+    if not is_main_process():
+        return
+    if not logger.hasHandlers():
+        # configs are read before a training script sets up logging
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
+    for change in changes:
+        logger.info("%s: %s", where, change)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, by torch.distributed or what a launcher put into the environment."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return bool(distributed.get_rank() == 0)
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
+    return rank == "0"

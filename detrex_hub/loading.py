@@ -1,0 +1,268 @@
+"""`from_hub`: weights for a training config, readable by the stock `DetectionCheckpointer`.
+
+What lies on the Hub is safetensors, which detectron2 cannot read. The first load writes a ``.pth``
+into the cache, once per content and prefix, after every byte was checked; later loads only find it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from detrex_hub import checkpoints, config, hub
+from detrex_hub.architectures.base import Overrides
+from detrex_hub.checkpoints import Tensor
+from detrex_hub.errors import CheckpointError, UsageError, VerificationError
+from detrex_hub.records import CONFIG, RepositoryConfig
+from detrex_hub.specs import TORCH_DTYPES
+from detrex_hub.staging import publish_file, staging_folder
+
+if TYPE_CHECKING:
+    import torch
+
+# part of the name of a materialised file: raised when what is written changes
+_MATERIALISER = 1
+
+
+def from_hub(
+    repo: str | os.PathLike[str],
+    *,
+    model: Any = None,
+    dataloader: Any = None,
+    revision: str | None = None,
+    prefix: str | None = None,
+) -> str:
+    """Fetch weights, check them, set the config right, and give the path of the checkpoint.
+
+    Args:
+        repo: ``owner/name`` on the Hub or under ``DETREX_HUB_ROOT``, with ``@revision`` if wanted,
+            or the path of a converted folder.
+        model: the node ``model`` of a LazyConfig, which is given depth, mean, std and the like.
+        dataloader: its node ``dataloader``, whose mappers are given the image format.
+        revision: branch, tag or commit.
+        prefix: put before every key, such as ``backbone.``; the checkpoint is then loaded by exact
+            key. Without it a backbone's keys are found by detectron2's suffix heuristics.
+
+    Returns:
+        the path of a ``.pth`` file, a plain ``str``, for ``train.init_checkpoint``.
+
+    Raises:
+        HubError: the repository or the network fails.
+        ConfigError: the config cannot take the weights; nothing of it is changed.
+        VerificationError: the bytes are not what the repository says they are.
+    """
+    name, described, fetched = _describe(repo, revision)
+    overrides = config.check(described.overrides, where=f"{name}/{CONFIG}")
+    # planned on the config before the weights are fetched: a refusal should cost no download
+    config.plan_changes(overrides, model=model, dataloader=dataloader, where=name)
+    path = _materialise(name, described, fetched, prefix or "")
+    config.apply(overrides, model=model, dataloader=dataloader, where=name)
+    return str(path)
+
+
+def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | None = None) -> Any:
+    """Set what the weights need on a whole config, without fetching them.
+
+    Args:
+        cfg: a LazyConfig (with ``model`` and perhaps ``dataloader``) or a classic ``CfgNode``.
+        repo: as for `from_hub`.
+        revision: branch, tag or commit.
+
+    Returns:
+        ``cfg``.
+
+    Raises:
+        HubError: the repository or the network fails.
+        ConfigError: the config cannot take the weights; nothing of it is changed.
+    """
+    name, described, _ = _describe(repo, revision)
+    overrides = config.check(described.overrides, where=f"{name}/{CONFIG}")
+    if "MODEL" in cfg:
+        config.apply_yacs(overrides, cfg, where=name)
+    else:
+        nodes = {root: cfg[root] for root in ("model", "dataloader") if root in cfg}
+        config.apply(overrides, **nodes, where=name)
+    return cfg
+
+
+def overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> dict[str, Any]:
+    """The overrides of a repository: LazyConfig path -> value.
+
+    Raises:
+        HubError: the repository or the network fails.
+        ConfigError: its config is malformed or forbidden.
+    """
+    return dict(checked_overrides(repo, revision=revision).lazy)
+
+
+def checked_overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> Overrides:
+    """All overrides of a repository, in both config languages."""
+    name, described, _ = _describe(repo, revision)
+    return config.check(described.overrides, where=f"{name}/{CONFIG}")
+
+
+def load_state_dict(
+    repo: str | os.PathLike[str], *, revision: str | None = None
+) -> dict[str, torch.Tensor]:
+    """The tensors of a repository, on the CPU, tied keys sharing one tensor.
+
+    Raises:
+        HubError: the repository or the network fails.
+        VerificationError: the bytes are not what the repository says they are.
+    """
+    import torch
+
+    name, described, fetched = _describe(repo, revision)
+    path = _weights(name, described, fetched)
+    _check_sha256(path, described, name)
+    tensors: dict[str, torch.Tensor] = {}
+    with checkpoints.open(path) as checkpoint:
+        for key, spec in checkpoint.specs.items():
+            dtype = getattr(torch, _TORCH_NAMES[spec.dtype])
+            data = bytearray(checkpoint.read(key))
+            flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+            tensors[key] = flat.reshape(spec.shape)
+    for alias, stored in described.ties.items():
+        tensors[alias] = tensors[stored]
+    return tensors
+
+
+_TORCH_NAMES = {ours: theirs for theirs, ours in TORCH_DTYPES.items()}
+
+
+def _describe(
+    repo: str | os.PathLike[str], revision: str | None
+) -> tuple[str, RepositoryConfig, hub.Fetched]:
+    """A repository's name for messages, its config, and where it was found.
+
+    The config is fetched once a load: by it the Hub counts downloads.
+    """
+    name = os.fspath(repo)
+    fetched = hub.fetch(name, [CONFIG], revision=revision)
+    described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
+    return name, described, fetched
+
+
+def _weights(name: str, described: RepositoryConfig, fetched: hub.Fetched) -> Path:
+    # the weights of the very commit whose config was read
+    repo = name.rpartition("@")[0] or name
+    commit = fetched.commit
+    return hub.fetch(repo if commit else name, [described.file], revision=commit).files[
+        described.file
+    ]
+
+
+def _check_sha256(path: Path, described: RepositoryConfig, name: str) -> None:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    if digest.hexdigest() != described.sha256:
+        raise VerificationError(
+            f"{name}/{described.file} is not the file that {CONFIG} describes: its sha256 is "
+            f"{digest.hexdigest()} instead of {described.sha256}",
+            hint=f"Do not use it; compare with: detrex-hub verify {name}",
+        )
+
+
+def _materialise(name: str, described: RepositoryConfig, fetched: hub.Fetched, prefix: str) -> Path:
+    """The ``.pth`` of these weights with this prefix, written if it is not there yet."""
+    exact = bool(prefix) or not described.matching_heuristics
+    contents = (
+        _MATERIALISER,
+        described.sha256,
+        described.author,
+        exact,
+        prefix,
+        *described.ties.items(),
+    )
+    key = hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
+    stem = name.rpartition("@")[0] or name
+    file_name = f"{Path(stem).name[:64]}.pth"
+    for root in _cache_roots():
+        path = root / key / file_name
+        if path.is_file():
+            return path
+    weights = _weights(name, described, fetched)
+    with _locked_cache(key) as folder:
+        path = folder / file_name
+        if not path.is_file():
+            _write_pth(weights, path, described, name, prefix, exact=exact)
+        return path
+
+
+def _write_pth(
+    weights: Path, path: Path, described: RepositoryConfig, name: str, prefix: str, *, exact: bool
+) -> None:
+    _check_sha256(weights, described, name)
+    with checkpoints.open(weights) as checkpoint, staging_folder(path) as staging:
+        missing = [stored for stored in described.ties.values() if stored not in checkpoint.specs]
+        if missing:
+            raise CheckpointError(f"{name}: the tied key {missing[0]!r} is not in {described.file}")
+        checkpoints.write(
+            staging / path.name,
+            "pth",
+            (
+                Tensor(prefix + key, spec, partial(checkpoint.chunks, key))
+                for key, spec in checkpoint.specs.items()
+            ),
+            metadata=None,
+            ties={prefix + alias: prefix + stored for alias, stored in described.ties.items()},
+            extra={"__author__": described.author, "matching_heuristics": not exact},
+        )
+        publish_file(staging / path.name, path)
+
+
+def _cache_roots() -> Iterator[Path]:
+    """Where materialised files may lie: huggingface_hub's assets cache, else a private temporary
+    folder, for caches that are read-only."""
+    from huggingface_hub import constants
+
+    yield Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "materialised"
+    yield _temporary_root()
+
+
+def _temporary_root() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"detrex-hub-{user}"
+
+
+@contextmanager
+def _locked_cache(key: str) -> Iterator[Path]:
+    """A writable folder for a key, locked, so that the processes of one machine write it once."""
+    cache, temporary = _cache_roots()
+    folder = cache / key
+    if not _writable(folder):
+        folder = temporary / key
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and temporary.stat().st_uid != os.getuid():
+            raise UsageError(f"{temporary} belongs to another user", hint="Set HF_HOME or TMPDIR")
+        folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire()
+    except (NotImplementedError, OSError):
+        # A file system without locks: several processes may then write the same file, each under
+        # a name of its own, and the last rename wins.
+        yield folder
+        return
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
