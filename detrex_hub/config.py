@@ -233,15 +233,13 @@ def _planned(
             if not required:
                 return []
             raise ConfigError(
-                f"{here} cannot take the weights of {where}: {_described(node, here)}, "
+                f"{here} cannot take the weights of {where}: {_described(node)}, "
                 f"and they need {path} = {value!r}",
                 hint="Start from a config whose model these weights belong to",
             )
         node, here = below, f"{here}.{name}"
     if not hasattr(node, "keys"):
-        raise ConfigError(
-            f"{here} is {_described(node, here)}, and {where} needs {path} = {value!r}"
-        )
+        raise ConfigError(f"{here}: {_described(node)}, and {where} needs {path} = {value!r}")
     present = leaf in node
     if value is None:
         return [Change(path, _plain(node[leaf]), None)] if present else []
@@ -250,7 +248,7 @@ def _planned(
             return []
         if not _accepts(node, leaf):
             raise ConfigError(
-                f"{here} cannot take the weights of {where}: {_described(node, here)}, "
+                f"{here} cannot take the weights of {where}: {_described(node)}, "
                 f"which has no {leaf}, and they need {path} = {value!r}",
                 hint="Start from a config whose model these weights belong to",
             )
@@ -258,7 +256,7 @@ def _planned(
     before = _plain(node[leaf])
     if isinstance(before, Mapping):
         raise ConfigError(
-            f"{here}.{leaf} is {_described(node[leaf], leaf)}, and {where} needs the value {value!r}"
+            f"{here}.{leaf}: {_described(node[leaf])}, and {where} needs the value {value!r}"
         )
     if not _differs(before, value):
         return []
@@ -277,7 +275,7 @@ def _child(node: Any, name: str) -> Any:
     return child if hasattr(child, "keys") else None
 
 
-def _described(node: Any, path: str) -> str:
+def _described(node: Any) -> str:
     target = node.get("_target_") if hasattr(node, "keys") else None
     if target is None:
         return f"it is no node that is built ({type(node).__name__})"

@@ -131,9 +131,7 @@ def _plan(name: str, described: RepositoryConfig, record: Mapping[str, Any]) -> 
         made = kind.read(specs, layout, facts)
         again = plan_to_json(made.plan(specs, layout), specs)
     except DetrexHubError as error:
-        raise _refuse(
-            name, f"the recorded source tensors do not convert: {error.message}"
-        ) from None
+        raise _refuse(name, f"its source tensors do not convert: {error.message}") from None
     if made.hyper_parameters() != dict(described.hyper_parameters):
         raise _refuse(name, f"{CONFIG} has other hyper-parameters than the source's shapes give")
     for part in ("moves", "dropped", "ties"):
@@ -150,6 +148,4 @@ def _overrides(name: str, described: RepositoryConfig) -> Check:
     made = architecture(described.architecture).from_hyper_parameters(described.hyper_parameters)
     if made.overrides(described.preprocessing) != described.overrides:
         raise _refuse(name, f"the overrides in {CONFIG} are not those of the hyper-parameters")
-    return Check(
-        "overrides", f"{len(described.overrides.lazy)} values follow from shapes and facts"
-    )
+    return Check("overrides", f"all {len(described.overrides.lazy)} follow from shapes and facts")
