@@ -1,0 +1,88 @@
+import subprocess
+import sys
+
+import pytest
+
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.staging import publish_file, publish_files, staging_folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_files_appear_together_and_nothing_else_is_left(tmp_path):
+    target = tmp_path / "out"
+    with staging_folder(target) as staging:
+        (staging / "a").write_text("1")
+        (staging / "b").write_text("2")
+        assert not target.exists()
+        publish_files(staging, target)
+    assert names(target) == ["a", "b"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("0")
+    with staging_folder(target) as staging:
+        (staging / "new").write_text("1")
+        publish_files(staging, target)
+    assert names(target) == ["new"]
+
+
+def test_a_failure_leaves_the_old_folder_and_no_rest(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("0")
+    with pytest.raises(RuntimeError), staging_folder(target) as staging:
+        (staging / "new").write_text("1")
+        raise RuntimeError
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_one_file_replaces_another(tmp_path):
+    target = tmp_path / "weights.pth"
+    target.write_text("old")
+    with staging_folder(target) as staging:
+        (staging / target.name).write_text("new")
+        publish_file(staging / target.name, target)
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["weights.pth"]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    target = tmp_path / "out"
+    script = (
+        "import os, pathlib\n"
+        "from detrex_hub.staging import staging_folder\n"
+        f"with staging_folder(pathlib.Path({str(target)!r})) as staging:\n"
+        "    (staging / 'half').write_text('x')\n"
+        "    os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert len(names(tmp_path)) == 1
+    with staging_folder(target) as staging:
+        assert names(tmp_path) == [staging.name]
+    assert names(tmp_path) == []
+
+
+def test_the_folder_of_somebody_at_work_is_left_alone(tmp_path):
+    target = tmp_path / "out"
+    with staging_folder(target) as first, staging_folder(target) as second:
+        assert first.exists()
+        assert second.exists()
+        assert first != second
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with (
+        pytest.raises(DetrexHubError, match="cannot be written") as caught,
+        staging_folder(blocked / "out"),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
