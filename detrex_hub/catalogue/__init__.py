@@ -1,0 +1,81 @@
+"""The weights that detrex-hub knows by name, and where each can be had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source
+from detrex_hub.catalogue.loader import read_catalogue
+from detrex_hub.errors import CatalogueError, UsageError
+
+__all__ = ["CatalogueEntry", "Metric", "Source", "find", "load"]
+
+CATALOGUE_VARIABLE = "DETREX_HUB_CATALOGUE"
+
+
+def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
+    """All entries by name: the built-in ones, those of ``DETREX_HUB_CATALOGUE``, then ``extra``.
+
+    A later file's entry replaces an earlier one of the same name.
+
+    Args:
+        extra: catalogue files of the user.
+
+    Raises:
+        CatalogueError: a file cannot be read or is malformed.
+    """
+    entries = dict(_built_in())
+    named = os.environ.get(CATALOGUE_VARIABLE, "").split(os.pathsep)
+    for path in (*(Path(name).expanduser() for name in named if name), *extra):
+        for name, entry in read_catalogue(Path(path)).items():
+            _refuse_case_twin(name, entries, Path(path))
+            entries[name] = entry
+    return entries
+
+
+def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
+    """The entry of that name.
+
+    Raises:
+        UsageError: there is none; the message names those that come nearest.
+        CatalogueError: a catalogue file is malformed.
+    """
+    entries = load(extra)
+    if name in entries:
+        return entries[name]
+    from difflib import get_close_matches
+
+    by_lower = {known.lower(): known for known in entries}
+    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=3)]
+    raise UsageError(
+        f"there are no weights named {name[:80]!r} in the catalogue",
+        hint=f"Did you mean {' or '.join(near)}?" if near else "See all names: detrex-hub list",
+    )
+
+
+@cache
+def _built_in() -> Mapping[str, CatalogueEntry]:
+    entries: dict[str, CatalogueEntry] = {}
+    for path in sorted(Path(__file__).parent.glob("*.toml")):
+        for name, entry in read_catalogue(path).items():
+            if name in entries:
+                raise CatalogueError(f"{path}: [weights.{name}] is in {entries[name].family} too")
+            _refuse_case_twin(name, entries, path)
+            entries[name] = entry
+    return entries
+
+
+def _refuse_case_twin(name: str, entries: Mapping[str, CatalogueEntry], path: Path) -> None:
+    """Names become folders, which many file systems do not tell apart by case."""
+    if name in entries:
+        return
+    for other in entries:
+        if other.lower() == name.lower():
+            raise CatalogueError(
+                f"{path}: [weights.{name}] differs from {other} of {entries[other].family}.toml "
+                "only in case",
+                hint="Take another name, or the same one to replace it",
+            )

@@ -1,0 +1,99 @@
+"""What the catalogue knows of published weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_HUB_FILE = re.compile(
+    r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@\s]+))?/(?P<path>[\w.-]+(/[\w.-]+)*)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One place where weights can be had from.
+
+    ``url`` is ``https://…``, ``hf://owner/name[@revision]/path``, ``gdrive://<file id>``, or
+    ``gdrive-folder://<folder id>`` where only the folder is known that a file lies in.
+    ``sha256_prefix`` are the first hexadecimal digits of the sha256, where the whole is not known.
+    ``size`` is in bytes. ``container`` is the dict of the checkpoint that holds the weights, where
+    it is not to be found by itself.
+    """
+
+    layout: str
+    url: str
+    file: str
+    sha256: str | None = None
+    sha256_prefix: str | None = None
+    size: int | None = None
+    container: str | None = None
+
+    @property
+    def scheme(self) -> str:
+        return self.url.partition("://")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A published figure and the page that says it.
+
+    ``name`` as its publishers write it (``acc@1``, ``box AP``), ``value`` in ``unit``.
+    """
+
+    task: str
+    dataset: str
+    name: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueEntry:
+    """Weights that detrex-hub knows by name.
+
+    ``facts`` is what no shape shows: ``image_format``, ``pixel_mean`` and ``pixel_std`` (0..255, in
+    the order of the channels), ``dilation``, ``position_temperature``, ``num_heads`` and the like.
+    ``hyper_parameters`` are those that a conversion must find again in the checkpoint's shapes.
+    ``license`` is an identifier of the Hub, ``other`` with ``license_name`` and ``license_link``,
+    or None where nobody has said. ``base_config`` is the path of the detrex config to start from.
+    """
+
+    name: str
+    family: str
+    architecture: str
+    title: str
+    sources: tuple[Source, ...]
+    summary: str = ""
+    license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    non_commercial: bool = False
+    authors: tuple[str, ...] = ()
+    homepage: str | None = None
+    paper: str | None = None
+    citation: str | None = None
+    base_config: str | None = None
+    datasets: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def file_name(url: str) -> str:
+    """The last segment of a URL's path, without characters that a file name should not have."""
+    last = PurePosixPath(unquote(urlsplit(url).path)).name
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", last).lstrip(".+-")[-200:] or "weights"
+
+
+def hub_file(url: str) -> tuple[str, str | None, str] | None:
+    """Repository, revision and path of ``hf://owner/name[@revision]/path``; None for any other."""
+    match = _HUB_FILE.fullmatch(url)
+    if match is None or ".." in match["path"].split("/"):
+        return None
+    return match["repo"], match["revision"] and unquote(match["revision"]), match["path"]
