@@ -10,7 +10,18 @@ from functools import cache
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.errors import UsageError
 
-_PLUMBING = frozenset({"base", "blocks", "recognise"})
+_PLUMBING = frozenset(
+    {
+        "base",
+        "blocks",
+        "bodies",
+        "coco",
+        "detection",
+        "recognise",
+        "transformer",
+        "transformers_layout",
+    }
+)
 
 
 @cache

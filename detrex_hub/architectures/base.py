@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -15,6 +15,7 @@ from detrex_hub.mapping import (
     Rule,
     collapse,
     inverse,
+    origins,
     plan,
     source_specs,
 )
@@ -38,12 +39,14 @@ class Layout:
 
     ``present`` are key templates of which each must match some key, ``absent`` templates that must
     match none; ``check`` looks at shapes where names are not enough and returns what speaks
-    against the layout, or None.
+    against the layout, or None. ``facts`` are what no shape shows and all files of the layout
+    have in common, for want of a better word from the catalogue or the user.
     """
 
     present: tuple[str, ...]
     absent: tuple[str, ...] = ()
     check: Callable[[Specs], str | None] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,27 @@ class Overrides:
     yacs: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Call:
+    """Something to be built, by import path and arguments: plain values and further calls.
+
+    Written by an architecture, never read from a repository. ``partial`` stands for the callable
+    with these arguments bound to it, instead of for what it returns.
+    """
+
+    target: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class BackboneCall(Call):
+    """A complete ``model.backbone``. ``channels`` are those of its feature maps by name, finest
+    first, as a neck's ``input_shapes`` and ``in_features`` want them."""
+
+    channels: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture(ABC):
     """An architecture with its hyper-parameters, which are the fields of the subclass."""
@@ -73,6 +97,10 @@ class Architecture(ABC):
     """What no shape shows and a conversion may be told: name -> meaning."""
     backbone: ClassVar[bool] = False
     """Whether it is a backbone alone, whose keys have no prefix."""
+    node: ClassVar[str] = "model.backbone"
+    """Where a training config has the module that takes the weights of a backbone."""
+    taken_by: ClassVar[frozenset[str]] = frozenset()
+    """Names of the classes whose state dict `target` is; none where any class may be asked."""
 
     @classmethod
     @abstractmethod
@@ -104,6 +132,16 @@ class Architecture(ABC):
         """Target keys that no checkpoint holds: constants, and layers that the original lacks."""
         return frozenset()
 
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the conversion beyond its plan, one line each."""
+        return ()
+
+    @property
+    def out_channels(self) -> Mapping[str, int]:
+        """Channels of the feature maps that a backbone gives, finest first, by the names that
+        detrex's configs know them by."""
+        return {}
+
     def dropped(self) -> dict[str, TensorSpec]:
         """What the original's own state dict holds and the detrex model has no place for."""
         return {}
@@ -116,6 +154,20 @@ class Architecture(ABC):
     @abstractmethod
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
         """What a config must say, given image format, mean and std."""
+
+    def build(
+        self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
+    ) -> BackboneCall | None:
+        """A complete backbone for these weights, for configs that have another one.
+
+        Args:
+            preprocessing: as for `overrides`.
+            stages: which feature maps it returns; stage ``i`` has stride ``4 * 2**i``.
+
+        Returns:
+            the call, or None where the architecture is no backbone.
+        """
+        return None
 
     def hyper_parameters(self) -> dict[str, Any]:
         """The fields as `config.json` holds them, tuples as lists."""
@@ -157,11 +209,26 @@ class Architecture(ABC):
             MappingError: the rules do not fit the source keys.
             ArchitectureError: what comes out is not the state dict of the detrex model.
         """
-        planned = plan(self.rules(layout), specs, mapper=f"{self.name} ({layout})").tied(
-            self.ties()
-        )
+        rules = self.rules(layout)
+        stored = self._stored_under(rules, specs)
+        whole = {**specs, **{absent: specs[key] for absent, key in stored.items()}}
+        planned = plan(rules, whole, mapper=f"{self.name} ({layout})").reading(stored)
+        planned = planned.tied(self.ties())
         self.prove(planned.specs)
         return planned
+
+    def _stored_under(self, rules: tuple[Rule, ...], specs: Specs) -> dict[str, str]:
+        """Source keys that are absent because their tensor is stored under another name, as in
+        files that hold tied tensors once: absent key -> the key that is there."""
+        groups = self.ties()
+        source_of = origins(rules, (key for group in groups for key in group))
+        found: dict[str, str] = {}
+        for group in groups:
+            keys = [source_of[key] for key in group if key in source_of]
+            present = [key for key in keys if key in specs]
+            if present:
+                found.update((key, present[0]) for key in keys if key not in specs)
+        return found
 
     def plan_export(self, specs: Specs, layout: str) -> ConversionPlan:
         """Plan the way back: from the detrex state dict, aliases included, to a layout.

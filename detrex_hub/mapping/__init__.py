@@ -1,6 +1,14 @@
 """Rules over names and shapes, and the planner that applies them. Pure functions, no tensors."""
 
-from detrex_hub.mapping.plan import ConversionPlan, Fresh, Move, Piece, plan, source_specs
+from detrex_hub.mapping.plan import (
+    ConversionPlan,
+    Fresh,
+    Move,
+    Piece,
+    origins,
+    plan,
+    source_specs,
+)
 from detrex_hub.mapping.rules import (
     Concat,
     Drop,
@@ -29,6 +37,7 @@ __all__ = [
     "collapse",
     "indices",
     "inverse",
+    "origins",
     "plan",
     "prefixed",
     "source_specs",

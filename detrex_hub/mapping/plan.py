@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from detrex_hub.errors import MappingError
@@ -72,6 +72,27 @@ class ConversionPlan:
         stored = {key: move.spec for key, move in self.moves.items()}
         return stored | {alias: stored[key] for alias, key in self.ties.items()}
 
+    def reading(self, stored: Mapping[str, str]) -> ConversionPlan:
+        """The same plan for a source that lacks some keys and holds their tensors under others.
+
+        Args:
+            stored: absent source key -> the key that holds its tensor.
+        """
+        moves = {
+            target: dataclasses.replace(
+                move,
+                pieces=tuple(
+                    Piece(stored.get(piece.key, piece.key), piece.rows)
+                    if isinstance(piece, Piece)
+                    else piece
+                    for piece in move.pieces
+                ),
+            )
+            for target, move in self.moves.items()
+        }
+        dropped = {key: reason for key, reason in self.dropped.items() if key not in stored}
+        return dataclasses.replace(self, moves=moves, dropped=dropped)
+
     def tied(self, groups: Iterable[tuple[str, ...]]) -> ConversionPlan:
         """The same plan with each group of target keys stored once, under its first moved key."""
         moves, twins, ties = dict(self.moves), dict(self.twins), dict(self.ties)
@@ -85,7 +106,7 @@ class ConversionPlan:
                     continue
                 ties[alias] = stored
                 twin = moves.pop(alias, None)
-                if twin is not None:
+                if twin is not None and twin.pieces != moves[stored].pieces:
                     twins[alias] = twin
         return ConversionPlan(self.mapper, moves, self.dropped, ties, twins)
 
@@ -112,17 +133,10 @@ def plan(
     rules = tuple(rules)
     matches: dict[str, list[tuple[int, Bindings]]] = {}
     matched: set[tuple[int, str]] = set()
-    by_prefix = [
-        (number, text, template(text))
-        for number, rule in enumerate(rules)
-        for text in sources(rule)
-    ]
-    for key in specs:
-        for number, text, compiled in by_prefix:
-            bound = compiled.match(key)
-            if bound is not None:
-                matches.setdefault(key, []).append((number, bound))
-                matched.add((number, text))
+    texts = [(number, text) for number, rule in enumerate(rules) for text in sources(rule)]
+    for key, number, text, bound in _matching(specs, texts):
+        matches.setdefault(key, []).append((number, bound))
+        matched.add((number, text))
 
     ignored = set(ignore)
     problems = _Problems(mapper)
@@ -132,7 +146,7 @@ def plan(
         "no key for the rule",
         (
             text
-            for number, text, _ in by_prefix
+            for number, text in texts
             if (number, text) not in matched and not rules[number].optional
         ),
         are_keys=False,
@@ -200,6 +214,36 @@ def plan(
     problems.add("wrong shape of", misfits, are_keys=False)
     problems.raise_if_any()
     return ConversionPlan(mapper, moves, dropped)
+
+
+def _matching(
+    keys: Iterable[str], texts: Iterable[tuple[int, str]]
+) -> Iterator[tuple[str, int, str, Bindings]]:
+    """Each key with each of the numbered templates that it matches, and what that binds."""
+    literal: dict[str, list[int]] = {}
+    compiled = []
+    for number, text in texts:
+        if template(text).variables:
+            compiled.append((number, text, template(text)))
+        else:
+            literal.setdefault(text, []).append(number)
+    for key in keys:
+        for number in literal.get(key, ()):
+            yield key, number, key, {}
+        for number, text, one in compiled:
+            bound = one.match(key)
+            if bound is not None:
+                yield key, number, text, bound
+
+
+def origins(rules: Iterable[Rule], targets: Iterable[str]) -> dict[str, str]:
+    """The source key of each target key that a single tensor moves to, by names alone."""
+    moving = [rule for rule in rules if isinstance(rule, Rename | Take)]
+    found = {}
+    texts = [(number, rule.target) for number, rule in enumerate(moving)]
+    for target, number, _, bound in _matching(targets, texts):
+        found[target] = template(moving[number].source).fill(bound)
+    return found
 
 
 def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:

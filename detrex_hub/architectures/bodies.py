@@ -1,0 +1,155 @@
+"""The backbones inside detectors: where their keys lie in each layout, and how they are named.
+
+detrex builds its DC5 models and Anchor-DETR on `TorchvisionResNet`, which keeps torchvision's names
+below ``body.``, and everything else on detectron2's `ResNet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from detrex_hub.architectures.base import (
+    Architecture,
+    Facts,
+    Layout,
+    Overrides,
+    Specs,
+    image_overrides,
+)
+from detrex_hub.architectures.blocks import StateDict, under
+from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet, depth_of
+from detrex_hub.architectures.transformers_layout import OWN_RESNET_NAMES
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import Rename, Rule, plan, prefixed, source_specs
+from detrex_hub.mapping.rules import sources
+from detrex_hub.specs import TensorSpec
+
+_TORCHVISION_NAMES: tuple[str, ...] = tuple(name for rule in BODY for name in sources(rule))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionResNet(Architecture):
+    """detrex's `TorchvisionResNet`, which returns the last stage alone, as ``res5``.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        dilation: whether the last stage is dilated instead of strided (DC5).
+    """
+
+    depth: int
+    dilation: bool
+
+    name: ClassVar[str] = "torchvision_resnet"
+    layouts: ClassVar[Mapping[str, Layout]] = {}
+    backbone: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.dilation and self.depth < 50:
+            raise ArchitectureError(f"torchvision cannot dilate a ResNet-{self.depth}")
+
+    @classmethod
+    def read(cls, specs: Specs, layout: str, facts: Facts) -> TorchvisionResNet:
+        return cls(depth=depth_of(specs, "layer{i}"), dilation=bool(facts["dilation"]))
+
+    def rules(self, layout: str) -> tuple[Rule, ...]:
+        return (
+            *(Rename(source, f"body.{source}") for source in _TORCHVISION_NAMES),
+            *COUNTERS_DROPPED,
+        )
+
+    def target(self) -> StateDict:
+        return under("body", source_specs(BODY, ResNet(depth=self.depth).target()))
+
+    @property
+    def out_channels(self) -> dict[str, int]:
+        return {"res5": ResNet(depth=self.depth).out_channels["res5"]}
+
+    def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
+        images = image_overrides(preprocessing)
+        return Overrides(
+            lazy={
+                "model.backbone.name": f"resnet{self.depth}",
+                "model.backbone.dilation": self.dilation,
+            }
+            | images.lazy,
+            lazy_if_present=images.lazy_if_present,
+        )
+
+
+def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]:
+    """Rules of a backbone inside a detector.
+
+    Args:
+        body: the backbone.
+        layout: the detector's layout.
+        prefix: where the backbone lies in it, with its final dot.
+    """
+    match body:
+        case ResNet():
+            rules = (*BODY, *COUNTERS_DROPPED)
+        case TorchvisionResNet():
+            rules = body.rules("torchvision")
+        case _:
+            # the others keep their names when they become part of a detector
+            rules = body.rules("detrex")
+    if layout == "transformers_no_timm":
+        rules = tuple(
+            Rename(_own_name(rule.source), rule.target)
+            for rule in rules
+            if isinstance(rule, Rename)
+        )
+    return prefixed(rules, prefix, "backbone.")
+
+
+def read_body(
+    specs: Specs, layout: str, prefix: str, facts: Facts, *, torchvision: bool
+) -> Architecture:
+    """The backbone inside a detector.
+
+    Args:
+        specs: the detector's state dict.
+        layout: its layout.
+        prefix: where a ResNet lies in it, with its final dot.
+        facts: what no shape shows; ``dilation`` matters here.
+        torchvision: whether detrex builds the undilated detector on `TorchvisionResNet` too.
+
+    Raises:
+        ArchitectureError: it is no known backbone.
+    """
+    inner = _below(prefix, specs)
+    if layout == "transformers_no_timm":
+        renames = [Rename(_own_name(name), name, optional=True) for name in _TORCHVISION_NAMES]
+        moves = plan(renames, inner, mapper="ResNet of transformers", ignore=inner).moves
+        inner = {key: move.spec for key, move in moves.items()}
+    if "stem.conv1.weight" in inner:
+        if facts.get("dilation", False):
+            raise ArchitectureError(
+                "the backbone is detectron2's ResNet, and a dilated one is not built on it",
+                hint="Convert without --dc5",
+            )
+        return ResNet(depth=depth_of(inner, "res{i+1}"))
+    if "body.conv1.weight" in inner:
+        # but for detectors that always use it, detrex has this backbone for the sake of dilation
+        dilation = bool(facts.get("dilation", not torchvision))
+        return TorchvisionResNet(depth=depth_of(inner, "body.layer{i}"), dilation=dilation)
+    if "conv1.weight" in inner:
+        depth = depth_of(inner, "layer{i}")
+        dilation = bool(facts.get("dilation", False))
+        if dilation or torchvision:
+            return TorchvisionResNet(depth=depth, dilation=dilation)
+        return ResNet(depth=depth)
+    raise ArchitectureError(f"there is no backbone below {prefix}")
+
+
+def _below(prefix: str, specs: Specs) -> dict[str, TensorSpec]:
+    return {key.removeprefix(prefix): spec for key, spec in specs.items() if key.startswith(prefix)}
+
+
+def _own_name(name: str) -> str:
+    """transformers' own name (template) for torchvision's."""
+    for theirs, own in OWN_RESNET_NAMES.items():
+        if name == theirs or (theirs.endswith(".") and name.startswith(theirs)):
+            return own + name.removeprefix(theirs)
+    raise KeyError(name)

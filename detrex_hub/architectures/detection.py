@@ -1,0 +1,484 @@
+"""What the detectors of the DETR family have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from detrex_hub.architectures import architecture, coco, transformers_layout
+from detrex_hub.architectures.base import Architecture, Facts, Overrides, Specs
+from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
+from detrex_hub.architectures.bodies import TorchvisionResNet, body_rules, read_body
+from detrex_hub.architectures.transformer import POINTS, mlp
+from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.mapping import Rename, Rows, Rule, Take, indices
+
+CLASSES_FACT = (
+    "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 COCO "
+    "classes, coco does so or refuses, keep leaves them whole"
+)
+FACTS: Mapping[str, str] = {
+    "classes": CLASSES_FACT,
+    "dilation": "whether the last stage of the backbone is dilated (DC5)",
+    "num_heads": "attention heads, 8 in every released model",
+}
+POSITION_FACTS: Mapping[str, str] = {
+    "position_temperature": "temperature of the sine position embedding",
+    "position_offset": "offset of the sine position embedding",
+}
+
+# where layers of the transformer are found, by layout: the first linear layer of each
+_ENCODER = {
+    "original": ("transformer.encoder.layers.{i}.linear1.weight",),
+    "transformers": ("model.encoder.layers.{i}.fc1.weight",),
+    "detrex": ("transformer.encoder.layers.{i}.ffns.0.layers.0.0.weight",),
+}
+_DECODER = {
+    "original": ("transformer.decoder.layers.{i}.linear1.weight",),
+    "transformers": (
+        "model.decoder.layers.{i}.fc1.weight",
+        "model.decoder.layers.{i}.mlp.fc1.weight",
+    ),
+    "detrex": ("transformer.decoder.layers.{i}.ffns.0.layers.0.0.weight",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector(Architecture):
+    """A detector of the DETR family.
+
+    Args:
+        body: the backbone.
+        num_queries: object queries.
+        num_classes: classes of the detrex model, "no object" not counted.
+        encoder_layers, decoder_layers: layers of the transformer.
+        embed_dim: its width.
+        feedforward_dim: width of its feed-forward layers.
+        num_heads: attention heads, which no shape shows.
+        classes_cut_from: rows of the original's class head where it is cut to COCO's 80 classes;
+            None where it is not.
+    """
+
+    body: Architecture
+    num_queries: int
+    num_classes: int
+    encoder_layers: int
+    decoder_layers: int
+    embed_dim: int
+    feedforward_dim: int
+    num_heads: int = 8
+    classes_cut_from: int | None = None
+
+    facts: ClassVar[Mapping[str, str]] = FACTS
+    body_prefixes: ClassVar[Mapping[str, str]] = {
+        "original": "backbone.0.body.",
+        "transformers": transformers_layout.BACKBONE,
+        "transformers_no_timm": transformers_layout.BACKBONE,
+        "detrex": "backbone.",
+    }
+    on_torchvision: ClassVar[bool] = False
+    """Whether detrex builds it on `TorchvisionResNet` without dilation too."""
+    original_rows: ClassVar[int] = 91
+    """Rows of the originals' released class heads."""
+
+    @property
+    def no_object_rows(self) -> int:
+        """Rows of the class head beyond the classes."""
+        return self.original_rows - 91
+
+    # -- reading --------------------------------------------------------------------------------
+
+    @classmethod
+    def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
+        """The hyper-parameters that all detectors have, but for the number of queries.
+
+        Args:
+            heads: names that the weight of a class head may have.
+        """
+        names = "transformers" if layout in transformers_layout.LAYOUTS else layout
+        encoder = _layers(specs, _ENCODER[names])
+        decoder = _layers(specs, _DECODER[names])
+        feedforward_dim, embed_dim = shape_of(specs, encoder[0])
+        rows = shape_of(specs, *heads)[0]
+        cut_from = _cut_from(rows, cls.original_rows, layout, facts)
+        return {
+            "body": read_body(
+                specs,
+                layout,
+                cls.body_prefixes[layout],
+                facts,
+                torchvision=cls.on_torchvision,
+            ),
+            "num_classes": 80 if cut_from else rows - (cls.original_rows - 91),
+            "encoder_layers": len(encoder),
+            "decoder_layers": len(decoder),
+            "embed_dim": embed_dim,
+            "feedforward_dim": feedforward_dim,
+            "num_heads": facts.get("num_heads", 8),
+            "classes_cut_from": cut_from,
+        }
+
+    @classmethod
+    def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """What the arguments of the original's training script tell, where they are beside the
+        weights."""
+        arguments = metadata.get("args")
+        if not isinstance(arguments, Mapping):
+            return {}
+        found: dict[str, Any] = {}
+        if isinstance(arguments.get("dilation"), bool):
+            found["dilation"] = arguments["dilation"]
+        if type(arguments.get("nheads")) is int:
+            found["num_heads"] = arguments["nheads"]
+        if "position_temperature" in cls.facts:
+            high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
+            if isinstance(high, int | float) and high == wide:
+                found["position_temperature"] = high
+        return found
+
+    # -- mapping --------------------------------------------------------------------------------
+
+    def rules(self, layout: str) -> tuple[Rule, ...]:
+        if layout == "detrex":
+            constants = self.set_by_model()
+            return tuple(Rename(key, key, optional=key in constants) for key in self.target())
+        return (
+            *body_rules(self.body, layout, self.body_prefixes[layout]),
+            *self.transformer_rules(layout),
+            *self.head_rules(layout),
+        )
+
+    @abstractmethod
+    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
+        """Rules of everything between backbone and heads."""
+
+    @abstractmethod
+    def head_rules(self, layout: str) -> tuple[Rule, ...]:
+        """Rules of the class heads, the box heads and the embeddings of labels."""
+
+    def class_head(self, source: str, target: str, rows: Rows | None = None) -> Rule:
+        """The rule of a class head, which takes the 80 classes where heads are cut.
+
+        Args:
+            rows: which rows to take instead.
+        """
+        of = self.classes_cut_from
+        if of is None:
+            return Rename(source, target)
+        usual = coco.coco80_and_last(of) if self.no_object_rows else coco.coco80(of)
+        return Take(source, target, rows or usual)
+
+    def notes(self) -> tuple[str, ...]:
+        if self.classes_cut_from is None:
+            return ()
+        now = self.num_classes + self.no_object_rows
+        return (
+            f"class heads cut {self.classes_cut_from} -> {now} rows: the 80 COCO classes"
+            f"{' and no object' if self.no_object_rows else ''}"
+            " (--classes keep leaves classes of your own whole)",
+        )
+
+    # -- detrex ---------------------------------------------------------------------------------
+
+    def target(self) -> StateDict:
+        return under("backbone", self.body.target()) | self.detector_target()
+
+    @abstractmethod
+    def detector_target(self) -> StateDict:
+        """The state dict without the backbone."""
+
+    def set_by_model(self) -> frozenset[str]:
+        return frozenset(f"backbone.{key}" for key in self.body.set_by_model())
+
+    def box_head(self) -> StateDict:
+        return mlp(self.embed_dim, self.embed_dim, 4, 3)
+
+    def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
+        body = self.body.overrides(preprocessing)
+        return Overrides(
+            lazy=body.lazy | self.detector_overrides(),
+            lazy_if_present={
+                path: value
+                for path, value in body.lazy_if_present.items()
+                if not path.startswith("model.neck.")
+            },
+            lazy_remove=body.lazy_remove,
+        )
+
+    @abstractmethod
+    def detector_overrides(self) -> dict[str, Any]:
+        """Dotted paths of everything but the backbone, as detrex's configs name them."""
+
+    # -- records --------------------------------------------------------------------------------
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """The fields, the backbone's with ``backbone_`` before their names."""
+        found: dict[str, Any] = {"backbone": self.body.name}
+        for name, value in self.body.hyper_parameters().items():
+            if value is not None:
+                found[f"backbone_{name}"] = value
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "body":
+                found[field.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    @classmethod
+    def from_hyper_parameters(cls, values: Mapping[str, Any]) -> Architecture:
+        kind = values.get("backbone")
+        if not isinstance(kind, str):
+            raise ArchitectureError(f"hyper-parameters of {cls.name} need a backbone")
+        body_class = TorchvisionResNet if kind == TorchvisionResNet.name else architecture(kind)
+        prefix = "backbone_"
+        body = body_class.from_hyper_parameters(
+            {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+        )
+        own = {k: v for k, v in values.items() if not k.startswith("backbone")}
+        return super().from_hyper_parameters({**own, "body": body})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerDetector(Detector):
+    """A detector with a position embedding, an encoder and a decoder.
+
+    Args:
+        position_temperature, position_offset: of the sine position embedding; in no shape.
+    """
+
+    position_temperature: float = 10000
+    position_offset: float = 0.0
+
+    facts: ClassVar[Mapping[str, str]] = {**FACTS, **POSITION_FACTS}
+
+    @classmethod
+    def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
+        positions = {name: facts[name] for name in POSITION_FACTS if name in facts}
+        return super().common(specs, layout, facts, *heads) | positions
+
+    def detector_overrides(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "model.embed_dim": self.embed_dim,
+            "model.num_classes": self.num_classes,
+            "model.criterion.num_classes": self.num_classes,
+            "model.num_queries": self.num_queries,
+            "model.position_embedding.num_pos_feats": self.embed_dim // 2,
+            "model.position_embedding.temperature": self.position_temperature,
+            "model.position_embedding.offset": self.position_offset,
+        }
+        layers = {"encoder": self.encoder_layers, "decoder": self.decoder_layers}
+        for side, number in layers.items():
+            found |= {
+                f"model.transformer.{side}.embed_dim": self.embed_dim,
+                f"model.transformer.{side}.num_heads": self.num_heads,
+                f"model.transformer.{side}.feedforward_dim": self.feedforward_dim,
+                f"model.transformer.{side}.num_layers": number,
+            }
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleLevelDetector(TransformerDetector):
+    """A detector on the backbone's last feature map.
+
+    Args:
+        position_grid: rows and columns of learned position embeddings; None for sine ones.
+    """
+
+    position_grid: tuple[int, int] | None = None
+
+    @classmethod
+    def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
+        found = super().common(specs, layout, facts, *heads)
+        for prefix in ("backbone.1", "position_embedding"):
+            grid = [f"{prefix}.{side}_embed.weight" for side in ("row", "col")]
+            if all(key in specs for key in grid):
+                found["position_grid"] = tuple(specs[key].shape[0] for key in grid)
+        return found
+
+    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
+        if layout in transformers_layout.LAYOUTS:
+            return (Rename("model.input_projection.*", "input_proj.*"),)
+        learned = (
+            Rename("backbone.1.row_embed.weight", "position_embedding.row_embed.weight"),
+            Rename("backbone.1.col_embed.weight", "position_embedding.col_embed.weight"),
+        )
+        return (
+            Rename("input_proj.*", "input_proj.*"),
+            *(learned if self.position_grid else ()),
+        )
+
+    @property
+    def feature(self) -> tuple[str, int]:
+        """Name and channels of the feature map."""
+        return list(self.body.out_channels.items())[-1]
+
+    def detector_target(self) -> StateDict:
+        target = under("input_proj", conv(self.embed_dim, self.feature[1], 1))
+        if self.position_grid:
+            for side, size in zip(("row", "col"), self.position_grid, strict=True):
+                target[f"position_embedding.{side}_embed.weight"] = tensor(
+                    size, self.embed_dim // 2
+                )
+        return target
+
+    def detector_overrides(self) -> dict[str, Any]:
+        name, channels = self.feature
+        found = super().detector_overrides() | {
+            "model.in_features": [name],
+            "model.in_channels": channels,
+        }
+        if self.position_offset == 0.0:
+            # detrex's configs of these detectors leave it out
+            del found["model.position_embedding.offset"]
+        if self.position_grid:
+            del found["model.position_embedding.temperature"]
+            for side, size in zip(("row", "col"), self.position_grid, strict=True):
+                found[f"model.position_embedding.{side}_num_embed"] = size
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLevelDetector(TransformerDetector):
+    """A detector with deformable attention on several feature maps.
+
+    Args:
+        backbone_levels: feature maps that the backbone gives, its last ones.
+        feature_levels: feature maps in all, the further ones by convolutions with stride 2.
+    """
+
+    backbone_levels: int
+    feature_levels: int
+
+    @classmethod
+    def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
+        found = super().common(specs, layout, facts, *heads)
+        found["feature_levels"] = shape_of(
+            specs, "transformer.level_embed", "model.level_embed", "transformer.level_embeds"
+        )[0]
+        projection = "{i}.0.weight" if layout != "detrex" else "convs.{i}.conv.weight"
+        names = {"original": "input_proj.", "detrex": "neck."}
+        prefix = names.get(layout, "model.input_proj.")
+        # the backbone's feature maps are projected by 1x1 convolutions, the further ones by 3x3
+        found["backbone_levels"] = sum(
+            shape_of(specs, f"{prefix}{projection}".replace("{i}", str(i)))[-1] == 1
+            for i in indices(specs, f"{prefix}{projection}")
+        )
+        samples = found["num_heads"] * found["feature_levels"] * POINTS
+        for key, spec in specs.items():
+            if key.endswith("attention_weights.weight") and spec.shape[0] != samples:
+                raise ArchitectureError(
+                    f"{key} has {spec.shape[0]} rows, which is not {found['num_heads']} heads x "
+                    f"{found['feature_levels']} levels x {POINTS} points, as detrex has it",
+                    hint="Tell the number of heads with: --fact num_heads=N",
+                )
+        return found
+
+    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
+        prefix = "input_proj." if layout == "original" else "model.input_proj."
+        rules: list[Rule] = []
+        for i in range(self.backbone_levels):
+            rules.append(Rename(f"{prefix}{i}.0.*", f"neck.convs.{i}.conv.*"))
+            rules.append(Rename(f"{prefix}{i}.1.*", f"neck.convs.{i}.norm.*"))
+        if self.feature_levels > self.backbone_levels:
+            after = f"{prefix}{{i+{self.backbone_levels}}}"
+            rules.append(Rename(f"{after}.0.*", "neck.extra_convs.{i}.conv.*"))
+            rules.append(Rename(f"{after}.1.*", "neck.extra_convs.{i}.norm.*"))
+        level_embed = "transformer" if layout == "original" else "model"
+        rules.append(Rename(f"{level_embed}.level_embed", "transformer.level_embeds"))
+        return tuple(rules)
+
+    @property
+    def features(self) -> dict[str, int]:
+        """Names and channels of the backbone's feature maps that are used."""
+        return dict(list(self.body.out_channels.items())[-self.backbone_levels :])
+
+    def detector_target(self) -> StateDict:
+        target: StateDict = {
+            "transformer.level_embeds": tensor(self.feature_levels, self.embed_dim)
+        }
+        channels = 0
+        for i, channels in enumerate(self.features.values()):
+            target |= under(f"neck.convs.{i}.conv", conv(self.embed_dim, channels, 1))
+            target |= under(f"neck.convs.{i}.norm", norm(self.embed_dim))
+        for i in range(self.feature_levels - self.backbone_levels):
+            target |= under(f"neck.extra_convs.{i}.conv", conv(self.embed_dim, channels, 3))
+            target |= under(f"neck.extra_convs.{i}.norm", norm(self.embed_dim))
+            channels = self.embed_dim
+        return target
+
+    def detector_overrides(self) -> dict[str, Any]:
+        return super().detector_overrides() | {
+            "model.neck.in_features": list(self.features),
+            "model.neck.out_channels": self.embed_dim,
+            "model.neck.norm_layer.num_channels": self.embed_dim,
+            "model.neck.num_outs": self.feature_levels,
+            "model.transformer.num_feature_levels": self.feature_levels,
+            **{
+                f"model.neck.input_shapes.{name}.channels": channels
+                for name, channels in self.features.items()
+            },
+        }
+
+
+def shape_of(specs: Specs, *names: str) -> tuple[int, ...]:
+    """The shape of the first of some keys that is there.
+
+    Raises:
+        ArchitectureError: none is, or it has no dimensions.
+    """
+    for name in names:
+        if name in specs and specs[name].shape:
+            return specs[name].shape
+    raise ArchitectureError(
+        f"there is no tensor {' or '.join(names)}",
+        hint="Look at the keys with: detrex-hub inspect FILE",
+    )
+
+
+def _layers(specs: Specs, templates: tuple[str, ...]) -> list[str]:
+    """The keys of a template, one for each layer.
+
+    Raises:
+        ArchitectureError: there is none, or layers are missing between others.
+    """
+    for text in templates:
+        found = indices(specs, text)
+        if found:
+            if found != tuple(range(len(found))):
+                raise ArchitectureError(f"layers are missing: {text} has only {list(found)}")
+            return [text.replace("{i}", str(i)) for i in found]
+    raise ArchitectureError(f"there is no layer {' or '.join(templates)}")
+
+
+def _cut_from(rows: int, released: int, layout: str, facts: Facts) -> int | None:
+    """Rows of a class head that is to be cut, or None."""
+    choice = facts.get("classes", "auto")
+    if choice not in ("auto", "coco", "keep"):
+        raise UsageError(f"classes is {choice!r}", hint="Say --classes auto, coco or keep")
+    fits = layout != "detrex" and rows == released
+    if choice == "coco" and not fits:
+        raise ArchitectureError(
+            f"the class head has {rows} rows, and COCO's classes can be cut from {released} "
+            "rows of an original",
+            hint="Convert with --classes keep",
+        )
+    return rows if fits and choice != "keep" else None
+
+
+def class_layers(count: int, embed_dim: int, rows: int) -> StateDict:
+    """``count`` class heads in a list."""
+    module: StateDict = {}
+    for i in range(count):
+        module |= under(str(i), linear(rows, embed_dim))
+    return module
+
+
+def box_layers(count: int, embed_dim: int) -> StateDict:
+    """``count`` box heads in a list."""
+    module: StateDict = {}
+    for i in range(count):
+        module |= under(str(i), mlp(embed_dim, embed_dim, 4, 3))
+    return module
