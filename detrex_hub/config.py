@@ -83,6 +83,28 @@ LAZY_PATHS: dict[str, _Kind] = {
     "model.backbone.stages.stride_in_1x1": FLAG,
     "model.backbone.num_classes": INTEGER,
     "model.neck.input_shapes.*.channels": INTEGER,
+    "model.neck.in_features": FEATURES,
+    "model.neck.num_outs": INTEGER,
+    "model.neck.out_channels": INTEGER,
+    "model.neck.norm_layer.num_channels": INTEGER,
+    "model.embed_dim": INTEGER,
+    "model.num_classes": INTEGER,
+    "model.num_queries": INTEGER,
+    "model.criterion.num_classes": INTEGER,
+    "model.in_channels": INTEGER,
+    "model.in_features": FEATURES,
+    "model.with_box_refine": FLAG,
+    "model.as_two_stage": FLAG,
+    "model.position_embedding.num_pos_feats": INTEGER,
+    "model.position_embedding.temperature": NUMBER,
+    "model.position_embedding.offset": NUMBER,
+    "model.position_embedding.row_num_embed": INTEGER,
+    "model.position_embedding.col_num_embed": INTEGER,
+    "model.transformer.num_feature_levels": INTEGER,
+    "model.transformer.*.embed_dim": INTEGER,
+    "model.transformer.*.feedforward_dim": INTEGER,
+    "model.transformer.*.num_heads": INTEGER,
+    "model.transformer.*.num_layers": INTEGER,
 }
 
 # keys of classic configs
@@ -95,8 +117,8 @@ YACS_KEYS: dict[str, _Kind] = {
     "INPUT.FORMAT": IMAGE_FORMAT,
 }
 
-# What a config decides and weights must not: a difference is a conflict
-_DECIDED_BY_CONFIG = frozenset({"model.num_classes"})
+# What the dataset decides and weights must not: a difference is a conflict
+_DECIDED_BY_CONFIG = frozenset({"model.num_classes", "model.criterion.num_classes"})
 
 
 @dataclass(frozen=True)

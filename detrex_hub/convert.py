@@ -257,7 +257,7 @@ def _plan(
     among = architecture or (entry.architecture if entry else None)
     recognised = _recognise(checkpoint, provenance.file, among, layout)
     kind = recognised.architecture
-    facts = _facts(kind, entry, checkpoint.metadata, given)
+    facts = _facts(kind, recognised.layout, entry, checkpoint.metadata, given)
     made = kind.read(checkpoint.specs, recognised.layout, facts)
     if entry is not None:
         _check_entry(entry, made, provenance.file)
@@ -275,6 +275,7 @@ def _plan(
         plan=plan,
         preprocessing=preprocessing,
         overrides=made.overrides(preprocessing),
+        notes=made.notes(),
         synthetic=synthetic,
     )
 
@@ -297,11 +298,13 @@ def _recognise(
 
 def _facts(
     kind: type[Architecture],
+    layout: str,
     entry: CatalogueEntry | None,
     metadata: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What no shape shows: the catalogue's word, then the checkpoint's own, then the user's."""
+    """What no shape shows: the layout's, the catalogue's, the checkpoint's, the user's word, each
+    over those before it."""
     known = {*kind.facts, *_IMAGE_FACTS}
     unknown = sorted(set(given) - known)
     if unknown:
@@ -309,7 +312,9 @@ def _facts(
             f"{kind.name} takes no {', '.join(unknown)}",
             hint=f"It takes {', '.join(sorted(known))}",
         )
-    found = dict(entry.facts) if entry else {}
+    found = dict(kind.layouts[layout].facts)
+    if entry is not None:
+        found.update(entry.facts)
     found.update(kind.facts_in(metadata))
     found.update(given)
     return found
