@@ -85,6 +85,26 @@ class CatalogueEntry:
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
+def url_problem(url: str) -> str | None:
+    """What a source's address should be instead, or None where nothing is wrong with it."""
+    scheme = url.partition("://")[0]
+    if scheme == "hf":
+        return None if hub_file(url) else "hf://owner/name/file or hf://owner/name@revision/file"
+    if scheme in ("gdrive", "gdrive-folder"):
+        named = re.fullmatch(r"gdrive(-folder)?://[\w-]{10,}", url, re.ASCII)
+        return None if named else "gdrive://<file id> or gdrive-folder://<folder id>"
+    try:
+        parts = urlsplit(url)
+        usable = scheme in ("https", "http") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    return (
+        None
+        if usable and not re.search(r"\s", url)
+        else "https://…, hf://owner/name/file or gdrive://<file id>"
+    )
+
+
 def file_name(url: str) -> str:
     """The last segment of a URL's path, without characters that a file name should not have."""
     last = PurePosixPath(unquote(urlsplit(url).path)).name

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name, hub_file
+from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name, url_problem
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.errors import CatalogueError
 
@@ -27,7 +27,6 @@ Table: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[Any], str | None]
 
 LAYOUTS = ("original", "torchvision", "timm", "transformers", "detrex", "detectron2")
-SCHEMES = ("https://", "http://", "hf://", "gdrive://", "gdrive-folder://")
 
 _MAX_BYTES = 4 * 2**20
 _MAX_PROBLEMS = 8
@@ -256,19 +255,12 @@ def _license(value: Any) -> str | None:
 
 
 def _web_page(value: Any) -> str | None:
-    right = isinstance(value, str) and re.fullmatch(r"https?://[^\s/]+(/\S*)?", value)
+    right = isinstance(value, str) and value.startswith("http") and url_problem(value) is None
     return None if right else "the https address of a page"
 
 
 def _url(value: Any) -> str | None:
-    if not isinstance(value, str) or re.search(r"\s", value):
-        return "a URL"
-    if value.startswith("hf://"):
-        return None if hub_file(value) else "hf://owner/name/file or hf://owner/name@revision/file"
-    if value.startswith("gdrive"):
-        right = re.fullmatch(r"gdrive(-folder)?://[\w-]{10,}", value)
-        return None if right else "gdrive://<file id> or gdrive-folder://<folder id>"
-    return None if _web_page(value) is None else f"a URL that begins with {', '.join(SCHEMES)}"
+    return url_problem(value) if isinstance(value, str) else "a URL"
 
 
 def _plain(value: Any) -> str | None:

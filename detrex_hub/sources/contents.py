@@ -1,0 +1,50 @@
+"""Telling a checkpoint from a page that a server sends in its place."""
+
+from __future__ import annotations
+
+from detrex_hub.errors import SourceError
+
+_HTML = (b"<!doctype", b"<html", b"<head", b"<body")
+_XML = (b"<?xml", b"<error")
+_MAX_ANSWER_BYTES = 2**16
+
+
+def refuse_type(content_type: str) -> None:
+    """Refuse what a server itself says to be a page or a message.
+
+    Raises:
+        SourceError: it is one.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in ("text/html", "application/xhtml+xml"):
+        raise _instead("an HTML page")
+    if kind in ("application/xml", "text/xml"):
+        raise _instead("an XML message")
+    if kind == "application/json" or kind.endswith("+json"):
+        raise _instead("a JSON message")
+
+
+def refuse_page(head: bytes, size: int | None) -> None:
+    """Refuse what by its first bytes is a page or a message, or nothing at all.
+
+    Args:
+        head: the first bytes.
+        size: of the whole, in bytes, where known.
+
+    Raises:
+        SourceError: it is one.
+    """
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(_HTML):
+        raise _instead("an HTML page")
+    if text.startswith(_XML):
+        raise _instead("an XML message")
+    # a safetensors file has its brace behind eight bytes, and no weights are this small
+    if text.startswith((b"{", b"[")) and size is not None and size < _MAX_ANSWER_BYTES:
+        raise _instead("a JSON message")
+    if not head or size == 0:
+        raise SourceError("gives an empty file")
+
+
+def _instead(what: str) -> SourceError:
+    return SourceError(f"gives {what} instead of the file")
