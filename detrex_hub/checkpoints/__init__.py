@@ -1,0 +1,36 @@
+"""Checkpoint files: read without running anything in them, tensor by tensor; written in a stream.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+
+from detrex_hub.checkpoints.base import Checkpoint, Tensor
+from detrex_hub.checkpoints.compare import digest
+from detrex_hub.checkpoints.files import PIECE, File
+from detrex_hub.checkpoints.recognise import reader
+from detrex_hub.checkpoints.writing import write
+
+__all__ = ["PIECE", "Checkpoint", "Tensor", "digest", "open", "write"]
+
+
+def open(path: str | os.PathLike[str], *, container: str | None = None) -> Checkpoint:
+    """Open a checkpoint; only its index is read.
+
+    Args:
+        path: a torch checkpoint (zip or older), a pickle of arrays, or a safetensors file; which
+            one is told by its content.
+        container: key path of the dict that holds the weights, such as ``"ema"``; without it the
+            usual places are tried, see `Checkpoint.container`.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, damaged, hostile, or has no such container.
+    """
+    file = File(path)
+    try:
+        return reader(file)(file, container)
+    except BaseException:
+        file.close()
+        raise

@@ -1,0 +1,152 @@
+"""An opened checkpoint, and the tensors that a writer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from detrex_hub.checkpoints.arrays import StoredArray
+from detrex_hub.checkpoints.files import File, shown, size
+from detrex_hub.errors import CheckpointError
+from detrex_hub.specs import TensorSpec
+
+# views may repeat bytes (expanded, overlapping tensors), but not without end
+_MOST_REPEATED = 16
+_ALWAYS_ALLOWED = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor for `write`.
+
+    ``chunks()`` gives its little-endian, row-major bytes in pieces of any length; a piece must not
+    change after it was given.
+    """
+
+    key: str
+    spec: TensorSpec
+    chunks: Callable[[], Iterator[bytes | memoryview]]
+
+
+class Checkpoint:
+    """The state dict in a file: specs at once, bytes when asked for. A context manager.
+
+    Attributes:
+        path: the file.
+        format: ``torch`` (zip), ``torch-legacy``, ``pickle`` or ``safetensors``.
+        container: key path of the dict that holds the weights, such as ``model`` or
+            ``model.state_dict``; None where they are the file's top level.
+        containers: every dict of tensors in the file with its number of tensors, under its key
+            path (``""`` is the top level); an optimizer's state is not listed.
+        specs: shape and element type of every tensor, in the file's order.
+        metadata: plain values beside the weights, such as ``epoch``, ``args`` (as a dict),
+            ``__author__``; in safetensors the header's ``__metadata__``.
+        others: keys of the container that hold no tensor, and what they hold.
+        placeholders: globals that the file names and that were made inert.
+    """
+
+    def __init__(
+        self,
+        file: File,
+        format: str,
+        arrays: Mapping[str, StoredArray],
+        *,
+        container: str | None = None,
+        containers: Mapping[str, int],
+        metadata: Mapping[str, Any],
+        others: Mapping[str, str] | None = None,
+        placeholders: tuple[str, ...] = (),
+    ) -> None:
+        self._file = file
+        self._arrays = dict(arrays)
+        self.path: Path = file.path
+        self.format = format
+        self.container = container
+        self.containers = dict(containers)
+        self.specs: Mapping[str, TensorSpec] = {
+            key: array.spec for key, array in self._arrays.items()
+        }
+        self.metadata = dict(metadata)
+        self.others = dict(others or {})
+        self.placeholders = placeholders
+        self._check()
+
+    def _check(self) -> None:
+        distinct: dict[Hashable, int] = {}
+        for key, array in self._arrays.items():
+            try:
+                array.check()
+                key.encode()
+            except UnicodeEncodeError:
+                raise self._file.error(f"the key {shown(key)} is no valid text") from None
+            except ValueError as error:
+                raise self._file.error(f"tensor {shown(key)} {error}") from None
+            distinct[array.identity] = array.spec.nbytes
+        total = sum(distinct.values())
+        if total > _MOST_REPEATED * self._file.size + _ALWAYS_ALLOWED:
+            raise self._file.error(
+                f"its tensors claim {size(total)}, the file has {size(self._file.size)}"
+            )
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._file.size
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from the file so far."""
+        return self._file.bytes_read
+
+    def _array(self, key: str) -> StoredArray:
+        try:
+            return self._arrays[key]
+        except KeyError:
+            raise CheckpointError(f"{self.path}: has no tensor {shown(key)}") from None
+
+    def identity(self, key: str) -> Hashable:
+        """Equal for two keys iff they are the very same elements of the file.
+
+        A tensor without elements is only ever the same as itself.
+        """
+        array = self._array(key)
+        return array.identity if array.spec.numel else ("empty", key)
+
+    def chunks(
+        self, key: str, rows: Sequence[tuple[int, int]] | None = None
+    ) -> Iterator[bytes | memoryview]:
+        """Little-endian, row-major bytes of a tensor, in pieces of at most 4 MiB.
+
+        Args:
+            rows: half-open ranges along dimension 0, in the order wanted; without it all rows.
+
+        Raises:
+            CheckpointError: no such tensor; the bytes cannot be read, or are damaged.
+            ValueError: rows that the tensor does not have.
+        """
+        return self._array(key).chunks(rows)
+
+    def read(self, key: str) -> bytes:
+        """A whole tensor's bytes."""
+        return b"".join(self.chunks(key))
+
+    def tensor(self, key: str) -> Tensor:
+        """A tensor to be written elsewhere."""
+        return Tensor(key, self.specs[key], lambda: self.chunks(key))

@@ -1,0 +1,248 @@
+"""What an unpickled object holds: dicts of tensors, and plain values beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detrex_hub.checkpoints.arrays import StoredArray
+from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.files import File, shown
+from detrex_hub.checkpoints.known_globals import (
+    NumpyArray,
+    NumpyType,
+    StorageReference,
+    Unsupported,
+)
+from detrex_hub.checkpoints.pickle_machine import Blob, Global, Placeholder
+
+# the keys under which training scripts keep their weights, the first that holds tensors wins
+_USUAL = (
+    "model",
+    "state_dict",
+    "model_state",
+    "model_state_dict",
+    "module",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "blobs",
+)
+_NOT_WEIGHTS = re.compile(r"optim|sched|scaler|(?:^|_)(?:rng|random|amp)(?:_|$)", re.IGNORECASE)
+_CONTAINER_DEPTH = 3
+_MOST_ENTRIES = 2_000_000
+
+_PLAIN_DEPTH = 8
+_PLAIN_ITEMS = 10_000
+_PLAIN_TEXT = 64 << 10
+_OMITTED = object()
+
+
+@dataclass(frozen=True)
+class _Container:
+    entries: Mapping[Any, Any]
+    tensors: dict[str, StoredArray | Unsupported]
+
+
+def checkpoint(
+    file: File,
+    format: str,
+    root: Any,
+    *,
+    container: str | None,
+    placeholders: Mapping[str, None],
+) -> Checkpoint:
+    """The weights in what a pickle held.
+
+    Args:
+        container: key path of the dict wanted (``""``: the top level); without it the usual names
+            are tried, then the top level, then the only dict of tensors that there is.
+
+    Raises:
+        CheckpointError: no such container, none at all, or several and none of a usual name; a
+            tensor of a kind that cannot be converted, or outside its storage.
+    """
+    found = _containers(file, root)
+    name = _choose(file, root, found, container)
+    chosen = found[name]
+    refused = [
+        f"{shown(key)} is {value.reason}"
+        for key, value in chosen.tensors.items()
+        if isinstance(value, Unsupported)
+    ]
+    if refused:
+        more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
+        raise file.error(f"cannot be converted: tensor {'; '.join(refused[:3])}{more}")
+    return Checkpoint(
+        file,
+        format,
+        {k: value for k, value in chosen.tensors.items() if isinstance(value, StoredArray)},
+        container=name or None,
+        containers={path: len(each.tensors) for path, each in found.items()},
+        metadata=_metadata(root, found),
+        others={
+            str(key): _kind(value)
+            for key, value in chosen.entries.items()
+            if key not in chosen.tensors
+        },
+        placeholders=tuple(placeholders),
+    )
+
+
+# --- dicts of tensors ----------------------------------------------------------------------------
+
+
+def _entries(value: Any) -> dict[Any, Any] | None:
+    """The items of a dict, or of an unknown kind of dict."""
+    if isinstance(value, Placeholder):
+        value = value.items
+    return value if isinstance(value, dict) and value else None
+
+
+def _leaf(value: Any) -> StoredArray | Unsupported | None:
+    if isinstance(value, NumpyArray):
+        return value.content
+    return value if isinstance(value, StoredArray | Unsupported) else None
+
+
+def _containers(file: File, root: Any) -> dict[str, _Container]:
+    found: dict[str, _Container] = {}
+    pending: list[tuple[str, Any, int]] = [("", root, 0)]
+    seen = 0
+    while pending:
+        path, value, depth = pending.pop(0)
+        entries = _entries(value)
+        if entries is None or {"state", "param_groups"} <= entries.keys():
+            continue
+        seen += len(entries)
+        if seen > _MOST_ENTRIES:
+            raise file.error("its dicts contain each other over and over")
+        tensors = {
+            key: leaf
+            for key, item in entries.items()
+            if isinstance(key, str)
+            and (leaf := _leaf(item)) is not None
+            # Caffe2 keeps the optimizer's state among the weights
+            and not (key.endswith("_momentum") and path.endswith("blobs"))
+        }
+        if tensors:
+            found[path] = _Container(entries, tensors)
+        if depth < _CONTAINER_DEPTH:
+            pending += [
+                (f"{path}.{key}" if path else key, item, depth + 1)
+                for key, item in entries.items()
+                if isinstance(key, str)
+                and isinstance(item, dict | Placeholder)
+                and not _NOT_WEIGHTS.search(key)
+            ]
+    return found
+
+
+def _choose(file: File, root: Any, found: Mapping[str, _Container], container: str | None) -> str:
+    listed = ", ".join(shown(name) for name in list(found)[:8]) + (", …" if len(found) > 8 else "")
+    if container is not None:
+        if container in found:
+            return container
+        has = f"it has {listed}" if found else "it has none"
+        raise file.error(f"holds no dict of tensors at {shown(container)}; {has}")
+    nested = [f"{outer}.{inner}" for outer in _USUAL for inner in _USUAL]
+    for name in (*_USUAL, *nested, ""):
+        if name in found:
+            return name
+    if len(found) == 1:
+        return next(iter(found))
+    if found:
+        raise file.error(f"holds several dicts of tensors: {listed}", hint="Name the container")
+    raise file.error(*_nothing(root))
+
+
+def _nothing(root: Any) -> tuple[str]:
+    values = [root, *(_entries(root) or {}).values()]
+    for value in values:
+        if isinstance(value, Placeholder) and "_modules" in (_members(value) or {}):
+            return (f"holds a whole pickled module ({value.name}), save its state_dict() instead",)
+    if isinstance(root, dict):
+        keys = ", ".join(shown(str(key)) for key in list(root)[:5])
+        return (f"holds no state dict, only {keys or 'an empty dict'}",)
+    return (f"holds no state dict but {_kind(root)}",)
+
+
+# --- plain values --------------------------------------------------------------------------------
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in a word or two."""
+    if isinstance(value, Placeholder | Global):
+        return value.name
+    if isinstance(value, Blob):
+        return f"{'text' if value.is_text else 'bytes'} of length {value.length}"
+    if isinstance(value, list | tuple | dict):
+        return f"{type(value).__name__} of {len(value)}"
+    if _leaf(value) is not None:
+        return "tensor"
+    return type(value).__name__
+
+
+def _metadata(root: Any, found: Mapping[str, _Container]) -> dict[str, Any]:
+    """Plain values at the top level, without weights and optimizers."""
+    holders = {path.partition(".")[0] for path in found if path}
+    metadata = {}
+    for key, value in (_entries(root) or {}).items():
+        if isinstance(key, str) and key not in holders and not _NOT_WEIGHTS.search(key):
+            plain = _Plain().convert(value)
+            if plain is not _OMITTED:
+                metadata[_readable(key)] = plain
+    return metadata
+
+
+class _Plain:
+    """Turns what a pickle held into JSON's kinds of values, of bounded size.
+
+    A Namespace or another object with attributes becomes a dict of them, tensors are left out,
+    what is too large or unknown becomes its name in angle brackets.
+    """
+
+    def __init__(self) -> None:
+        self._left = _PLAIN_ITEMS
+
+    def convert(self, value: Any, depth: int = 0) -> Any:
+        self._left -= 1
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, str):
+            return _readable(value)
+        if isinstance(value, Blob) and value.is_text and value.length <= _PLAIN_TEXT:
+            text = value.file.read(value.offset, value.length)
+            return _readable(text.decode(value.encoding, "replace"))
+        if _leaf(value) is not None or isinstance(value, StorageReference):
+            return _OMITTED
+        members = _members(value)
+        size = 0 if members is None else len(members)
+        if members is None or depth > _PLAIN_DEPTH or size > self._left:
+            return f"<{_kind(value)}>" if not isinstance(value, NumpyType) else value.code
+        if isinstance(members, dict):
+            converted = {
+                key if isinstance(key, str) else str(key): self.convert(item, depth + 1)
+                for key, item in members.items()
+                if isinstance(key, str | int | float)
+            }
+            kept = {_readable(k): item for k, item in converted.items() if item is not _OMITTED}
+            return kept if kept or not members else _OMITTED
+        items = [self.convert(item, depth + 1) for item in members]
+        kept_items = [item for item in items if item is not _OMITTED]
+        return kept_items if kept_items or not members else _OMITTED
+
+
+def _members(value: Any) -> dict[Any, Any] | list[Any] | tuple[Any, ...] | None:
+    if isinstance(value, Placeholder):
+        members = value.items or value.members or value.state
+        return members if isinstance(members, dict | list) else None
+    return value if isinstance(value, dict | list | tuple) else None
+
+
+def _readable(text: str) -> str:
+    """The same text without what UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode()

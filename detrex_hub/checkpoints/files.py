@@ -1,0 +1,171 @@
+"""Positional reads of one file, and a window that walks through it byte by byte."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from detrex_hub.errors import CheckpointError
+
+PIECE = 4 << 20
+"""No piece that is read or handed on is longer than this many bytes."""
+
+_SHOWN = 80
+
+
+def shown(text: str) -> str:
+    """A string from a file, quoted, without control characters and at most a line long."""
+    quoted = repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+    return quoted.encode("utf-8", "backslashreplace").decode()
+
+
+def size(nbytes: int) -> str:
+    """``1234567`` -> ``1.2 MB``."""
+    if nbytes < 1000:
+        return f"{nbytes} bytes"
+    amount, unit = float(nbytes), 0
+    units = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+    while amount >= 999.5 and unit < len(units) - 1:
+        amount, unit = amount / 1000, unit + 1
+    return f"{amount:.3g} {units[unit]}" if amount < 1e6 else f"more than 1000 {units[-1]}"
+
+
+class File:
+    """A regular file opened for reading at any position, from any thread.
+
+    ``bytes_read`` counts what was read so far.
+
+    Raises:
+        CheckpointError: the path is no readable regular file, or it got shorter meanwhile.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.bytes_read = 0
+        self._lock = threading.Lock()
+        try:
+            # opening a pipe would wait for its writer
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise self.error("is not a file")
+            self._handle = self.path.open("rb", buffering=0)
+            self.size = os.fstat(self._handle.fileno()).st_size
+        except FileNotFoundError:
+            raise self.error("does not exist") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise self.error(f"cannot be read: {reason}") from None
+
+    def error(self, what: str, *, hint: str | None = None) -> CheckpointError:
+        return CheckpointError(f"{self.path}: {what}", hint=hint)
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Exactly ``nbytes`` bytes from ``offset`` on."""
+        if offset < 0 or nbytes < 0 or offset + nbytes > self.size:
+            raise self.error(f"ends after {size(self.size)}, in the middle of its data")
+        try:
+            with self._lock:
+                self._handle.seek(offset)
+                data = self._handle.read(nbytes) or b""
+                while len(data) < nbytes:
+                    more = self._handle.read(nbytes - len(data))
+                    if not more:
+                        raise self.error("got shorter while it was being read")
+                    data += more
+        except OSError as error:
+            raise self.error(f"cannot be read: {error.strerror or error}") from None
+        self.bytes_read += nbytes
+        return data
+
+    def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
+        """The same range in pieces of at most `PIECE` bytes."""
+        while nbytes > 0:
+            piece = self.read(offset, min(nbytes, PIECE))
+            offset += len(piece)
+            nbytes -= len(piece)
+            yield piece
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+class Window:
+    """Walks through the bytes ``[start, end)`` of a file, reading ahead only a little.
+
+    What is skipped is not read: that keeps the index of a file with large strings cheap.
+    ``data`` is what has been read from ``start`` on already.
+
+    Raises:
+        EOFError: the walk went past ``end``.
+    """
+
+    _SMALLEST, _LARGEST = 4 << 10, 256 << 10
+
+    def __init__(self, file: File, start: int, end: int, data: bytes = b"") -> None:
+        self.file = file
+        self.end = end
+        self._base = start
+        self._buffer = data
+        self._at = 0
+        self._ahead = self._SMALLEST
+
+    def tell(self) -> int:
+        return self._base + self._at
+
+    def _fill(self, nbytes: int) -> None:
+        position = self._base + self._at
+        if position + nbytes > self.end:
+            raise EOFError
+        kept = self._buffer[self._at :]
+        start = position + len(kept)
+        wanted = min(max(nbytes - len(kept), self._ahead), self.end - start)
+        self._buffer = kept + self.file.read(start, wanted)
+        self._base, self._at = position, 0
+        self._ahead = min(2 * self._ahead, self._LARGEST)
+
+    def byte(self) -> int:
+        at = self._at
+        if at == len(self._buffer):
+            self._fill(1)
+            at = 0
+        self._at = at + 1
+        return self._buffer[at]
+
+    def take(self, nbytes: int) -> bytes:
+        """The next ``nbytes`` bytes, which must be few."""
+        stop = self._at + nbytes
+        if stop > len(self._buffer):
+            self._fill(nbytes)
+            stop = nbytes
+        data = self._buffer[self._at : stop]
+        self._at = stop
+        return data
+
+    def skip(self, nbytes: int) -> int:
+        """Step over ``nbytes`` bytes; the file position where they begin."""
+        position = self.tell()
+        if position + nbytes > self.end:
+            raise EOFError
+        if self._at + nbytes <= len(self._buffer):
+            self._at += nbytes
+        else:
+            self._base, self._buffer, self._at = position + nbytes, b"", 0
+            self._ahead = self._SMALLEST
+        return position
+
+    def line(self, limit: int) -> bytes | tuple[int, int]:
+        """The next line without its newline, or its position and length where it is longer."""
+        start = self.tell()
+        while True:
+            newline = self._buffer.find(b"\n", self._at)
+            if newline >= 0:
+                line = self._buffer[self._at : newline]
+                self._at = newline + 1
+                length = self.tell() - 1 - start
+                return line if length < limit else (start, length)
+            if len(self._buffer) - self._at >= limit:
+                # long: look for its end without keeping what was passed
+                self._at = len(self._buffer)
+            self._fill(len(self._buffer) - self._at + 1)

@@ -1,0 +1,39 @@
+"""Plain pickles of numpy arrays: detectron2's model zoo, Caffe2's, converted backbones.
+
+Also of torch tensors written by plain ``pickle.dump``, where each storage is a stream of its own.
+
+Source: detectron2/checkpoint/detection_checkpoint.py, numpy's ``array_reduce``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detrex_hub.checkpoints import torch_legacy
+from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.contents import checkpoint
+from detrex_hub.checkpoints.files import File, Window
+from detrex_hub.checkpoints.known_globals import KNOWN, StorageReference
+from detrex_hub.checkpoints.pickle_machine import Blob, Machine
+
+
+def read(file: File, container: str | None) -> Checkpoint:
+    """Open a pickle.
+
+    Raises:
+        CheckpointError: the pickle is damaged, or holds no arrays; see `contents.checkpoint`.
+    """
+    placeholders: dict[str, None] = {}
+
+    def storage(data: Any) -> StorageReference:
+        if not isinstance(data, Blob) or data.encoding != "raw" or data.is_text:
+            raise ValueError("holds torch tensors of pickle protocol 2, save them with torch.save")
+        end = data.offset + data.length
+        reference = torch_legacy.read_object(file, data.offset, end, placeholders)
+        if not isinstance(reference, StorageReference):
+            raise ValueError("a torch storage that is none")
+        return reference
+
+    known = {**KNOWN, "torch.storage._load_from_bytes": storage}
+    root = Machine(Window(file, 0, file.size), known, placeholders).load()
+    return checkpoint(file, "pickle", root, container=container, placeholders=placeholders)

@@ -1,0 +1,76 @@
+"""Torch's checkpoint archives (torch.save since 1.6).
+
+``<name>/data.pkl`` is a pickle that refers to storages, ``<name>/data/<key>`` are their bytes.
+
+Source: torch/serialization.py, caffe2/serialize/inline_container.cc.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.contents import checkpoint
+from detrex_hub.checkpoints.files import File, Window, shown, size
+from detrex_hub.checkpoints.known_globals import (
+    KNOWN,
+    StorageReference,
+    element_size,
+    storage_dtype,
+)
+from detrex_hub.checkpoints.pickle_machine import Machine
+from detrex_hub.checkpoints.zip_directory import Member, members
+
+# a larger one holds arrays itself; it is walked through but not read as a whole
+_CHECKED_INDEX = 16 << 20
+
+
+def read(file: File, container: str | None) -> Checkpoint:
+    """Open a torch archive.
+
+    Raises:
+        CheckpointError: the archive is damaged or no checkpoint; see `contents.checkpoint`.
+    """
+    found = members(file)
+    index = _index(file, found)
+    prefix = index.name.removesuffix("data.pkl")
+    order = found.get(f"{prefix}byteorder")
+    if order is not None and order.read(0, min(order.nbytes, 8)) != b"little":
+        raise file.error(
+            "is big-endian, which is not supported", hint="Save it on a little-endian machine"
+        )
+    if index.nbytes <= _CHECKED_INDEX:
+        data = b"".join(index.pieces(0, index.nbytes))
+        window = Window(file, index.offset, index.offset + index.nbytes, data)
+    else:
+        window = Window(file, index.offset, index.offset + index.nbytes)
+
+    def storage(name: Any) -> StorageReference:
+        if not isinstance(name, tuple) or len(name) != 5 or name[0] != "storage":
+            raise ValueError("refers to something that is no storage")
+        _, kind, key, _, numel = name
+        dtype = storage_dtype(kind)
+        member = found.get(f"{prefix}data/{key}") if isinstance(key, str) else None
+        if member is None:
+            raise ValueError(f"refers to storage {shown(str(key))}, which the archive has not")
+        if type(numel) is not int or not 0 <= numel * element_size(dtype) <= member.nbytes:
+            raise ValueError(f"storage {shown(key)} has only {size(member.nbytes)}")
+        return StorageReference(member, dtype)
+
+    placeholders: dict[str, None] = {}
+    root = Machine(window, KNOWN, placeholders, storage).load()
+    return checkpoint(file, "torch", root, container=container, placeholders=placeholders)
+
+
+def _index(file: File, found: dict[str, Member]) -> Member:
+    names = [name for name in found if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if any(name.endswith("/constants.pkl") for name in found):
+        raise file.error(
+            "is a TorchScript archive, which holds code",
+            hint="Save the model's state_dict() with torch.save",
+        )
+    if len(names) != 1:
+        npz = found and all(name.endswith(".npy") for name in found)
+        what = "NumPy's .npz archive" if npz else "an archive, but none that torch.save writes"
+        raise file.error(f"is {what}")
+    return found[names[0]]

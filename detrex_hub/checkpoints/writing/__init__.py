@@ -1,0 +1,57 @@
+"""Write checkpoints in a stream: safetensors, torch archives, pickles of numpy arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from detrex_hub.checkpoints.base import Tensor
+from detrex_hub.checkpoints.writing import archives, pickles, safetensors
+from detrex_hub.checkpoints.writing.sink import Sink
+
+Format = Literal["safetensors", "pth", "pkl"]
+
+
+def write(
+    path: str | os.PathLike[str],
+    format: Format,
+    tensors: Iterable[Tensor],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    ties: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> str:
+    """Write a checkpoint to exactly this path; the same input gives the same bytes.
+
+    Args:
+        format: ``safetensors``; ``pth``, a torch archive that ``torch.load(weights_only=True)``
+            reads; ``pkl``, a pickle of numpy arrays. The last two hold
+            ``{"model": {...}, **extra}``.
+        tensors: each is asked for its chunks once.
+        metadata: texts for safetensors' header; the other formats have no place for them.
+        ties: alias -> key of the tensor that it shares. Torch archives and pickles hold the alias
+            as a second name of the same storage; safetensors refuses aliases, so they are listed
+            as JSON in the header's metadata under ``ties``.
+        extra: plain values beside ``model`` in torch archives and pickles.
+
+    Returns:
+        The file's sha256 in hexadecimal digits, computed while writing. The data is on the disk.
+
+    Raises:
+        CheckpointError: the file cannot be written, the format cannot hold an element type, or
+            a tensor's chunks have not the length that its spec says. What was written remains.
+    """
+    listed = list(tensors)
+    keys = {tensor.key for tensor in listed}
+    ties = dict(ties or {})
+    if len(keys) < len(listed) or keys & ties.keys() or not keys >= set(ties.values()):
+        raise ValueError("a key occurs twice, or a tie leads to no tensor")
+    with Sink(path) as sink:
+        if format == "safetensors":
+            safetensors.write(sink, listed, metadata or {}, ties)
+        elif format == "pth":
+            archives.write(sink, listed, ties, extra or {})
+        else:
+            pickles.write(sink, listed, ties, extra or {})
+        return sink.finish()

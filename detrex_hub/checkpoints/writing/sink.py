@@ -1,0 +1,119 @@
+"""A file written front to back and hashed on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from detrex_hub.checkpoints.base import Tensor
+from detrex_hub.checkpoints.files import shown, size
+from detrex_hub.errors import CheckpointError
+
+_COLLECTED = 1 << 20
+_LARGE = 128 << 10
+
+Piece = bytes | bytearray | memoryview
+
+
+class Sink:
+    """Takes bytes for a new file. Hashing runs beside writing, in a thread of its own.
+
+    A context manager; leaving it without `finish` closes the file as it is.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.position = 0
+        self._collected: list[Piece] = []
+        self._waiting = 0
+        self._hash = hashlib.sha256()
+        self._queue: queue.Queue[Piece | None] = queue.Queue(maxsize=2)
+        try:
+            self._handle = self.path.open("wb", buffering=0)
+        except OSError as error:
+            raise self._error(error) from None
+        self._thread = threading.Thread(target=self._digest, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+        self._handle.close()
+
+    def _error(self, error: OSError) -> CheckpointError:
+        return CheckpointError(f"{self.path}: cannot be written: {error.strerror or error}")
+
+    def _digest(self) -> None:
+        while (piece := self._queue.get()) is not None:
+            self._hash.update(piece)
+
+    def _stop(self) -> None:
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def write(self, piece: Piece) -> None:
+        """Append bytes, which must not change afterwards."""
+        self.position += len(piece)
+        if len(piece) < _LARGE:
+            self._collected.append(piece)
+            self._waiting += len(piece)
+            if self._waiting >= _COLLECTED:
+                self._flush()
+        else:
+            self._flush()
+            self._put(piece)
+
+    def copy(self, tensor: Tensor) -> None:
+        """Append a tensor's bytes."""
+        for piece in checked(tensor):
+            self.write(piece)
+
+    def _flush(self) -> None:
+        if self._collected:
+            data = b"".join(self._collected)
+            self._collected, self._waiting = [], 0
+            self._put(data)
+
+    def _put(self, piece: Piece) -> None:
+        self._queue.put(piece)
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[self._handle.write(rest) :]
+        except OSError as error:
+            raise self._error(error) from None
+
+    def finish(self) -> str:
+        """Bring everything to the disk; the file's sha256 in hexadecimal digits."""
+        self._flush()
+        self._stop()
+        try:
+            os.fsync(self._handle.fileno())
+        except OSError as error:
+            raise self._error(error) from None
+        return self._hash.hexdigest()
+
+
+def checked(tensor: Tensor) -> Iterator[bytes | memoryview]:
+    """A tensor's chunks, refused where they are not as long as its spec says."""
+    given = 0
+    for piece in tensor.chunks():
+        given += len(piece)
+        yield piece
+    if given != tensor.spec.nbytes:
+        raise CheckpointError(
+            f"tensor {shown(tensor.key)} gave {size(given)} instead of {size(tensor.spec.nbytes)}"
+        )

@@ -1,0 +1,209 @@
+"""The directory of a zip archive whose members lie in it uncompressed.
+
+Stricter than the standard library's: every entry must be stored, lie apart from all others, and
+have a name of its own that stays inside the archive. Reads the directory only; a member's local
+header is read when its bytes are asked for.
+
+Source: PKWARE's APPNOTE.TXT 6.3, sections 4.3 to 4.5.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Hashable, Iterator
+
+from detrex_hub.checkpoints.files import File, shown, size
+from detrex_hub.errors import CheckpointError
+
+LOCAL = struct.Struct("<4s5H3L2H")
+CENTRAL = struct.Struct("<4s6H3L5H2L")
+END = struct.Struct("<4s4H2LH")
+END_64 = struct.Struct("<4sQ2H2L4Q")
+LOCATOR_64 = struct.Struct("<4sLQL")
+_LARGEST_COMMENT = 0xFFFF
+_LARGEST_DIRECTORY = 64 << 20
+NARROW = 0xFFFFFFFF
+ZIP64_EXTRA = 1
+_ENCRYPTED = 1
+_AGAIN = "Get the file again"
+
+
+class Member:
+    """One stored file of the archive; a storage for tensors.
+
+    A read of the whole member is compared with its CRC-32, where the archive has one (torch can be
+    told to leave it out).
+    """
+
+    def __init__(self, file: File, name: str, header: int, nbytes: int, crc: int) -> None:
+        self.file = file
+        self.name = name
+        self.header = header
+        self.nbytes = nbytes
+        self.crc = crc
+        self.end = 0
+        """Where the next entry begins."""
+        self._offset: int | None = None
+
+    @property
+    def identity(self) -> Hashable:
+        return self.header
+
+    @property
+    def offset(self) -> int:
+        """Where the member's bytes begin in the file."""
+        if self._offset is None:
+            header = self.file.read(self.header, LOCAL.size)
+            magic, _, flags, method, *_, name_length, extra_length = LOCAL.unpack(header)
+            offset = self.header + LOCAL.size + name_length + extra_length
+            if (
+                magic != b"PK\3\4"
+                or flags & _ENCRYPTED
+                or method
+                or offset + self.nbytes > self.end
+            ):
+                raise self._broken("its header contradicts the archive's directory")
+            name = self.file.read(self.header + LOCAL.size, name_length)
+            if name != self.name.encode():
+                raise self._broken("its header has another name")
+            self._offset = offset
+        return self._offset
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        return self.file.read(self.offset + offset, nbytes)
+
+    def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
+        pieces = self.file.pieces(self.offset + offset, nbytes)
+        if nbytes < self.nbytes or not self.crc:
+            yield from pieces
+            return
+        crc = 0
+        for piece in pieces:
+            crc = zlib.crc32(piece, crc)
+            yield piece
+        if crc != self.crc:
+            raise self._broken("its checksum does not match")
+
+    def _broken(self, what: str) -> CheckpointError:
+        return self.file.error(f"damaged: archive member {shown(self.name)}: {what}", hint=_AGAIN)
+
+
+def members(file: File) -> dict[str, Member]:
+    """All members of an archive by name, in the directory's order.
+
+    Raises:
+        CheckpointError: the archive is cut short or damaged, or holds compressed, encrypted,
+            overlapping, equally named or outward pointing members.
+    """
+    start, nbytes, count = _end(file)
+    if nbytes > _LARGEST_DIRECTORY:
+        raise file.error(f"refused: the archive's directory takes {size(nbytes)}")
+    directory = file.read(start, nbytes)
+    found: dict[str, Member] = {}
+    try:
+        for name, member in _entries(file, directory, count):
+            if name in found:
+                raise file.error(f"refused: two archive members are named {shown(name)}")
+            found[name] = member
+    except (struct.error, UnicodeDecodeError):
+        raise _damaged(file) from None
+    _check_apart(file, list(found.values()), start)
+    return found
+
+
+def _damaged(file: File) -> CheckpointError:
+    return file.error("damaged: the archive's directory makes no sense", hint=_AGAIN)
+
+
+def _end(file: File) -> tuple[int, int, int]:
+    """Where the directory begins, its length, and its number of entries."""
+    at = file.size - END.size
+    if at < 0 or file.read(at, 4) != b"PK\5\6":
+        begin = max(0, at - _LARGEST_COMMENT)
+        at = begin + file.read(begin, file.size - begin).rfind(b"PK\5\6")
+        if at < begin or at + END.size > file.size:
+            raise file.error(
+                "is cut short: an archive without the directory at its end", hint=_AGAIN
+            )
+    *_, disk, start_disk, here, count, nbytes, start, comment = END.unpack(file.read(at, END.size))
+    if at + END.size + comment != file.size or disk or start_disk or here != count:
+        raise _damaged(file)
+    if at >= LOCATOR_64.size:
+        magic, _, end_64, _ = LOCATOR_64.unpack(file.read(at - LOCATOR_64.size, LOCATOR_64.size))
+        if magic == b"PK\6\7":
+            at = end_64
+            magic, *_, here_64, count_64, nbytes_64, start_64 = END_64.unpack(
+                file.read(at, END_64.size)
+            )
+            # readers disagree on which end counts where the two differ
+            narrow = (min(count_64, 0xFFFF), min(nbytes_64, NARROW), min(start_64, NARROW))
+            given = zip((count, nbytes, start), narrow, (0xFFFF, NARROW, NARROW), strict=True)
+            if (
+                magic != b"PK\6\6"
+                or here_64 != count_64
+                or any(value not in (wide, most) for value, wide, most in given)
+            ):
+                raise _damaged(file)
+            count, nbytes, start = count_64, nbytes_64, start_64
+    if start + nbytes != at:
+        raise _damaged(file)
+    return start, nbytes, count
+
+
+def _entries(file: File, directory: bytes, count: int) -> Iterator[tuple[str, Member]]:
+    at = 0
+    for _ in range(count):
+        (
+            magic, _, _, flags, method, _, _, crc, packed, nbytes,
+            name_length, extra_length, comment_length, disk, _, _, header,
+        ) = CENTRAL.unpack_from(directory, at)  # fmt: skip
+        at += CENTRAL.size
+        raw_name = directory[at : at + name_length]
+        extra = directory[at + name_length : at + name_length + extra_length]
+        at += name_length + extra_length + comment_length
+        if magic != b"PK\1\2" or at > len(directory) or disk:
+            raise _damaged(file)
+        name = raw_name.decode()
+        if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
+            raise file.error(f"refused: an archive member named {shown(name)}")
+        if flags & _ENCRYPTED:
+            raise file.error(f"refused: archive member {shown(name)} is encrypted")
+        if method:
+            raise file.error(
+                f"refused: archive member {shown(name)} is compressed",
+                hint="Save the checkpoint with torch.save, which does not compress",
+            )
+        nbytes, packed, header = _widened(extra, nbytes, packed, header)
+        if packed != nbytes:
+            raise _damaged(file)
+        yield name, Member(file, name, header, nbytes, crc)
+    if at != len(directory):
+        raise _damaged(file)
+
+
+def _widened(extra: bytes, *values: int) -> Iterator[int]:
+    """Replace saturated sizes and offsets by those of the entry's zip64 extra field."""
+    wide = b""
+    while extra:
+        kind, nbytes = struct.unpack_from("<2H", extra)
+        if kind == ZIP64_EXTRA:
+            wide = extra[4 : 4 + nbytes]
+        extra = extra[4 + nbytes :]
+    at = 0
+    for value in values:
+        if value == NARROW and wide:
+            (value,) = struct.unpack_from("<Q", wide, at)
+            at += 8
+        yield value
+
+
+def _check_apart(file: File, found: list[Member], end: int) -> None:
+    found.sort(key=lambda member: member.header, reverse=True)
+    for member in found:
+        if member.header + LOCAL.size + len(member.name.encode()) + member.nbytes > end:
+            raise file.error(
+                f"refused: archive member {shown(member.name)} overlaps what follows it"
+            )
+        member.end = end
+        end = member.header
