@@ -12,12 +12,16 @@ from detrex_hub.errors import UsageError
 
 _PLUMBING = frozenset(
     {
+        "anchor_boxes",
         "base",
         "blocks",
         "bodies",
         "coco",
         "detection",
+        "multi_level",
         "recognise",
+        "single_level",
+        "stages",
         "transformer",
         "transformers_layout",
     }

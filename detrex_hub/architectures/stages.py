@@ -4,10 +4,18 @@ their feature maps."""
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Specs
+from detrex_hub.architectures.base import (
+    Architecture,
+    BackboneCall,
+    Overrides,
+    Specs,
+    image_overrides,
+)
 from detrex_hub.architectures.blocks import StateDict, norm, under
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, indices
@@ -72,11 +80,66 @@ def found_norms(specs: Specs) -> tuple[int, ...]:
     return indices(specs, "norm{n}.weight", "n")
 
 
-def feature_channels(channels: Sequence[int], stages: Iterable[int]) -> dict[str, int]:
-    """Channels of the feature maps ``p0`` (stride 4) to ``p3`` (stride 32)."""
-    return {f"p{stage}": channels[stage] for stage in stages}
+def split_arguments(
+    arguments: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of a class that must be given, and those that are what it does without them."""
+    given = {
+        name: value
+        for name, value in arguments.items()
+        if name not in defaults or value != defaults[name]
+    }
+    return given, {name: value for name, value in arguments.items() if name not in given}
 
 
-def neck_overrides(channels: Mapping[str, int]) -> dict[str, Any]:
-    """Overrides for a neck's input shapes."""
-    return {f"model.neck.input_shapes.{name}.channels": count for name, count in channels.items()}
+@dataclass(frozen=True, kw_only=True)
+class StagedBackbone(Architecture):
+    """A backbone whose stages give feature maps ``p0`` (stride 4) to ``p3`` (stride 32)."""
+
+    backbone: ClassVar[bool] = True
+    built_by: ClassVar[str]
+    """Import path of detrex's or detectron2's class."""
+    defaults: ClassVar[Mapping[str, Any]]
+    """Defaults of the class's arguments, where not every config of detrex states them."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """What the class must be given for these weights, by its own names."""
+
+    @property
+    def drop_path_rate(self) -> float | None:
+        """What detrex's configs of this size train with; None for the class's default."""
+        return None
+
+    @property
+    def out_channels(self) -> dict[str, int]:
+        return {f"p{stage}": channels for stage, channels in enumerate(self.channels)}
+
+    def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
+        given, usual = split_arguments(self.arguments(), self.defaults)
+        images = image_overrides(preprocessing)
+        shapes = {
+            f"model.neck.input_shapes.{name}.channels": channels
+            for name, channels in self.out_channels.items()
+        }
+        return Overrides(
+            lazy={f"{self.node}.{name}": value for name, value in given.items()} | images.lazy,
+            lazy_if_present={f"{self.node}.{name}": value for name, value in usual.items()}
+            | shapes
+            | images.lazy_if_present,
+            yacs=images.yacs,
+        )
+
+    def build(
+        self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
+    ) -> BackboneCall:
+        given, _ = split_arguments(self.arguments(), self.defaults)
+        if self.drop_path_rate is not None:
+            given["drop_path_rate"] = self.drop_path_rate
+        channels = {f"p{stage}": self.channels[stage] for stage in stages}
+        return BackboneCall(self.built_by, given | {"out_indices": list(stages)}, channels=channels)

@@ -1,0 +1,67 @@
+"""What is asked of every backbone: that it comes out as measured, and reads back what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from detrex_hub.architectures.base import Architecture
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.mapping import ConversionPlan
+from detrex_hub.specs import TensorSpec
+from tests import reference
+from tests.architectures.test_variants import all_moves
+
+State = dict[str, TensorSpec]
+
+
+def read(
+    specs: Mapping[str, TensorSpec], facts: Mapping[str, Any] | None = None
+) -> tuple[Architecture, str]:
+    """The architecture with its hyper-parameters, and the layout, from keys and shapes alone."""
+    recognised = recognise(specs)
+    return recognised.architecture.read(specs, recognised.layout, facts or {}), recognised.layout
+
+
+def comes_out_as_measured(
+    name: str, facts: Mapping[str, Any] | None = None
+) -> tuple[Architecture, str, ConversionPlan]:
+    """Convert a reference variant and compare everything with the measured pair.
+
+    A config chooses which stages it returns, and so which output norms its model has: `target` may
+    hold further ones, all of them set by the model.
+    """
+    variant = reference.load(name)
+    made, layout = read(variant.source, facts)
+    plan = made.plan(variant.source, layout)
+    assert all_moves(plan) == variant.moves
+    assert sorted(plan.dropped) == sorted(variant.dropped)
+    target = made.target()
+    assert {key: target[key] for key in variant.target} == variant.target
+    further = target.keys() - variant.target.keys()
+    assert all(key.startswith("norm") and key.count(".") == 1 for key in further)
+    missing = target.keys() - plan.specs.keys()
+    assert missing == made.set_by_model()
+    assert missing - further == set(variant.target_keys_without_source)
+    assert {frozenset(group) for group in made.ties()} == {
+        frozenset(group) for group in variant.tied_targets
+    }
+    return made, layout, plan
+
+
+def reads_back(made: Architecture, facts: Mapping[str, Any] | None = None) -> State:
+    """Write the original's state dict from hyper-parameters, and read them from it again."""
+    specs, same_as = made.original()
+    assert all(specs[alias] == specs[stored] for alias, stored in same_as.items())
+    again, layout = read(specs, facts)
+    assert layout == next(iter(made.layouts))
+    assert again == made
+    plan = made.plan(specs, layout)
+    assert plan.specs.keys() | made.set_by_model() == made.target().keys()
+    assert made.from_hyper_parameters(made.hyper_parameters()) == made
+    return specs
+
+
+def parameters(specs: Mapping[str, TensorSpec]) -> int:
+    """Numbers in the floating-point tensors."""
+    return sum(spec.numel for spec in specs.values() if spec.dtype.startswith("F"))

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.architectures.swin import Swin
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import Drop, Rename, plan
+from detrex_hub.specs import TensorSpec
+from tests import reference
+from tests.architectures.backbones import comes_out_as_measured, parameters, read, reads_back
+
+TINY = Swin(
+    embed_dim=96,
+    depths=(2, 2, 6, 2),
+    num_heads=(3, 6, 12, 24),
+    window_size=7,
+    pretrain_img_size=224,
+)
+SMALL = dataclasses.replace(TINY, depths=(2, 2, 18, 2))
+BASE = dataclasses.replace(SMALL, embed_dim=128, num_heads=(4, 8, 16, 32))
+LARGE = dataclasses.replace(SMALL, embed_dim=192, num_heads=(6, 12, 24, 48))
+BY_SIZE = {"tiny": TINY, "small": SMALL, "base": BASE, "large": LARGE}
+
+HEAD = {"norm.weight", "norm.bias", "head.weight", "head.bias"}
+
+
+def at_384(swin: Swin) -> Swin:
+    return dataclasses.replace(swin, window_size=12, pretrain_img_size=384)
+
+
+@pytest.mark.parametrize("name", reference.names("swin_"))
+def test_comes_out_as_measured(name: str) -> None:
+    made, layout, _ = comes_out_as_measured(name)
+    expected = BY_SIZE[name.split("_")[1]]
+    if "window12" in name:
+        expected = at_384(expected)
+    if name.endswith("timm"):
+        expected = dataclasses.replace(expected, position_index=False)
+    assert made == expected
+    assert layout == ("timm" if name.endswith("timm") else "original")
+    stated = reference.load(name).about["config"]["constructor"]
+    stated = {**Swin.defaults, **stated}
+    arguments = made.arguments()
+    assert {name: stated[name] for name in arguments} == arguments
+
+
+@pytest.mark.parametrize("name", reference.names("swin_"))
+def test_the_final_norm_lands_in_no_output_norm(name: str) -> None:
+    variant = reference.load(name)
+    _, _, plan = comes_out_as_measured(name)
+    assert "norm before the ImageNet classifier" in plan.dropped["norm.weight"]
+    assert not [key for key in plan.moves if key.startswith("norm")]
+    sources = {piece.key for move in plan.moves.values() for piece in move.pieces}
+    assert sources.isdisjoint(HEAD)
+    # the shapes would let it pass
+    assert variant.source["norm.weight"] == variant.target["norm3.weight"]
+
+
+def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
+    source = reference.load("swin_tiny_patch4_window7_224").source
+    wrong = [rule for rule in TINY.rules("original") if rule.source != "norm.*"]
+    TINY.prove(plan([*wrong, Rename("norm.*", "norm3.*")], source, mapper="wrong").specs)
+
+
+# millions of parameters with 1000 classes: Swin Transformer's README
+@pytest.mark.parametrize(
+    ("made", "millions"),
+    [(TINY, 28), (SMALL, 50), (BASE, 88), (at_384(BASE), 88), (LARGE, 197), (at_384(LARGE), 197)],
+)
+def test_all_published_sizes(made: Swin, millions: int) -> None:
+    specs = reads_back(made)
+    weights = {key: spec for key, spec in specs.items() if "attn_mask" not in key}
+    assert round(parameters(weights) / 1e6) == millions
+
+
+def test_masks_lie_where_windows_are_shifted() -> None:
+    specs, _ = at_384(TINY).original()
+    masks = {key: spec.shape for key, spec in specs.items() if key.endswith("attn_mask")}
+    assert masks == {
+        "layers.0.blocks.1.attn_mask": (64, 144, 144),
+        "layers.1.blocks.1.attn_mask": (16, 144, 144),
+        "layers.2.blocks.1.attn_mask": (4, 144, 144),
+        "layers.2.blocks.3.attn_mask": (4, 144, 144),
+        "layers.2.blocks.5.attn_mask": (4, 144, 144),
+    }
+
+
+def test_old_timm_files_hold_what_newer_ones_compute() -> None:
+    new = dict(reference.load("swin_tiny_timm").source)
+    old = new | {
+        key: spec
+        for key, spec in reference.load("swin_tiny_patch4_window7_224").source.items()
+        if key.endswith(("relative_position_index", "attn_mask"))
+    }
+    old["head.weight"], old["head.bias"] = old.pop("head.fc.weight"), old.pop("head.fc.bias")
+    made, layout = read(old)
+    assert (made, layout) == (TINY, "timm")
+    plan = made.plan(old, layout)
+    assert "layers.0.blocks.0.attn.relative_position_index" in plan.moves
+    assert {key for key in plan.dropped if key.endswith("attn_mask")} == {
+        key for key in old if key.endswith("attn_mask")
+    }
+    assert plan.dropped.keys() >= HEAD
+
+
+def test_downsampling_tells_timm_from_the_original() -> None:
+    assert recognise(reference.load("swin_tiny_timm").source).layout == "timm"
+    variant = reference.load("swin_tiny_patch4_window7_224")
+    recognised = recognise(variant.source)
+    assert (recognised.architecture, recognised.layout) == (Swin, "original")
+    assert "layers.0.downsample.reduction.weight" in recognised.because
+
+
+def test_detrex_files_keep_their_output_norms() -> None:
+    variant = reference.load("swin_tiny_patch4_window7_224")
+    made, layout = read(variant.target)
+    assert layout == "detrex"
+    assert made == dataclasses.replace(TINY, output_norms=(1, 2, 3))
+    assert made.target() == variant.target
+    assert not made.set_by_model()
+    assert made.plan(variant.target, layout).specs == variant.target
+
+    lacking = {key: spec for key, spec in variant.target.items() if key != "norm2.bias"}
+    with pytest.raises(ArchitectureError, match=r"missing: norm2\.bias"):
+        made.plan(lacking, layout)
+
+
+def test_goes_back_to_both_layouts() -> None:
+    for name, layout in (("swin_tiny_patch4_window7_224", "original"), ("swin_tiny_timm", "timm")):
+        variant = reference.load(name)
+        made, _, plan = comes_out_as_measured(name)
+        back = made.plan_export(plan.specs, layout)
+        kept = {key: spec for key, spec in variant.source.items() if key not in variant.dropped}
+        assert back.specs == kept
+
+
+def changed(**changes: TensorSpec | None) -> dict[str, TensorSpec]:
+    specs: dict[str, Any] = {**TINY.original()[0], **changes}
+    return {key: spec for key, spec in specs.items() if spec is not None}
+
+
+TABLE = "layers.{}.blocks.0.attn.relative_position_bias_table"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({TABLE.format(2): TensorSpec("F32", (27**2, 12))}, r"windows of \[7, 7, 14, 7\]"),
+        ({TABLE.format(1): TensorSpec("F32", (170, 6))}, "no square window"),
+        ({TABLE.format(1): TensorSpec("F32", (169,))}, "should have 2 dimensions"),
+        ({TABLE.format(3): None}, r"no key layers\.3\.blocks\.0\.attn"),
+        ({"layers.2.blocks.3.norm1.weight": None}, "without gaps, and n is 0, 1, 2, 4, 5"),
+        ({"absolute_pos_embed": TensorSpec("F32", (1, 3136, 96))}, "absolute position embedding"),
+        ({"patch_embed.proj.weight": TensorSpec("F32", (96, 3, 4, 0))}, "4 dimensions"),
+    ],
+)
+def test_refusals_name_what_is_wrong(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ArchitectureError, match=why):
+        read(changed(**changes))
+
+
+def test_wrong_shapes_are_told_before_anything_is_read() -> None:
+    specs = changed(**{"layers.1.blocks.1.mlp.fc2.weight": TensorSpec("F32", (192, 767))})
+    made, layout = read(specs)
+    with pytest.raises(ArchitectureError, match=r"layers\.1\.blocks\.1\.mlp\.fc2\.weight is F32"):
+        made.plan(specs, layout)
+
+
+def test_an_absolute_position_embedding_of_detrex_is_read() -> None:
+    made = dataclasses.replace(
+        TINY, ape=True, pretrain_img_size=256, window_size=8, output_norms=(0, 3)
+    )
+    target = made.target()
+    assert target["absolute_pos_embed"].shape == (1, 96, 64, 64)
+    assert read(target) == (made, "detrex")
+    assert made.overrides(IMAGENET_RGB).lazy["model.backbone.ape"] is True
+
+
+def test_overrides_are_required_where_the_class_does_otherwise() -> None:
+    tiny = TINY.overrides(IMAGENET_RGB)
+    assert tiny.lazy["model.backbone.embed_dim"] == 96
+    assert tiny.lazy["model.backbone.depths"] == [2, 2, 6, 2]
+    assert tiny.lazy["model.backbone.num_heads"] == [3, 6, 12, 24]
+    assert tiny.lazy["model.pixel_mean"] == [123.675, 116.28, 103.53]
+    assert "model.backbone.window_size" not in tiny.lazy
+    assert tiny.lazy_if_present["model.backbone.window_size"] == 7
+    assert tiny.lazy_if_present["model.neck.input_shapes.p3.channels"] == 768
+
+    base = at_384(BASE).overrides(IMAGENET_RGB)
+    assert base.lazy["model.backbone.window_size"] == 12
+    assert base.lazy["model.backbone.pretrain_img_size"] == 384
+    assert base.lazy_if_present["model.backbone.ape"] is False
+
+
+def test_builds_what_the_real_configs_build() -> None:
+    assert at_384(LARGE).build(IMAGENET_RGB, (0, 1, 2, 3)) == BackboneCall(
+        "detectron2.modeling.backbone.swin.SwinTransformer",
+        {
+            "pretrain_img_size": 384,
+            "embed_dim": 192,
+            "depths": [2, 2, 18, 2],
+            "num_heads": [6, 12, 24, 48],
+            "window_size": 12,
+            "out_indices": [0, 1, 2, 3],
+        },
+        channels={"p0": 192, "p1": 384, "p2": 768, "p3": 1536},
+    )
+    call = TINY.build(IMAGENET_RGB, (3,))
+    assert call.channels == {"p3": 768}
+    assert call.kwargs["drop_path_rate"] == 0.1
+
+
+@st.composite
+def swins(draw: st.DrawFn) -> Swin:
+    depths = draw(st.lists(st.integers(1, 3), min_size=2, max_size=4))
+    window = draw(st.integers(2, 9))
+    patch = draw(st.sampled_from([2, 4]))
+    # masks alone show a size at which the last stage has several windows
+    windows = draw(st.integers(1, 3)) if max(depths[:1]) > 1 else 1
+    return Swin(
+        embed_dim=8 * draw(st.integers(1, 24)),
+        depths=tuple(depths),
+        num_heads=tuple(draw(st.integers(1, 48)) for _ in depths),
+        window_size=window,
+        pretrain_img_size=patch * windows * (window << len(depths) - 1),
+        patch_size=patch,
+        mlp_ratio=draw(st.sampled_from([4.0, 2.0, 2.5])),
+        qkv_bias=draw(st.booleans()),
+        patch_norm=draw(st.booleans()),
+        position_index=draw(st.booleans()),
+    )
+
+
+@given(swins())
+def test_any_legal_size_reads_back(made: Swin) -> None:
+    specs = reads_back(made)
+    for rule in made.rules("original"):
+        assert isinstance(rule, Drop | Rename)
+    stored = {key: spec for key, spec in specs.items() if "attn_mask" not in key}
+    assert parameters(stored) > 0
+
+
+@given(swins(), st.sets(st.integers(0, 1), min_size=1))
+def test_any_legal_size_of_detrex_reads_back(made: Swin, stages: set[int]) -> None:
+    usual = made.patch_size * (made.window_size << len(made.depths) - 1)
+    made = dataclasses.replace(
+        made, output_norms=tuple(sorted(stages)), pretrain_img_size=usual, position_index=True
+    )
+    assert read(made.target()) == (made, "detrex")
