@@ -506,23 +506,34 @@ def _identities(conversion: Conversion, move: Move) -> list[Any]:
 
 def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]) -> bool:
     """Whether two streams hold the same bytes, however they are cut into chunks."""
-    one, other = memoryview(b""), memoryview(b"")
+    one: bytes | memoryview = b""
+    other: bytes | memoryview = b""
     while True:
         while not one:
             chunk = next(left, None)
             if chunk is None:
-                return not other and all(not rest for rest in right)
-            one = memoryview(chunk)
+                return not other and not any(right)
+            one = chunk
         while not other:
             chunk = next(right, None)
             if chunk is None:
                 return False
-            other = memoryview(chunk)
+            other = chunk
         length = min(len(one), len(other))
-        # bytes compare by memcmp, memoryviews element by element
-        if bytes(one[:length]) != bytes(other[:length]):
+        if not _equal(_part(one, 0, length), _part(other, 0, length)):
             return False
-        one, other = one[length:], other[length:]
+        one, other = _part(one, length, len(one)), _part(other, length, len(other))
+
+
+def _part(chunk: bytes | memoryview, start: int, stop: int) -> bytes | memoryview:
+    return chunk if stop - start == len(chunk) else memoryview(chunk)[start:stop]
+
+
+def _equal(one: bytes | memoryview, other: bytes | memoryview) -> bool:
+    # bytes compare by memcmp, memoryviews element by element
+    return (one if isinstance(one, bytes) else bytes(one)) == (
+        other if isinstance(other, bytes) else bytes(other)
+    )
 
 
 def describe(conversion: Conversion, *, file: str, sha256: str, size: int) -> dict[str, str]:
