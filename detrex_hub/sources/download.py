@@ -67,7 +67,7 @@ def download(
         progress: told of the bytes.
 
     Returns:
-        the sha256 of the whole, and whether a part of it is from an earlier try.
+        the sha256 of the whole, and whether it was put together from several answers.
 
     Raises:
         SourceError: the server does not give the file, or gives something else.
@@ -82,10 +82,13 @@ def download(
             try:
                 transfer.run(client)
                 return transfer.digest.hexdigest(), transfer.resumed
+            except (httpx.InvalidURL, httpx.TooManyRedirects, httpx.UnsupportedProtocol):
+                raise SourceError("redirects to where nobody can follow") from None
+            except SourceError:
+                transfer.leave()
+                raise
             except httpx.TransportError as error:
                 problem = _judge(error)
-            except (httpx.InvalidURL, httpx.TooManyRedirects):
-                raise SourceError("redirects to where nobody can follow") from None
             except _TryAgainError as error:
                 problem = error
             # only what nobody got to before counts as getting on
@@ -129,16 +132,15 @@ class _Version:
 @contextmanager
 def _unlogged(library: str) -> Iterator[None]:
     """Keep the library from logging addresses, which may hold tokens."""
-    logger = logging.getLogger(library)
-
-    def refuse(_: logging.LogRecord) -> bool:
-        return False
-
-    logger.addFilter(refuse)
+    loggers = [logging.getLogger(library), logging.getLogger(library.replace("httpx", "httpcore"))]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.removeFilter(refuse)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _client(httpx: Any) -> Any:
@@ -193,6 +195,11 @@ class _Transfer:
         if self.version is not None and self.version.total not in (None, self.done):
             raise _TryAgainError(f"breaks off after {self.done} of {self.version.total} bytes")
 
+    def leave(self) -> None:
+        """Give up; what has arrived stays for another time, if anything has."""
+        if self.done == 0:
+            self._begin_anew()
+
     def _accept(self, response: httpx.Response) -> None:
         """Look at an answer's head, and begin anew where it is of another version."""
         status = response.status_code
@@ -211,6 +218,7 @@ class _Transfer:
             if span is None or int(span[1]) != self.done or not same:
                 self._begin_anew()
                 raise _TryAgainError("sends another part than was asked for", 0.0)
+            self.resumed = True
         else:
             self._begin_anew()
             self.version = version
@@ -259,7 +267,6 @@ class _Transfer:
             while chunk := file.read(_CHUNK):
                 self.digest.update(chunk)
                 self.done += len(chunk)
-        self.resumed = self.done > 0
 
     def _check_space(self, total: int | None) -> None:
         needed = 0 if total is None else total - self.done
