@@ -39,12 +39,15 @@ class Layout:
 
     ``present`` are key templates of which each must match some key, ``absent`` templates that must
     match none; ``check`` looks at shapes where names are not enough and returns what speaks
-    against the layout, or None. ``facts`` are what no shape shows and all files of the layout
-    have in common, for want of a better word from the catalogue or the user.
+    against the layout, or None. ``peculiar`` are templates that must match only where the
+    architecture is to be found out: one that is named may lack them. ``facts`` are what no shape
+    shows and all files of the layout have in common, for want of a better word from the catalogue
+    or the user.
     """
 
     present: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    peculiar: tuple[str, ...] = ()
     check: Callable[[Specs], str | None] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 

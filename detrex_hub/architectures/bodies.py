@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import (
     Architecture,
     Facts,
@@ -19,12 +20,16 @@ from detrex_hub.architectures.base import (
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, under
+from detrex_hub.architectures.recognise import recognise
 from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet, depth_of
 from detrex_hub.architectures.transformers_layout import OWN_RESNET_NAMES
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, Rule, plan, prefixed, source_specs
 from detrex_hub.mapping.rules import sources
 from detrex_hub.specs import TensorSpec
+
+# where backbones other than ResNets lie in a detector
+OTHER_PREFIXES: Mapping[str, str] = {"original": "backbone.0.", "detrex": "backbone."}
 
 _TORCHVISION_NAMES: tuple[str, ...] = tuple(name for rule in BODY for name in sources(rule))
 
@@ -94,6 +99,8 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
         case _:
             # the others keep their names when they become part of a detector
             rules = body.rules("detrex")
+    if layout in OTHER_PREFIXES and not isinstance(body, ResNet | TorchvisionResNet):
+        prefix = OTHER_PREFIXES[layout]
     if layout == "transformers_no_timm":
         rules = tuple(
             Rename(_own_name(rule.source), rule.target)
@@ -140,7 +147,18 @@ def read_body(
         if dilation or torchvision:
             return TorchvisionResNet(depth=depth, dilation=dilation)
         return ResNet(depth=depth)
-    raise ArchitectureError(f"there is no backbone below {prefix}")
+    return _read_other(specs, layout)
+
+
+def _read_other(specs: Specs, layout: str) -> Architecture:
+    if layout not in OTHER_PREFIXES:
+        raise ArchitectureError("the backbone is no ResNet, and others are not read in this layout")
+    inner = _below(OTHER_PREFIXES[layout], specs)
+    kinds = [
+        kind for kind in architectures().values() if kind.backbone and "detrex" in kind.layouts
+    ]
+    found = recognise(inner, name="the backbone", among=kinds)
+    return found.architecture.read(inner, "detrex", found.architecture.layouts["detrex"].facts)
 
 
 def _below(prefix: str, specs: Specs) -> dict[str, TensorSpec]:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from detrex_hub.architectures import architecture, coco, transformers_layout
 from detrex_hub.architectures.base import Architecture, Facts, Overrides, Specs
-from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
+from detrex_hub.architectures.blocks import StateDict, under
 from detrex_hub.architectures.bodies import TorchvisionResNet, body_rules, read_body
-from detrex_hub.architectures.transformer import POINTS, mlp
+from detrex_hub.architectures.transformer import mlp
 from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.mapping import Rename, Rows, Rule, Take, indices
 
@@ -28,21 +28,6 @@ FACTS: Mapping[str, str] = {
 POSITION_FACTS: Mapping[str, str] = {
     "position_temperature": "temperature of the sine position embedding",
     "position_offset": "offset of the sine position embedding",
-}
-
-# where layers of the transformer are found, by layout: the first linear layer of each
-_ENCODER = {
-    "original": ("transformer.encoder.layers.{i}.linear1.weight",),
-    "transformers": ("model.encoder.layers.{i}.fc1.weight",),
-    "detrex": ("transformer.encoder.layers.{i}.ffns.0.layers.0.0.weight",),
-}
-_DECODER = {
-    "original": ("transformer.decoder.layers.{i}.linear1.weight",),
-    "transformers": (
-        "model.decoder.layers.{i}.fc1.weight",
-        "model.decoder.layers.{i}.mlp.fc1.weight",
-    ),
-    "detrex": ("transformer.decoder.layers.{i}.ffns.0.layers.0.0.weight",),
 }
 
 
@@ -81,6 +66,20 @@ class Detector(Architecture):
     }
     on_torchvision: ClassVar[bool] = False
     """Whether detrex builds it on `TorchvisionResNet` without dilation too."""
+    layer_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "encoder": (
+            "transformer.encoder.layers.{i}.linear1.weight",
+            "model.encoder.layers.{i}.fc1.weight",
+            "transformer.encoder.layers.{i}.ffns.0.layers.0.0.weight",
+        ),
+        "decoder": (
+            "transformer.decoder.layers.{i}.linear1.weight",
+            "model.decoder.layers.{i}.fc1.weight",
+            "model.decoder.layers.{i}.mlp.fc1.weight",
+            "transformer.decoder.layers.{i}.ffns.0.layers.0.0.weight",
+        ),
+    }
+    """The first weight of a layer's feed-forward, ``(feedforward_dim, embed_dim)``, by layout."""
     original_rows: ClassVar[int] = 91
     """Rows of the originals' released class heads."""
 
@@ -98,9 +97,8 @@ class Detector(Architecture):
         Args:
             heads: names that the weight of a class head may have.
         """
-        names = "transformers" if layout in transformers_layout.LAYOUTS else layout
-        encoder = _layers(specs, _ENCODER[names])
-        decoder = _layers(specs, _DECODER[names])
+        encoder = _layers(specs, cls.layer_keys["encoder"])
+        decoder = _layers(specs, cls.layer_keys["decoder"])
         feedforward_dim, embed_dim = shape_of(specs, encoder[0])
         rows = shape_of(specs, *heads)[0]
         cut_from = _cut_from(rows, cls.original_rows, layout, facts)
@@ -279,159 +277,20 @@ class TransformerDetector(Detector):
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class SingleLevelDetector(TransformerDetector):
-    """A detector on the backbone's last feature map.
-
-    Args:
-        position_grid: rows and columns of learned position embeddings; None for sine ones.
-    """
-
-    position_grid: tuple[int, int] | None = None
-
-    @classmethod
-    def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
-        found = super().common(specs, layout, facts, *heads)
-        for prefix in ("backbone.1", "position_embedding"):
-            grid = [f"{prefix}.{side}_embed.weight" for side in ("row", "col")]
-            if all(key in specs for key in grid):
-                found["position_grid"] = tuple(specs[key].shape[0] for key in grid)
-        return found
-
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        if layout in transformers_layout.LAYOUTS:
-            return (Rename("model.input_projection.*", "input_proj.*"),)
-        learned = (
-            Rename("backbone.1.row_embed.weight", "position_embedding.row_embed.weight"),
-            Rename("backbone.1.col_embed.weight", "position_embedding.col_embed.weight"),
-        )
-        return (
-            Rename("input_proj.*", "input_proj.*"),
-            *(learned if self.position_grid else ()),
-        )
-
-    @property
-    def feature(self) -> tuple[str, int]:
-        """Name and channels of the feature map."""
-        return list(self.body.out_channels.items())[-1]
-
-    def detector_target(self) -> StateDict:
-        target = under("input_proj", conv(self.embed_dim, self.feature[1], 1))
-        if self.position_grid:
-            for side, size in zip(("row", "col"), self.position_grid, strict=True):
-                target[f"position_embedding.{side}_embed.weight"] = tensor(
-                    size, self.embed_dim // 2
-                )
-        return target
-
-    def detector_overrides(self) -> dict[str, Any]:
-        name, channels = self.feature
-        found = super().detector_overrides() | {
-            "model.in_features": [name],
-            "model.in_channels": channels,
-        }
-        if self.position_offset == 0.0:
-            # detrex's configs of these detectors leave it out
-            del found["model.position_embedding.offset"]
-        if self.position_grid:
-            del found["model.position_embedding.temperature"]
-            for side, size in zip(("row", "col"), self.position_grid, strict=True):
-                found[f"model.position_embedding.{side}_num_embed"] = size
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultiLevelDetector(TransformerDetector):
-    """A detector with deformable attention on several feature maps.
-
-    Args:
-        backbone_levels: feature maps that the backbone gives, its last ones.
-        feature_levels: feature maps in all, the further ones by convolutions with stride 2.
-    """
-
-    backbone_levels: int
-    feature_levels: int
-
-    @classmethod
-    def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
-        found = super().common(specs, layout, facts, *heads)
-        found["feature_levels"] = shape_of(
-            specs, "transformer.level_embed", "model.level_embed", "transformer.level_embeds"
-        )[0]
-        projection = "{i}.0.weight" if layout != "detrex" else "convs.{i}.conv.weight"
-        names = {"original": "input_proj.", "detrex": "neck."}
-        prefix = names.get(layout, "model.input_proj.")
-        # the backbone's feature maps are projected by 1x1 convolutions, the further ones by 3x3
-        found["backbone_levels"] = sum(
-            shape_of(specs, f"{prefix}{projection}".replace("{i}", str(i)))[-1] == 1
-            for i in indices(specs, f"{prefix}{projection}")
-        )
-        samples = found["num_heads"] * found["feature_levels"] * POINTS
-        for key, spec in specs.items():
-            if key.endswith("attention_weights.weight") and spec.shape[0] != samples:
-                raise ArchitectureError(
-                    f"{key} has {spec.shape[0]} rows, which is not {found['num_heads']} heads x "
-                    f"{found['feature_levels']} levels x {POINTS} points, as detrex has it",
-                    hint="Tell the number of heads with: --fact num_heads=N",
-                )
-        return found
-
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        prefix = "input_proj." if layout == "original" else "model.input_proj."
-        rules: list[Rule] = []
-        for i in range(self.backbone_levels):
-            rules.append(Rename(f"{prefix}{i}.0.*", f"neck.convs.{i}.conv.*"))
-            rules.append(Rename(f"{prefix}{i}.1.*", f"neck.convs.{i}.norm.*"))
-        if self.feature_levels > self.backbone_levels:
-            after = f"{prefix}{{i+{self.backbone_levels}}}"
-            rules.append(Rename(f"{after}.0.*", "neck.extra_convs.{i}.conv.*"))
-            rules.append(Rename(f"{after}.1.*", "neck.extra_convs.{i}.norm.*"))
-        level_embed = "transformer" if layout == "original" else "model"
-        rules.append(Rename(f"{level_embed}.level_embed", "transformer.level_embeds"))
-        return tuple(rules)
-
-    @property
-    def features(self) -> dict[str, int]:
-        """Names and channels of the backbone's feature maps that are used."""
-        return dict(list(self.body.out_channels.items())[-self.backbone_levels :])
-
-    def detector_target(self) -> StateDict:
-        target: StateDict = {
-            "transformer.level_embeds": tensor(self.feature_levels, self.embed_dim)
-        }
-        channels = 0
-        for i, channels in enumerate(self.features.values()):
-            target |= under(f"neck.convs.{i}.conv", conv(self.embed_dim, channels, 1))
-            target |= under(f"neck.convs.{i}.norm", norm(self.embed_dim))
-        for i in range(self.feature_levels - self.backbone_levels):
-            target |= under(f"neck.extra_convs.{i}.conv", conv(self.embed_dim, channels, 3))
-            target |= under(f"neck.extra_convs.{i}.norm", norm(self.embed_dim))
-            channels = self.embed_dim
-        return target
-
-    def detector_overrides(self) -> dict[str, Any]:
-        return super().detector_overrides() | {
-            "model.neck.in_features": list(self.features),
-            "model.neck.out_channels": self.embed_dim,
-            "model.neck.norm_layer.num_channels": self.embed_dim,
-            "model.neck.num_outs": self.feature_levels,
-            "model.transformer.num_feature_levels": self.feature_levels,
-            **{
-                f"model.neck.input_shapes.{name}.channels": channels
-                for name, channels in self.features.items()
-            },
-        }
-
-
-def shape_of(specs: Specs, *names: str) -> tuple[int, ...]:
+def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:
     """The shape of the first of some keys that is there.
 
     Raises:
-        ArchitectureError: none is, or it has no dimensions.
+        ArchitectureError: none is, or it has another number of dimensions, or an empty one.
     """
     for name in names:
-        if name in specs and specs[name].shape:
-            return specs[name].shape
+        if name in specs:
+            shape = specs[name].shape
+            if len(shape) != dimensions or 0 in shape:
+                raise ArchitectureError(
+                    f"{name} is {specs[name]} and should have {dimensions} dimensions"
+                )
+            return shape
     raise ArchitectureError(
         f"there is no tensor {' or '.join(names)}",
         hint="Look at the keys with: detrex-hub inspect FILE",
@@ -468,17 +327,16 @@ def _cut_from(rows: int, released: int, layout: str, facts: Facts) -> int | None
     return rows if fits and choice != "keep" else None
 
 
-def class_layers(count: int, embed_dim: int, rows: int) -> StateDict:
-    """``count`` class heads in a list."""
-    module: StateDict = {}
-    for i in range(count):
-        module |= under(str(i), linear(rows, embed_dim))
-    return module
+# DN-DETR's embedding of labels, which has a further row for "unknown"
+LABEL_ENCODER = "denoising_generator.label_encoder.weight"
 
 
-def box_layers(count: int, embed_dim: int) -> StateDict:
-    """``count`` box heads in a list."""
-    module: StateDict = {}
-    for i in range(count):
-        module |= under(str(i), mlp(embed_dim, embed_dim, 4, 3))
-    return module
+def label_encoder_rule(cut_from: int | None) -> Rule:
+    """The rule of `LABEL_ENCODER`.
+
+    Args:
+        cut_from: rows of the class heads where they are cut.
+    """
+    if cut_from is None:
+        return Rename("label_enc.weight", LABEL_ENCODER)
+    return Take("label_enc.weight", LABEL_ENCODER, coco.coco80_and_last(cut_from + 1))

@@ -12,23 +12,10 @@ from typing import ClassVar
 
 from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.base import Facts, Layout, Specs
-from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
-from detrex_hub.architectures.detection import SingleLevelDetector, shape_of
+from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
+from detrex_hub.architectures.detection import shape_of
+from detrex_hub.architectures.single_level import SingleLevelDetector
 from detrex_hub.mapping import Drop, Rename, Rule, prefixed
-
-_ORIGINAL: tuple[Rule, ...] = (
-    *transformer.encoder(*transformer.ENCODER_LAYER),
-    *transformer.decoder(*transformer.DECODER_LAYER),
-    Rename("transformer.decoder.norm.*", "transformer.decoder.post_norm_layer.*"),
-    Rename("query_embed.weight", "query_embed.weight"),
-)
-
-_TRANSFORMERS: tuple[Rule, ...] = (
-    *transformers_layout.encoder(*transformers_layout.ENCODER_LAYER),
-    *transformers_layout.decoder(*transformers_layout.DECODER_LAYER),
-    Rename("model.decoder.layernorm.*", "transformer.decoder.post_norm_layer.*"),
-    Rename("model.query_position_embeddings.weight", "query_embed.weight"),
-)
 
 _MASK_HEAD = "panoptic mask head, which detrex does not have"
 _MASKS: tuple[Rule, ...] = (
@@ -42,6 +29,7 @@ _TRANSFORMERS_KEYS = (
     "model.query_position_embeddings.weight",
     "class_labels_classifier.weight",
 )
+_TABLE_TRANSFORMER = ("model.encoder.layernorm.weight",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +38,10 @@ class Detr(SingleLevelDetector):
 
     name: ClassVar[str] = "detr"
     original_rows: ClassVar[int] = 92
+    decoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
+        "original": transformer.decoder(*transformer.DECODER_LAYER),
+        "transformers": transformers_layout.decoder(*transformers_layout.DECODER_LAYER),
+    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -69,16 +61,12 @@ class Detr(SingleLevelDetector):
             ),
         ),
         "transformers": Layout(
-            present=(*_TRANSFORMERS_KEYS, f"{transformers_layout.BACKBONE}conv1.weight"),
-            # Table Transformer
-            absent=("model.encoder.layernorm.weight",),
+            present=(*_TRANSFORMERS_KEYS, transformers_layout.TIMM_BACKBONE),
+            absent=_TABLE_TRANSFORMER,
         ),
         "transformers_no_timm": Layout(
-            present=(
-                *_TRANSFORMERS_KEYS,
-                f"{transformers_layout.BACKBONE}embedder.embedder.convolution.weight",
-            ),
-            absent=("model.encoder.layernorm.weight",),
+            present=(*_TRANSFORMERS_KEYS, transformers_layout.OWN_BACKBONE),
+            absent=_TABLE_TRANSFORMER,
         ),
         "detrex": Layout(
             present=(
@@ -88,6 +76,8 @@ class Detr(SingleLevelDetector):
                 "class_embed.weight",
                 "input_proj.weight",
             ),
+            # PnP-DETR
+            absent=("transformer.sampler.**",),
         ),
     }
 
@@ -106,46 +96,37 @@ class Detr(SingleLevelDetector):
         return super().rules(layout)
 
     def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        table = _ORIGINAL if layout == "original" else _TRANSFORMERS
-        return (*super().transformer_rules(layout), *table)
+        queries = "query_embed" if layout == "original" else "model.query_position_embeddings"
+        return (
+            *super().transformer_rules(layout),
+            Rename(f"{queries}.weight", "query_embed.weight"),
+        )
 
     def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        classes, boxes = (
-            ("class_embed", "bbox_embed")
-            if layout == "original"
-            else ("class_labels_classifier", "bbox_predictor")
-        )
+        if layout == "original":
+            classes, boxes = "class_embed", "bbox_embed"
+        else:
+            classes, boxes = "class_labels_classifier", "bbox_predictor"
         return (
             self.class_head(f"{classes}.*", "class_embed.*"),
             Rename(f"{boxes}.**", "bbox_embed.**"),
         )
 
+    def decoder_attentions(self, layer: int) -> tuple[StateDict, StateDict]:
+        attention = transformer.attention(self.embed_dim)
+        return attention, attention
+
     def detector_target(self) -> StateDict:
-        width = self.embed_dim
-        ffn = transformer.feed_forward(width, self.feedforward_dim)
-        attention = transformer.attention(width)
-        target = super().detector_target()
-        for i in range(self.encoder_layers):
-            target |= under(
-                f"transformer.encoder.layers.{i}",
-                transformer.layer(attention, width=width, ffn=ffn),
-            )
-        for i in range(self.decoder_layers):
-            target |= under(
-                f"transformer.decoder.layers.{i}",
-                transformer.layer(attention, attention, width=width, ffn=ffn),
-            )
+        rows = self.num_classes + self.no_object_rows
         return (
-            target
-            | under("transformer.decoder.post_norm_layer", norm(width))
-            | under("class_embed", linear(self.num_classes + 1, width))
-            | under("bbox_embed", self.box_head())
+            super().detector_target()
+            | under("class_embed", linear(rows, self.embed_dim))
             | {
-                "query_embed.weight": tensor(self.num_queries, width),
-                # weights of the classes in the loss, a constant
-                "criterion.empty_weight": tensor(self.num_classes + 1),
+                "query_embed.weight": tensor(self.num_queries, self.embed_dim),
+                "criterion.empty_weight": tensor(rows),
             }
         )
 
     def set_by_model(self) -> frozenset[str]:
+        # the weights of the classes in the loss are a constant
         return super().set_by_model() | {"criterion.empty_weight"}

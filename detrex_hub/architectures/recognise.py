@@ -46,14 +46,15 @@ def recognise(
     Args:
         specs: the state dict.
         name: for messages, what it was read from.
-        among: the architectures to choose from; all where none is given.
+        among: the architectures to choose from; all where none is given. A single one is taken
+            at its word: it may lack what tells it from others.
 
     Raises:
         ArchitectureError: none fits, with the nearest candidate and the keys that speak against
             it, or several fit.
     """
     candidates = [
-        _judge(architecture, layout_name, layout, specs)
+        _judge(architecture, layout_name, layout, specs, named=len(among) == 1)
         for architecture in among or architectures().values()
         for layout_name, layout in architecture.layouts.items()
     ]
@@ -69,7 +70,7 @@ def recognise(
         )
     if not specs:
         raise ArchitectureError(f"{what} holds no tensors", hint="Try: detrex-hub inspect FILE")
-    nearest = max(candidates, key=lambda candidate: candidate.score)
+    nearest = max(candidates, key=lambda candidate: (candidate.score, len(candidate.found)))
     if nearest.score <= 0:
         some = ", ".join(collapse(specs)[:3])
         raise ArchitectureError(
@@ -88,9 +89,11 @@ def recognise(
     )
 
 
-def _judge(architecture: type[Architecture], name: str, layout: Layout, specs: Specs) -> _Candidate:
+def _judge(
+    architecture: type[Architecture], name: str, layout: Layout, specs: Specs, *, named: bool
+) -> _Candidate:
     found, lacking, against = [], [], []
-    for text in layout.present:
+    for text in layout.present if named else (*layout.present, *layout.peculiar):
         key = _first(text, specs)
         if key is None:
             lacking.append(text)

@@ -54,7 +54,7 @@ DEFORMABLE_DECODER_LAYER: tuple[Rule, ...] = (
     Rename("norm3.*", "norms.2.*"),
     *FEED_FORWARD,
 )
-CONDITIONAL_DECODER_LAYER: tuple[Rule, ...] = (
+CONDITIONAL_PROJECTIONS: tuple[Rule, ...] = (
     Rename("sa_qcontent_proj.*", "attentions.0.query_content_proj.*"),
     Rename("sa_qpos_proj.*", "attentions.0.query_pos_proj.*"),
     Rename("sa_kcontent_proj.*", "attentions.0.key_content_proj.*"),
@@ -68,6 +68,9 @@ CONDITIONAL_DECODER_LAYER: tuple[Rule, ...] = (
     Rename("ca_kpos_proj.*", "attentions.1.key_pos_proj.*"),
     Rename("ca_v_proj.*", "attentions.1.value_proj.*"),
     Rename("ca_qpos_sine_proj.*", "attentions.1.query_pos_sine_proj.*"),
+)
+CONDITIONAL_DECODER_LAYER: tuple[Rule, ...] = (
+    *CONDITIONAL_PROJECTIONS,
     Rename("cross_attn.out_proj.*", "attentions.1.out_proj.*"),
     *DECODER_NORMS,
     *FEED_FORWARD,

@@ -6,11 +6,14 @@ no swap), and tied heads are absent from the files. Rules of a layer are relativ
 
 from __future__ import annotations
 
+from detrex_hub.architectures.transformer import CONDITIONAL_PROJECTIONS
 from detrex_hub.mapping import Concat, Rename, Rule, prefixed
 
 LAYOUTS = ("transformers", "transformers_no_timm")
 
 BACKBONE = "model.backbone.conv_encoder.model."
+TIMM_BACKBONE = f"{BACKBONE}conv1.weight"
+OWN_BACKBONE = f"{BACKBONE}embedder.embedder.convolution.weight"
 
 _STEM = "embedder.embedder"
 _BLOCK = "encoder.stages.{stage-1}.layers.{block}"
@@ -71,6 +74,37 @@ DEFORMABLE_DECODER_LAYER: tuple[Rule, ...] = (
     Rename("encoder_attn.**", "attentions.1.**"),
     *DECODER_NORMS,
     *FEED_FORWARD,
+)
+
+CONDITIONAL_DECODER_LAYER: tuple[Rule, ...] = (
+    *CONDITIONAL_PROJECTIONS,
+    Rename("encoder_attn.out_proj.*", "attentions.1.out_proj.*"),
+    *DECODER_NORMS,
+    *FEED_FORWARD,
+)
+# DAB-DETR's: detrex holds the PReLU a second time, as ffns.0.activation.weight: a tie
+PRELU: tuple[Rule, ...] = (Rename("activation_fn.weight", "ffns.0.layers.0.1.weight"),)
+DAB_DECODER_LAYER: tuple[Rule, ...] = (
+    Rename("self_attn.self_attn_query_content_proj.*", "attentions.0.query_content_proj.*"),
+    Rename("self_attn.self_attn_query_pos_proj.*", "attentions.0.query_pos_proj.*"),
+    Rename("self_attn.self_attn_key_content_proj.*", "attentions.0.key_content_proj.*"),
+    Rename("self_attn.self_attn_key_pos_proj.*", "attentions.0.key_pos_proj.*"),
+    Rename("self_attn.self_attn_value_proj.*", "attentions.0.value_proj.*"),
+    Rename("self_attn.self_attn.output_proj.*", "attentions.0.out_proj.*"),
+    Rename("self_attn.self_attn_layer_norm.*", "norms.0.*"),
+    Rename("cross_attn.cross_attn_query_content_proj.*", "attentions.1.query_content_proj.*"),
+    # the first layer alone has it
+    Rename("cross_attn.cross_attn_query_pos_proj.*", "attentions.1.query_pos_proj.*"),
+    Rename("cross_attn.cross_attn_key_content_proj.*", "attentions.1.key_content_proj.*"),
+    Rename("cross_attn.cross_attn_key_pos_proj.*", "attentions.1.key_pos_proj.*"),
+    Rename("cross_attn.cross_attn_value_proj.*", "attentions.1.value_proj.*"),
+    Rename("cross_attn.cross_attn_query_pos_sine_proj.*", "attentions.1.query_pos_sine_proj.*"),
+    Rename("cross_attn.cross_attn.output_proj.*", "attentions.1.out_proj.*"),
+    Rename("cross_attn.cross_attn_layer_norm.*", "norms.1.*"),
+    Rename("mlp.fc1.*", "ffns.0.layers.0.0.*"),
+    Rename("mlp.fc2.*", "ffns.0.layers.1.*"),
+    Rename("mlp.activation_fn.weight", "ffns.0.layers.0.1.weight"),
+    Rename("mlp.final_layer_norm.*", "norms.2.*"),
 )
 
 

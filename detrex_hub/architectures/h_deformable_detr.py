@@ -1,0 +1,111 @@
+"""H-Deformable-DETR: HDETR/H-Deformable-DETR to detrex's `HDeformableDETR`.
+
+Only its two-stage model with mixed selection, which all released checkpoints are, has keys of its
+own; any other is told from Deformable-DETR by its name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.blocks import StateDict, tensor
+from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import Rename, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class HDeformableDetr(DeformableDetr):
+    """H-Deformable-DETR. ``num_queries`` are those of both branches.
+
+    Args:
+        num_queries_one2one: queries of the one-to-one branch, the first ones; in no shape.
+        mixed_selection: whether a two-stage model has learned queries beside its proposals.
+    """
+
+    num_queries_one2one: int = 300
+    mixed_selection: bool = False
+
+    name: ClassVar[str] = "h_deformable_detr"
+    facts: ClassVar[Mapping[str, str]] = {
+        **DeformableDetr.facts,
+        "num_queries": "queries of both branches of a two-stage model without mixed selection",
+        "num_queries_one2one": "queries of the one-to-one branch, 300 in the released models",
+    }
+    layouts: ClassVar[Mapping[str, Layout]] = {
+        "original": Layout(
+            present=(
+                "transformer.level_embed",
+                "transformer.decoder.layers.{i}.cross_attn.sampling_offsets.weight",
+                "class_embed.0.weight",
+                "input_proj.0.0.weight",
+            ),
+            absent=OTHERS,
+            peculiar=("transformer.enc_output.weight", "query_embed.weight"),
+        ),
+        "detrex": Layout(
+            present=(
+                "transformer.level_embeds",
+                "transformer.decoder.layers.{i}.attentions.1.sampling_offsets.weight",
+                "neck.convs.0.conv.weight",
+            ),
+            absent=OTHERS,
+            peculiar=("transformer.enc_output.weight", "query_embedding.weight"),
+        ),
+    }
+
+    @classmethod
+    def read(cls, specs: Specs, layout: str, facts: Facts) -> HDeformableDetr:
+        found = cls.hyper_parameters_in(specs, layout, facts)
+        one2one = facts.get("num_queries_one2one", 300)
+        learned = [
+            specs[key]
+            for key in ("query_embed.weight", "query_embedding.weight")
+            if key in specs and specs[key].shape
+        ]
+        mixed = bool(learned) and found["as_two_stage"]
+        found["num_queries"] = learned[0].shape[0] if learned else facts.get("num_queries", 1800)
+        if found["num_queries"] < one2one:
+            raise ArchitectureError(
+                f"there are {found['num_queries']} queries, fewer than the {one2one} of the "
+                "one-to-one branch",
+                hint="Tell their number with: --fact num_queries_one2one=N",
+            )
+        return cls(num_queries_one2one=one2one, mixed_selection=mixed, **found)
+
+    @classmethod
+    def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().facts_in(metadata)
+        arguments = metadata.get("args")
+        if isinstance(arguments, Mapping):
+            one2one = arguments.get("num_queries_one2one")
+            if type(one2one) is int:
+                found["num_queries_one2one"] = one2one
+        return found
+
+    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
+        rules = super().transformer_rules(layout)
+        if not self.mixed_selection:
+            return rules
+        return (*rules, Rename("query_embed.weight", "query_embedding.weight"))
+
+    def detector_target(self) -> StateDict:
+        target = super().detector_target()
+        if self.mixed_selection:
+            target["query_embedding.weight"] = tensor(self.num_queries, self.embed_dim)
+        return target
+
+    def detector_overrides(self) -> dict[str, Any]:
+        found = super().detector_overrides()
+        del found["model.num_queries"]
+        one2many = self.num_queries - self.num_queries_one2one
+        return found | {
+            "model.num_queries_one2one": self.num_queries_one2one,
+            "model.num_queries_one2many": one2many,
+            "model.transformer.two_stage_num_proposals": self.num_queries,
+            "model.mixed_selection": self.mixed_selection,
+            "model.transformer.mixed_selection": self.mixed_selection,
+        }
