@@ -16,7 +16,9 @@ from detrex_hub.checkpoints.writing import write
 __all__ = ["PIECE", "Checkpoint", "Tensor", "digest", "open", "write"]
 
 
-def open(path: str | os.PathLike[str], *, container: str | None = None) -> Checkpoint:
+def open(
+    path: str | os.PathLike[str], *, container: str | None = None, checksums: bool = True
+) -> Checkpoint:
     """Open a checkpoint; only its index is read.
 
     Args:
@@ -24,11 +26,13 @@ def open(path: str | os.PathLike[str], *, container: str | None = None) -> Check
             one is told by its content.
         container: key path of the dict that holds the weights, such as ``"ema"``; without it the
             usual places are tried, see `Checkpoint.container`.
+        checksums: compare the tensors that are read with the archive's CRC-32. Needless where the
+            file's sha256 has been compared.
 
     Raises:
         CheckpointError: the file is no checkpoint, damaged, hostile, or has no such container.
     """
-    file = File(path)
+    file = File(path, checksums=checksums)
     try:
         return reader(file)(file, container)
     except BaseException:

@@ -134,8 +134,8 @@ def _containers(file: File, root: Any) -> dict[str, _Container]:
             pending += [
                 (f"{path}.{key}" if path else key, item, depth + 1)
                 for key, item in entries.items()
-                if isinstance(key, str)
-                and isinstance(item, dict | Placeholder)
+                if isinstance(item, dict | Placeholder)
+                and isinstance(key, str)
                 and not _NOT_WEIGHTS.search(key)
             ]
     return found
@@ -188,10 +188,11 @@ def _kind(value: Any) -> str:
 
 def _metadata(root: Any, found: Mapping[str, _Container]) -> dict[str, Any]:
     """Plain values at the top level, without weights and optimizers."""
-    holders = {path.partition(".")[0] for path in found if path}
+    weights = {path.partition(".")[0] for path in found}
+    weights |= found[""].tensors.keys() if "" in found else set()
     metadata = {}
     for key, value in (_entries(root) or {}).items():
-        if isinstance(key, str) and key not in holders and not _NOT_WEIGHTS.search(key):
+        if isinstance(key, str) and key not in weights and not _NOT_WEIGHTS.search(key):
             plain = _Plain().convert(value)
             if plain is not _OMITTED:
                 metadata[_readable(key)] = plain

@@ -36,14 +36,16 @@ def size(nbytes: int) -> str:
 class File:
     """A regular file opened for reading at any position, from any thread.
 
-    ``bytes_read`` counts what was read so far.
+    ``bytes_read`` counts what was read so far. ``checksums`` tells readers to compare what they
+    read with the checksums in the file, where the format has some.
 
     Raises:
         CheckpointError: the path is no readable regular file, or it got shorter meanwhile.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, checksums: bool = True) -> None:
         self.path = Path(path)
+        self.checksums = checksums
         self.bytes_read = 0
         self._lock = threading.Lock()
         try:
@@ -101,7 +103,7 @@ class Window:
         EOFError: the walk went past ``end``.
     """
 
-    _SMALLEST, _LARGEST = 4 << 10, 256 << 10
+    _SMALLEST, _LARGEST = 1 << 10, 256 << 10
 
     def __init__(self, file: File, start: int, end: int, data: bytes = b"") -> None:
         self.file = file

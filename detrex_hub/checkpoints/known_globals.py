@@ -7,7 +7,7 @@ Sources: torch/_utils.py, torch/_tensor.py and torch/storage.py (0.4 to 2.13), n
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detrex_hub.checkpoints.arrays import MAX_DIMENSIONS, StoredArray, column_major
@@ -61,10 +61,11 @@ STORAGE_DTYPES = {
     "_UntypedStorage": "uint8",
 }
 
-# bytes of an element of those types that a TensorSpec cannot express
-_OTHER_SIZES = {"complex128": 16, "qint32": 4}
-
-_STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
+_STORAGES = {
+    f"{module}.{name}": dtype
+    for module in ("torch", "torch.cuda", "torch.storage")
+    for name, dtype in STORAGE_DTYPES.items()
+}
 _OTHER_DTYPES = ("complex32", "complex128", "qint8", "qint32", "quint8", "quint4x2", "quint2x4")
 _DTYPE_ALIASES = {
     "float": "float32",
@@ -78,29 +79,33 @@ _DTYPE_ALIASES = {
 }
 
 
+_SIZES = {name: TensorSpec(dtype, ()).itemsize for name, dtype in TORCH_DTYPES.items()}
+_SIZES |= {"complex128": 16, "qint32": 4}
+
+
 def element_size(dtype: str) -> int:
     """Bytes of one element of a torch type."""
-    if dtype in TORCH_DTYPES:
-        return TensorSpec(TORCH_DTYPES[dtype], ()).itemsize
-    return _OTHER_SIZES.get(dtype, 1)
+    return _SIZES.get(dtype, 1)
 
 
 def storage_dtype(kind: Any) -> str:
     """The torch type name of a storage's elements, from the global in its persistent id."""
-    module, _, name = kind.name.rpartition(".") if isinstance(kind, Global) else ("", "", "")
-    if module not in _STORAGE_MODULES or name not in STORAGE_DTYPES:
+    dtype = _STORAGES.get(kind.name) if isinstance(kind, Global) else None
+    if dtype is None:
         raise ValueError("a storage of an unknown type")
-    return STORAGE_DTYPES[name]
+    return dtype
+
+
+_LARGEST = 2**63
 
 
 def _integers(values: Any, what: str) -> tuple[int, ...]:
-    if (
-        not isinstance(values, tuple | list)
-        or len(values) > MAX_DIMENSIONS
-        or not all(type(n) is int and 0 <= n < 2**63 for n in values)
-    ):
+    if not isinstance(values, tuple) or len(values) > MAX_DIMENSIONS:
         raise ValueError(f"a tensor whose {what} makes no sense")
-    return tuple(values)
+    for n in values:
+        if type(n) is not int or not 0 <= n < _LARGEST:
+            raise ValueError(f"a tensor whose {what} makes no sense")
+    return values
 
 
 # --- torch ---------------------------------------------------------------------------------------
@@ -120,7 +125,7 @@ def _tensor(
     spec = TensorSpec(TORCH_DTYPES[dtype], _integers(shape, "shape"))
     (start,) = _integers((offset,), "offset")
     return StoredArray(
-        reference.storage, spec, start * element_size(dtype), _integers(strides, "strides")
+        reference.storage, spec, start * spec.itemsize, _integers(strides, "strides")
     )
 
 
@@ -336,8 +341,10 @@ def _bytes(data: Any = b"", encoding: Any = "latin-1") -> Any:
     return _encode(data, encoding) if isinstance(data, str) else data
 
 
-def _ordered_dict(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+def _ordered_dict(pairs: Sequence[Any] = ()) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
+    if not pairs:
+        return made
     set_items(made, ((key, value) for key, value in pairs))
     return made
 
@@ -361,7 +368,7 @@ def _complex(real: Any = 0.0, imaginary: Any = 0.0) -> complex:
 
 
 def _size(values: Any = ()) -> tuple[Any, ...]:
-    return tuple(_integers(values, "size"))
+    return _integers(tuple(values), "size")
 
 
 def _new_object(kind: Any, *args: Any) -> Any:
@@ -415,8 +422,7 @@ def _known() -> dict[str, Callable[..., Any]]:
         table[f"numpy.{core}.multiarray._reconstruct"] = _reconstruct
         table[f"numpy.{core}.multiarray.scalar"] = _scalar
         table[f"numpy.{core}.numeric._frombuffer"] = _frombuffer
-    for module in _STORAGE_MODULES:
-        table |= dict.fromkeys((f"{module}.{name}" for name in STORAGE_DTYPES), _never_called)
+    table |= dict.fromkeys(_STORAGES, _never_called)
     for name in (*TORCH_DTYPES, *_OTHER_DTYPES, *_DTYPE_ALIASES):
         table[f"torch.{name}"] = _never_called
     return table

@@ -19,10 +19,12 @@ from detrex_hub.checkpoints.files import File, Window, shown, size
 BUDGET = 128 << 20
 """Bytes, roughly, that the objects of one pickle may take in memory."""
 
-INLINE = 1 << 10
+SHORT_TEXT = 1 << 10
+SHORT_BYTES = 1 << 6
 """Strings shorter than this are read, longer ones become a `Blob`."""
 
 _LONGEST_INTEGER = 255
+_MOST_UNKNOWN = 1000
 _KEY_PARTS = 100
 _MODULUS = 2**61 - 1
 _NAME = re.compile(r"[\w<>]+(?:\.[\w<>]+)*")
@@ -102,13 +104,13 @@ class Machine:
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
         self.left = BUDGET
+        self._byte, self._take = window.byte, window.take
 
     def load(self) -> Any:
         """The object that the pickle describes."""
         window = self.window
-        start = window.tell()
         operations = [getattr(self, name, None) for name in _OPERATIONS]
-        byte, costs = window.byte, _COSTS
+        byte, costs = self._byte, _COSTS
         try:
             while True:
                 code = byte()
@@ -133,45 +135,46 @@ class Machine:
             ValueError,
             struct.error,
         ) as error:
-            reason = f": {error}" if type(error) is ValueError else ""
-            where = f"at byte {window.tell()}" + (f" (it begins at {start})" if start else "")
-            raise window.file.error(f"damaged pickle {where}{reason}") from None
+            reason = str(error) if type(error) is ValueError else "damaged"
+            raise window.file.error(
+                f"its pickle was refused at byte {window.tell()}: {reason}"
+            ) from None
 
     # --- strings -------------------------------------------------------------------------------
 
     def _number(self, nbytes: int) -> int:
-        return int.from_bytes(self.window.take(nbytes), "little")
+        return int.from_bytes(self._take(nbytes), "little")
 
-    def _bytes(self, nbytes: int) -> None:
-        if nbytes < INLINE:
+    def _bytes(self, nbytes: int, short: int = SHORT_BYTES) -> None:
+        if nbytes < short:
             self.left -= nbytes
-            self.stack.append(self.window.take(nbytes))
+            self.stack.append(self._take(nbytes))
         else:
             self.stack.append(Blob(self.window.file, self.window.skip(nbytes), nbytes, "raw"))
 
     def _latin1(self, nbytes: int) -> None:
         """A Python 2 string: text or bytes, nobody knows; latin-1 keeps both."""
-        self._bytes(nbytes)
+        self._bytes(nbytes, SHORT_TEXT)
         if isinstance(self.stack[-1], bytes):
             self.stack[-1] = self.stack[-1].decode("latin-1")
 
     def _text(self, nbytes: int) -> None:
-        if nbytes < INLINE:
+        if nbytes < SHORT_TEXT:
             self.left -= nbytes
-            self.stack.append(self.window.take(nbytes).decode("utf-8", "surrogatepass"))
+            self.stack.append(self._take(nbytes).decode("utf-8", "surrogatepass"))
         else:
             offset = self.window.skip(nbytes)
             self.stack.append(Blob(self.window.file, offset, nbytes, "utf-8", is_text=True))
 
     def _line(self) -> str:
-        line = self.window.line(INLINE)
+        line = self.window.line(SHORT_TEXT)
         if not isinstance(line, bytes):
             raise ValueError(f"a line of {size(line[1])}")
         self.left -= len(line)
         return line.decode("utf-8")
 
     def op_bytes1(self) -> None:
-        self._bytes(self.window.byte())
+        self._bytes(self._byte())
 
     def op_bytes4(self) -> None:
         self._bytes(self._number(4))
@@ -180,24 +183,24 @@ class Machine:
         self._bytes(self._number(8))
 
     def op_string1(self) -> None:
-        self._latin1(self.window.byte())
+        self._latin1(self._byte())
 
     def op_string4(self) -> None:
         self._latin1(self._number(4))
 
     def op_text1(self) -> None:
-        nbytes = self.window.byte()
+        nbytes = self._byte()
         self.left -= nbytes
-        self.stack.append(self.window.take(nbytes).decode("utf-8", "surrogatepass"))
+        self.stack.append(self._take(nbytes).decode("utf-8", "surrogatepass"))
 
     def op_text4(self) -> None:
-        self._text(self._number(4))
+        self._text(int.from_bytes(self._take(4), "little"))
 
     def op_text8(self) -> None:
         self._text(self._number(8))
 
     def op_string_line(self) -> None:
-        line = self.window.line(INLINE)
+        line = self.window.line(SHORT_TEXT)
         if isinstance(line, bytes):
             import codecs
 
@@ -211,7 +214,7 @@ class Machine:
             self.stack.append(Blob(self.window.file, offset + 1, length - 2, "string-escape"))
 
     def op_text_line(self) -> None:
-        line = self.window.line(INLINE)
+        line = self.window.line(SHORT_TEXT)
         if isinstance(line, bytes):
             self.left -= len(line)
             self.stack.append(line.decode("raw-unicode-escape"))
@@ -230,13 +233,13 @@ class Machine:
         self.stack.append(False)
 
     def op_int1(self) -> None:
-        self.stack.append(self.window.byte())
+        self.stack.append(self._byte())
 
     def op_int2(self) -> None:
-        self.stack.append(self._number(2))
+        self.stack.append(int.from_bytes(self._take(2), "little"))
 
     def op_int4(self) -> None:
-        self.stack.append(int.from_bytes(self.window.take(4), "little", signed=True))
+        self.stack.append(int.from_bytes(self._take(4), "little", signed=True))
 
     def op_int_line(self) -> None:
         line = self._line()
@@ -246,17 +249,17 @@ class Machine:
         self.stack.append(int(self._line().rstrip("L")))
 
     def op_long1(self) -> None:
-        data = self.window.take(self.window.byte())
+        data = self._take(self._byte())
         self.stack.append(int.from_bytes(data, "little", signed=True))
 
     def op_long4(self) -> None:
         nbytes = self._number(4)
         if nbytes > _LONGEST_INTEGER:
             raise ValueError(f"an integer of {size(nbytes)}")
-        self.stack.append(int.from_bytes(self.window.take(nbytes), "little", signed=True))
+        self.stack.append(int.from_bytes(self._take(nbytes), "little", signed=True))
 
     def op_float(self) -> None:
-        self.stack.append(struct.unpack(">d", self.window.take(8))[0])
+        self.stack.append(struct.unpack(">d", self._take(8))[0])
 
     def op_float_line(self) -> None:
         self.stack.append(float(self._line()))
@@ -357,10 +360,10 @@ class Machine:
         self.stack.append(self.stack[-1])
 
     def op_put1(self) -> None:
-        self.memo[self.window.byte()] = self.stack[-1]
+        self.memo[self._byte()] = self.stack[-1]
 
     def op_put4(self) -> None:
-        self.memo[int.from_bytes(self.window.take(4), "little")] = self.stack[-1]
+        self.memo[int.from_bytes(self._take(4), "little")] = self.stack[-1]
 
     def op_put_line(self) -> None:
         self.memo[int(self._line()) % _MODULUS] = self.stack[-1]
@@ -369,10 +372,10 @@ class Machine:
         self.memo[len(self.memo)] = self.stack[-1]
 
     def op_get1(self) -> None:
-        self.stack.append(self.memo[self.window.byte()])
+        self.stack.append(self.memo[self._byte()])
 
     def op_get4(self) -> None:
-        self.stack.append(self.memo[int.from_bytes(self.window.take(4), "little")])
+        self.stack.append(self.memo[int.from_bytes(self._take(4), "little")])
 
     def op_get_line(self) -> None:
         self.stack.append(self.memo[int(self._line())])
@@ -388,6 +391,8 @@ class Machine:
             found = Global(full, self.known.get(full))
             if found.build is None:
                 self.placeholders[full] = None
+                if len(self.placeholders) > _MOST_UNKNOWN:
+                    raise ValueError(f"names more than {_MOST_UNKNOWN} unknown globals")
             self.globals[module, name] = found
         return found
 
@@ -457,7 +462,7 @@ class Machine:
     # --- framing -------------------------------------------------------------------------------
 
     def op_protocol(self) -> None:
-        protocol = self.window.byte()
+        protocol = self._byte()
         if protocol > 5:
             raise ValueError(f"pickle protocol {protocol} is unknown")
 

@@ -75,7 +75,7 @@ class Member:
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
         pieces = self.file.pieces(self.offset + offset, nbytes)
-        if nbytes < self.nbytes or not self.crc:
+        if nbytes < self.nbytes or not self.crc or not self.file.checksums:
             yield from pieces
             return
         crc = 0
