@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 from detrex_hub.architectures.base import (
     Architecture,
     BackboneCall,
+    Facts,
     Overrides,
     Specs,
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, norm, under
-from detrex_hub.errors import ArchitectureError
+from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.mapping import Rename, indices
 
 
@@ -52,6 +53,18 @@ class Shapes:
         return ArchitectureError(
             f"this is no {self._what}: {why}", hint="Look at the keys with: detrex-hub inspect FILE"
         )
+
+
+def flag(facts: Facts, name: str, default: bool) -> bool:
+    """A fact that is true or false.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    value = facts.get(name, default)
+    if not isinstance(value, bool):
+        raise UsageError(f"the fact {name} is true or false, not {value!r}")
+    return value
 
 
 def kept(*templates: str, optional: bool = False) -> tuple[Rename, ...]:
