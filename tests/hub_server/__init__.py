@@ -4,6 +4,8 @@ Every server can be told to misbehave; see `Fault`.
 """
 
 from tests.hub_server.faults import Fault
+from tests.hub_server.folders import contents, converted_folder
+from tests.hub_server.hub import LoopbackHub
 from tests.hub_server.mirror import Mirror
 
-__all__ = ["Fault", "Mirror"]
+__all__ = ["Fault", "LoopbackHub", "Mirror", "contents", "converted_folder"]

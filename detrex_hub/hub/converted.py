@@ -1,0 +1,147 @@
+"""The files of a converted folder, with the digests that Hubs know them by."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from detrex_hub import card
+from detrex_hub.errors import HubError, VerificationError
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    Reader,
+    RepositoryConfig,
+    load_json,
+)
+
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Digest:
+    """One content: its size in bytes, its sha256, and the id that git gives it as a blob."""
+
+    size: int
+    sha256: str
+    git_id: str
+
+    def matches(self, hex_digest: str) -> bool:
+        """Whether a digest is this content's sha256 or its git id."""
+        return hex_digest in (self.sha256, self.git_id)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted folder that is whole: four files, checked against each other.
+
+    ``contents`` are the files' paths, or bytes to push in their place; ``digests`` are theirs.
+    """
+
+    folder: Path
+    config: RepositoryConfig
+    contents: Mapping[str, Path | bytes]
+    digests: Mapping[str, Digest]
+
+    def card(self) -> str:
+        content = self.contents[CARD]
+        return (content if isinstance(content, bytes) else content.read_bytes()).decode()
+
+    def addressed_to(self, repo_id: str) -> Converted:
+        """The same with a card whose commands name the repository that it is pushed to.
+
+        Raises:
+            HubError: the card is not text.
+            ConfigError: ``conversion.json`` is malformed.
+        """
+        where = self.folder / CONVERSION
+        name = Reader(load_json(where), str(where)).get("name", str)
+        try:
+            content = card.addressed(self.card(), name, repo_id).encode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise HubError(f"{self.folder / CARD} is not readable as text: {error}") from None
+        return replace(
+            self,
+            contents={**self.contents, CARD: content},
+            digests={**self.digests, CARD: digest(content)},
+        )
+
+
+def read(folder: Path) -> Converted:
+    """Read what is to be pushed.
+
+    Raises:
+        HubError: a file is missing or is no regular file.
+        ConfigError: ``config.json`` is malformed.
+        VerificationError: the weights are not those that ``config.json`` describes.
+    """
+    if not folder.is_dir():
+        raise HubError(
+            f"{folder} is not a folder", hint=f"Convert first: detrex-hub convert {folder.name}"
+        )
+    _regular(folder, CONFIG)
+    config = RepositoryConfig.load(folder / CONFIG)
+    names = (config.file, CONFIG, CONVERSION, CARD)
+    paths = {name: _regular(folder, name) for name in names}
+    digests = {name: digest(path) for name, path in paths.items()}
+    if digests[config.file].sha256 != config.sha256:
+        raise VerificationError(
+            f"{folder / config.file} is not the file that {CONFIG} describes: its sha256 is "
+            f"{digests[config.file].sha256} instead of {config.sha256}",
+            hint="Convert it again: detrex-hub convert NAME",
+        )
+    return Converted(folder, config, paths, digests)
+
+
+def _regular(folder: Path, name: str) -> Path:
+    path = folder / name
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        raise HubError(
+            f"{folder} has no {name}", hint="Convert it again: detrex-hub convert NAME"
+        ) from None
+    except OSError as error:
+        raise HubError(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise HubError(
+            f"{path} is a symbolic link or no file, and only regular files are pushed",
+            hint="Put the file itself there",
+        )
+    return path
+
+
+def digest(content: Path | bytes) -> Digest:
+    """Hash a file, or bytes.
+
+    Raises:
+        HubError: the file cannot be read, or changed meanwhile.
+    """
+    if isinstance(content, bytes):
+        return _digest(BytesIO(content), "the bytes")
+    try:
+        with content.open("rb") as file:
+            return _digest(file, str(content))
+    except OSError as error:
+        raise HubError(f"{content} cannot be read: {error.strerror}") from None
+
+
+def _digest(file: IO[bytes], where: str) -> Digest:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    sha256 = hashlib.sha256()
+    # sha1 because that is how git names things; nothing here relies on it against an attacker
+    git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    while chunk := file.read(_CHUNK):
+        sha256.update(chunk)
+        git.update(chunk)
+    if file.tell() != size:
+        raise HubError(f"{where} changed while it was read", hint="Try again when it is complete")
+    return Digest(size, sha256.hexdigest(), git.hexdigest())

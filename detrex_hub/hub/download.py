@@ -1,0 +1,167 @@
+"""Fetch from the Hub through huggingface_hub's cache, and check what arrived.
+
+huggingface_hub does not compare a download with its digest. Here every file is, once: a mark in the
+assets cache remembers which file was found right, by its size and time of change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from detrex_hub.errors import VerificationError
+from detrex_hub.hub import names
+from detrex_hub.hub.client import LIBRARY
+from detrex_hub.hub.converted import digest
+from detrex_hub.hub.refusals import plainly
+from detrex_hub.hub.result import Fetched
+from detrex_hub.hub.retry import patiently
+
+
+def fetch_from_hub(
+    repo_id: str, files: Sequence[str], optional: Sequence[str], revision: str | None
+) -> Fetched:
+    """See `detrex_hub.hub.fetch`."""
+    found = {}
+    for name in files:
+        found[name] = _fetch(repo_id, name, revision)
+        # all further files come from the very commit that the first one came from
+        revision = _commit_of(found[name])
+    for name in optional:
+        path = _fetch_if_there(repo_id, name, revision)
+        if path is not None:
+            found[name] = path
+    return Fetched(found[files[0]].parent, revision, found)
+
+
+def _commit_of(path: Path) -> str:
+    # .../snapshots/<commit>/<name>
+    commit = path.parent.name
+    assert names.is_commit(commit), path
+    return commit
+
+
+def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    from detrex_hub.errors import HubError
+
+    if try_to_load_from_cache(repo_id, name, revision=revision) is _CACHED_NO_EXIST:
+        return None
+    try:
+        return _fetch(repo_id, name, revision)
+    except HubError as error:
+        cause = error.__cause__
+        if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+            return None
+        raise
+
+
+def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
+    path = _download(repo_id, name, revision)
+    mark = _Mark(path)
+    if mark.is_there():
+        return path
+    with mark.locked():
+        if mark.is_there() or _is_right(repo_id, path):
+            mark.leave()
+            return path
+        # What is wrong goes at once: whatever happens next, nobody may be given it.
+        commit = _commit_of(path)
+        _remove(path)
+        path = _download(repo_id, name, commit)
+        if _is_right(repo_id, path):
+            mark.leave()
+            return path
+        _remove(path)
+    raise VerificationError(
+        f"{repo_id}: {name} arrived twice with a sha256 other than the Hub's; it was removed",
+        hint="Try again later or over another network; if it stays, tell the repository's owner",
+    )
+
+
+def _download(repo_id: str, name: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    with plainly(repo_id, writing=False, file=name, revision=revision):
+        return Path(patiently(lambda: hf_hub_download(repo_id, name, revision=revision, **LIBRARY)))
+
+
+def _is_right(repo_id: str, path: Path) -> bool:
+    expected = _hub_digest(repo_id, path)
+    return expected is None or digest(path).matches(expected)
+
+
+def _hub_digest(repo_id: str, path: Path) -> str | None:
+    """The digest by which the Hub knows a file: a sha256, or git's id for small files.
+
+    The cache names its contents by it. Where links do not work, or another server's etags are no
+    digests, the Hub is asked; None if it cannot be.
+    """
+    if path.is_symlink():
+        named = path.readlink().name
+        if len(named) in (40, 64) and set(named) <= set("0123456789abcdef"):
+            return named
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+    with suppress(HfHubHTTPError, OfflineModeIsEnabled, httpx.HTTPError):
+        for entry in HfApi(**LIBRARY).get_paths_info(repo_id, path.name, revision=_commit_of(path)):
+            if isinstance(entry, RepoFile):
+                return entry.lfs.sha256 if entry.lfs else entry.blob_id
+    return None
+
+
+def _remove(path: Path) -> None:
+    # only the content's own file and its name in the snapshot: others may name the same content
+    blob = path.parent / path.readlink() if path.is_symlink() else path
+    for one in (blob, path):
+        one.unlink(missing_ok=True)
+
+
+class _Mark:
+    """Remembers that a cached file was compared with its digest. A cache that cannot be written to
+    has no marks; its files are hashed every time."""
+
+    def __init__(self, path: Path) -> None:
+        from huggingface_hub import constants
+
+        self._path = path
+        key = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+        self._mark = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "verified" / key
+
+    def _state(self) -> str:
+        state = self._path.stat()
+        return f"{state.st_size} {state.st_mtime_ns} {state.st_ino}"
+
+    def is_there(self) -> bool:
+        try:
+            return self._mark.read_text() == self._state()
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def leave(self) -> None:
+        with suppress(OSError):
+            self._mark.write_text(self._state())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one process of several hash a file while the others wait."""
+        lock = FileLock(f"{self._mark}.lock")
+        try:
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except (NotImplementedError, OSError):
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()

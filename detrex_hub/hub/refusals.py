@@ -1,0 +1,217 @@
+"""One table from what huggingface_hub raises to the one line that a user reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from detrex_hub.errors import DetrexHubError, HubError
+
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{6,}|\bBearer\s+\S+")
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """One line of the table.
+
+    ``kind`` is the name of an exception's class or of one of its bases; names, so that nothing
+    needs to be imported, and since some classes changed their places between versions. In the texts
+    ``{repo}``, ``{url}`` of its page, ``{file}``, ``{revision}``, ``{endpoint}`` and ``{said}``,
+    the server's own words, are filled in.
+    """
+
+    kind: str
+    message: str
+    hint: str
+    statuses: tuple[int, ...] = ()
+    writing: bool | None = None
+
+
+_LOG_IN = "Log in with: hf auth login"
+# stands for any OSError that comes from the operating system
+_DISK = "OSError with a number"
+_LATER = "Nothing is wrong on your side; run the same command again later"
+
+# The first line that fits is taken: special before general.
+_TABLE = (
+    _Refusal("LocalTokenNotFoundError", "{repo}: a push needs a token, and there is none", _LOG_IN),
+    _Refusal(
+        "GatedRepoError",
+        "{repo} is gated: its owner decides who may read it",
+        "Ask for access at {url}, then: hf auth login",
+    ),
+    _Refusal("DisabledRepoError", "{repo} was disabled by the Hub", "See {url}"),
+    _Refusal(
+        "RevisionNotFoundError",
+        "{repo} has no revision {revision!r}",
+        "See its branches and tags at {url}/tree/main",
+    ),
+    _Refusal("RemoteEntryNotFoundError", "{repo} has no file {file}", "See {url}/tree/main"),
+    _Refusal(
+        "RepositoryNotFoundError",
+        "{repo} does not exist on {endpoint}, or is private and your token does not open it",
+        "Check the name; for a private repository: hf auth login",
+    ),
+    _Refusal(
+        "OfflineModeIsEnabled",
+        "{repo}: {file} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
+        "Fetch it once with the network: HF_HUB_OFFLINE=0 detrex-hub load {repo}",
+        writing=False,
+    ),
+    _Refusal(
+        "OfflineModeIsEnabled",
+        "{repo}: HF_HUB_OFFLINE forbids to push",
+        "Unset it, or push into a folder with --to DIR",
+        writing=True,
+    ),
+    _Refusal(
+        "HfHubHTTPError",
+        "{endpoint} does not accept your token{said}",
+        "Log in again with: hf auth login (HF_TOKEN, where set, comes first)",
+        (401,),
+    ),
+    _Refusal(
+        "HfHubHTTPError",
+        "{repo}: your token has no right to write there{said}",
+        "Propose the change with --create-pr, choose another --namespace, or take a token with "
+        "the right to write: hf auth login",
+        (403,),
+        writing=True,
+    ),
+    _Refusal(
+        "HfHubHTTPError",
+        "{repo}: your token has no right to read it{said}",
+        _LOG_IN,
+        (403,),
+        writing=False,
+    ),
+    _Refusal(
+        "HfHubHTTPError",
+        "{repo} was changed by somebody else meanwhile, again and again",
+        "Run the same command again",
+        (409, 412),
+    ),
+    _Refusal(
+        "HfHubHTTPError",
+        "{endpoint} asks for a pause: too many requests{said}",
+        "Wait some minutes and run the same command again",
+        (429,),
+    ),
+    _Refusal("HfHubHTTPError", "{endpoint} is out of order{said}", _LATER, (500, 502, 503, 504)),
+    _Refusal("HfHubHTTPError", "{repo}: {endpoint} refused the request{said}", "See {url}"),
+    _Refusal(
+        "FileMetadataError",
+        "What answers at {endpoint} is not a Hub",
+        "Check HF_ENDPOINT, and whether the network asks you to sign in",
+    ),
+    _Refusal(
+        "ProxyError", "The proxy refuses the way to {endpoint}", "Check HTTPS_PROXY and NO_PROXY"
+    ),
+    _Refusal(
+        "ConnectError",
+        "{endpoint} cannot be reached",
+        "Check the network and HF_ENDPOINT; without a network load from a folder: "
+        "DETREX_HUB_ROOT=DIR",
+    ),
+    _Refusal("TimeoutException", "{endpoint} does not answer in time", _LATER),
+    _Refusal("TransportError", "The connection to {endpoint} broke off", _LATER),
+    _Refusal(
+        "XetDownloadError",
+        "{repo}: {file} could not be fetched through Xet",
+        "Do without it: HF_HUB_DISABLE_XET=1",
+    ),
+    # hf_xet raises the builtin for a Hub that has no Xet
+    _Refusal(
+        "ConnectionError",
+        "{repo}: the transfer through Xet failed at {endpoint}",
+        "Do without it: HF_HUB_DISABLE_XET=1",
+    ),
+    _Refusal(
+        "JSONDecodeError",
+        "What answers at {endpoint} is not a Hub",
+        "Check HF_ENDPOINT, and whether the network asks you to sign in",
+    ),
+    _Refusal(
+        "LocalEntryNotFoundError",
+        "{repo}: {file} is not in the cache, and {endpoint} cannot be asked",
+        "Check the network and HF_ENDPOINT",
+    ),
+    _Refusal(
+        _DISK,
+        "{repo}: {file} cannot be stored: {why}",
+        "Free space, or set HF_HOME to a folder that can be written to",
+    ),
+    _Refusal("OSError", "{repo}: {file} did not come through whole", _LATER),
+)
+
+
+@contextmanager
+def plainly(
+    repo: str, *, writing: bool, file: str = "the file", revision: str | None = None
+) -> Iterator[None]:
+    """Turn whatever huggingface_hub raises inside into a `HubError` of one line."""
+    try:
+        yield
+    except DetrexHubError:
+        raise
+    except Exception as error:
+        refusal = explain(error, repo, writing=writing, file=file, revision=revision)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def explain(
+    error: BaseException,
+    repo: str,
+    *,
+    writing: bool,
+    file: str = "the file",
+    revision: str | None = None,
+) -> HubError | None:
+    """The line for an exception; None for one that is nobody's refusal but a mistake of ours."""
+    from huggingface_hub import constants
+
+    error = _root(error)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if getattr(error, "errno", None) is not None:
+        kinds.add(_DISK)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    names = {
+        "repo": repo,
+        "file": file,
+        "revision": revision or "main",
+        "endpoint": constants.ENDPOINT,
+        "url": f"{constants.ENDPOINT}/{repo}",
+        "said": _said(error),
+        "why": _line(str(getattr(error, "strerror", None) or error)),
+    }
+    for line in _TABLE:
+        if (
+            line.kind in kinds
+            and (not line.statuses or status in line.statuses)
+            and line.writing in (None, writing)
+        ):
+            return HubError(line.message.format(**names), hint=line.hint.format(**names))
+    return None
+
+
+def _root(error: BaseException) -> BaseException:
+    """What is behind errors that only say that something else went wrong."""
+    names = ("LocalEntryNotFoundError", "RuntimeError", "RevisionResolutionError")
+    while type(error).__name__ in names and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _said(error: BaseException) -> str:
+    said = getattr(error, "server_message", None)
+    return f" ({_line(said)})" if said else ""
+
+
+def _line(text: str) -> str:
+    """A server's words, cut to one line and freed of anything that looks like a token."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _TOKEN.sub("***", "".join(filter(str.isprintable, lines[0] if lines else "")))[:200]

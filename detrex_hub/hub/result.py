@@ -1,0 +1,41 @@
+"""What a push and a fetch give back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushResult:
+    """What a push did, or with ``dry_run`` would do.
+
+    ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
+    commit that holds the files, None for a folder or while nothing was pushed. ``changed`` are the
+    files that were not there or were different; none of them means that nothing was done.
+    ``created`` says whether the repository is new.
+    """
+
+    repo_id: str
+    url: str
+    commit: str | None
+    changed: tuple[str, ...]
+    created: bool
+    dry_run: bool
+    pull_request: int | None = None
+
+    def at(self, commit: str, *, url: str, pull_request: int | None) -> PushResult:
+        return replace(self, commit=commit, url=url, pull_request=pull_request)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Files of a repository on this machine.
+
+    ``commit`` is None for a folder, which has no history. ``files`` maps each name that was asked
+    for to its path; optional files that the repository does not have are not in it.
+    """
+
+    folder: Path
+    commit: str | None
+    files: dict[str, Path]
