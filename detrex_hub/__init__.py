@@ -12,11 +12,12 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "DetrexHubError": "errors",
     "apply_overrides": "loading",
-    "convert": "convert",
+    "convert": "conversion",
     "from_hub": "loading",
     "load_state_dict": "loading",
     "overrides": "loading",
     "push": "hub",
+    "verify": "verification",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]

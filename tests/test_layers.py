@@ -19,8 +19,8 @@ LAYERS = (
     ("records", "config"),
     ("card",),
     ("hub", "sources"),
-    ("convert", "loading", "verify", "inspect"),
-    ("publish", "detectron2", "check", "diff", "export"),
+    ("conversion", "loading", "verification", "inspection"),
+    ("publishing", "detectron2", "checking", "comparison", "exporting"),
     ("cli",),
 )
 

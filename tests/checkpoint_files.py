@@ -1,0 +1,51 @@
+"""Checkpoint files as the originals' authors write them, every tensor with values of its own."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detrex_hub.specs import TORCH_DTYPES, TensorSpec
+
+# the tests run in several processes already
+torch.set_num_threads(1)
+
+_TORCH = {ours: getattr(torch, theirs) for theirs, ours in TORCH_DTYPES.items()}
+
+
+def tensors(
+    specs: Mapping[str, TensorSpec], ties: Iterable[Iterable[str]] = ()
+) -> dict[str, torch.Tensor]:
+    """A state dict whose tensors all differ, but for the tied ones, which are one tensor."""
+    state: dict[str, torch.Tensor] = {}
+    for number, (key, spec) in enumerate(specs.items()):
+        # counting from a start of its own: each tensor and each row can be told from all others
+        values = torch.arange(spec.numel, dtype=torch.float32).mul_(1e-3).add_(number)
+        state[key] = values.to(_TORCH[spec.dtype]).reshape(spec.shape)
+    for group in ties:
+        first, *others = [key for key in group if key in state]
+        state.update((key, state[first]) for key in others)
+    return state
+
+
+def save(path: Path, state: Mapping[str, torch.Tensor], container: str | None = None) -> Path:
+    """``torch.save``; in a container with what training scripts put beside it."""
+    whole: Any = dict(state)
+    if container is not None:
+        arguments = argparse.Namespace(lr=1e-4, dataset_file="coco")
+        whole = {container: whole, "epoch": 49, "args": arguments, "optimizer": {"state": {}}}
+    torch.save(whole, path)
+    return path
+
+
+def save_pickle(path: Path, state: Mapping[str, torch.Tensor], author: str) -> Path:
+    """detectron2's form: numpy arrays in a pickle."""
+    arrays = {key: tensor.numpy() for key, tensor in state.items()}
+    with path.open("wb") as file:
+        pickle.dump({"model": arrays, "__author__": author}, file)
+    return path
