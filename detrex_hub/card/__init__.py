@@ -1,0 +1,210 @@
+"""Model cards: the `README.md` of a repository, made from its records and the catalogue.
+
+A card names the commands of its own repository. A conversion does not know where its result will
+be pushed to, so its card says ``detrex/<name>``; `addressed` says another repository in its stead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from detrex_hub import catalogue
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import Overrides
+from detrex_hub.card.contents import body_values, metadata
+from detrex_hub.card.markdown import template
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.errors import UsageError
+from detrex_hub.records import (
+    CONFIG,
+    CONVERSION,
+    WEIGHTS,
+    Reader,
+    RepositoryConfig,
+    load_json,
+    plan_to_json,
+)
+
+NAMESPACE = "detrex"
+
+# how every card begins, by which stale ones are told from other files
+_BEGINNING = "---\nlibrary_name: detrex\n"
+_REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+
+
+def render(
+    config: RepositoryConfig,
+    record: Mapping[str, Any],
+    entry: CatalogueEntry | None = None,
+    *,
+    repo_id: str | None = None,
+) -> str:
+    """The card of a converted folder.
+
+    Args:
+        config: its `config.json`.
+        record: its `conversion.json`.
+        entry: what the catalogue says of the weights; None for a checkpoint of the user's.
+        repo_id: the repository that the card's commands name, ``detrex/<name>`` where none is
+            given.
+
+    Raises:
+        ConfigError: the record is malformed.
+        UsageError: ``repo_id`` is not of the form ``owner/name``, or the architecture is unknown.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    read = Reader(dict(record), CONVERSION)
+    repo = _checked(repo_id or _default_repo_id(read.get("name", str)))
+    head = yaml.safe_dump(
+        metadata(config, read, entry), sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+    layout = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
+    body = template(layout).render(body_values(config, read, entry, repo))
+    return f"---\n{head}---\n\n{body}"
+
+
+def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:
+    """The card of weights in the catalogue, as far as it is known before they are converted.
+
+    Args:
+        entry: the weights.
+        repo_id: as for `render`.
+
+    Raises:
+        ArchitectureError: the entry's hyper-parameters are none of its architecture.
+        UsageError: its architecture is unknown, or ``repo_id`` is not of the form ``owner/name``.
+    """
+    config, record = _before_conversion(entry)
+    return render(config, record, entry, repo_id=repo_id)
+
+
+def render_folder(
+    folder: Path, entries: Mapping[str, CatalogueEntry], *, repo_id: str | None = None
+) -> str:
+    """The card of a converted folder, made anew from its records.
+
+    Args:
+        folder: the folder.
+        entries: the catalogue. An entry is used where name, architecture and hyper-parameters are
+            those of the folder.
+        repo_id: as for `render`.
+
+    Raises:
+        ConfigError: a record is absent or malformed.
+        UsageError: as `render` does.
+    """
+    config = RepositoryConfig.load(folder / CONFIG)
+    record = load_json(folder / CONVERSION)
+    entry = entries.get(Reader(record, CONVERSION).get("name", str))
+    if entry is not None and (
+        entry.architecture != config.architecture
+        or any(config.hyper_parameters.get(k) != v for k, v in entry.hyper_parameters.items())
+    ):
+        entry = None
+    return render(config, record, entry, repo_id=repo_id)
+
+
+def addressed(card: str, name: str, repo_id: str) -> str:
+    """The same card with its commands naming the repository that it is pushed to.
+
+    Args:
+        card: a card that names the repository ``detrex/<name>``.
+        name: ``name`` in `conversion.json`.
+        repo_id: the repository.
+
+    Raises:
+        UsageError: ``repo_id`` is not of the form ``owner/name``.
+    """
+    known = re.escape(_default_repo_id(name))
+    return re.sub(rf"(?<![\w./-]){known}(?![\w/-]|\.\w)", _checked(repo_id), card)
+
+
+def write_model_cards(folder: Path) -> list[Path]:
+    """Write the card of every catalogue entry as ``<name>.md``, and remove those of no entry.
+
+    Returns:
+        the files that changed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cards = {f"{name}.md": render_for(entry) for name, entry in catalogue.load().items()}
+    changed = []
+    for path in sorted(folder.glob("*.md")):
+        # the folder may be a wrong one: only what this function wrote is removed
+        if path.name not in cards and path.read_text(encoding="utf-8").startswith(_BEGINNING):
+            path.unlink()
+            changed.append(path)
+    for name, card in sorted(cards.items()):
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != card.encode():
+            path.write_text(card, encoding="utf-8", newline="\n")
+            changed.append(path)
+    return changed
+
+
+def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, dict[str, Any]]:
+    """The records of a conversion, without what only the conversion itself can tell."""
+    kind = architecture(entry.architecture)
+    preprocessing: dict[str, Any] = {}
+    overrides = Overrides()
+    set_by_model: tuple[str, ...] = ()
+    plan: dict[str, Any] | None = None
+    result: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    layout = next(iter(kind.layouts))
+    if entry.hyper_parameters:
+        made = kind.from_hyper_parameters(entry.hyper_parameters)
+        preprocessing = made.preprocessing(entry.facts)
+        overrides = made.overrides(preprocessing)
+        specs, _ = made.original()
+        planned = made.plan(specs, layout)
+        set_by_model = tuple(made.set_by_model() - planned.specs.keys())
+        notes = made.notes()
+        plan = plan_to_json(planned, specs)
+        result = {
+            "tensors": len(planned.moves),
+            "parameters": sum(move.spec.numel for move in planned.moves.values()),
+        }
+    config = RepositoryConfig(
+        architecture=entry.architecture,
+        hyper_parameters=entry.hyper_parameters,
+        preprocessing=preprocessing,
+        overrides=overrides,
+        base_config=entry.base_config,
+        file=WEIGHTS["safetensors"],
+        sha256="",
+        author="",
+        matching_heuristics=kind.backbone,
+        set_by_model=set_by_model,
+    )
+    source = entry.sources[0]
+    record = {
+        "name": entry.name,
+        "source": {
+            "url": source.url,
+            "file": source.file,
+            "size": source.size,
+            "sha256": source.sha256,
+            "layout": layout,
+        },
+        "facts": dict(entry.facts),
+        "plan": plan,
+        "result": result,
+        "notes": list(notes),
+    }
+    return config, record
+
+
+def _default_repo_id(name: str) -> str:
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-")[:96] or "weights"
+    return f"{NAMESPACE}/{slug}"
+
+
+def _checked(repo_id: str) -> str:
+    if not _REPO_ID.fullmatch(repo_id):
+        raise UsageError(f"{repo_id[:120]!r} is no repository", hint="Say it as owner/name")
+    return repo_id

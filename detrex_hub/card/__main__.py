@@ -1,0 +1,16 @@
+"""``python -m detrex_hub.card [FOLDER]``: write the cards of the whole catalogue."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from detrex_hub.card import write_model_cards
+from detrex_hub.catalogue import CATALOGUE_VARIABLE
+
+if __name__ == "__main__":
+    # the cards in this repository are those of its own catalogue
+    os.environ.pop(CATALOGUE_VARIABLE, None)
+    for path in write_model_cards(Path(*sys.argv[1:2] or ["model_cards"])):
+        print(path)

@@ -1,0 +1,447 @@
+"""What a card says, out of the records and the catalogue; how it looks is the template's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from detrex_hub.architectures import architecture
+from detrex_hub.card.fold import Pair, Pattern, fold, fold_keys
+from detrex_hub.card.markdown import Markdown, clean, code, link, number, text
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.entry import Metric, Source, hub_file
+from detrex_hub.errors import ConfigError
+from detrex_hub.records import CONVERSION, Reader, RepositoryConfig, specs_from_json
+from detrex_hub.specs import TORCH_DTYPES, TensorSpec
+
+DETREX = "https://github.com/IDEA-Research/detrex"
+
+_BASE_CONFIG = re.compile(r"([\w.-]+/)*(?P<module>[A-Za-z_]\w*)\.py", re.ASCII)
+_IMAGES = ("image_format", "pixel_mean", "pixel_std")
+_MOST_PATTERNS = 80
+
+# where the Hub has a name of its own for a metric
+_METRIC_TYPES = {"acc@1": "accuracy", "acc@5": "top_5_accuracy"}
+
+
+def metadata(
+    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None
+) -> dict[str, Any]:
+    """What stands between the dashes: plain values, for the Hub's search and filters.
+
+    Synthetic weights claim no accuracy, no data that they were trained on, and no model that they
+    were made from.
+    """
+    backbone = architecture(config.architecture).backbone
+    tags = ["detrex", "detectron2", config.architecture]
+    found: dict[str, Any] = {
+        "library_name": "detrex",
+        "pipeline_tag": "image-feature-extraction" if backbone else "object-detection",
+    }
+    if entry is not None and entry.license is not None:
+        found["license"] = entry.license
+        if entry.license == "other":
+            found["license_name"] = _slug(entry.license_name or "other")
+            if entry.license_link:
+                found["license_link"] = clean(entry.license_link)
+    if config.synthetic:
+        return found | {"tags": [*tags, "synthetic"]}
+    found["tags"] = tags
+    if entry is not None and entry.datasets:
+        found["datasets"] = [clean(name) for name in entry.datasets]
+    source = record.inner("source").optional("url", str)
+    on_hub = hub_file(source) if source else None
+    if on_hub is not None:
+        found["base_model"] = on_hub[0]
+    if entry is not None and entry.metrics:
+        found["model-index"] = [
+            {"name": clean(entry.name), "results": _results(entry.metrics, entry.datasets)}
+        ]
+    return found
+
+
+def body_values(
+    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None, repo_id: str
+) -> dict[str, Any]:
+    """What the template of the body prints.
+
+    Raises:
+        ConfigError: the record is malformed.
+    """
+    kind = architecture(config.architecture)
+    name = record.get("name", str)
+    return {
+        "name": name,
+        "title": entry.title if entry else name,
+        "summary": entry.summary if entry else "",
+        "repo_id": Markdown(repo_id),
+        "backbone": kind.backbone,
+        "synthetic": config.synthetic,
+        "non_commercial": entry is not None and entry.non_commercial,
+        "licence": _licence(entry),
+        **_snippet(config.base_config, name),
+        **_overrides(config),
+        **_conversion(config, record, entry),
+        "facts": _facts(config, record, entry),
+        "metrics": _metrics(entry),
+        "metric_pages": _links(one.source for one in entry.metrics) if entry else "",
+        "differences": _differences(config),
+        "authors": ", ".join(entry.authors) if entry else "",
+        "pages": _pages(entry),
+        "citation": entry.citation if entry else None,
+    }
+
+
+def _results(metrics: Sequence[Metric], datasets: Sequence[str]) -> list[dict[str, Any]]:
+    """Metrics as the Hub's model-index wants them: one result for a task, a dataset and a page."""
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for one in metrics:
+        kind = _METRIC_TYPES.get(one.name, _slug(one.name, "_"))
+        found.setdefault((one.task, one.dataset, one.source), []).append(
+            {"type": kind, "value": one.value, "name": clean(one.name)}
+        )
+    return [
+        {
+            "task": {"type": _slug(task), "name": clean(task).replace("-", " ").title()},
+            "dataset": {"type": _dataset_type(dataset, datasets), "name": clean(dataset)},
+            "metrics": figures,
+            "source": {"name": urlsplit(page).hostname or "source", "url": clean(page)},
+        }
+        for (task, dataset, page), figures in found.items()
+    ]
+
+
+def _dataset_type(name: str, datasets: Sequence[str]) -> str:
+    """The dataset's identifier on the Hub where the catalogue has it."""
+    slug = _slug(name)
+    for one in datasets:
+        if slug.startswith(_slug(one.rpartition("/")[2])):
+            return clean(one)
+    return slug
+
+
+def _slug(value: str, blank: str = "-") -> str:
+    return re.sub(r"[^a-z0-9.]+", blank, clean(value).lower()).strip(blank) or "unknown"
+
+
+def _licence(entry: CatalogueEntry | None) -> Markdown | None:
+    if entry is None or entry.license is None:
+        return None
+    name = entry.license_name if entry.license == "other" else entry.license
+    shown = text(name or entry.license)
+    return link(entry.license_link, shown) if entry.license_link else shown
+
+
+def _snippet(base_config: str | None, name: str) -> dict[str, Any]:
+    """Names of the config to start from and of the one to write beside it."""
+    found = _BASE_CONFIG.fullmatch(base_config) if base_config else None
+    own = "my_" + re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60].lower() + ".py"
+    if found is None or base_config is None or ".." in base_config:
+        return {"base_module": Markdown("your_config"), "base_link": None, "own": Markdown(own)}
+    path = PurePosixPath(base_config)
+    return {
+        "base_module": Markdown(found["module"]),
+        "base_link": link(f"{DETREX}/blob/main/{path}", code(path.name)),
+        "own": Markdown(str(path.parent / own)),
+    }
+
+
+def _overrides(config: RepositoryConfig) -> dict[str, Any]:
+    """Overrides as (path, value, remark)."""
+    overrides = config.overrides
+    lazy = [
+        *((path, _python(value), "") for path, value in overrides.lazy.items()),
+        *(
+            (path, _python(value), "where the config has it")
+            for path, value in overrides.lazy_if_present.items()
+        ),
+        *((path, "", "must not be there") for path in overrides.lazy_remove),
+    ]
+    return {
+        # what is always set first, the model before the data
+        "lazy": sorted(lazy, key=lambda row: (row[2], row[0].startswith("dataloader."), row[0])),
+        "yacs": [(key, _python(value)) for key, value in sorted(overrides.yacs.items())],
+        "classic": any(key.startswith("MODEL.RESNETS.") for key in overrides.yacs),
+    }
+
+
+def _python(value: Any) -> str:
+    """A value as a config says it, the same before and after it was JSON."""
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+def _facts(
+    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None
+) -> list[tuple[str, Markdown]]:
+    """The few things to know at a glance, as (name, Markdown)."""
+    chosen = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in sorted(config.hyper_parameters.items())
+        if value is not None
+    ]
+    shown = f"{code(config.architecture)}{', ' if chosen else ''}{text(', '.join(chosen))}"
+    rows = [("Architecture", Markdown(shown))]
+    result = record.inner("result")
+    parameters, tensors = result.optional("parameters", int), result.optional("tensors", int)
+    if parameters is not None and tensors is not None:
+        types = _element_types(record)
+        size = f"{parameters / 1e6:,.1f} M in {number(tensors)} tensors"
+        rows.append(("Parameters", text(f"{size} of {types}" if types else size)))
+    images = config.preprocessing
+    if all(name in images for name in _IMAGES):
+        mean, std = code(images["pixel_mean"]), code(images["pixel_std"])
+        order = text(images["image_format"])
+        rows.append(("Images", Markdown(f"{order}, mean {mean}, std {std}, in 0..255")))
+    if entry is not None:
+        licence = _licence(entry) or Markdown("not stated by the authors")
+        rows.append(("Licence", licence))
+    return rows
+
+
+def _element_types(record: Reader) -> str:
+    plan = record.optional("plan", dict)
+    if plan is None:
+        return ""
+    specs = specs_from_json(record.inner("plan").get("source_tensors", dict), CONVERSION)
+    found = {specs[key].dtype for pair in _moves(record) for key in pair.sources if key in specs}
+    return " and ".join(sorted(name for name, ours in TORCH_DTYPES.items() if ours in found))
+
+
+def _metrics(entry: CatalogueEntry | None) -> list[tuple[str, str, str]]:
+    """Published figures as (dataset, metric, value), all with as many decimals."""
+    if entry is None:
+        return []
+    decimals = max((len(str(m.value).partition(".")[2]) for m in entry.metrics), default=0)
+    return [
+        (one.dataset, one.name, f"{one.value:.{decimals}f}{f' {one.unit}' if one.unit else ''}")
+        for one in entry.metrics
+    ]
+
+
+def _conversion(
+    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None
+) -> dict[str, Any]:
+    known = record.optional("plan", dict) is not None
+    patterns = fold(_moves(record)) if known else []
+    moved = [one for one in patterns if not one.same_name or one.note]
+    dropped = list(_dropped(record)) if known else []
+    return {
+        "provenance": [
+            *_source_rows(record, entry, synthetic=config.synthetic),
+            *_result_rows(config, record),
+        ],
+        "planned": known,
+        "proof": _proof(record),
+        "notes": record.strings("notes"),
+        "moved": _rows(moved),
+        "moved_tensors": sum(one.tensors for one in moved),
+        "unchanged_tensors": sum(one.tensors for one in patterns)
+        - sum(one.tensors for one in moved),
+        "dropped": dropped,
+        "dropped_tensors": sum(tensors for _, _, tensors in dropped),
+        "ties": _rows(fold(_ties(record))) if known else [],
+        "set_by_model": _codes(one.target for one in fold_keys(config.set_by_model)),
+    }
+
+
+def _proof(record: Reader) -> dict[str, int] | None:
+    """What a conversion compared; None before one."""
+    if record.optional("proof", dict) is None:
+        return None
+    proof = record.inner("proof")
+    return {name: proof.get(name, int) for name in _PROOF}
+
+
+_PROOF = (
+    "tensors_compared",
+    "bytes_compared",
+    "tensors_that_differ",
+    "missing",
+    "unexpected",
+    "mismatched",
+)
+
+
+def _result_rows(config: RepositoryConfig, record: Reader) -> list[tuple[str, Markdown]]:
+    """What a conversion wrote, as (name, Markdown)."""
+    size = record.inner("result").optional("size", int)
+    if size is None:
+        return []
+    tool, mapper = record.inner("tool"), record.inner("plan").get("mapper", str)
+    by = text(f"{tool.get('name', str)} {tool.get('version', str)}, mapper {mapper}")
+    return [
+        ("Converted by", by),
+        ("Result", Markdown(f"{code(config.file)}, {number(size)} bytes")),
+        ("sha256", code(config.sha256)),
+    ]
+
+
+def _source_rows(
+    record: Reader, entry: CatalogueEntry | None, *, synthetic: bool
+) -> list[tuple[str, Markdown]]:
+    """Where the weights come from, as (name, Markdown)."""
+    source = record.inner("source")
+    file, url = source.get("file", str), source.optional("url", str)
+    size, sha256 = source.optional("size", int), source.optional("sha256", str)
+    shown = link(web_page(url), code(file)) if url else code(file)
+    others = _links_to(entry.sources if entry else (), without=url)
+    if synthetic:
+        rows = [("Original", text("none: seeded random numbers")), ("Real weights", others)]
+    else:
+        bytes_long = f", {number(size)} bytes" if size else ""
+        rows = [("Original", Markdown(f"{shown}{bytes_long}")), ("Also at", others)]
+    rows = [row for row in rows if row[1]]
+    if sha256 is not None:
+        pinned_by = source.optional("pinned_by", str)
+        compared = f", compared with {text(pinned_by)}" if pinned_by else ""
+        rows.append(("sha256", Markdown(f"{code(sha256)}{compared}")))
+    container = source.optional("container", str)
+    under = f", under {code(container)}" if container else ""
+    rows.append(("Its names", Markdown(f"{code(source.get('layout', str))}{under}")))
+    told = {
+        name: value
+        for name, value in sorted(record.get("facts", dict).items())
+        if name not in _IMAGES
+    }
+    if told:
+        values = ", ".join(code(f"{name} = {_python(value)}") for name, value in told.items())
+        rows.append(("Not in its shapes", Markdown(values)))
+    return rows
+
+
+def web_page(url: str) -> str:
+    """Where a reader finds a source of the catalogue."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "gdrive":
+        return f"https://drive.google.com/file/d/{rest}/view"
+    if scheme == "gdrive-folder":
+        return f"https://drive.google.com/drive/folders/{rest}"
+    on_hub = hub_file(url)
+    if on_hub is not None:
+        repo, revision, path = on_hub
+        return f"https://huggingface.co/{repo}/blob/{revision or 'main'}/{path}"
+    return url
+
+
+def _links_to(sources: Iterable[Source], *, without: str | None) -> Markdown:
+    shown = []
+    for one in sources:
+        if one.url != without:
+            on_hub = hub_file(one.url)
+            label = f"{on_hub[0]}/{on_hub[2]}" if on_hub else one.file
+            shown.append(link(web_page(one.url), code(label)))
+    return Markdown(", ".join(shown))
+
+
+def _moves(record: Reader) -> Iterator[Pair]:
+    """Every move of the plan.
+
+    Raises:
+        ConfigError: one is malformed.
+    """
+    plan = record.inner("plan")
+    specs = specs_from_json(plan.get("source_tensors", dict), CONVERSION)
+    for target, pieces in plan.get("moves", dict).items():
+        if not isinstance(pieces, list):
+            raise _malformed(target)
+        sources: list[str] = []
+        notes: list[str] = []
+        for piece in pieces:
+            match piece:
+                case str(key):
+                    sources.append(key)
+                case {"key": str(key), "rows": [*rows]}:
+                    sources.append(key)
+                    notes.append(_rows_taken(rows, specs.get(key), target))
+                case {"fresh": int(count), "seed": int(seed)}:
+                    notes.append(f"{count} fresh rows, seed {seed}")
+                case _:
+                    raise _malformed(target)
+        yield Pair(tuple(sources), target, ", ".join(dict.fromkeys(notes)))
+
+
+def _rows_taken(rows: Sequence[Any], spec: TensorSpec | None, target: str) -> str:
+    runs = []
+    for one in rows:
+        match one:
+            case [int(start), int(stop)]:
+                runs.append(f"{start}..{stop - 1}" if stop - start > 1 else str(start))
+            case _:
+                raise _malformed(target)
+    return f"rows {', '.join(runs)}{f' of {spec.shape[0]}' if spec and spec.shape else ''}"
+
+
+def _malformed(target: str) -> ConfigError:
+    return ConfigError(f"{CONVERSION}: plan.moves has a malformed entry for {target[:120]!r}")
+
+
+def _dropped(record: Reader) -> Iterator[tuple[str, Markdown, int]]:
+    """(reason, folded keys, number of keys) of what went nowhere."""
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in record.inner("plan").get("dropped", dict).items():
+        by_reason.setdefault(clean(reason), []).append(key)
+    for reason, keys in sorted(by_reason.items()):
+        yield reason, _codes(one.target for one in fold_keys(keys)), len(keys)
+
+
+def _ties(record: Reader) -> Iterator[Pair]:
+    for alias, stored in record.inner("plan").get("ties", dict).items():
+        yield Pair((clean(stored),), alias)
+
+
+def _rows(patterns: Iterable[Pattern]) -> list[tuple[Markdown, str, str, int]]:
+    """(sources, target, note, tensors) of patterns, the most of them that a card should have."""
+    rows = [
+        (Markdown(" + ".join(map(code, one.sources)) or "new"), one.target, one.note, one.tensors)
+        for one in patterns
+    ]
+    return rows[:_MOST_PATTERNS]
+
+
+def _codes(keys: Iterable[str]) -> Markdown:
+    shown = [code(key) for key in keys]
+    more = len(shown) - _MOST_PATTERNS
+    return Markdown(", ".join(shown[:_MOST_PATTERNS]) + (f" and {more} more" if more > 0 else ""))
+
+
+def _links(pages: Iterable[str]) -> Markdown:
+    return Markdown(", ".join(link(page) for page in dict.fromkeys(pages)))
+
+
+def _pages(entry: CatalogueEntry | None) -> list[Markdown]:
+    """Paper and code of the original."""
+    found = {"Paper": entry.paper, "Code": entry.homepage} if entry else {}
+    return [Markdown(f"{name}: {link(page)}") for name, page in found.items() if page]
+
+
+_SMALL_EPS = ("deformable_detr", "conditional_detr", "anchor_detr", "h_deformable_detr")
+
+
+def _differences(config: RepositoryConfig) -> list[str]:
+    """What the detrex model computes otherwise than the original, whatever the mapping.
+
+    Measured with the original and the detrex model on the same image, with random weights.
+    """
+    name = config.architecture
+    if architecture(name).backbone:
+        return []
+    found = [
+        "detrex ignores padding masks when it evaluates. In a batch of images of different sizes "
+        "the logits of a padded one differ, measured by 0.08 in DETR and by 0.48 in "
+        "Deformable-DETR. One image at a time, as detectron2's test loader gives them, is exact."
+    ]
+    if name in _SMALL_EPS:
+        found.append(
+            "detrex's inverse sigmoid is cut at 1e-3, the original's at 1e-5. A reference point "
+            "closer than 1e-3 to the border of the image moves boxes by up to 1.2e-3 of its size."
+        )
+    proposes = config.hyper_parameters.get("as_two_stage") is True
+    if proposes or name in ("dino", "h_deformable_detr"):
+        found.append(
+            "The encoder proposes queries by top-k. In float32, proposals that are nearly equal "
+            "may come in another order than in the original."
+        )
+    return found

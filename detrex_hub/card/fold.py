@@ -1,0 +1,140 @@
+"""Hundreds of moves as the few patterns that a reader can check by eye."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+_NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])")
+_LONGEST_KEY = 300
+
+# the text between the numbers, of each source and of the target
+Frame: TypeAlias = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Where a target tensor comes from: source keys that are laid one after another.
+
+    ``note`` says what else there is to it; pairs are folded with others of the same note.
+    """
+
+    sources: tuple[str, ...]
+    target: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """``tensors`` pairs in one line, such as ``layer{1..4}.*`` -> ``res{2..5}.*``."""
+
+    sources: tuple[str, ...]
+    target: str
+    note: str
+    tensors: int
+
+    @property
+    def same_name(self) -> bool:
+        return self.sources == (self.target,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A pair without its numbers, and the numbers. ``tail`` is the last segment where source and
+    target end alike."""
+
+    frame: Frame
+    numbers: tuple[int, ...]
+    in_sources: int  # how many of the numbers
+    tail: str
+
+
+def fold(pairs: Iterable[Pair]) -> list[Pattern]:
+    """Fold pairs that differ in numbers and in their common last segment.
+
+    Numbers are folded only where each number of the target is constant or follows one of the
+    source's at a constant distance, so that ``norm{1..3}`` -> ``norms.{0..2}`` never hides a swap.
+    """
+    groups: dict[tuple[str, Frame], list[_Parsed]] = {}
+    for pair in pairs:
+        parsed = _parse(pair)
+        groups.setdefault((pair.note, parsed.frame), []).append(parsed)
+    patterns = [
+        _pattern(members, note)
+        for (note, _), group in groups.items()
+        for members in _consistent(group)
+    ]
+    return sorted(patterns, key=lambda pattern: (pattern.target, pattern.sources, pattern.note))
+
+
+def fold_keys(keys: Iterable[str]) -> list[Pattern]:
+    """Fold keys that differ in numbers and in their last segment."""
+    return fold(Pair((key,), key) for key in keys)
+
+
+def _parse(pair: Pair) -> _Parsed:
+    keys = [*pair.sources, pair.target]
+    tails = {key.rpartition(".")[2] for key in keys}
+    tail = ""
+    if len(tails) == 1 and all("." in key for key in keys):
+        (tail,) = tails
+        keys = [key.removesuffix(tail) for key in keys]
+    frame: list[tuple[str, ...]] = []
+    numbers: list[int] = []
+    in_sources = 0
+    for key in keys:
+        in_sources = len(numbers)
+        # what is longer than any real key is shown as it is
+        parts = _NUMBER.split(key) if len(key) <= _LONGEST_KEY else [key]
+        numbers += map(int, parts[1::2])
+        frame.append(tuple(parts[::2]))
+    return _Parsed(tuple(frame), tuple(numbers), in_sources, tail)
+
+
+def _consistent(group: Sequence[_Parsed]) -> list[Sequence[_Parsed]]:
+    """A group of one frame, parted until the target's numbers follow from the source's."""
+    columns = list(zip(*(one.numbers for one in group), strict=True))
+    split = group[0].in_sources
+    sources = [column for column in columns[:split] if len(set(column)) > 1]
+    if not sources or all(_follows(column, sources) for column in columns[split:]):
+        return [group]
+    by = min(sources, key=lambda column: len(set(column)))
+    parts: dict[int, list[_Parsed]] = {}
+    for value, one in zip(by, group, strict=True):
+        parts.setdefault(value, []).append(one)
+    return [found for part in parts.values() for found in _consistent(part)]
+
+
+def _follows(column: Sequence[int], sources: Sequence[Sequence[int]]) -> bool:
+    if len(set(column)) == 1:
+        return True
+    return any(
+        len({one - other for one, other in zip(column, source, strict=True)}) == 1
+        for source in sources
+    )
+
+
+def _pattern(group: Sequence[_Parsed], note: str) -> Pattern:
+    labels = (_label(set(column)) for column in zip(*(one.numbers for one in group), strict=True))
+    tails = {one.tail for one in group}
+    tail = tails.pop() if len(tails) == 1 else "*"
+    *sources, target = (
+        "".join([first, *(next(labels) + part for part in parts)]) + tail
+        for first, *parts in group[0].frame
+    )
+    return Pattern(tuple(sources), target, note, len(group))
+
+
+def _label(numbers: set[int]) -> str:
+    """``{0..3,5}`` for 0, 1, 2, 3, 5; ``7`` for 7."""
+    if len(numbers) == 1:
+        return str(next(iter(numbers)))
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return "{" + ",".join(str(a) if a == b else f"{a}..{b}" for a, b in runs) + "}"

@@ -1,0 +1,113 @@
+"""Markdown that says what it is given and nothing else.
+
+Keys, reasons, names and addresses come from strangers' checkpoints and repositories. In a template
+rendered by `template`, whatever is printed is escaped unless it is `Markdown` already, which only
+the functions below make.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_LONGEST_TEXT = 2000
+_LONGEST_CODE = 300
+_LONGEST_BLOCK = 20_000
+
+_SPECIAL = re.compile(r"[`*_\[\]<>|~$&#]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+_STARTS_A_BLOCK = re.compile(r"[-+=]|[0-9]+(?=[.)]( |$))")
+_PLAIN_CODE = re.compile(r"[^`|]+")
+_WEB = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?([/?#].*)?")
+
+
+class Markdown(str):
+    """Text that may be printed as it is."""
+
+    __slots__ = ()
+
+
+def clean(value: Any, limit: int = _LONGEST_TEXT) -> str:
+    """One line of visible characters, cut to a length.
+
+    Line ends and runs of blanks become one blank; control characters, marks that change the
+    direction of writing and lone surrogates become U+FFFD.
+    """
+    line = " ".join(str(value).split())
+    line = "".join(char if _visible(char) else "\N{REPLACEMENT CHARACTER}" for char in line)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def text(value: Any) -> Markdown:
+    """Prose."""
+    if isinstance(value, Markdown):
+        return value
+    # a backslash would escape our own, and on the Hub it can begin a formula
+    escaped = _SPECIAL.sub(r"\\\g<0>", clean(value).replace("\\", "\0")).replace("\0", "&#92;")
+    begun = _STARTS_A_BLOCK.match(escaped)
+    if begun is None:
+        return Markdown(escaped)
+    end = begun.end() if begun[0][0].isdigit() else 0
+    return Markdown(f"{escaped[:end]}\\{escaped[end:]}")
+
+
+def code(value: Any) -> Markdown:
+    """A key, a name, a value."""
+    shown = clean(value, _LONGEST_CODE) or "''"
+    if _PLAIN_CODE.fullmatch(shown):
+        return Markdown(f"`{shown}`")
+    entities = "".join(c if c.isalnum() or c == " " else f"&#{ord(c)};" for c in shown)
+    return Markdown(f"<code>{entities}</code>")
+
+
+def link(url: str, label: Any = None) -> Markdown:
+    """A link to a web page; whatever is no such address is shown as code."""
+    label = text(label) if label is not None else None
+    if not _WEB.fullmatch(url) or clean(url) != url:
+        return label or code(url)
+    target = quote(url, safe="-._~:/?#@!&'*+,;=%")
+    if label is None:
+        label = text(urlsplit(url).netloc.removeprefix("www.") + urlsplit(url).path.rstrip("/"))
+    return Markdown(f"[{label}]({target})")
+
+
+def block(value: str, language: str) -> Markdown:
+    """A block of code of several lines."""
+    lines = []
+    for line in value[:_LONGEST_BLOCK].splitlines():
+        shown = (c if _visible(c) or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
+        lines.append("".join(shown).rstrip())
+    longest = max((len(run) for run in re.findall("`+", value)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return Markdown("\n".join((f"{fence}{language}", *lines, fence)))
+
+
+def template(source: str) -> Template:
+    """A template that escapes what it prints, and refuses names that it is not given."""
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        finalize=text,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # that would escape for HTML; `finalize` escapes for Markdown
+        autoescape=False,
+    )
+    environment.filters.update(code=code, link=link, block=block, number=number)
+    return environment.from_string(source)
+
+
+def number(value: int | float) -> str:
+    """A number with its thousands apart."""
+    return f"{value:,}"
+
+
+def _visible(char: str) -> bool:
+    return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co")
