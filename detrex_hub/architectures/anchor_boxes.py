@@ -25,7 +25,7 @@ class AnchorBoxDetector(SingleLevelDetector):
     """
 
     modulate_hw_attn: bool = True
-    position_temperature: float = 20
+    position_temperature: float | None = 20
 
     prelu: ClassVar[bool] = True
     encoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
@@ -85,7 +85,7 @@ class AnchorBoxDetector(SingleLevelDetector):
             | under(
                 "transformer.decoder.ref_point_head", transformer.mlp(2 * width, width, width, 2)
             )
-            | {"anchor_box_embed.weight": tensor(self.num_queries, 4)}
+            | {"anchor_box_embed.weight": tensor(self.learned_queries, 4)}
         )
         if self.modulate_hw_attn:
             target |= under(

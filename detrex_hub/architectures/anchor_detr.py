@@ -76,7 +76,7 @@ class AnchorDetr(Detector):
         return cls(
             num_queries=shape_of(specs, "transformer.position.weight")[0]
             if learned
-            else facts.get("num_queries", 300),
+            else facts.get("num_queries", None if layout == "detrex" else 300),
             num_patterns=shape_of(specs, "transformer.pattern.weight")[0],
             attention_type=_ATTENTIONS.get(rows // found["embed_dim"], "RCDA"),
             spatial_prior="learned" if learned else "grid",
@@ -130,7 +130,7 @@ class AnchorDetr(Detector):
                 target |= under(f"transformer.{name}.{i}", linear(width, width))
         target["transformer.pattern.weight"] = tensor(self.num_patterns, width)
         if self.spatial_prior == "learned":
-            target["transformer.position.weight"] = tensor(self.num_queries, 2)
+            target["transformer.position.weight"] = tensor(self.learned_queries, 2)
         return target
 
     def _feed_forward(self) -> StateDict:
@@ -150,17 +150,19 @@ class AnchorDetr(Detector):
         )
 
     def detector_overrides(self) -> dict[str, Any]:
-        return {
+        in_no_shape = {
+            "model.transformer.num_heads": self.num_heads,
+            "model.transformer.num_query_position": self.num_queries,
+        }
+        return {path: value for path, value in in_no_shape.items() if value is not None} | {
             "model.in_channels": self.body.out_channels["res5"],
             "model.embed_dim": self.embed_dim,
             "model.criterion.num_classes": self.num_classes,
             "model.transformer.num_classes": self.num_classes,
             "model.transformer.embed_dim": self.embed_dim,
-            "model.transformer.num_heads": self.num_heads,
             "model.transformer.num_encoder_layers": self.encoder_layers,
             "model.transformer.num_decoder_layers": self.decoder_layers,
             "model.transformer.dim_feedforward": self.feedforward_dim,
-            "model.transformer.num_query_position": self.num_queries,
             "model.transformer.num_query_pattern": self.num_patterns,
             "model.transformer.spatial_prior": self.spatial_prior,
             "model.transformer.attention_type": self.attention_type,

@@ -40,11 +40,12 @@ class TorchvisionResNet(Architecture):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        dilation: whether the last stage is dilated instead of strided (DC5).
+        dilation: whether the last stage is dilated instead of strided (DC5); None where that is
+            not known, since no weight shows it.
     """
 
     depth: int
-    dilation: bool
+    dilation: bool | None
 
     name: ClassVar[str] = "torchvision_resnet"
     layouts: ClassVar[Mapping[str, Layout]] = {}
@@ -56,7 +57,7 @@ class TorchvisionResNet(Architecture):
 
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> TorchvisionResNet:
-        return cls(depth=depth_of(specs, "layer{i}"), dilation=bool(facts["dilation"]))
+        return cls(depth=depth_of(specs, "layer{i}"), dilation=facts.get("dilation"))
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         return (
@@ -72,15 +73,11 @@ class TorchvisionResNet(Architecture):
         return {"res5": ResNet(depth=self.depth).out_channels["res5"]}
 
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
+        lazy: dict[str, Any] = {"model.backbone.name": f"resnet{self.depth}"}
+        if self.dilation is not None:
+            lazy["model.backbone.dilation"] = self.dilation
         images = image_overrides(preprocessing)
-        return Overrides(
-            lazy={
-                "model.backbone.name": f"resnet{self.depth}",
-                "model.backbone.dilation": self.dilation,
-            }
-            | images.lazy,
-            lazy_if_present=images.lazy_if_present,
-        )
+        return Overrides(lazy=lazy | images.lazy, lazy_if_present=images.lazy_if_present)
 
 
 def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]:
@@ -138,27 +135,30 @@ def read_body(
             )
         return ResNet(depth=depth_of(inner, "res{i+1}"))
     if "body.conv1.weight" in inner:
-        # but for detectors that always use it, detrex has this backbone for the sake of dilation
-        dilation = bool(facts.get("dilation", not torchvision))
-        return TorchvisionResNet(depth=depth_of(inner, "body.layer{i}"), dilation=dilation)
+        depth = depth_of(inner, "body.layer{i}")
+        return TorchvisionResNet(depth=depth, dilation=facts.get("dilation"))
     if "conv1.weight" in inner:
         depth = depth_of(inner, "layer{i}")
         dilation = bool(facts.get("dilation", False))
         if dilation or torchvision:
             return TorchvisionResNet(depth=depth, dilation=dilation)
         return ResNet(depth=depth)
-    return _read_other(specs, layout)
+    return _read_other(specs, layout, facts)
 
 
-def _read_other(specs: Specs, layout: str) -> Architecture:
+def _read_other(specs: Specs, layout: str, facts: Facts) -> Architecture:
     if layout not in OTHER_PREFIXES:
         raise ArchitectureError("the backbone is no ResNet, and others are not read in this layout")
     inner = _below(OTHER_PREFIXES[layout], specs)
-    kinds = [
-        kind for kind in architectures().values() if kind.backbone and "detrex" in kind.layouts
-    ]
+    kinds = [kind for kind in architectures().values() if kind.backbone]
     found = recognise(inner, name="the backbone", among=kinds)
-    return found.architecture.read(inner, "detrex", found.architecture.layouts["detrex"].facts)
+    if found.layout != "detrex":
+        raise ArchitectureError(
+            f"the backbone is a {found.architecture.name} in the layout {found.layout}, which no "
+            "detector has it in"
+        )
+    kind = found.architecture
+    return kind.read(inner, found.layout, {**kind.layouts[found.layout].facts, **facts})
 
 
 def _below(prefix: str, specs: Specs) -> dict[str, TensorSpec]:

@@ -93,5 +93,5 @@ class ConditionalDetr(SingleLevelDetector):
             | under("class_embed", linear(self.num_classes, width))
             | under("transformer.decoder.query_scale", transformer.mlp(width, width, width, 2))
             | under("transformer.decoder.ref_point_head", transformer.mlp(width, width, 2, 2))
-            | {"query_embed.weight": tensor(self.num_queries, width)}
+            | {"query_embed.weight": tensor(self.learned_queries, width)}
         )

@@ -22,8 +22,7 @@ class DabDeformableDetr(AnchoredMultiLevelDetector):
 
     Args:
         as_two_stage: whether the encoder proposes the queries, through a further head; then there
-            are no learned queries, and ``num_queries``, which no shape shows, is what detrex's
-            config has.
+            are no learned queries, and no shape shows ``num_queries``.
     """
 
     as_two_stage: bool = False
@@ -57,7 +56,7 @@ class DabDeformableDetr(AnchoredMultiLevelDetector):
     def read(cls, specs: Specs, layout: str, facts: Facts) -> DabDeformableDetr:
         two_stage = "transformer.enc_output.weight" in specs
         found = cls.common(specs, layout, facts, "class_embed.0.weight")
-        queries = facts.get("num_queries", 300)
+        queries = facts.get("num_queries")
         if not two_stage:
             queries = shape_of(specs, "refpoint_embed.weight")[0]
         return cls(num_queries=queries, as_two_stage=two_stage, **found)
@@ -76,8 +75,8 @@ class DabDeformableDetr(AnchoredMultiLevelDetector):
     def detector_target(self) -> StateDict:
         target = super().detector_target()
         if not self.as_two_stage:
-            target["refpoint_embed.weight"] = tensor(self.num_queries, 4)
-            target["tgt_embed.weight"] = tensor(self.num_queries, self.embed_dim)
+            target["refpoint_embed.weight"] = tensor(self.learned_queries, 4)
+            target["tgt_embed.weight"] = tensor(self.learned_queries, self.embed_dim)
         return target
 
     def detector_overrides(self) -> dict[str, Any]:

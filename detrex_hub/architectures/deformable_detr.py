@@ -46,8 +46,7 @@ class DeformableDetr(MultiLevelDetector):
         with_box_refine: whether each decoder layer refines the boxes by a head of its own;
             otherwise all layers share one head.
         as_two_stage: whether the encoder proposes the queries, through a further head; then there
-            are no learned queries, and ``num_queries``, which no shape shows, is what detrex's
-            config has.
+            are no learned queries, and no shape shows ``num_queries``.
     """
 
     with_box_refine: bool
@@ -99,7 +98,7 @@ class DeformableDetr(MultiLevelDetector):
     def read(cls, specs: Specs, layout: str, facts: Facts) -> DeformableDetr:
         found = cls.hyper_parameters_in(specs, layout, facts)
         if found["as_two_stage"]:
-            found["num_queries"] = facts.get("num_queries", 300)
+            found["num_queries"] = facts.get("num_queries", None if layout == "detrex" else 300)
         else:
             queries = ("query_embed", "model.query_position_embeddings", "query_embedding")
             found["num_queries"] = shape_of(specs, *(f"{name}.weight" for name in queries))[0]
@@ -146,7 +145,7 @@ class DeformableDetr(MultiLevelDetector):
             target |= under("transformer.pos_trans_norm", norm(2 * width))
         else:
             target |= under("transformer.reference_points", linear(2, width))
-            target["query_embedding.weight"] = tensor(self.num_queries, 2 * width)
+            target["query_embedding.weight"] = tensor(self.learned_queries, 2 * width)
         return target
 
     def detector_overrides(self) -> dict[str, Any]:

@@ -37,24 +37,25 @@ class Detector(Architecture):
 
     Args:
         body: the backbone.
-        num_queries: object queries.
+        num_queries: object queries; None where they are not learned, and so in no shape, and not
+            told.
         num_classes: classes of the detrex model, "no object" not counted.
         encoder_layers, decoder_layers: layers of the transformer.
         embed_dim: its width.
         feedforward_dim: width of its feed-forward layers.
-        num_heads: attention heads, which no shape shows.
+        num_heads: attention heads; None where they are not known, since few shapes show them.
         classes_cut_from: rows of the original's class head where it is cut to COCO's 80 classes;
             None where it is not.
     """
 
     body: Architecture
-    num_queries: int
+    num_queries: int | None
     num_classes: int
     encoder_layers: int
     decoder_layers: int
     embed_dim: int
     feedforward_dim: int
-    num_heads: int = 8
+    num_heads: int | None = 8
     classes_cut_from: int | None = None
 
     facts: ClassVar[Mapping[str, str]] = FACTS
@@ -82,6 +83,12 @@ class Detector(Architecture):
     """The first weight of a layer's feed-forward, ``(feedforward_dim, embed_dim)``, by layout."""
     original_rows: ClassVar[int] = 91
     """Rows of the originals' released class heads."""
+
+    @property
+    def learned_queries(self) -> int:
+        """Rows of the embeddings of queries, for models that have them."""
+        assert self.num_queries is not None
+        return self.num_queries
 
     @property
     def no_object_rows(self) -> int:
@@ -115,7 +122,8 @@ class Detector(Architecture):
             "decoder_layers": len(decoder),
             "embed_dim": embed_dim,
             "feedforward_dim": feedforward_dim,
-            "num_heads": facts.get("num_heads", 8),
+            # a model trained with detrex may have any; its config has them
+            "num_heads": facts.get("num_heads", None if layout == "detrex" else 8),
             "classes_cut_from": cut_from,
         }
 
@@ -170,14 +178,28 @@ class Detector(Architecture):
         return Take(source, target, rows or usual)
 
     def notes(self) -> tuple[str, ...]:
+        notes: tuple[str, ...] = ()
+        if self.unknown:
+            notes = (
+                f"no weight shows {', '.join(self.unknown)}: left as the training config has it",
+            )
         if self.classes_cut_from is None:
-            return ()
+            return notes
         now = self.num_classes + self.no_object_rows
         return (
+            *notes,
             f"class heads cut {self.classes_cut_from} -> {now} rows: the 80 COCO classes"
             f"{' and no object' if self.no_object_rows else ''}"
             " (--classes keep leaves classes of your own whole)",
         )
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What a config must say, and neither shapes nor facts tell."""
+        found = [name for name in self.facts if getattr(self, name, 0) is None]
+        if isinstance(self.body, TorchvisionResNet) and self.body.dilation is None:
+            found.append("dilation")
+        return tuple(found)
 
     # -- detrex ---------------------------------------------------------------------------------
 
@@ -243,37 +265,44 @@ class TransformerDetector(Detector):
     """A detector with a position embedding, an encoder and a decoder.
 
     Args:
-        position_temperature, position_offset: of the sine position embedding; in no shape.
+        position_temperature, position_offset: of the sine position embedding, as the originals
+            have them; None where they are not known, since no weight shows them.
     """
 
-    position_temperature: float = 10000
-    position_offset: float = 0.0
+    position_temperature: float | None = 10000
+    position_offset: float | None = 0.0
 
     facts: ClassVar[Mapping[str, str]] = {**FACTS, **POSITION_FACTS}
 
     @classmethod
     def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
-        positions = {name: facts[name] for name in POSITION_FACTS if name in facts}
-        return super().common(specs, layout, facts, *heads) | positions
+        # a model trained with detrex may have any; its config has them
+        unknown = dict.fromkeys(POSITION_FACTS) if layout == "detrex" else {}
+        told = {name: facts[name] for name in POSITION_FACTS if name in facts}
+        return super().common(specs, layout, facts, *heads) | unknown | told
 
     def detector_overrides(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "model.embed_dim": self.embed_dim,
             "model.num_classes": self.num_classes,
             "model.criterion.num_classes": self.num_classes,
-            "model.num_queries": self.num_queries,
             "model.position_embedding.num_pos_feats": self.embed_dim // 2,
-            "model.position_embedding.temperature": self.position_temperature,
-            "model.position_embedding.offset": self.position_offset,
         }
+        if self.num_queries is not None:
+            found["model.num_queries"] = self.num_queries
+        if self.position_temperature is not None:
+            found["model.position_embedding.temperature"] = self.position_temperature
+        if self.position_offset is not None:
+            found["model.position_embedding.offset"] = self.position_offset
         layers = {"encoder": self.encoder_layers, "decoder": self.decoder_layers}
         for side, number in layers.items():
             found |= {
                 f"model.transformer.{side}.embed_dim": self.embed_dim,
-                f"model.transformer.{side}.num_heads": self.num_heads,
                 f"model.transformer.{side}.feedforward_dim": self.feedforward_dim,
                 f"model.transformer.{side}.num_layers": number,
             }
+            if self.num_heads is not None:
+                found[f"model.transformer.{side}.num_heads"] = self.num_heads
         return found
 
 

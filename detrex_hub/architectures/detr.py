@@ -122,7 +122,7 @@ class Detr(SingleLevelDetector):
             super().detector_target()
             | under("class_embed", linear(rows, self.embed_dim))
             | {
-                "query_embed.weight": tensor(self.num_queries, self.embed_dim),
+                "query_embed.weight": tensor(self.learned_queries, self.embed_dim),
                 "criterion.empty_weight": tensor(rows),
             }
         )

@@ -34,8 +34,8 @@ class Dino(MultiLevelDetector):
 
     label_rows: int | None = None
     # detrex's 12-epoch configs have 10000 and -0.5, with which the originals' boxes are off
-    position_temperature: float = 20
-    position_offset: float = 0.0
+    position_temperature: float | None = 20
+    position_offset: float | None = 0.0
 
     name: ClassVar[str] = "dino"
     layouts: ClassVar[Mapping[str, Layout]] = {
@@ -106,7 +106,7 @@ class Dino(MultiLevelDetector):
             | under("transformer.decoder.norm", norm(width))
             | under("transformer.decoder.ref_point_head", mlp(2 * width, width, width, 2))
             | {
-                "transformer.tgt_embed.weight": tensor(self.num_queries, width),
+                "transformer.tgt_embed.weight": tensor(self.learned_queries, width),
                 "label_enc.weight": tensor(self.num_classes, width),
             }
         )

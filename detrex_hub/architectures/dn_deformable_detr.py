@@ -66,8 +66,8 @@ class DnDeformableDetr(AnchoredMultiLevelDetector):
     def detector_target(self) -> StateDict:
         width = self.embed_dim - self.with_indicator
         return super().detector_target() | {
-            "refpoint_embed.weight": tensor(self.num_queries, 4),
-            "tgt_embed.weight": tensor(self.num_queries, width),
+            "refpoint_embed.weight": tensor(self.learned_queries, 4),
+            "tgt_embed.weight": tensor(self.learned_queries, width),
             LABEL_ENCODER: tensor(self.num_classes + 1, width),
         }
 

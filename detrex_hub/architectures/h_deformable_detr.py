@@ -16,24 +16,28 @@ from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, Rule
 
+# queries of the one-to-one branch, by those of both, in the released models
+_RELEASED: dict[Any, int] = {1800: 300, 2400: 900}
+
 
 @dataclass(frozen=True, kw_only=True)
 class HDeformableDetr(DeformableDetr):
     """H-Deformable-DETR. ``num_queries`` are those of both branches.
 
     Args:
-        num_queries_one2one: queries of the one-to-one branch, the first ones; in no shape.
+        num_queries_one2one: queries of the one-to-one branch, the first ones; None where they
+            are not known, since no shape shows them.
         mixed_selection: whether a two-stage model has learned queries beside its proposals.
     """
 
-    num_queries_one2one: int = 300
+    num_queries_one2one: int | None
     mixed_selection: bool = False
 
     name: ClassVar[str] = "h_deformable_detr"
     facts: ClassVar[Mapping[str, str]] = {
         **DeformableDetr.facts,
         "num_queries": "queries of both branches of a two-stage model without mixed selection",
-        "num_queries_one2one": "queries of the one-to-one branch, 300 in the released models",
+        "num_queries_one2one": "queries of the one-to-one branch, 300 or 900 as released",
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
@@ -60,21 +64,20 @@ class HDeformableDetr(DeformableDetr):
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> HDeformableDetr:
         found = cls.hyper_parameters_in(specs, layout, facts)
-        one2one = facts.get("num_queries_one2one", 300)
         learned = [
             specs[key]
             for key in ("query_embed.weight", "query_embedding.weight")
             if key in specs and specs[key].shape
         ]
         mixed = bool(learned) and found["as_two_stage"]
-        found["num_queries"] = learned[0].shape[0] if learned else facts.get("num_queries", 1800)
-        if found["num_queries"] < one2one:
+        queries = learned[0].shape[0] if learned else facts.get("num_queries")
+        one2one = facts.get("num_queries_one2one", _RELEASED.get(queries))
+        if one2one is not None and queries is not None and queries < one2one:
             raise ArchitectureError(
-                f"there are {found['num_queries']} queries, fewer than the {one2one} of the "
-                "one-to-one branch",
-                hint="Tell their number with: --fact num_queries_one2one=N",
+                f"there are {queries} queries, fewer than the {one2one} of the one-to-one branch",
+                hint="Tell their number with the fact num_queries_one2one",
             )
-        return cls(num_queries_one2one=one2one, mixed_selection=mixed, **found)
+        return cls(num_queries=queries, num_queries_one2one=one2one, mixed_selection=mixed, **found)
 
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,17 +98,18 @@ class HDeformableDetr(DeformableDetr):
     def detector_target(self) -> StateDict:
         target = super().detector_target()
         if self.mixed_selection:
-            target["query_embedding.weight"] = tensor(self.num_queries, self.embed_dim)
+            target["query_embedding.weight"] = tensor(self.learned_queries, self.embed_dim)
         return target
 
     def detector_overrides(self) -> dict[str, Any]:
         found = super().detector_overrides()
-        del found["model.num_queries"]
-        one2many = self.num_queries - self.num_queries_one2one
-        return found | {
-            "model.num_queries_one2one": self.num_queries_one2one,
-            "model.num_queries_one2many": one2many,
-            "model.transformer.two_stage_num_proposals": self.num_queries,
-            "model.mixed_selection": self.mixed_selection,
-            "model.transformer.mixed_selection": self.mixed_selection,
-        }
+        found.pop("model.num_queries", None)
+        found["model.mixed_selection"] = self.mixed_selection
+        found["model.transformer.mixed_selection"] = self.mixed_selection
+        if self.num_queries is not None:
+            found["model.transformer.two_stage_num_proposals"] = self.num_queries
+            if self.num_queries_one2one is not None:
+                one2many = self.num_queries - self.num_queries_one2one
+                found["model.num_queries_one2one"] = self.num_queries_one2one
+                found["model.num_queries_one2many"] = one2many
+        return found

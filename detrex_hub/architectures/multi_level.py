@@ -34,7 +34,7 @@ class MultiLevelDetector(TransformerDetector):
 
     neck_inputs: int
     feature_levels: int
-    position_offset: float = -0.5
+    position_offset: float | None = -0.5
 
     proposals_by_first_row: ClassVar[bool] = False
     """Whether the encoder's proposals are ranked by the first row of their class head alone."""
@@ -116,7 +116,9 @@ class MultiLevelDetector(TransformerDetector):
         width = self.embed_dim
         ffn = transformer.feed_forward(width, self.feedforward_dim)
         attention = transformer.attention(width)
-        deformable = transformer.deformable_attention(width, self.num_heads, self.feature_levels)
+        deformable = transformer.deformable_attention(
+            width, self.num_heads or 8, self.feature_levels
+        )
         target: StateDict = {"transformer.level_embeds": tensor(self.feature_levels, width)}
         for i in range(self.encoder_layers):
             target |= under(

@@ -111,11 +111,9 @@ class SingleLevelDetector(TransformerDetector):
             "model.in_features": [name],
             "model.in_channels": channels,
         }
-        if self.position_offset == 0.0:
-            # detrex's configs of these detectors leave it out
-            del found["model.position_embedding.offset"]
         if self.position_grid:
-            del found["model.position_embedding.temperature"]
+            for name in ("temperature", "offset"):
+                found.pop(f"model.position_embedding.{name}", None)
             for side, size in zip(("row", "col"), self.position_grid, strict=True):
                 found[f"model.position_embedding.{side}_num_embed"] = size
         return found
