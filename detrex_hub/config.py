@@ -53,6 +53,14 @@ def _depth(value: Any) -> bool:
     return value in (18, 34, 50, 101, 152) and type(value) is int
 
 
+def _heads(value: Any) -> bool:
+    return _integer(value) or _integers(value)
+
+
+def _resnet_name(value: Any) -> bool:
+    return value in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+
 def _features(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(name, str) and name in _FEATURE_NAMES for name in value
@@ -70,7 +78,47 @@ INTEGERS: _Kind = (_integers, "a list of positive integers")
 CHANNELS: _Kind = (_channels, "three numbers, one a channel")
 IMAGE_FORMAT: _Kind = (_image_format, "RGB or BGR")
 DEPTH: _Kind = (_depth, "a depth of a ResNet")
+RESNET_NAME: _Kind = (_resnet_name, "the name of a torchvision ResNet")
+HEADS: _Kind = (_heads, "a positive integer or a list of them")
 FEATURES: _Kind = (_features, "a list of feature names")
+
+_ATTENTION: _Kind = (
+    lambda value: value in ("RCDA", "nn.MultiheadAttention"),
+    "RCDA or nn.MultiheadAttention",
+)
+_SPATIAL_PRIOR: _Kind = (lambda value: value in ("learned", "grid"), "learned or grid")
+
+# arguments of backbones, under model.backbone or, where a pyramid is built on them, under its net
+_BACKBONE: dict[str, _Kind] = {
+    "ape": FLAG,
+    "channels": INTEGER,
+    "depth": INTEGER,
+    "depths": INTEGERS,
+    "dilation": FLAG,
+    "dims": INTEGERS,
+    "embed_dim": INTEGER,
+    "focal_levels": INTEGERS,
+    "focal_windows": INTEGERS,
+    "groups": INTEGERS,
+    "layer_scale": NUMBER,
+    "layer_scale_init_value": NUMBER,
+    "mlp_ratio": NUMBER,
+    "normalize_modulator": FLAG,
+    "num_classes": INTEGER,
+    "offset_scale": NUMBER,
+    "patch_norm": FLAG,
+    "patch_size": INTEGER,
+    "post_norm": FLAG,
+    "pretrain_img_size": INTEGER,
+    "pretrain_use_cls_token": FLAG,
+    "qkv_bias": FLAG,
+    "use_conv_embed": FLAG,
+    "use_layerscale": FLAG,
+    "use_postln": FLAG,
+    "use_postln_in_modulation": FLAG,
+    "use_rel_pos": FLAG,
+    "window_size": INTEGER,
+}
 
 # LazyConfig paths
 LAZY_PATHS: dict[str, _Kind] = {
@@ -81,7 +129,12 @@ LAZY_PATHS: dict[str, _Kind] = {
     "dataloader.test.mapper.img_format": IMAGE_FORMAT,
     "model.backbone.stages.depth": DEPTH,
     "model.backbone.stages.stride_in_1x1": FLAG,
-    "model.backbone.num_classes": INTEGER,
+    "model.backbone.name": RESNET_NAME,
+    # a list for Swin's stages, one number for a ViT
+    "model.backbone.num_heads": HEADS,
+    "model.backbone.net.num_heads": HEADS,
+    **{f"model.backbone.{name}": kind for name, kind in _BACKBONE.items()},
+    **{f"model.backbone.net.{name}": kind for name, kind in _BACKBONE.items()},
     "model.neck.input_shapes.*.channels": INTEGER,
     "model.neck.in_features": FEATURES,
     "model.neck.num_outs": INTEGER,
@@ -90,21 +143,39 @@ LAZY_PATHS: dict[str, _Kind] = {
     "model.embed_dim": INTEGER,
     "model.num_classes": INTEGER,
     "model.num_queries": INTEGER,
+    "model.num_queries_one2one": INTEGER,
+    "model.num_queries_one2many": COUNT,
     "model.criterion.num_classes": INTEGER,
     "model.in_channels": INTEGER,
     "model.in_features": FEATURES,
     "model.with_box_refine": FLAG,
     "model.as_two_stage": FLAG,
+    "model.mixed_selection": FLAG,
+    "model.with_indicator": FLAG,
     "model.position_embedding.num_pos_feats": INTEGER,
     "model.position_embedding.temperature": NUMBER,
     "model.position_embedding.offset": NUMBER,
     "model.position_embedding.row_num_embed": INTEGER,
     "model.position_embedding.col_num_embed": INTEGER,
+    "model.transformer.attention_type": _ATTENTION,
+    "model.transformer.spatial_prior": _SPATIAL_PRIOR,
+    "model.transformer.dim_feedforward": INTEGER,
+    "model.transformer.embed_dim": INTEGER,
+    "model.transformer.mixed_selection": FLAG,
+    "model.transformer.num_classes": INTEGER,
+    "model.transformer.num_decoder_layers": INTEGER,
+    "model.transformer.num_encoder_layers": INTEGER,
     "model.transformer.num_feature_levels": INTEGER,
+    "model.transformer.num_heads": INTEGER,
+    "model.transformer.num_patterns": COUNT,
+    "model.transformer.num_query_pattern": INTEGER,
+    "model.transformer.num_query_position": INTEGER,
+    "model.transformer.two_stage_num_proposals": INTEGER,
     "model.transformer.*.embed_dim": INTEGER,
     "model.transformer.*.feedforward_dim": INTEGER,
     "model.transformer.*.num_heads": INTEGER,
     "model.transformer.*.num_layers": INTEGER,
+    "model.transformer.decoder.modulate_hw_attn": FLAG,
 }
 
 # keys of classic configs
@@ -118,7 +189,9 @@ YACS_KEYS: dict[str, _Kind] = {
 }
 
 # What the dataset decides and weights must not: a difference is a conflict
-_DECIDED_BY_CONFIG = frozenset({"model.num_classes", "model.criterion.num_classes"})
+_DECIDED_BY_CONFIG = frozenset(
+    {"model.num_classes", "model.criterion.num_classes", "model.transformer.num_classes"}
+)
 
 
 @dataclass(frozen=True)

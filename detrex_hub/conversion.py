@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -86,7 +87,7 @@ class Conversion:
     def tensors(self) -> Iterator[Tensor]:
         """The target tensors, each read from the source when its bytes are asked for."""
         for key, move in self.plan.moves.items():
-            yield Tensor(key, move.spec, lambda move=move: self.chunks(move))  # type: ignore[misc]
+            yield Tensor(key, move.spec, partial(self.chunks, move))  # type: ignore[misc]
 
     def chunks(self, move: Move) -> Iterator[bytes | memoryview]:
         """The bytes of a move's pieces, one after another."""
@@ -143,6 +144,7 @@ def prepare(
     """
     entry, path = _look_up(what, source, synthetic, extra_catalogues)
     given = dict(facts or {})
+    checkpoint: Checkpoint | SyntheticCheckpoint
     if synthetic:
         assert entry is not None
         checkpoint, provenance = _synthesise(entry)
@@ -213,21 +215,23 @@ def _look_up(
     """The catalogue entry, or the path of the user's file."""
     text = os.fspath(what)
     path = Path(text)
-    entries = catalogue.load(extra_catalogues)
-    if text in entries and not (path.is_file() and path.suffix):
-        if source is not None and synthetic:
-            raise UsageError("--source and --synthetic exclude each other")
-        return entries[text], None
-    if path.is_file():
-        if synthetic or source is not None:
-            option = "--synthetic" if synthetic else "--source"
-            raise UsageError(f"{option} goes with a catalogue name, and {text} is a file")
-        return None, path
+    if not path.suffix and os.sep not in text:
+        # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
+        entry = catalogue.load(extra_catalogues).get(text)
+        if entry is None and not path.is_file():
+            entry = catalogue.find(text, extra_catalogues)
+        if entry is not None:
+            if source is not None and synthetic:
+                raise UsageError("--source and --synthetic exclude each other")
+            return entry, None
     if path.is_dir():
         raise UsageError(f"{text} is a folder, and a checkpoint file or a name is needed")
-    if path.suffix or os.sep in text:
+    if not path.is_file():
         raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
-    return catalogue.find(text, extra_catalogues), None
+    if synthetic or source is not None:
+        option = "--synthetic" if synthetic else "--source"
+        raise UsageError(f"{option} goes with a catalogue name, and {text} is a file")
+    return None, path
 
 
 def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
@@ -458,7 +462,7 @@ def _told(
             progress.advance(len(chunk))
 
     for tensor in tensors:
-        yield replace(tensor, chunks=lambda tensor=tensor: counted(tensor))
+        yield replace(tensor, chunks=partial(counted, tensor))
     progress.finish()
 
 

@@ -99,7 +99,8 @@ def _uniform(seed: int, count: int) -> NDArray[np.float64]:
     import numpy as np
 
     raw = np.atleast_1d(np.random.Philox(key=seed).random_raw(count))
-    return (raw >> np.uint64(40)).astype(np.float64) * 2.0**-24
+    uniform: NDArray[np.float64] = (raw >> np.uint64(40)).astype(np.float64) * 2.0**-24
+    return uniform
 
 
 def _encoded(values: NDArray[np.float64], dtype: str) -> bytes:
@@ -107,4 +108,5 @@ def _encoded(values: NDArray[np.float64], dtype: str) -> bytes:
 
     if dtype == "BF16":
         return (values.astype("<f4").view("<u4") >> np.uint32(16)).astype("<u2").tobytes()
-    return values.astype({"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).tobytes()
+    stored = values.astype({"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype])
+    return bytes(stored.tobytes())

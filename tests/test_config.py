@@ -6,8 +6,10 @@ from yacs.config import CfgNode
 
 from detrex_hub import config
 from detrex_hub.architectures.base import IMAGENET_RGB, Overrides
+from detrex_hub.architectures.recognise import recognise
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.errors import ConfigError
+from tests import reference
 
 RESNET = "detectron2.modeling.backbone.resnet.ResNet"
 
@@ -174,3 +176,14 @@ def test_a_classic_config_without_the_key_is_refused_untouched():
     with pytest.raises(ConfigError, match=r"no MODEL\.RESNETS\.DEPTH"):
         config.apply_yacs(resnet(), cfg, where="x/y")
     assert cfg.MODEL.PIXEL_MEAN == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", reference.names())
+def test_what_architectures_want_is_allowed(name):
+    specs = reference.load(name).source
+    found = recognise(specs)
+    made = found.architecture.read(
+        specs, found.layout, found.architecture.layouts[found.layout].facts
+    )
+    wanted = made.overrides(made.preprocessing({}))
+    assert config.check(wanted, where=name) is wanted

@@ -1,0 +1,269 @@
+"""From a folder or the Hub into a config, as a training script would."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from detrex_hub import apply_overrides, from_hub, load_state_dict, loading, overrides
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ConfigError, DetrexHubError, HubError, VerificationError
+from detrex_hub.hub import push
+from tests import reference
+from tests.checkpoint_files import save, tensors
+from tests.test_config import lazy_config
+
+VARIANT = reference.load("resnet18")
+
+
+@pytest.fixture(scope="module")
+def state():
+    return tensors(VARIANT.source)
+
+
+@pytest.fixture(scope="module")
+def converted(state, tmp_path_factory):
+    root = tmp_path_factory.mktemp("converted")
+    return convert(save(root / "r18.pth", state), root / "r18").folder
+
+
+@pytest.fixture
+def folder(converted, tmp_path):
+    return Path(shutil.copytree(converted, tmp_path / "r18"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(hub):
+    return hub
+
+
+def read(path):
+    assert type(path) is str
+    return torch.load(path, weights_only=True)
+
+
+def test_a_pth_for_the_stock_checkpointer_comes_back(folder, state):
+    found = read(from_hub(folder))
+    assert found["__author__"] == "torchvision"
+    assert found["matching_heuristics"] is True
+    assert found["model"].keys() == VARIANT.moves.keys()
+    for target, (part,) in VARIANT.moves.items():
+        assert torch.equal(found["model"][target], state[part.key])
+
+
+def test_the_config_is_set_right(folder):
+    cfg = lazy_config()
+    path = from_hub(str(folder), model=cfg.model, dataloader=cfg.dataloader)
+    assert cfg.model.backbone.stages.depth == 18
+    assert cfg.dataloader.train.mapper.img_format == "RGB"
+    cfg.train = {"init_checkpoint": path}
+    assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
+
+
+def test_a_config_that_cannot_take_the_weights_is_refused_unchanged(folder):
+    cfg = lazy_config({"_target_": "detectron2.modeling.backbone.swin.SwinTransformer"})
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(ConfigError, match="SwinTransformer"):
+        from_hub(folder, model=cfg.model)
+    assert OmegaConf.to_yaml(cfg) == before
+
+
+def test_a_prefix_qualifies_keys_and_does_without_heuristics(folder):
+    found = read(from_hub(folder, prefix="backbone."))
+    assert found["model"].keys() == {f"backbone.{key}" for key in VARIANT.moves}
+    assert found["matching_heuristics"] is False
+
+
+def test_the_second_load_writes_nothing(folder):
+    path = Path(from_hub(folder))
+    before = path.stat()
+    assert from_hub(folder) == str(path)
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_weights_that_config_json_does_not_describe_are_refused(folder):
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(VerificationError, match="sha256"):
+        from_hub(folder)
+
+
+@pytest.mark.parametrize("format", ["pth", "pkl"])
+def test_a_pickle_in_a_repository_is_read_without_running_it(format, state, tmp_path, folder):
+    made = convert(save(tmp_path / "r18.pth", state), tmp_path / "other", format=format)
+    assert made.path.name == f"model.{format}"
+    one, two = read(from_hub(made.folder))["model"], read(from_hub(folder))["model"]
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_hostile_pickle_in_a_repository_does_nothing(state, tmp_path):
+    made = convert(save(tmp_path / "r18.pth", state), tmp_path / "evil", format="pkl")
+    canary = tmp_path / "canary"
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {canary}",)
+
+    made.path.write_bytes(pickle.dumps({"model": Evil()}))
+    config = json.loads((made.folder / "config.json").read_text())
+    import hashlib
+
+    config["checkpoint"]["sha256"] = hashlib.sha256(made.path.read_bytes()).hexdigest()
+    (made.folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DetrexHubError):
+        from_hub(made.folder)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["overrides"]["lazy"].update({"model._target_": "os.system"}), "_target_"),
+        (lambda c: c["overrides"]["lazy"].update({"train.output_dir": "/"}), "train.output_dir"),
+        (lambda c: c["overrides"]["lazy"].update({"model.pixel_mean": "x"}), "three numbers"),
+        (lambda c: c["overrides"].update(lazy=[]), "not of type dict"),
+        (lambda c: c.update(format_version=99), "pip install -U"),
+        (lambda c: c["checkpoint"].update(file="../../etc/passwd"), "not one of"),
+        (lambda c: c["checkpoint"].update(sha256="0"), "64 hexadecimal"),
+        (lambda c: c.pop("architecture"), "architecture is missing"),
+        (lambda c: c["hyper_parameters"].update(depth={"_target_": "os.system"}), "an object"),
+    ],
+)
+def test_a_hostile_config_is_refused_in_one_line(folder, change, message):
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    cfg = lazy_config()
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_hub(folder, model=cfg.model)
+    assert "\n" not in str(caught.value)
+
+
+def test_from_the_hub_in_another_process_with_an_empty_cache(folder, state, hub, login, tmp_path):
+    login("alice")
+    push(folder, "alice/r18")
+    script = (
+        "from detrex_hub import from_hub; import detrex_hub, sys;"
+        "print(from_hub('alice/r18'), 'torch' in sys.modules)"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "elsewhere")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    path, torch_was_imported = done.stdout.split()
+    assert torch_was_imported == "False"
+    assert path.startswith(str(tmp_path / "elsewhere"))
+    found = read(path)["model"]
+    for target, (part,) in VARIANT.moves.items():
+        assert torch.equal(found[target], state[part.key])
+
+
+def test_config_json_is_asked_for_once_a_load(folder, hub, login):
+    login("alice")
+    push(folder, "alice/r18")
+    before = len(hub.log)
+    from_hub("alice/r18")
+    asked = [one for one in hub.log[before:] if one.method == "GET" and "config.json" in one.path]
+    assert len(asked) == 1
+
+
+def test_offline_when_cached(folder, hub, login, monkeypatch):
+    login("alice")
+    commit = push(folder, "alice/r18").commit
+    path = from_hub("alice/r18")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    before = len(hub.log)
+    assert from_hub("alice/r18") == path
+    assert from_hub(f"alice/r18@{commit}") == path
+    assert from_hub("alice/r18", revision=commit) == path
+    assert len(hub.log) == before
+
+
+def test_offline_and_never_seen_is_one_line(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError) as caught:
+        from_hub("alice/r18")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_ordinary_id_is_found_under_the_root(folder, tmp_path, monkeypatch, hub):
+    push(folder, to=tmp_path / "hub")
+    monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "hub"))
+    before = len(hub.log)
+    assert read(from_hub("detrex/r18"))["model"].keys() == VARIANT.moves.keys()
+    assert len(hub.log) == before
+
+
+def test_many_processes_write_the_file_once(folder, monkeypatch):
+    written = []
+    real = loading._write_pth
+
+    def counted(*args, **options):
+        written.append(1)
+        return real(*args, **options)
+
+    monkeypatch.setattr(loading, "_write_pth", counted)
+    with ThreadPoolExecutor(8) as threads:
+        paths = set(threads.map(lambda _: from_hub(folder), range(8)))
+    assert len(paths) == 1
+    assert len(written) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(folder, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(blocked))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    path = from_hub(folder)
+    assert path.startswith(str(tmp_path / "detrex-hub-"))
+    assert from_hub(folder) == path
+
+
+def test_load_state_dict_gives_the_sources_tensors(folder, state):
+    found = load_state_dict(folder)
+    assert found.keys() == VARIANT.moves.keys()
+    for target, (part,) in VARIANT.moves.items():
+        assert torch.equal(found[target], state[part.key])
+
+
+def test_overrides_are_plain_values(folder):
+    assert overrides(folder)["model.backbone.stages.depth"] == 18
+
+
+def test_overrides_are_applied_to_a_whole_config_without_fetching_weights(folder):
+    (folder / "model.safetensors").unlink()
+    cfg = lazy_config()
+    assert apply_overrides(cfg, folder) is cfg
+    assert cfg.model.backbone.stages.depth == 18
+
+
+def test_tied_keys_are_there_again(tmp_path):
+    variant = reference.load("dab_detr_r50")
+    state = tensors(variant.source, variant.tied_sources)
+    made = convert(save(tmp_path / "dab.pth", state, "model"), tmp_path / "dab")
+    found = read(from_hub(made.folder))
+    assert found["matching_heuristics"] is False
+    assert found["model"].keys() == variant.target.keys()
+    for group in variant.tied_targets:
+        assert len({found["model"][key].data_ptr() for key in group}) == 1
+    assert load_state_dict(made.folder).keys() == variant.target.keys()
