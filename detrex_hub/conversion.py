@@ -87,7 +87,7 @@ class Conversion:
     def tensors(self) -> Iterator[Tensor]:
         """The target tensors, each read from the source when its bytes are asked for."""
         for key, move in self.plan.moves.items():
-            yield Tensor(key, move.spec, partial(self.chunks, move))  # type: ignore[misc]
+            yield Tensor(key, move.spec, partial(self.chunks, move))
 
     def chunks(self, move: Move) -> Iterator[bytes | memoryview]:
         """The bytes of a move's pieces, one after another."""

@@ -108,5 +108,5 @@ def _encoded(values: NDArray[np.float64], dtype: str) -> bytes:
 
     if dtype == "BF16":
         return (values.astype("<f4").view("<u4") >> np.uint32(16)).astype("<u2").tobytes()
-    stored = values.astype({"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype])
-    return bytes(stored.tobytes())
+    data: bytes = values.astype({"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).tobytes()
+    return data
