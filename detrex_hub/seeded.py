@@ -107,6 +107,5 @@ def _encoded(values: NDArray[np.float64], dtype: str) -> bytes:
     import numpy as np
 
     if dtype == "BF16":
-        return (values.astype("<f4").view("<u4") >> np.uint32(16)).astype("<u2").tobytes()
-    data: bytes = values.astype({"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).tobytes()
-    return data
+        return bytes((values.astype("<f4").view("<u4") >> np.uint32(16)).astype("<u2").data)
+    return bytes(values.astype({"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).data)
