@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from detrex_hub.architectures import architecture
 from detrex_hub.card.fold import Pair, Pattern, fold, fold_keys
-from detrex_hub.card.markdown import Markdown, clean, code, link, number, text
+from detrex_hub.card.markdown import Markdown, clean, code, link, number, text, web_address
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric, Source, hub_file
 from detrex_hub.errors import ConfigError
@@ -19,7 +19,7 @@ from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 
 DETREX = "https://github.com/IDEA-Research/detrex"
 
-_BASE_CONFIG = re.compile(r"([\w.-]+/)*(?P<module>[A-Za-z_]\w*)\.py", re.ASCII)
+_BASE_CONFIG = re.compile(r"(?=.{0,200}$)([\w.-]+/)*(?P<module>[A-Za-z_]\w*)\.py", re.ASCII)
 _IMAGES = ("image_format", "pixel_mean", "pixel_std")
 _MOST_PATTERNS = 80
 
@@ -45,8 +45,8 @@ def metadata(
         found["license"] = entry.license
         if entry.license == "other":
             found["license_name"] = _slug(entry.license_name or "other")
-            if entry.license_link:
-                found["license_link"] = clean(entry.license_link)
+            if entry.license_link and web_address(entry.license_link):
+                found["license_link"] = web_address(entry.license_link)
     if config.synthetic:
         return found | {"tags": [*tags, "synthetic"]}
     found["tags"] = tags
@@ -75,7 +75,7 @@ def body_values(
     name = record.get("name", str)
     return {
         "name": name,
-        "title": entry.title if entry else name,
+        "title": clean(entry.title if entry else name, 200),
         "summary": entry.summary if entry else "",
         "repo_id": Markdown(repo_id),
         "backbone": kind.backbone,
@@ -103,15 +103,17 @@ def _results(metrics: Sequence[Metric], datasets: Sequence[str]) -> list[dict[st
         found.setdefault((one.task, one.dataset, one.source), []).append(
             {"type": kind, "value": one.value, "name": clean(one.name)}
         )
-    return [
-        {
+    results = []
+    for (task, dataset, page), figures in found.items():
+        result: dict[str, Any] = {
             "task": {"type": _slug(task), "name": clean(task).replace("-", " ").title()},
             "dataset": {"type": _dataset_type(dataset, datasets), "name": clean(dataset)},
             "metrics": figures,
-            "source": {"name": urlsplit(page).hostname or "source", "url": clean(page)},
         }
-        for (task, dataset, page), figures in found.items()
-    ]
+        if address := web_address(page):
+            result["source"] = {"name": urlsplit(address).hostname, "url": address}
+        results.append(result)
+    return results
 
 
 def _dataset_type(name: str, datasets: Sequence[str]) -> str:
@@ -137,7 +139,7 @@ def _licence(entry: CatalogueEntry | None) -> Markdown | None:
 
 def _snippet(base_config: str | None, name: str) -> dict[str, Any]:
     """Names of the config to start from and of the one to write beside it."""
-    found = _BASE_CONFIG.fullmatch(base_config) if base_config else None
+    found = _BASE_CONFIG.fullmatch(base_config or "")
     own = "my_" + re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60].lower() + ".py"
     if found is None or base_config is None or ".." in base_config:
         return {"base_module": Markdown("your_config"), "base_link": None, "own": Markdown(own)}

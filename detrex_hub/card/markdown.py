@@ -37,7 +37,7 @@ def clean(value: Any, limit: int = _LONGEST_TEXT) -> str:
     Line ends and runs of blanks become one blank; control characters, marks that change the
     direction of writing and lone surrogates become U+FFFD.
     """
-    line = " ".join(str(value).split())
+    line = " ".join(str(value)[: 10 * limit].split())
     line = "".join(char if _visible(char) else "\N{REPLACEMENT CHARACTER}" for char in line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
@@ -66,13 +66,19 @@ def code(value: Any) -> Markdown:
 
 def link(url: str, label: Any = None) -> Markdown:
     """A link to a web page; whatever is no such address is shown as code."""
-    label = text(label) if label is not None else None
-    if not _WEB.fullmatch(url) or clean(url) != url:
-        return label or code(url)
-    target = quote(url, safe="-._~:/?#@!&'*+,;=%")
+    target = web_address(url)
+    if target is None:
+        return code(url) if label is None else text(label)
     if label is None:
-        label = text(urlsplit(url).netloc.removeprefix("www.") + urlsplit(url).path.rstrip("/"))
-    return Markdown(f"[{label}]({target})")
+        label = urlsplit(url).netloc.removeprefix("www.") + urlsplit(url).path.rstrip("/")
+    return Markdown(f"[{text(label)}]({target})")
+
+
+def web_address(url: str) -> str | None:
+    """The address of a web page, without characters that could end it; None for any other."""
+    if not _WEB.fullmatch(url) or clean(url) != url:
+        return None
+    return quote(url, safe="-._~:/?#@!&'*+,;=%")
 
 
 def block(value: str, language: str) -> Markdown:
