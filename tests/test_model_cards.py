@@ -1,5 +1,6 @@
 """`model_cards/` holds the card of every catalogue entry, as it is rendered now."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,16 @@ COMMAND = "run: make cards (or: python -m detrex_hub.card), and commit model_car
 ENTRIES = catalogue.load()
 
 
+@cache
+def rendered(name):
+    return card.render_for(ENTRIES[name])
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_card_is_what_is_rendered_now(name):
     path = FOLDER / f"{name}.md"
     assert path.is_file(), f"{path.name} is missing; {COMMAND}"
-    stale = path.read_bytes() != card.render_for(ENTRIES[name]).encode()
+    stale = path.read_bytes() != rendered(name).encode()
     assert not stale, f"{path.name} is stale; {COMMAND}"
 
 
@@ -28,7 +34,7 @@ def test_there_is_no_card_without_an_entry():
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_hub_accepts_the_card(name):
-    text = card.render_for(ENTRIES[name])
+    text = rendered(name)
     assert problems(text) == ([], [])
     data = ModelCard(text).data
     assert len(data.eval_results or ()) == len(ENTRIES[name].metrics)
@@ -37,7 +43,7 @@ def test_the_hub_accepts_the_card(name):
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_card_has_what_a_reader_needs(name):
-    text = card.render_for(ENTRIES[name])
+    text = rendered(name)
     assert f'from_hub("detrex/{name}", model=model, dataloader=dataloader)' in text
     assert "| `model.pixel_mean` |" in text
     assert "What moved" in text, f"{name} needs hyper_parameters in its catalogue file"

@@ -239,14 +239,26 @@ def _conversion(
         "proof": _proof(record),
         "notes": record.strings("notes"),
         "moved": _rows(moved),
-        "moved_tensors": sum(one.tensors for one in moved),
-        "unchanged_tensors": sum(one.tensors for one in patterns)
-        - sum(one.tensors for one in moved),
+        "fate": _fate(patterns, moved, dropped),
         "dropped": dropped,
-        "dropped_tensors": sum(tensors for _, _, tensors in dropped),
         "ties": _rows(fold(_ties(record))) if known else [],
         "set_by_model": _codes(one.target for one in fold_keys(config.set_by_model)),
     }
+
+
+def _fate(
+    patterns: Sequence[Pattern],
+    moved: Sequence[Pattern],
+    dropped: Sequence[tuple[str, Markdown, int]],
+) -> str:
+    """What became of the tensors, in figures."""
+    total, changed = sum(one.tensors for one in patterns), sum(one.tensors for one in moved)
+    counts = {
+        "have new names or were cut": changed,
+        "keep their names": total - changed,
+        "of the original's were dropped": sum(tensors for _, _, tensors in dropped),
+    }
+    return "Tensors: " + ", ".join(f"{number(n)} {what}" for what, n in counts.items() if n)
 
 
 def _proof(record: Reader) -> dict[str, int] | None:
