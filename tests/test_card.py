@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -701,6 +702,17 @@ def test_a_folder_is_no_entry_whose_name_it_borrows(tmp_path):
     (tmp_path / CONVERSION).write_text(dump_json(record))
     other = entry(hyper_parameters={"depth": 34})
     assert "model-index" not in parts(card.render_folder(tmp_path, {"r18": other}))[0]
+
+
+@pytest.mark.parametrize(("seed", "locale"), [("1", "C"), ("2", "tr_TR.UTF-8")])
+def test_the_bytes_depend_on_no_hash_seed_and_no_locale(seed, locale):
+    script = (
+        "import sys; from detrex_hub import card, catalogue; "
+        "sys.stdout.buffer.write(card.render_for(catalogue.find('r50_v1')).encode())"
+    )
+    env = os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": "Asia/Tokyo"}
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env=env)
+    assert done.stdout == card.render_for(catalogue.find("r50_v1")).encode()
 
 
 # -- folding -------------------------------------------------------------------------------------
