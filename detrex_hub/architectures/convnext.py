@@ -148,7 +148,7 @@ class ConvNeXt(StagedBackbone):
         )
 
     @property
-    def channels(self) -> tuple[int, ...]:
+    def widths(self) -> tuple[int, ...]:
         return self.dims
 
     def set_by_model(self) -> frozenset[str]:

@@ -159,7 +159,7 @@ class FocalNet(StagedBackbone):
         target = under("patch_embed.proj", conv(self.embed_dim, 3, first))
         if self.patch_norm:
             target |= under("patch_embed.norm", norm(self.embed_dim))
-        for stage, (channels, depth) in enumerate(zip(self.channels, self.depths, strict=True)):
+        for stage, (channels, depth) in enumerate(zip(self.widths, self.depths, strict=True)):
             for block in range(depth):
                 target |= under(f"layers.{stage}.blocks.{block}", self._block(stage, channels))
             if stage + 1 < len(self.depths):
@@ -168,7 +168,7 @@ class FocalNet(StagedBackbone):
                     under("proj", conv(2 * channels, channels, further))
                     | under("norm", norm(2 * channels)),
                 )
-        return target | output_norms(self.channels, self.output_norms or range(len(self.depths)))
+        return target | output_norms(self.widths, self.output_norms or range(len(self.depths)))
 
     def _block(self, stage: int, channels: int) -> StateDict:
         hidden = int(channels * self.mlp_ratio)
@@ -192,16 +192,16 @@ class FocalNet(StagedBackbone):
         return block
 
     @property
-    def channels(self) -> tuple[int, ...]:
+    def widths(self) -> tuple[int, ...]:
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
 
     def set_by_model(self) -> frozenset[str]:
         if self.output_norms:
             return frozenset()
-        return frozenset(output_norms(self.channels, range(len(self.depths))))
+        return frozenset(output_norms(self.widths, range(len(self.depths))))
 
     def dropped(self) -> dict[str, TensorSpec]:
-        width = self.channels[-1]
+        width = self.widths[-1]
         return under("norm", norm(width)) | under("head", linear(1000, width))
 
     def notes(self) -> tuple[str, ...]:
@@ -209,7 +209,7 @@ class FocalNet(StagedBackbone):
             return ()
         return (
             "these weights want normalize_modulator=True, which detrex's configs leave False "
-            "(without it, the stage outputs of the published large one with 4 levels are off by 22.7)",
+            "(without it, the stage outputs of the large one with 4 levels are off by 22.7)",
         )
 
     def arguments(self) -> dict[str, Any]:

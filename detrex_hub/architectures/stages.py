@@ -117,7 +117,7 @@ class StagedBackbone(Architecture):
 
     @property
     @abstractmethod
-    def channels(self) -> tuple[int, ...]:
+    def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
 
     @abstractmethod
@@ -131,7 +131,7 @@ class StagedBackbone(Architecture):
 
     @property
     def out_channels(self) -> dict[str, int]:
-        return {f"p{stage}": channels for stage, channels in enumerate(self.channels)}
+        return {f"p{stage}": channels for stage, channels in enumerate(self.widths)}
 
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
         given, usual = split_arguments(self.arguments(), self.defaults)
@@ -154,5 +154,5 @@ class StagedBackbone(Architecture):
         given, _ = split_arguments(self.arguments(), self.defaults)
         if self.drop_path_rate is not None:
             given["drop_path_rate"] = self.drop_path_rate
-        channels = {f"p{stage}": self.channels[stage] for stage in stages}
+        channels = {f"p{stage}": self.widths[stage] for stage in stages}
         return BackboneCall(self.built_by, given | {"out_indices": list(stages)}, channels=channels)

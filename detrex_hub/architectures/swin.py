@@ -185,7 +185,7 @@ class Swin(StagedBackbone):
             patches = self.pretrain_img_size // self.patch_size
             target["absolute_pos_embed"] = tensor(1, self.embed_dim, patches, patches)
         for stage, (channels, depth, heads) in enumerate(
-            zip(self.channels, self.depths, self.num_heads, strict=True)
+            zip(self.widths, self.depths, self.num_heads, strict=True)
         ):
             for block in range(depth):
                 target |= under(f"layers.{stage}.blocks.{block}", self._block(channels, heads))
@@ -196,7 +196,7 @@ class Swin(StagedBackbone):
                     | under("norm", norm(4 * channels)),
                 )
         stages = self.output_norms or range(len(self.depths))
-        return target | output_norms(self.channels, stages)
+        return target | output_norms(self.widths, stages)
 
     def _block(self, channels: int, heads: int) -> StateDict:
         hidden = int(channels * self.mlp_ratio)
@@ -212,13 +212,13 @@ class Swin(StagedBackbone):
         )
 
     @property
-    def channels(self) -> tuple[int, ...]:
+    def widths(self) -> tuple[int, ...]:
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
 
     def set_by_model(self) -> frozenset[str]:
         given: set[str] = set()
         if not self.output_norms:
-            given.update(output_norms(self.channels, range(len(self.depths))))
+            given.update(output_norms(self.widths, range(len(self.depths))))
         if not self.position_index:
             given.update(key for key in self.target() if key.endswith("relative_position_index"))
         return frozenset(given)
@@ -226,7 +226,7 @@ class Swin(StagedBackbone):
     def dropped(self) -> dict[str, TensorSpec]:
         if self.output_norms:
             return {}
-        width = self.channels[-1]
+        width = self.widths[-1]
         masks = {}
         for stage, depth in enumerate(self.depths):
             windows = self.pretrain_img_size // self.patch_size // 2**stage // self.window_size
