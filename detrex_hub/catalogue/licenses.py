@@ -13,6 +13,6 @@ cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0
 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl
 apple-ascl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl
 lgpl-lr deepfloyd-if-license fair-noncommercial-research-license llama2 llama3 llama3.1
-llama3.2 llama3.3 llama4 gemma apple-amlr intel-research grok2-community other unknown
+llama3.2 llama3.3 llama4 gemma apple-amlr intel-research grok2-community other
 """
 HUB_LICENSES = frozenset(_IDENTIFIERS.split())

@@ -26,7 +26,15 @@ Table: TypeAlias = dict[str, Any]
 # what a value should have been, or None where it is right
 Check: TypeAlias = Callable[[Any], str | None]
 
-LAYOUTS = ("original", "torchvision", "timm", "transformers", "detrex", "detectron2")
+LAYOUTS = (
+    "original",
+    "panoptic",
+    "torchvision",
+    "timm",
+    "transformers",
+    "detrex",
+    "caffe2",
+)
 
 _MAX_BYTES = 4 * 2**20
 _MAX_PROBLEMS = 8

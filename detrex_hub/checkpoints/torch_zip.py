@@ -53,6 +53,7 @@ def read(file: File, container: str | None) -> Checkpoint:
         member = found.get(f"{prefix}data/{key}") if isinstance(key, str) else None
         if member is None:
             raise ValueError(f"refers to storage {shown(str(key))}, which the archive has not")
+        member.check()
         if type(numel) is not int or not 0 <= numel * element_size(dtype) <= member.nbytes:
             raise ValueError(f"storage {shown(key)} has only {size(member.nbytes)}")
         return StorageReference(member, dtype)

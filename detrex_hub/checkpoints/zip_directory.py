@@ -1,8 +1,8 @@
-"""The directory of a zip archive whose members lie in it uncompressed.
+"""The directory of a zip archive, and its members that lie in it uncompressed.
 
-Stricter than the standard library's: every entry must be stored, lie apart from all others, and
-have a name of its own that stays inside the archive. Reads the directory only; a member's local
-header is read when its bytes are asked for.
+Stricter than the standard library's: every entry must lie apart from all others and have a name of
+its own that stays inside the archive, and whatever is read must be stored uncompressed. Only the
+directory is read; a member's local header is read when its bytes are asked for.
 
 Source: PKWARE's APPNOTE.TXT 6.3, sections 4.3 to 4.5.
 """
@@ -36,12 +36,15 @@ class Member:
     told to leave it out).
     """
 
-    def __init__(self, file: File, name: str, header: int, nbytes: int, crc: int) -> None:
+    def __init__(
+        self, file: File, name: str, header: int, nbytes: int, crc: int, *, compressed: bool
+    ) -> None:
         self.file = file
         self.name = name
         self.header = header
         self.nbytes = nbytes
         self.crc = crc
+        self.compressed = compressed
         self.end = 0
         """Where the next entry begins."""
         self._offset: int | None = None
@@ -50,10 +53,19 @@ class Member:
     def identity(self) -> Hashable:
         return self.header
 
+    def check(self) -> None:
+        """Refuse a compressed member, whose bytes cannot be read at any position."""
+        if self.compressed:
+            raise self.file.error(
+                f"refused: archive member {shown(self.name)} is compressed",
+                hint="Save the checkpoint with torch.save, which does not compress",
+            )
+
     @property
     def offset(self) -> int:
         """Where the member's bytes begin in the file."""
         if self._offset is None:
+            self.check()
             header = self.file.read(self.header, LOCAL.size)
             magic, _, flags, method, *_, name_length, extra_length = LOCAL.unpack(header)
             offset = self.header + LOCAL.size + name_length + extra_length
@@ -93,8 +105,8 @@ def members(file: File) -> dict[str, Member]:
     """All members of an archive by name, in the directory's order.
 
     Raises:
-        CheckpointError: the archive is cut short or damaged, or holds compressed, encrypted,
-            overlapping, equally named or outward pointing members.
+        CheckpointError: the archive is cut short or damaged, or holds encrypted, overlapping,
+            equally named or outward pointing members.
     """
     start, nbytes, count = _end(file)
     if nbytes > _LARGEST_DIRECTORY:
@@ -169,15 +181,10 @@ def _entries(file: File, directory: bytes, count: int) -> Iterator[tuple[str, Me
             raise file.error(f"refused: an archive member named {shown(name)}")
         if flags & _ENCRYPTED:
             raise file.error(f"refused: archive member {shown(name)} is encrypted")
-        if method:
-            raise file.error(
-                f"refused: archive member {shown(name)} is compressed",
-                hint="Save the checkpoint with torch.save, which does not compress",
-            )
         nbytes, packed, header = _widened(extra, nbytes, packed, header)
-        if packed != nbytes:
+        if packed != nbytes and not method:
             raise _damaged(file)
-        yield name, Member(file, name, header, nbytes, crc)
+        yield name, Member(file, name, header, packed, crc, compressed=bool(method))
     if at != len(directory):
         raise _damaged(file)
 

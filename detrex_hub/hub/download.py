@@ -30,19 +30,20 @@ def fetch_from_hub(
     for name in files:
         found[name] = _fetch(repo_id, name, revision)
         # all further files come from the very commit that the first one came from
-        revision = _commit_of(found[name])
+        folder = _snapshot(found[name], name)
+        revision = folder.name
     for name in optional:
         path = _fetch_if_there(repo_id, name, revision)
         if path is not None:
             found[name] = path
-    return Fetched(found[files[0]].parent, revision, found)
+    return Fetched(folder, revision, found)
 
 
-def _commit_of(path: Path) -> str:
-    # .../snapshots/<commit>/<name>
-    commit = path.parent.name
-    assert names.is_commit(commit), path
-    return commit
+def _snapshot(path: Path, name: str) -> Path:
+    """The folder of the commit that a cached file belongs to: ``.../snapshots/<commit>``."""
+    folder = path.parents[name.count("/")]
+    assert names.is_commit(folder.name), path
+    return folder
 
 
 def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | None:
@@ -68,17 +69,14 @@ def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
     if mark.is_there():
         return path
     with mark.locked():
-        if mark.is_there() or _is_right(repo_id, path):
-            mark.leave()
-            return path
-        # What is wrong goes at once: whatever happens next, nobody may be given it.
-        commit = _commit_of(path)
-        _remove(path)
-        path = _download(repo_id, name, commit)
-        if _is_right(repo_id, path):
-            mark.leave()
-            return path
-        _remove(path)
+        commit = _snapshot(path, name).name
+        for _ in range(2):
+            if mark.is_there() or _is_right(path, repo_id, name, commit):
+                mark.leave()
+                return path
+            # What is wrong goes at once: whatever happens next, nobody may be given it.
+            _remove(path)
+            path = _download(repo_id, name, commit)
     raise VerificationError(
         f"{repo_id}: {name} arrived twice with a sha256 other than the Hub's; it was removed",
         hint="Try again later or over another network; if it stays, tell the repository's owner",
@@ -92,12 +90,12 @@ def _download(repo_id: str, name: str, revision: str | None) -> Path:
         return Path(patiently(lambda: hf_hub_download(repo_id, name, revision=revision, **LIBRARY)))
 
 
-def _is_right(repo_id: str, path: Path) -> bool:
-    expected = _hub_digest(repo_id, path)
+def _is_right(path: Path, repo_id: str, name: str, commit: str) -> bool:
+    expected = _hub_digest(path, repo_id, name, commit)
     return expected is None or digest(path).matches(expected)
 
 
-def _hub_digest(repo_id: str, path: Path) -> str | None:
+def _hub_digest(path: Path, repo_id: str, name: str, commit: str) -> str | None:
     """The digest by which the Hub knows a file: a sha256, or git's id for small files.
 
     The cache names its contents by it. Where links do not work, or another server's etags are no
@@ -113,7 +111,7 @@ def _hub_digest(repo_id: str, path: Path) -> str | None:
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     with suppress(HfHubHTTPError, OfflineModeIsEnabled, httpx.HTTPError):
-        for entry in HfApi(**LIBRARY).get_paths_info(repo_id, path.name, revision=_commit_of(path)):
+        for entry in HfApi(**LIBRARY).get_paths_info(repo_id, name, revision=commit):
             if isinstance(entry, RepoFile):
                 return entry.lfs.sha256 if entry.lfs else entry.blob_id
     return None

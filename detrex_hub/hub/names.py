@@ -10,7 +10,7 @@ from detrex_hub.errors import UsageError
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_])?"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}")
 _REVISION_PART = re.compile(r"[A-Za-z0-9_+\-][A-Za-z0-9_.+\-]*")
-_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -59,12 +59,12 @@ def is_commit(text: str) -> bool:
 
 
 def file_name(text: str) -> str:
-    """A file at the top of a repository.
+    """A file in a repository, its folders separated by ``/``.
 
     Raises:
         UsageError: it could be a path to somewhere else.
     """
-    if not _FILE.fullmatch(text) or len(text) > 200:
+    if len(text) > 400 or not all(map(_FILE.fullmatch, text.split("/"))):
         raise UsageError(f"{text[:120]!r} is not the name of a file in a repository")
     return text
 

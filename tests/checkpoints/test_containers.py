@@ -1,0 +1,117 @@
+"""Which dict of a checkpoint holds the weights."""
+
+import collections
+
+import pytest
+import torch
+
+from detrex_hub import checkpoints
+from detrex_hub.errors import CheckpointError
+
+
+def opened(tmp_path, content, **options):
+    torch.save(content, tmp_path / "x.pth")
+    with checkpoints.open(tmp_path / "x.pth", **options) as checkpoint:
+        return checkpoint
+
+
+def weights(n=2):
+    return collections.OrderedDict((f"layer{i}.weight", torch.ones(2)) for i in range(n))
+
+
+@pytest.mark.parametrize(
+    ("content", "container"),
+    [
+        (weights(), None),
+        ({"model": weights()}, "model"),
+        ({"state_dict": weights()}, "state_dict"),
+        ({"model_state": weights()}, "model_state"),
+        ({"model_state_dict": weights()}, "model_state_dict"),
+        ({"module": weights()}, "module"),
+        ({"net": weights()}, "net"),
+        ({"something": weights()}, "something"),
+        ({"model": {"state_dict": weights()}}, "model.state_dict"),
+        ({"model": {"anything": weights()}}, "model.anything"),
+        ({"ema": weights(), "model": weights()}, "model"),
+        ({"state_dict": weights(), "model": weights()}, "model"),
+        ({"model": weights(), "mean": torch.zeros(3)}, "model"),
+        ({"model": {}, "state_dict": weights()}, "state_dict"),
+        ({"model": None, "module": weights()}, "module"),
+    ],
+)
+def test_the_usual_places(tmp_path, content, container):
+    checkpoint = opened(tmp_path, content)
+    assert checkpoint.container == container
+    assert list(checkpoint.specs) == ["layer0.weight", "layer1.weight"]
+
+
+def test_every_dict_of_tensors_is_listed_and_can_be_chosen(tmp_path):
+    content = {
+        "model": weights(3),
+        "ema_state": weights(4),
+        "nested": {"model_ema": weights(5)},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(1)}}, "param_groups": []},
+        "unnamed": {"state": {0: torch.zeros(1)}, "param_groups": []},
+        "optimizer_ema": {"exp_avg": torch.zeros(1)},
+        "scaler": {"scale": torch.zeros(1)},
+        "lr_schedulers": [{"x": torch.zeros(1)}],
+    }
+    checkpoint = opened(tmp_path, content)
+    assert checkpoint.containers == {"model": 3, "ema_state": 4, "nested.model_ema": 5}
+    for name, count in checkpoint.containers.items():
+        chosen = opened(tmp_path, content, container=name)
+        assert (chosen.container, len(chosen.specs)) == (name, count)
+
+
+def test_a_missing_container_is_refused_with_what_is_there(tmp_path):
+    with pytest.raises(CheckpointError, match="no dict of tensors at 'ema'; it has 'model'"):
+        opened(tmp_path, {"model": weights()}, container="ema")
+    with pytest.raises(CheckpointError, match="at 'optimizer'"):
+        opened(tmp_path, {"model": weights(), "optimizer": {"a": weights()}}, container="optimizer")
+
+
+def test_several_dicts_of_unusual_names_need_a_choice(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"several.*'teacher', 'student'\. Name the container"
+    ):
+        opened(tmp_path, {"teacher": weights(), "student": weights()})
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [({"epoch": 3}, "only 'epoch'"), ({}, "empty dict"), ([1, 2], "list of 2"), (3, "int")],
+)
+def test_files_without_weights(tmp_path, content, named):
+    with pytest.raises(CheckpointError, match=named):
+        opened(tmp_path, content)
+
+
+def test_entries_that_are_no_tensors_are_listed(tmp_path):
+    content = weights() | {"_extra_state": None, "version": 2, "nested": {"a": 1}}
+    checkpoint = opened(tmp_path, {"model": content})
+    assert list(checkpoint.specs) == ["layer0.weight", "layer1.weight"]
+    assert checkpoint.others == {
+        "_extra_state": "NoneType",
+        "version": "int",
+        "nested": "dict of 1",
+    }
+
+
+def test_attributes_of_a_state_dict_do_not_matter(tmp_path):
+    state = torch.nn.Linear(2, 2).state_dict()
+    assert state._metadata
+    assert list(opened(tmp_path, state).specs) == ["weight", "bias"]
+
+
+def test_keys_are_left_as_they_are(tmp_path):
+    keys = ["module.backbone.0.weight", "ünï", "with space", "", "a.b\n"]
+    assert list(opened(tmp_path, {key: torch.ones(1) for key in keys}).specs) == keys
+
+
+def test_an_unknown_tensor_is_refused_with_the_package_s_error(tmp_path):
+    torch.save(weights(), tmp_path / "x.pth")
+    with checkpoints.open(tmp_path / "x.pth") as checkpoint:
+        with pytest.raises(CheckpointError, match="no tensor 'layer9"):
+            checkpoint.chunks("layer9.weight")
+        with pytest.raises(CheckpointError, match="no tensor 'layer9"):
+            checkpoint.identity("layer9.weight")
