@@ -84,6 +84,20 @@ class Conversion:
     ) -> None:
         self.checkpoint.close()
 
+    def to_json(self) -> dict[str, Any]:
+        """What would be done, without having read a tensor."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture.name,
+            "layout": self.layout,
+            "because": list(self.because),
+            "hyper_parameters": self.architecture.hyper_parameters(),
+            "plan": plan_to_json(self.plan, self.checkpoint.specs),
+            "overrides": self.overrides.lazy,
+            "notes": list(self.notes),
+            "synthetic": self.synthetic,
+        }
+
     def tensors(self) -> Iterator[Tensor]:
         """The target tensors, each read from the source when its bytes are asked for."""
         for key, move in self.plan.moves.items():
@@ -179,7 +193,7 @@ def convert(
     what: str | os.PathLike[str] | Conversion,
     to: str | os.PathLike[str] | None = None,
     *,
-    format: Format | None = None,
+    format: str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Converted:
@@ -200,10 +214,33 @@ def convert(
         DetrexHubError: as `prepare` does, or the target cannot be written; nothing is left behind.
         VerificationError: what was written is not what the source holds.
     """
+    chosen = written_format(to, format)
     if isinstance(what, Conversion):
-        return _execute(what, to, format, progress)
+        return _execute(what, to, chosen, progress)
     with prepare(what, progress=progress, **options) as conversion:
-        return _execute(conversion, to, format, progress)
+        return _execute(conversion, to, chosen, progress)
+
+
+def written_format(to: str | os.PathLike[str] | None, format: str | None) -> Format:
+    """The format that is meant by a target's ending, by name, or by neither.
+
+    Raises:
+        UsageError: the format is unknown, or the two contradict each other.
+    """
+    by_ending = _single_file_format(to)
+    if format is None:
+        return by_ending or "safetensors"
+    for known in FORMATS:
+        if format == known:
+            if by_ending not in (None, known):
+                raise UsageError(f"--format {format} contradicts the ending of {to}")
+            return known
+    raise UsageError(f"there is no format {format!r}", hint=f"Formats: {', '.join(FORMATS)}")
+
+
+def _single_file_format(to: str | os.PathLike[str] | None) -> Format | None:
+    ending = Path(to).suffix if to is not None else ""
+    return next((format for format in FORMATS if ending == f".{format}"), None)
 
 
 def _look_up(
@@ -347,22 +384,18 @@ def _check_entry(entry: CatalogueEntry, made: Architecture, file: str) -> None:
 def _execute(
     conversion: Conversion,
     to: str | os.PathLike[str] | None,
-    format: Format | None,
+    format: Format,
     progress: Progress | None,
 ) -> Converted:
     target = Path(to) if to is not None else Path(conversion.name)
-    ending = target.suffix.lstrip(".")
-    single = to is not None and ending in FORMATS
-    if single and format not in (None, ending):
-        raise UsageError(f"--format {format} contradicts the ending of {target}")
-    chosen: Format = ending if single else format or "safetensors"  # type: ignore[assignment]
+    single = _single_file_format(to) is not None
     _check_target(target, single=single)
 
     with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(1) as thread:
-        staged = staging / (target.name if single else WEIGHTS[chosen])
+        staged = staging / (target.name if single else WEIGHTS[format])
         source_sha256 = thread.submit(_source_sha256, conversion)
-        sha256 = _write(conversion, staged, chosen, progress)
-        _compare(conversion, staged, chosen)
+        sha256 = _write(conversion, staged, format, progress)
+        _compare(conversion, staged, format)
         size = staged.stat().st_size
         if single:
             publish_file(staged, target.absolute())
@@ -371,13 +404,13 @@ def _execute(
             )
         provenance = replace(conversion.provenance, sha256=source_sha256.result())
         conversion = replace(conversion, provenance=provenance)
-        documents = describe(conversion, file=WEIGHTS[chosen], sha256=sha256, size=size)
+        documents = describe(conversion, file=WEIGHTS[format], sha256=sha256, size=size)
         for name, text in documents.items():
             (staging / name).write_text(text, encoding="utf-8", newline="\n")
         publish_files(staging, target.absolute())
     return Converted(
         conversion=conversion,
-        path=target / WEIGHTS[chosen],
+        path=target / WEIGHTS[format],
         folder=target,
         sha256=sha256,
         size=size,

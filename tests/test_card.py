@@ -17,11 +17,11 @@ from markdown_it import MarkdownIt
 
 from detrex_hub import card, catalogue
 from detrex_hub.architectures import architecture
-from detrex_hub.card import fold, markdown
+from detrex_hub.card import markdown
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric, Source
 from detrex_hub.errors import ConfigError, UsageError
-from detrex_hub.mapping import Drop, Rename, plan
+from detrex_hub.mapping import Drop, Rename, fold, plan
 from detrex_hub.records import CONFIG, CONVERSION, RepositoryConfig, dump_json, plan_to_json
 from detrex_hub.specs import TensorSpec
 from tests import reference

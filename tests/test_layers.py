@@ -13,7 +13,7 @@ ROOT = Path(detrex_hub.__file__).parent
 
 # Each layer may import from itself and from the layers before it.
 LAYERS = (
-    ("errors", "specs"),
+    ("errors", "specs", "redaction"),
     ("mapping", "checkpoints", "catalogue", "staging"),
     ("architectures", "seeded"),
     ("records", "config"),
@@ -63,11 +63,19 @@ def test_imports_go_one_way(path):
         assert there <= here, f"{relative} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["detrex_hub", "detrex_hub.checkpoints"])
+@pytest.mark.parametrize("module", ["detrex_hub", "detrex_hub.checkpoints", "detrex_hub.cli.app"])
 def test_importing_costs_little(module):
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     loaded = set(done.stdout.split())
-    assert not loaded & {"torch", "numpy", "huggingface_hub", "jinja2", "omegaconf", "safetensors"}
+    assert not loaded & {
+        "torch",
+        "numpy",
+        "huggingface_hub",
+        "jinja2",
+        "omegaconf",
+        "safetensors",
+        "rich",
+    }

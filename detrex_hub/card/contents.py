@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from detrex_hub.architectures import architecture
-from detrex_hub.card.fold import Pair, Pattern, fold, fold_keys
 from detrex_hub.card.markdown import Markdown, clean, code, link, number, text, web_address
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric, Source, hub_file
 from detrex_hub.errors import ConfigError
+from detrex_hub.mapping.fold import Pair, Pattern, fold, fold_keys
 from detrex_hub.records import CONVERSION, Reader, RepositoryConfig, specs_from_json
 from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 

@@ -1,0 +1,18 @@
+"""The command line: every command is a thin skin over one library call.
+
+Data goes to stdout, progress and hints to stderr. Exit code 0, 1 for a refused job, 2 for wrong
+usage, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+DEBUG_VARIABLE = "DETREX_HUB_DEBUG"
+
+
+def main() -> None:
+    """Run the command that the process was started with, and end the process."""
+    from detrex_hub.cli.failures import run
+
+    sys.exit(run(sys.argv[1:]))

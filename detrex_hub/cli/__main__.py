@@ -1,0 +1,3 @@
+from detrex_hub.cli import main
+
+main()

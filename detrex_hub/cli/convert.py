@@ -1,0 +1,107 @@
+"""`detrex-hub convert`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from detrex_hub.cli import options
+from detrex_hub.cli.output import Output, human_size, pairs
+
+EXAMPLES = (
+    "detrex-hub convert r101_v2",
+    "detrex-hub convert r101_v1.pth -o r101_v1.pkl",
+    "detrex-hub convert my_detr.pth -o my_detr --dc5",
+    "detrex-hub convert detr_r50 --dry-run",
+)
+
+
+def command(
+    what: options.NameOrFile,
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="DIR_OR_FILE",
+            help="A folder (default ./NAME), or just a .safetensors, .pth or .pkl file.",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, Option("--format", metavar="safetensors|pth|pkl", help="Of the weights.")
+    ] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print the plan, and write nothing.")
+    ] = False,
+    source: options.Source = None,
+    synthetic: options.Synthetic = False,
+    arch: options.Arch = None,
+    layout: options.Layout = None,
+    container: options.Container = None,
+    keep_classifier: options.KeepClassifier = False,
+    dc5: options.Dc5 = None,
+    classes: options.Classes = None,
+    image_format: options.ImageFormat = None,
+    fact: options.FactsOption = None,
+    catalogue: options.Catalogues = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Convert weights to detrex's names, compare every tensor, and describe the result."""
+    from detrex_hub.conversion import convert, prepare, written_format
+    from detrex_hub.inspection import plan_lines
+
+    out = Output(json=json, quiet=quiet)
+    chosen = written_format(output, format)
+    facts = options.facts(
+        keep_classifier=keep_classifier,
+        dc5=dc5,
+        classes=classes,
+        image_format=image_format,
+        given=fact,
+    )
+    with (
+        out.progress() as progress,
+        prepare(
+            what,
+            architecture=arch,
+            layout=layout,
+            container=container,
+            facts=facts,
+            source=source,
+            synthetic=synthetic,
+            extra_catalogues=catalogue or (),
+            progress=progress,
+        ) as conversion,
+    ):
+        if dry_run:
+            out.show(conversion.to_json(), plan_lines(conversion), bare=conversion.plan.moves)
+            return
+        done = convert(conversion, output, format=chosen, progress=progress)
+    for note in conversion.notes:
+        out.hint(note)
+    if synthetic:
+        out.hint("These are seeded numbers in the original's shapes, not the real weights.")
+    shown = {
+        "converted": f"{conversion.name}, {conversion.architecture.name} ({conversion.layout})",
+        "tensors": f"{len(conversion.plan.moves)} moved, {len(conversion.plan.dropped)} dropped, "
+        "every byte compared with the source",
+        "weights": f"{done.path}, {human_size(done.size)}",
+        "sha256": done.sha256,
+        "next": done.folder and f"detrex-hub push {done.folder}",
+    }
+    document = {
+        "name": conversion.name,
+        "architecture": conversion.architecture.name,
+        "layout": conversion.layout,
+        "path": str(done.path),
+        "folder": done.folder and str(done.folder),
+        "sha256": done.sha256,
+        "size": done.size,
+        "tensors": len(conversion.plan.moves),
+        "dropped": len(conversion.plan.dropped),
+        "synthetic": synthetic,
+    }
+    out.show(document, pairs(shown), bare=[str(done.folder or done.path)])

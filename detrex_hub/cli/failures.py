@@ -1,0 +1,59 @@
+"""Whatever goes wrong becomes one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from detrex_hub.cli import DEBUG_VARIABLE
+from detrex_hub.errors import DetrexHubError
+
+REFUSED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
+    import typer
+
+    from detrex_hub.cli.app import app
+
+    try:
+        # typer hands the code of an Exit back as the result
+        return app(args=list(arguments), prog_name="detrex-hub", standalone_mode=False) or 0
+    except DetrexHubError as error:
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; what was begun can be run again", INTERRUPTED)
+    except BrokenPipeError:
+        # the reader, such as `head`, has seen enough; nothing may be flushed to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return REFUSED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", REFUSED)
+    except Exception as error:
+        said = getattr(error, "format_message", None)
+        if said is None:
+            return _fail(
+                f"this should not have happened: {type(error).__name__}: {error}. Please report "
+                f"it with what {DEBUG_VARIABLE}=1 shows",
+                REFUSED,
+            )
+        return _fail(_usage(said(), getattr(error, "ctx", None)), WRONG_USAGE)
+
+
+def _usage(message: str, context: object) -> str:
+    command = getattr(context, "command_path", None) or "detrex-hub"
+    return f"{' '.join(message.split()).rstrip('.')}. See: {command} --help"
+
+
+def _fail(message: str, code: int) -> int:
+    from detrex_hub.redaction import redacted
+
+    if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+        import traceback
+
+        print(redacted(traceback.format_exc()), file=sys.stderr, end="")
+    print(f"Error: {redacted(' '.join(message.split()))}", file=sys.stderr)
+    return code

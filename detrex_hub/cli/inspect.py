@@ -1,0 +1,53 @@
+"""`detrex-hub inspect`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from detrex_hub.cli.options import Container, Json, Quiet, Revision
+from detrex_hub.cli.output import Output, human_size, pairs
+
+EXAMPLES = (
+    "detrex-hub inspect my.pth",
+    "detrex-hub inspect my.pth --keys",
+    "detrex-hub inspect detrex/r101_v2",
+    "detrex-hub inspect model_final.pth --container ema_state",
+)
+
+
+def command(
+    what: Annotated[str, Argument(metavar="FILE_OR_REPO", help="A checkpoint or a repository.")],
+    container: Container = None,
+    revision: Revision = None,
+    keys: Annotated[bool, Option("--keys", help="Print every key, not runs of them.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what a checkpoint is, without reading a tensor or running code."""
+    from detrex_hub.inspection import inspect
+
+    found = inspect(what, container=container, revision=revision)
+    shown = {
+        "file": f"{found.file}, {found.format}, {human_size(found.size)}",
+        "weights": f"{len(found.specs)} tensors, {found.parameters:,} parameters, "
+        f"{human_size(found.nbytes)}" + (f", under {found.container!r}" if found.container else ""),
+        "other dicts": [
+            f"{name}: {count} tensors (--container {name})" for name, count in found.others.items()
+        ],
+        "beside them": ", ".join(found.metadata),
+        "made inert": ", ".join(found.placeholders),
+        "architecture": found.architecture and f"{found.architecture} ({found.layout})",
+        "because of": list(found.because),
+        "hyper-parameters": [f"{name} = {value}" for name, value in found.hyper_parameters.items()],
+        "overrides": [f"{path} = {value!r}" for path, value in found.overrides.items()],
+        "keys": [f"{key}  {spec}" for key, spec in found.specs.items()]
+        if keys
+        else [f"{key}  x{count}" if count > 1 else key for key, count in found.runs.items()],
+    }
+    Output(json=json, quiet=quiet).show(
+        found.to_json(), pairs(shown), bare=[found.architecture or "unknown"]
+    )
+    if found.refusal is not None:
+        raise found.refusal

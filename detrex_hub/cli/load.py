@@ -1,0 +1,34 @@
+"""`detrex-hub load`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+from detrex_hub.cli.options import Json, Quiet, Repo, Revision
+from detrex_hub.cli.output import Output
+
+EXAMPLES = (
+    "detrex-hub load detrex/r101_v2",
+    "detrex-hub load ./hub/detrex/r101_v2 --json",
+    'python tools/train_net.py … train.init_checkpoint="$(detrex-hub load -q detrex/r101_v2)"',
+)
+
+
+def command(
+    repo: Repo,
+    revision: Revision = None,
+    prefix: Annotated[
+        str | None, Option(metavar="PREFIX", help="Put before every key, such as 'backbone.'.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch weights, check them, and print the path of a .pth that detectron2 reads."""
+    from detrex_hub.loading import from_hub, overrides
+
+    out = Output(json=json, quiet=quiet)
+    path = from_hub(repo, revision=revision, prefix=prefix)
+    wanted = overrides(repo, revision=revision) if json else {}
+    out.show({"path": path, "overrides": wanted}, [path], bare=[path])

@@ -1,0 +1,154 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from typer import Argument, BadParameter, Option
+
+
+def _names(incomplete: str) -> list[str]:
+    from detrex_hub import catalogue
+
+    return [name for name in catalogue.load() if name.startswith(incomplete)]
+
+
+def _architectures(incomplete: str) -> list[str]:
+    from detrex_hub.architectures import architectures
+
+    return [name for name in architectures() if name.startswith(incomplete)]
+
+
+Json: TypeAlias = Annotated[bool, Option("--json", help="Print one JSON document.")]
+Quiet: TypeAlias = Annotated[
+    bool, Option("--quiet", "-q", help="Print the bare result, and no progress.")
+]
+Catalogues: TypeAlias = Annotated[
+    list[Path] | None,
+    Option("--catalogue", metavar="FILE", help="A TOML file with weights of your own. Repeatable."),
+]
+Name: TypeAlias = Annotated[
+    str, Argument(metavar="NAME", help="A name in the catalogue.", autocompletion=_names)
+]
+NameOrFile: TypeAlias = Annotated[
+    str,
+    Argument(
+        metavar="NAME_OR_FILE",
+        help="A name in the catalogue, or a checkpoint.",
+        autocompletion=_names,
+    ),
+]
+Names: TypeAlias = Annotated[
+    list[str] | None,
+    Argument(metavar="NAME...", help="Names in the catalogue.", autocompletion=_names),
+]
+Repo: TypeAlias = Annotated[
+    str,
+    Argument(metavar="REPO_OR_DIR", help="owner/name, owner/name@revision, or a folder."),
+]
+Revision: TypeAlias = Annotated[
+    str | None, Option(metavar="REV", help="A branch, a tag or a commit.")
+]
+Source: TypeAlias = Annotated[
+    str | None,
+    Option(metavar="FILE_OR_URL", help="Take the original from here."),
+]
+
+# what no shape shows, or the user wants otherwise
+Arch: TypeAlias = Annotated[
+    str | None,
+    Option(
+        metavar="ARCH", help="The architecture, if not as found.", autocompletion=_architectures
+    ),
+]
+Layout: TypeAlias = Annotated[
+    str | None, Option(metavar="LAYOUT", help="Whose names the keys are, if not as found.")
+]
+Container: TypeAlias = Annotated[
+    str | None, Option(metavar="KEY", help="The dict in the checkpoint that holds the weights.")
+]
+Synthetic: TypeAlias = Annotated[
+    bool,
+    Option("--synthetic", help="Seeded numbers in place of a download. Not the real weights."),
+]
+KeepClassifier: TypeAlias = Annotated[
+    bool,
+    Option("--keep-classifier", help="Keep a backbone's ImageNet classifier, and BatchNorm."),
+]
+Dc5: TypeAlias = Annotated[
+    bool | None, Option("--dc5/--no-dc5", help="Whether the last stage is dilated.")
+]
+Classes: TypeAlias = Annotated[
+    str | None,
+    Option(
+        metavar="auto|coco|keep",
+        help="Cut heads with 91 or 92 rows to the 80 COCO classes, or keep them.",
+    ),
+]
+ImageFormat: TypeAlias = Annotated[
+    str | None, Option(metavar="RGB|BGR", help="The order of the image's channels.")
+]
+FactsOption: TypeAlias = Annotated[
+    list[str] | None,
+    Option("--fact", metavar="NAME=VALUE", help="Anything else no shape shows. Repeatable."),
+]
+
+# where to
+Namespace: TypeAlias = Annotated[
+    str | None,
+    Option(metavar="OWNER", help="User or organisation. Or DETREX_HUB_NAMESPACE; else you."),
+]
+To: TypeAlias = Annotated[
+    Path | None, Option(metavar="DIR", help="Push into a folder instead: DIR/OWNER/NAME.")
+]
+Private: TypeAlias = Annotated[bool, Option("--private", help="Make a new repository private.")]
+CreatePr: TypeAlias = Annotated[
+    bool, Option("--create-pr", help="Open a pull request instead of committing.")
+]
+DryRun: TypeAlias = Annotated[
+    bool, Option("--dry-run", help="Show what would be done, and write nothing.")
+]
+AllowSynthetic: TypeAlias = Annotated[
+    bool, Option("--allow-synthetic", help="Let seeded numbers go to the Hub.")
+]
+
+
+def facts(
+    *,
+    keep_classifier: bool = False,
+    dc5: bool | None = None,
+    classes: str | None = None,
+    image_format: str | None = None,
+    given: list[str] | None = None,
+) -> dict[str, Any]:
+    """The options about what no shape shows, as the library takes them.
+
+    Raises:
+        BadParameter: an option has a value that it cannot have.
+    """
+    found: dict[str, Any] = {}
+    if keep_classifier:
+        found["keep_classifier"] = True
+    if dc5 is not None:
+        found["dilation"] = dc5
+    if classes is not None:
+        found["classes"] = _one_of("--classes", classes, ("auto", "coco", "keep"))
+    if image_format is not None:
+        found["image_format"] = _one_of("--image-format", image_format.upper(), ("RGB", "BGR"))
+    for one in given or ():
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise BadParameter(f"--fact {one!r} is not of the form NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise BadParameter(f"{option} is {value!r}, and can be {', '.join(choices)}")
+    return value

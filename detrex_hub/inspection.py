@@ -1,0 +1,207 @@
+"""What a checkpoint, a plan or a catalogue entry is, said before anything is done with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrex_hub import checkpoints, hub
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
+from detrex_hub.mapping import Fresh
+from detrex_hub.mapping.fold import Pair, fold, fold_keys
+from detrex_hub.records import CONFIG, WEIGHTS, RepositoryConfig
+from detrex_hub.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from detrex_hub.conversion import Conversion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a checkpoint holds and, where its keys tell, what it is.
+
+    ``others`` are further dicts of tensors in the file, with their number of tensors; ``runs`` are
+    the keys folded, with the number of keys in each; ``placeholders`` are globals of the pickle
+    that were made inert. ``refusal`` says why the architecture is None.
+    """
+
+    file: str
+    format: str
+    size: int
+    container: str | None
+    others: Mapping[str, int]
+    metadata: tuple[str, ...]
+    placeholders: tuple[str, ...]
+    specs: Mapping[str, TensorSpec]
+    runs: Mapping[str, int]
+    architecture: str | None = None
+    layout: str | None = None
+    because: tuple[str, ...] = ()
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    refusal: ArchitectureError | MappingError | None = None
+
+    @property
+    def parameters(self) -> int:
+        return sum(spec.numel for spec in self.specs.values())
+
+    @property
+    def nbytes(self) -> int:
+        return sum(spec.nbytes for spec in self.specs.values())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "format": self.format,
+            "size": self.size,
+            "container": self.container,
+            "others": dict(self.others),
+            "metadata": list(self.metadata),
+            "placeholders": list(self.placeholders),
+            "tensors": {key: [spec.dtype, list(spec.shape)] for key, spec in self.specs.items()},
+            "parameters": self.parameters,
+            "bytes": self.nbytes,
+            "architecture": self.architecture,
+            "layout": self.layout,
+            "because": list(self.because),
+            "hyper_parameters": dict(self.hyper_parameters),
+            "overrides": dict(self.overrides),
+            "refusal": self.refusal and str(self.refusal),
+        }
+
+
+def inspect(
+    what: str | os.PathLike[str], *, container: str | None = None, revision: str | None = None
+) -> Inspection:
+    """Look at a checkpoint: no tensor is read, and nothing that lies in a pickle is run.
+
+    Args:
+        what: a file, a folder with weights, or ``owner/name`` on the Hub.
+        container: the dict in the file that holds the weights, where there are several.
+        revision: branch, tag or commit of a repository.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+        HubError: the repository or the network fails.
+        UsageError: there is no such file.
+    """
+    path = _weights(what, revision)
+    with checkpoints.open(path, container=container) as checkpoint:
+        specs = dict(checkpoint.specs)
+        found: dict[str, Any] = {}
+        try:
+            recognised = recognise(specs, name=os.fspath(what))
+            kind = recognised.architecture
+            facts = {
+                **kind.layouts[recognised.layout].facts,
+                **kind.facts_in(checkpoint.metadata),
+            }
+            found |= {
+                "architecture": kind.name,
+                "layout": recognised.layout,
+                "because": recognised.because,
+            }
+            made = kind.read(specs, recognised.layout, facts)
+            made.plan(specs, recognised.layout)
+            found |= {
+                "hyper_parameters": made.hyper_parameters(),
+                "overrides": made.overrides(made.preprocessing(facts)).lazy,
+            }
+        except (ArchitectureError, MappingError) as error:
+            found["refusal"] = error
+        return Inspection(
+            file=path.name,
+            format=checkpoint.format,
+            size=path.stat().st_size,
+            container=checkpoint.container,
+            others={
+                name: count
+                for name, count in checkpoint.containers.items()
+                if name != checkpoint.container
+            },
+            metadata=tuple(str(name) for name in checkpoint.metadata),
+            placeholders=tuple(checkpoint.placeholders),
+            specs=specs,
+            runs={one.target: one.tensors for one in fold_keys(specs)},
+            **found,
+        )
+
+
+def about(entry: CatalogueEntry) -> dict[str, Any]:
+    """What the catalogue knows of weights, and what a config must say for them."""
+    known = asdict(entry)
+    overrides: dict[str, Any] = {"lazy": {}, "yacs": {}}
+    if entry.hyper_parameters:
+        made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
+        wanted = made.overrides(made.preprocessing(entry.facts))
+        overrides = {"lazy": wanted.lazy, "yacs": wanted.yacs}
+    return known | {"overrides": overrides}
+
+
+def plan_lines(conversion: Conversion) -> Iterator[str]:
+    """A plan for people: moves folded into patterns, drops with their reasons."""
+    plan = conversion.plan
+    yield f"{conversion.name} is {conversion.architecture.name} ({conversion.layout})"
+    yield f"  because of {', '.join(conversion.because)}"
+    yield f"  with {conversion.architecture.describe()}"
+    yield f"moves {len(plan.moves)} tensors"
+    for pattern in fold(
+        Pair(
+            tuple("fresh rows" if isinstance(one, Fresh) else one.key for one in move.pieces),
+            key,
+            ", ".join(
+                f"rows {a}..{b - 1}"
+                for one in move.pieces
+                if not isinstance(one, Fresh)
+                for a, b in one.rows or ()
+            ),
+        )
+        for key, move in plan.moves.items()
+    ):
+        note = f"  [{pattern.note}]" if pattern.note else ""
+        yield f"  {' + '.join(pattern.sources)} -> {pattern.target}  x{pattern.tensors}{note}"
+    if plan.dropped:
+        yield f"drops {len(plan.dropped)} tensors"
+    reasons: dict[str, list[str]] = {}
+    for key, reason in plan.dropped.items():
+        reasons.setdefault(reason, []).append(key)
+    for reason, keys in reasons.items():
+        for pattern in fold_keys(keys):
+            yield f"  {pattern.target}  x{pattern.tensors}  {reason}"
+    if plan.ties:
+        yield f"stores {len(plan.ties)} tied keys once"
+        for pattern in fold(Pair((stored,), alias) for alias, stored in plan.ties.items()):
+            yield f"  {pattern.target} is {pattern.sources[0]}"
+    if conversion.overrides.lazy:
+        yield "sets"
+    for path, value in conversion.overrides.lazy.items():
+        yield f"  {path} = {value!r}"
+    for note in conversion.notes:
+        yield f"note: {note}"
+
+
+def _weights(what: str | os.PathLike[str], revision: str | None) -> Path:
+    """The weights file that is meant."""
+    text = os.fspath(what)
+    path = Path(text)
+    if path.is_file():
+        return path
+    if not path.is_dir() and (path.suffix or text.count("/") != 1):
+        raise UsageError(
+            f"there is no file {text}", hint="Give a checkpoint, a folder or owner/name"
+        )
+    fetched = hub.fetch(text, [CONFIG], revision=revision)
+    try:
+        file = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}").file
+    except ConfigError:
+        # some other project's repository
+        file = WEIGHTS["safetensors"]
+    commit = fetched.commit
+    repo = text.rpartition("@")[0] or text if commit else text
+    return hub.fetch(repo, [file], revision=commit).files[file]

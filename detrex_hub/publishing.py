@@ -1,0 +1,90 @@
+"""From catalogue names to repositories: convert each, push it, and read it back."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detrex_hub.conversion import convert, prepare
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.hub import PushResult, push
+from detrex_hub.sources import Progress
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of one name: either ``result`` or ``error``."""
+
+    name: str
+    result: PushResult | None = None
+    error: DetrexHubError | None = None
+
+
+def convert_and_push(
+    name: str,
+    *,
+    to: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    conversion: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> PushResult:
+    """Convert weights and push them; nothing is left behind but the repository.
+
+    Args:
+        name: a catalogue name, or a checkpoint.
+        to: a folder to push into instead of the Hub.
+        progress: told of downloads and copying.
+        conversion: options of `prepare`.
+        options: further ones of `push`.
+
+    Raises:
+        DetrexHubError: as `prepare`, `convert` and `push` do; nothing was pushed.
+    """
+    with (
+        prepare(name, progress=progress, **(conversion or {})) as planned,
+        tempfile.TemporaryDirectory(prefix="detrex-hub-", dir=_scratch()) as scratch,
+    ):
+        done = convert(planned, Path(scratch) / planned.name, progress=progress)
+        assert done.folder is not None
+        return push(done.folder, to=to, **options)
+
+
+def convert_and_push_all(
+    names: Sequence[str], one: Callable[[str], PushResult], *, jobs: int = 1
+) -> Iterator[Published]:
+    """Publish several names; a refused one does not stop the others.
+
+    Args:
+        names: catalogue names.
+        one: what is done with each, such as a `convert_and_push` with its options bound.
+        jobs: how many at once, so that downloads, conversions and uploads overlap.
+
+    Yields:
+        what became of each, in the order of the names.
+    """
+
+    def publish(name: str) -> Published:
+        try:
+            return Published(name, result=one(name))
+        except DetrexHubError as error:
+            return Published(name, error=error)
+
+    with ThreadPoolExecutor(max(jobs, 1)) as threads:
+        yield from threads.map(publish, names)
+
+
+def _scratch() -> Path | None:
+    """A place with room for a checkpoint: beside the Hub's cache, else the system's."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
