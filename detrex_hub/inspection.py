@@ -123,7 +123,7 @@ def inspect(
             others={
                 name: count
                 for name, count in checkpoint.containers.items()
-                if name != checkpoint.container
+                if name != (checkpoint.container or "")
             },
             metadata=tuple(str(name) for name in checkpoint.metadata),
             placeholders=tuple(checkpoint.placeholders),

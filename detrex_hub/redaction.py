@@ -6,7 +6,7 @@ import os
 import re
 
 _SECRETS = re.compile(
-    r"\bhf_[A-Za-z0-9]{6,}"  # tokens of the Hub
+    r"(?-i:\bhf_[A-Za-z0-9]{16,})"  # tokens of the Hub
     r"|(?<=Bearer )[^\s'\",]+"
     r"|(?<=://)[^/\s@'\"]+(?=@)"  # user and password of an address
     r"|(?<=[?&])(?:[\w-]*(?:token|signature|credential|password|key)[\w-]*)=[^&\s'\"]+",

@@ -18,6 +18,7 @@ from detrex_hub.architectures.base import Overrides
 from detrex_hub.card.contents import body_values, metadata
 from detrex_hub.card.markdown import template
 from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.errors import UsageError
 from detrex_hub.records import (
     CONFIG,
@@ -122,6 +123,41 @@ def addressed(card: str, name: str, repo_id: str) -> str:
     """
     known = re.escape(_default_repo_id(name))
     return re.sub(rf"(?<![\w./-]){known}(?![\w/-]|\.\w)", _checked(repo_id), card)
+
+
+def license_of(card: str) -> str | None:
+    """The licence in a card's metadata, None where it says none."""
+    head = card.split("\n---\n", 1)[0]
+    found = re.search(r"^license: *(\S+)$", head, re.MULTILINE)
+    return found[1] if found else None
+
+
+def licensed(card: str, license: str) -> str:
+    """The same card with a licence, for weights whose licence only their publisher knows.
+
+    Args:
+        card: a card that says none.
+        license: an identifier of the Hub, such as ``apache-2.0``.
+
+    Raises:
+        UsageError: the card says another licence, or the identifier is none of the Hub's.
+    """
+    if license not in HUB_LICENSES:
+        raise UsageError(
+            f"{license[:80]!r} is no licence that the Hub knows",
+            hint="Its identifiers: https://huggingface.co/docs/hub/repositories-licenses",
+        )
+    said = license_of(card)
+    if said is not None:
+        if said != license:
+            raise UsageError(f"the licence of these weights is {said}, and not {license}")
+        return card
+    head, dashes, body = card.partition("\n---\n")
+    head = re.sub(r"(?m)^(pipeline_tag: .*)$", rf"\1\nlicense: {license}", head, count=1)
+    table = re.search(r"(?m)^\| Architecture \|(.*\n\|)*.*$", body)
+    end = table.end() if table else 0
+    row = f"\n| Licence | {license} |" if table else ""
+    return f"{head}{dashes}{body[:end]}{row}{body[end:]}"
 
 
 def write_model_cards(folder: Path) -> list[Path]:

@@ -15,4 +15,4 @@ def main() -> None:
     """Run the command that the process was started with, and end the process."""
     from detrex_hub.cli.failures import run
 
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:] or ["--help"]))

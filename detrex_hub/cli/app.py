@@ -28,7 +28,6 @@ app = typer.Typer(
     "  detrex-hub list\n"
     "  detrex-hub convert-and-push r101_v2 --to ./hub\n"
     "  detrex-hub load ./hub/detrex/r101_v2",
-    no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

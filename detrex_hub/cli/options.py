@@ -107,6 +107,9 @@ Private: TypeAlias = Annotated[bool, Option("--private", help="Make a new reposi
 CreatePr: TypeAlias = Annotated[
     bool, Option("--create-pr", help="Open a pull request instead of committing.")
 ]
+License: TypeAlias = Annotated[
+    str | None, Option(metavar="ID", help="The weights' licence, where the card says none.")
+]
 DryRun: TypeAlias = Annotated[
     bool, Option("--dry-run", help="Show what would be done, and write nothing.")
 ]

@@ -27,8 +27,10 @@ class Output:
     def __init__(self, *, json: bool, quiet: bool) -> None:
         self.json = json
         self.quiet = quiet
+        # both are read when huggingface_hub is imported, which every command does later than this;
+        # its warnings about tries that failed would bury the one line that says why
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         if not self._talkative:
-            # read when huggingface_hub is imported, which every command does later than this
             os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
     @property

@@ -30,6 +30,7 @@ def command(
     message: Annotated[
         str | None, Option("--message", "-m", metavar="TEXT", help="The commit's title.")
     ] = None,
+    license: options.License = None,
     allow_synthetic: options.AllowSynthetic = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -47,6 +48,7 @@ def command(
         private=private,
         create_pr=create_pr,
         message=message,
+        license=license,
         allow_synthetic=allow_synthetic,
         dry_run=dry_run,
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from detrex_hub import card
 from detrex_hub.errors import HubError, UsageError
 from detrex_hub.hub import converted, names
 from detrex_hub.hub.result import Fetched, PushResult
@@ -27,6 +28,7 @@ def push(
     dry_run: bool = False,
     message: str | None = None,
     allow_synthetic: bool = False,
+    license: str | None = None,
 ) -> PushResult:
     """Push a converted folder as one commit, then read it back and compare every sha256.
 
@@ -45,6 +47,8 @@ def push(
         dry_run: check everything and change nothing.
         message: the commit's title.
         allow_synthetic: let a conversion of seeded numbers go to the Hub.
+        license: the licence of the weights, an identifier of the Hub, where the card says none;
+            without one nothing goes to the Hub.
 
     Raises:
         HubError: the folder is not whole, or the Hub refuses; the message says what to do.
@@ -53,6 +57,8 @@ def push(
         UsageError: the arguments contradict each other.
     """
     whole = converted.read(Path(folder))
+    if license is not None:
+        whole = whole.licensed(license)
     name = repo_id or whole.folder.resolve().name
     if to is not None:
         from detrex_hub.hub.folders import push_to_folder
@@ -68,6 +74,11 @@ def push(
             f"{folder} holds seeded numbers instead of weights (--synthetic), which nobody should "
             "find on the Hub",
             hint="Push it into a folder with --to DIR, or insist with --allow-synthetic",
+        )
+    if card.license_of(whole.card()) is None:
+        raise HubError(
+            f"nobody has said under which licence the weights in {folder} may be shared",
+            hint="Ask their authors, then say it: --license apache-2.0",
         )
     from detrex_hub.hub.client import logged_in_user
     from detrex_hub.hub.upload import push_to_hub

@@ -51,8 +51,16 @@ class Converted:
     digests: Mapping[str, Digest]
 
     def card(self) -> str:
+        """The text of the card.
+
+        Raises:
+            HubError: it is not text.
+        """
         content = self.contents[CARD]
-        return (content if isinstance(content, bytes) else content.read_bytes()).decode()
+        try:
+            return (content if isinstance(content, bytes) else content.read_bytes()).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise HubError(f"{self.folder / CARD} is not readable as text: {error}") from None
 
     def addressed_to(self, repo_id: str) -> Converted:
         """The same with a card whose commands name the repository that it is pushed to.
@@ -63,10 +71,19 @@ class Converted:
         """
         where = self.folder / CONVERSION
         name = Reader(load_json(where), str(where)).get("name", str)
-        try:
-            content = card.addressed(self.card(), name, repo_id).encode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise HubError(f"{self.folder / CARD} is not readable as text: {error}") from None
+        return self._with_card(card.addressed(self.card(), name, repo_id))
+
+    def licensed(self, license: str) -> Converted:
+        """The same with a card that says the licence.
+
+        Raises:
+            HubError: the card is not text.
+            UsageError: the licence is unknown to the Hub, or the card says another.
+        """
+        return self._with_card(card.licensed(self.card(), license))
+
+    def _with_card(self, text: str) -> Converted:
+        content = text.encode()
         return replace(
             self,
             contents={**self.contents, CARD: content},
