@@ -1,0 +1,168 @@
+"""The main job, end to end: from the origin's server to a training config in another process."""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests import reference
+from tests.cli.test_commands import one_line
+from tests.hub_server import Fault, Mirror
+
+VARIANT = reference.load("resnet18")
+
+ENTRY = """
+[weights.r18]
+architecture = "resnet"
+layout = "torchvision"
+title = "ResNet-18"
+license = "bsd-3-clause"
+url = "{url}"
+sha256 = "{sha256}"
+hyper_parameters = {{ depth = 18 }}
+facts = {{ image_format = "RGB" }}
+"""
+
+LOAD = """
+import json, sys
+from omegaconf import OmegaConf
+from detrex_hub import from_hub
+cfg = OmegaConf.create(json.loads(sys.argv[1]))
+path = from_hub("alice/r18", model=cfg.model, dataloader=cfg.dataloader)
+print(json.dumps([path, OmegaConf.to_container(cfg), "torch" in sys.modules]))
+"""
+
+
+@pytest.fixture
+def mirror():
+    with Mirror() as server:
+        yield server
+
+
+@pytest.fixture
+def options(mirror, original, tmp_path):
+    """A catalogue whose weights lie on a server here."""
+    content = original.read_bytes()
+    url = mirror.add(original.name, content)
+    path = tmp_path / "my.toml"
+    path.write_text(ENTRY.format(url=url, sha256=hashlib.sha256(content).hexdigest()))
+    return ["--catalogue", str(path), "--quiet"]
+
+
+def test_convert_and_push_then_load_in_another_process(
+    cli, login, hub, options, original, tmp_path
+):
+    token = login("alice")
+    done = cli("convert-and-push", "r18", *options)
+    assert (done.code, done.out) == (0, f"{hub.url}/alice/r18\n"), done.err
+    again = cli("convert-and-push", "r18", *options)
+    assert again.code == 0
+    assert len(hub.commits("alice/r18")) == 1
+    assert cli("verify", "alice/r18", "-q").code == 0
+
+    model = {
+        "backbone": {
+            "_target_": "detectron2.modeling.backbone.resnet.ResNet",
+            "stages": {"depth": 50, "stride_in_1x1": False, "out_features": ["res5"]},
+        },
+        "pixel_mean": [103.53, 116.28, 123.675],
+        "pixel_std": [1.0, 1.0, 1.0],
+    }
+    mappers = {
+        "train": {"mapper": {"img_format": "BGR"}},
+        "test": {"mapper": {"img_format": "RGB"}},
+    }
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", LOAD, json.dumps({"model": model, "dataloader": mappers})],
+        env={**os.environ, "HF_HOME": str(tmp_path / "elsewhere")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path, cfg, torch_was_imported = json.loads(elsewhere.stdout)
+    assert not torch_was_imported
+    # ResNet-18 and 34 must not be given the argument
+    assert cfg["model"]["backbone"]["stages"] == {"depth": 18, "out_features": ["res5"]}
+    assert cfg["model"]["pixel_mean"] == [123.675, 116.28, 103.53]
+    assert cfg["dataloader"]["train"]["mapper"]["img_format"] == "RGB"
+    found = torch.load(path, weights_only=True)["model"]
+    source = torch.load(original, weights_only=True)
+    assert found.keys() == VARIANT.moves.keys()
+    for target, (part,) in VARIANT.moves.items():
+        assert torch.equal(found[target], source[part.key])
+
+    commit = hub.repository("alice/r18").find("main")
+    for content in (blob.content for blob in commit.files.values()):
+        assert token.encode() not in content
+        assert str(tmp_path).encode() not in content
+
+
+def test_a_name_of_ones_own_and_a_mirror(cli, login, hub, options, mirror, original, monkeypatch):
+    login("alice", organizations=("lab",))
+    mirror.files[f"pub/{original.name}"] = mirror.files.pop(original.name)
+    assert "404" in one_line(cli("convert-and-push", "r18", *options))
+    done = cli(
+        *("convert-and-push", "r18", *options),
+        DETREX_HUB_MIRROR=f"{mirror.url}/pub",
+        DETREX_HUB_NAMESPACE="lab",
+    )
+    assert done.out == f"{hub.url}/lab/r18\n", done.err
+
+
+def test_a_dry_run_pushes_nothing(cli, login, hub, options):
+    login("alice")
+    done = cli("convert-and-push", "r18", *options[:2], "--dry-run", "--json")
+    assert done.document[0]["dry_run"] is True
+    assert done.document[0]["created"] is True
+    assert not any(one.method == "POST" and "repos/create" in one.path for one in hub.log)
+
+
+def test_an_interrupted_download_goes_on_where_it_was(cli, options, mirror, original):
+    mirror.inject("GET", f"/{original.name}", Fault.cut_during(20_000_000), times=2)
+    done = cli("pull", "r18", *options)
+    assert done.code == 0, done.err
+    ranges = [one.headers.get("Range") for one in mirror.log if one.method == "GET"]
+    assert len(ranges) == 3
+    assert ranges[2] > ranges[1] > "bytes=0-"
+
+
+def test_a_wrong_digest(cli, options, mirror, original, tmp_path):
+    mirror.add(original.name, original.read_bytes()[:-1] + b"x")
+    line = one_line(cli("convert", "r18", *options))
+    assert "sha256" in line and "--source" in line
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_page_instead_of_the_file(cli, options, mirror, original):
+    mirror.inject("GET", f"/{original.name}", Fault.html(), times=20)
+    assert "HTML page" in one_line(cli("pull", "r18", *options))
+
+
+def test_nobody_is_logged_in(cli, options):
+    assert "hf auth login" in one_line(cli("convert-and-push", "r18", *options))
+
+
+def test_no_right_to_write(cli, login, options):
+    login("alice", "read")
+    line = one_line(cli("convert-and-push", "r18", *options))
+    assert "write" in line
+    login("bob")
+    assert "alice" in one_line(cli("convert-and-push", "r18", *options, "--namespace", "alice"))
+
+
+def test_no_such_repository(cli, hub):
+    line = one_line(cli("load", "alice/none"))
+    assert "alice/none" in line
+
+
+def test_no_network(cli, hub, naps, monkeypatch):
+    def nobody(*_arguments, **_options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    assert "cannot be reached" in one_line(cli("load", "alice/r18"))
