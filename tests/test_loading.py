@@ -155,7 +155,7 @@ def test_a_hostile_config_is_refused_in_one_line(folder, change, message):
 
 def test_from_the_hub_in_another_process_with_an_empty_cache(folder, state, hub, login, tmp_path):
     login("alice")
-    push(folder, "alice/r18")
+    push(folder, "alice/r18", license="bsd-3-clause")
     script = (
         "from detrex_hub import from_hub; import detrex_hub, sys;"
         "print(from_hub('alice/r18'), 'torch' in sys.modules)"
@@ -174,7 +174,7 @@ def test_from_the_hub_in_another_process_with_an_empty_cache(folder, state, hub,
 
 def test_config_json_is_asked_for_once_a_load(folder, hub, login):
     login("alice")
-    push(folder, "alice/r18")
+    push(folder, "alice/r18", license="bsd-3-clause")
     before = len(hub.log)
     from_hub("alice/r18")
     asked = [one for one in hub.log[before:] if one.method == "GET" and "config.json" in one.path]
@@ -183,7 +183,7 @@ def test_config_json_is_asked_for_once_a_load(folder, hub, login):
 
 def test_offline_when_cached(folder, hub, login, monkeypatch):
     login("alice")
-    commit = push(folder, "alice/r18").commit
+    commit = push(folder, "alice/r18", license="bsd-3-clause").commit
     path = from_hub("alice/r18")
     from huggingface_hub import constants
 

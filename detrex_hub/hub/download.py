@@ -7,9 +7,12 @@ assets cache remembers which file was found right, by its size and time of chang
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from filelock import FileLock
 
@@ -84,10 +87,29 @@ def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
 
 
 def _download(repo_id: str, name: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
+    # A host without an address is no network. Asked all the same, the client would try for half a
+    # minute before it looks into the cache.
+    only_cached = not _has_address(constants.ENDPOINT)
     with plainly(repo_id, writing=False, file=name, revision=revision):
-        return Path(patiently(lambda: hf_hub_download(repo_id, name, revision=revision, **LIBRARY)))
+        return Path(
+            patiently(
+                lambda: hf_hub_download(
+                    repo_id, name, revision=revision, local_files_only=only_cached, **LIBRARY
+                )
+            )
+        )
+
+
+def _has_address(url: str) -> bool:
+    if getproxies():
+        return True  # the proxy looks it up
+    try:
+        socket.getaddrinfo(urlsplit(url).hostname, None)
+    except OSError:
+        return False
+    return True
 
 
 def _is_right(path: Path, repo_id: str, name: str, commit: str) -> bool:

@@ -135,8 +135,9 @@ _TABLE = (
     ),
     _Refusal(
         "LocalEntryNotFoundError",
-        "{repo}: {file} is not in the cache, and {endpoint} cannot be asked",
-        "Check the network and HF_ENDPOINT",
+        "{endpoint} cannot be reached, and {repo}'s {file} is not in the cache",
+        "Check the network and HF_ENDPOINT; without a network load from a folder: "
+        "DETREX_HUB_ROOT=DIR",
     ),
     _Refusal(
         _DISK,

@@ -164,5 +164,8 @@ def test_no_network(cli, hub, naps, monkeypatch):
     def nobody(*_arguments, **_options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
+    from huggingface_hub import close_session
+
+    close_session()  # and with it the connections that are open
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
     assert "cannot be reached" in one_line(cli("load", "alice/r18"))

@@ -1,0 +1,42 @@
+"""Load converted weights in a training config, as a detrex config would.
+
+The config is what detrex's own ones are, an OmegaConf config of nodes; with detrex installed it
+would be `from .detr_r101_300ep import dataloader, model, train`.
+"""
+
+import logging
+import sys
+
+import torch
+from omegaconf import OmegaConf
+
+from detrex_hub import from_hub
+
+logging.basicConfig(format="%(message)s", level=logging.INFO)
+
+cfg = OmegaConf.create("""
+train:
+  init_checkpoint: detectron2://ImageNetPretrained/torchvision/R-50.pkl
+model:
+  _target_: projects.detr.modeling.DETR
+  backbone:
+    _target_: detectron2.modeling.backbone.ResNet
+    stem: {_target_: detectron2.modeling.backbone.BasicStem}
+    stages:
+      _target_: detectron2.modeling.backbone.ResNet.make_default_stages
+      depth: 50
+      stride_in_1x1: false
+      norm: FrozenBN
+    out_features: [res5]
+  pixel_mean: [123.675, 116.280, 103.530]
+  pixel_std: [58.395, 57.120, 57.375]
+dataloader:
+  train: {mapper: {img_format: BGR}}
+  test: {mapper: {img_format: BGR}}
+""")
+
+cfg.train.init_checkpoint = from_hub(sys.argv[1], model=cfg.model, dataloader=cfg.dataloader)
+
+checkpoint = torch.load(cfg.train.init_checkpoint, weights_only=True)
+print("train.init_checkpoint =", cfg.train.init_checkpoint)
+print(len(checkpoint["model"]), "tensors, such as", *list(checkpoint["model"])[:3])
