@@ -297,7 +297,11 @@ class Architecture(ABC):
 
     def describe(self) -> str:
         """The hyper-parameters in one line."""
-        return ", ".join(f"{name} {value}" for name, value in self.hyper_parameters().items())
+        return ", ".join(
+            f"{name} {value}"
+            for name, value in self.hyper_parameters().items()
+            if value is not None
+        )
 
 
 def compatible(found: TensorSpec, expected: TensorSpec) -> bool:

@@ -40,7 +40,11 @@ def command(
         "made inert": ", ".join(found.placeholders),
         "architecture": found.architecture and f"{found.architecture} ({found.layout})",
         "because of": list(found.because),
-        "hyper-parameters": [f"{name} = {value}" for name, value in found.hyper_parameters.items()],
+        "hyper-parameters": [
+            f"{name} = {value}"
+            for name, value in found.hyper_parameters.items()
+            if value is not None
+        ],
         "overrides": [f"{path} = {value!r}" for path, value in found.overrides.items()],
         "keys": [f"{key}  {spec}" for key, spec in found.specs.items()]
         if keys
