@@ -24,6 +24,7 @@ from detrex_hub.architectures.recognise import Recognition, recognise
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.checkpoints import Checkpoint, Tensor
 from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
+from detrex_hub.hashing import FileSha256
 from detrex_hub.mapping import ConversionPlan, Fresh, Move
 from detrex_hub.records import (
     CARD,
@@ -63,6 +64,7 @@ class Conversion:
     entry: CatalogueEntry | None
     checkpoint: Checkpoint | SyntheticCheckpoint
     provenance: Provenance
+    hashing: FileSha256 | None
     architecture: Architecture
     layout: str
     because: tuple[str, ...]
@@ -82,6 +84,8 @@ class Conversion:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self.hashing is not None:
+            self.hashing.stop()
         self.checkpoint.close()
 
     def to_json(self) -> dict[str, Any]:
@@ -135,6 +139,7 @@ def prepare(
     synthetic: bool = False,
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
+    hash_source: bool = False,
 ) -> Conversion:
     """Plan a conversion and prove that nothing will be lost, before any tensor is read.
 
@@ -148,6 +153,7 @@ def prepare(
         synthetic: use seeded numbers in the original's keys, shapes and types.
         extra_catalogues: catalogue files of the user.
         progress: told of downloads.
+        hash_source: hash a file of the user's beside the planning, as `convert` wants it.
 
     Raises:
         UsageError: the name is unknown, or the options exclude each other.
@@ -182,9 +188,14 @@ def prepare(
             sha256=pulled.sha256,
             pinned_by=pulled.pinned_by,
         )
+    hashing = _begin_hashing(checkpoint, provenance) if hash_source else None
     try:
-        return _plan(what, entry, checkpoint, provenance, architecture, layout, given, synthetic)
+        return _plan(
+            what, entry, checkpoint, provenance, hashing, architecture, layout, given, synthetic
+        )
     except BaseException:
+        if hashing is not None:
+            hashing.stop()
         checkpoint.close()
         raise
 
@@ -217,7 +228,7 @@ def convert(
     chosen = written_format(to, format)
     if isinstance(what, Conversion):
         return _execute(what, to, chosen, progress)
-    with prepare(what, progress=progress, **options) as conversion:
+    with prepare(what, progress=progress, hash_source=True, **options) as conversion:
         return _execute(conversion, to, chosen, progress)
 
 
@@ -290,6 +301,7 @@ def _plan(
     entry: CatalogueEntry | None,
     checkpoint: Checkpoint | SyntheticCheckpoint,
     provenance: Provenance,
+    hashing: FileSha256 | None,
     architecture: str | None,
     layout: str | None,
     given: dict[str, Any],
@@ -309,6 +321,7 @@ def _plan(
         entry=entry,
         checkpoint=checkpoint,
         provenance=provenance,
+        hashing=hashing,
         architecture=made,
         layout=recognised.layout,
         because=recognised.because,
@@ -393,20 +406,22 @@ def _execute(
 
     with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(1) as thread:
         staged = staging / (target.name if single else WEIGHTS[format])
-        source_sha256 = thread.submit(_source_sha256, conversion)
         sha256 = _write(conversion, staged, format, progress)
-        _compare(conversion, staged, format)
         size = staged.stat().st_size
+        compared = thread.submit(_compare, conversion, staged, format)
         if single:
+            compared.result()
             publish_file(staged, target.absolute())
             return Converted(
                 conversion=conversion, path=target, folder=None, sha256=sha256, size=size
             )
-        provenance = replace(conversion.provenance, sha256=source_sha256.result())
-        conversion = replace(conversion, provenance=provenance)
+        if conversion.hashing is not None:
+            provenance = replace(conversion.provenance, sha256=conversion.hashing.result())
+            conversion = replace(conversion, provenance=provenance)
         documents = describe(conversion, file=WEIGHTS[format], sha256=sha256, size=size)
         for name, text in documents.items():
             (staging / name).write_text(text, encoding="utf-8", newline="\n")
+        compared.result()
         publish_files(staging, target.absolute())
     return Converted(
         conversion=conversion,
@@ -418,22 +433,20 @@ def _execute(
     )
 
 
-def _source_sha256(conversion: Conversion) -> str | None:
-    """sha256 of the source file, which pulling has told already where it was pulled.
+def _begin_hashing(
+    checkpoint: Checkpoint | SyntheticCheckpoint, provenance: Provenance
+) -> FileSha256 | None:
+    """Hash the source file, unless pulling has told its digest already.
 
-    None for a user's file that is mostly something else, such as the state of an optimizer: that
-    would cost far more than the conversion.
+    A user's file that is mostly something else, such as the state of an optimizer, is not hashed:
+    that would cost far more than the conversion.
     """
-    if conversion.provenance.sha256 is not None or conversion.synthetic:
-        return conversion.provenance.sha256
-    weights = sum(spec.nbytes for spec in conversion.checkpoint.specs.values())
-    if conversion.provenance.size > 2 * weights + 2**20:
+    if provenance.sha256 is not None or isinstance(checkpoint, SyntheticCheckpoint):
         return None
-    digest = hashlib.sha256()
-    with conversion.checkpoint.path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    weights = sum(spec.nbytes for spec in checkpoint.specs.values())
+    if provenance.size > 2 * weights + 2**20:
+        return None
+    return FileSha256(checkpoint.path)
 
 
 def _check_target(target: Path, *, single: bool) -> None:
@@ -508,7 +521,9 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
         VerificationError: naming the first tensor that differs.
     """
     plan = conversion.plan
-    with checkpoints.open(path) as written:
+    # what was read is what is compared, and its checksums were found right then
+    conversion.checkpoint.trust()
+    with checkpoints.open(path, checksums=False) as written:
         expected = (
             plan.specs if format != "safetensors" else {k: m.spec for k, m in plan.moves.items()}
         )

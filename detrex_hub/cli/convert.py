@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -62,24 +62,22 @@ def command(
         image_format=image_format,
         given=fact,
     )
-    with (
-        out.progress() as progress,
-        prepare(
-            what,
-            architecture=arch,
-            layout=layout,
-            container=container,
-            facts=facts,
-            source=source,
-            synthetic=synthetic,
-            extra_catalogues=catalogue or (),
-            progress=progress,
-        ) as conversion,
-    ):
+    wanted: dict[str, Any] = {
+        "architecture": arch,
+        "layout": layout,
+        "container": container,
+        "facts": facts,
+        "source": source,
+        "synthetic": synthetic,
+        "extra_catalogues": catalogue or (),
+    }
+    with out.progress() as progress:
         if dry_run:
-            out.show(conversion.to_json(), plan_lines(conversion), bare=conversion.plan.moves)
+            with prepare(what, progress=progress, **wanted) as planned:
+                out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
             return
-        done = convert(conversion, output, format=chosen, progress=progress)
+        done = convert(what, output, format=chosen, progress=progress, **wanted)
+    conversion = done.conversion
     for note in conversion.notes:
         out.hint(note)
     if synthetic:

@@ -14,7 +14,7 @@ from detrex_hub.checkpoints.base import Tensor
 from detrex_hub.checkpoints.files import shown, size
 from detrex_hub.errors import CheckpointError
 
-_COLLECTED = 1 << 20
+_COLLECTED = 256 << 10
 _LARGE = 128 << 10
 
 Piece = bytes | bytearray | memoryview
@@ -32,7 +32,7 @@ class Sink:
         self._collected: list[Piece] = []
         self._waiting = 0
         self._hash = hashlib.sha256()
-        self._queue: queue.Queue[Piece | None] = queue.Queue(maxsize=2)
+        self._queue: queue.Queue[Piece | None] = queue.Queue(maxsize=8)
         try:
             self._handle = self.path.open("wb", buffering=0)
         except OSError as error:

@@ -1,0 +1,49 @@
+"""The sha256 of a file, computed beside other work."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+# small enough to stay in a core's cache
+_PIECE = 256 * 2**10
+
+
+class FileSha256:
+    """Hashes a file in a thread of its own, from now on.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: from `result`, where the file could not be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = hashlib.sha256()
+        self._error: OSError | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                while not self._stopped and (piece := file.read(_PIECE)):
+                    self._digest.update(piece)
+        except OSError as error:
+            self._error = error
+
+    def result(self) -> str:
+        """The digest in hexadecimal digits, waited for."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._digest.hexdigest()
+
+    def stop(self) -> None:
+        """Give up what nobody wants to know any more."""
+        self._stopped = True
+        self._thread.join()
