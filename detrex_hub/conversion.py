@@ -22,7 +22,7 @@ from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.architectures.recognise import Recognition, recognise
 from detrex_hub.catalogue import CatalogueEntry
-from detrex_hub.checkpoints import Checkpoint, Tensor
+from detrex_hub.checkpoints import Checkpoint, Tensor, same_bytes
 from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.mapping import ConversionPlan, Fresh, Move
@@ -554,38 +554,6 @@ def _identities(conversion: Conversion, move: Move) -> list[Any]:
         else (conversion.checkpoint.identity(piece.key), piece.rows)
         for piece in move.pieces
     ]
-
-
-def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]) -> bool:
-    """Whether two streams hold the same bytes, however they are cut into chunks."""
-    one: bytes | memoryview = b""
-    other: bytes | memoryview = b""
-    while True:
-        while not one:
-            chunk = next(left, None)
-            if chunk is None:
-                return not other and not any(right)
-            one = chunk
-        while not other:
-            chunk = next(right, None)
-            if chunk is None:
-                return False
-            other = chunk
-        length = min(len(one), len(other))
-        if not _equal(_part(one, 0, length), _part(other, 0, length)):
-            return False
-        one, other = _part(one, length, len(one)), _part(other, length, len(other))
-
-
-def _part(chunk: bytes | memoryview, start: int, stop: int) -> bytes | memoryview:
-    return chunk if stop - start == len(chunk) else memoryview(chunk)[start:stop]
-
-
-def _equal(one: bytes | memoryview, other: bytes | memoryview) -> bool:
-    # bytes compare by memcmp, memoryviews element by element
-    return (one if isinstance(one, bytes) else bytes(one)) == (
-        other if isinstance(other, bytes) else bytes(other)
-    )
 
 
 def describe(conversion: Conversion, *, file: str, sha256: str, size: int) -> dict[str, str]:

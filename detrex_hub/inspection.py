@@ -91,7 +91,7 @@ def inspect(
         HubError: the repository or the network fails.
         UsageError: there is no such file.
     """
-    path = _weights(what, revision)
+    path = weights(what, revision=revision)
     with checkpoints.open(path, container=container) as checkpoint:
         specs = dict(checkpoint.specs)
         found: dict[str, Any] = {}
@@ -186,8 +186,13 @@ def plan_lines(conversion: Conversion) -> Iterator[str]:
         yield f"note: {note}"
 
 
-def _weights(what: str | os.PathLike[str], revision: str | None) -> Path:
-    """The weights file that is meant."""
+def weights(what: str | os.PathLike[str], *, revision: str | None = None) -> Path:
+    """The weights that are meant by a file, a folder with weights, or ``owner/name`` on the Hub.
+
+    Raises:
+        HubError: the repository or the network fails.
+        UsageError: there is no such file.
+    """
     text = os.fspath(what)
     path = Path(text)
     if path.is_file():

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 
 from detrex_hub.checkpoints.base import Checkpoint, Tensor
-from detrex_hub.checkpoints.compare import digest
+from detrex_hub.checkpoints.compare import aligned, digest, same_bytes
 from detrex_hub.checkpoints.files import PIECE, File
 from detrex_hub.checkpoints.recognise import reader
 from detrex_hub.checkpoints.writing import write
 
-__all__ = ["PIECE", "Checkpoint", "Tensor", "digest", "open", "write"]
+__all__ = ["PIECE", "Checkpoint", "Tensor", "aligned", "digest", "open", "same_bytes", "write"]
 
 
 def open(

@@ -1,8 +1,9 @@
-"""Compare stored tensors by their bytes."""
+"""Compare stored tensors by their bytes, in streams."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 from detrex_hub.checkpoints.base import Checkpoint
 
@@ -13,3 +14,31 @@ def digest(checkpoint: Checkpoint, key: str) -> str:
     for piece in checkpoint.chunks(key):
         hashed.update(piece)
     return hashed.hexdigest()
+
+
+def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]) -> bool:
+    """Whether two streams hold the same bytes, however they are cut into chunks."""
+    return all(one == other for one, other in aligned(left, right))
+
+
+def aligned(
+    left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Two streams cut alike: pairs of the same length, but for the last where one stream ends
+    earlier than the other."""
+    one: bytes | memoryview = b""
+    other: bytes | memoryview = b""
+    while True:
+        one = one or next((chunk for chunk in left if chunk), b"")
+        other = other or next((chunk for chunk in right if chunk), b"")
+        if not one and not other:
+            return
+        length = min(len(one), len(other)) or max(len(one), len(other))
+        yield _beginning(one, length), _beginning(other, length)
+        one, other = memoryview(one)[length:], memoryview(other)[length:]
+
+
+def _beginning(chunk: bytes | memoryview, length: int) -> bytes:
+    # bytes compare by memcmp, memoryviews element by element
+    whole = isinstance(chunk, bytes) and length >= len(chunk)
+    return chunk if whole else bytes(memoryview(chunk)[:length])  # type: ignore[return-value]

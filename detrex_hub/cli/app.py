@@ -20,6 +20,7 @@ COMMANDS = (
     "push",
     "convert-and-push",
     "load",
+    "diff",
 )
 
 app = typer.Typer(

@@ -1,0 +1,46 @@
+"""`detrex-hub diff`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument, Exit, Option
+
+from detrex_hub.cli.options import Json, Quiet
+from detrex_hub.cli.output import Output
+from detrex_hub.errors import DetrexHubError
+
+EXAMPLES = (
+    "detrex-hub diff before.pth after.safetensors",
+    "detrex-hub diff ./detr_r50 detrex/detr_r50",
+    "detrex-hub diff model_final.pth model_final.pth --right-container ema_state",
+)
+
+
+def command(
+    left: Annotated[str, Argument(metavar="A", help="A checkpoint, a folder or a repository.")],
+    right: Annotated[str, Argument(metavar="B", help="Another one.")],
+    left_container: Annotated[
+        str | None, Option(metavar="KEY", help="The dict in A that holds the weights.")
+    ] = None,
+    right_container: Annotated[
+        str | None, Option(metavar="KEY", help="The dict in B that holds the weights.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two checkpoints of any format, tensor by tensor.
+
+    Exit code 0 where they hold the same tensors under the same names, 1 where they do not, and 2
+    where they cannot be compared.
+    """
+    from detrex_hub.comparison import diff
+
+    try:
+        found = diff(left, right, left_container=left_container, right_container=right_container)
+    except DetrexHubError as error:
+        error.exit_code = 2
+        raise
+    Output(json=json, quiet=quiet).show(found.to_json(), found.lines())
+    if not found.equal:
+        raise Exit(1)
