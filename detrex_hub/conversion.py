@@ -471,9 +471,10 @@ def _write(conversion: Conversion, path: Path, format: Format, progress: Progres
         "matching_heuristics": str(conversion.architecture.backbone).lower(),
     }
     return checkpoints.write(
+    tensors = [*conversion.tensors()]
         path,
         format,
-        _told(conversion.tensors(), progress, conversion) if progress else conversion.tensors(),
+        told(tensors, progress, f"converting {conversion.name}") if progress else tensors,
         metadata=metadata if format == "safetensors" else None,
         ties=conversion.plan.ties,
         extra=None
@@ -496,11 +497,9 @@ def _author(conversion: Conversion) -> str:
     return "torchvision" if conversion.layout == "torchvision" else "third_party"
 
 
-def _told(
-    tensors: Iterator[Tensor], progress: Progress, conversion: Conversion
-) -> Iterator[Tensor]:
-    total = sum(move.spec.nbytes for move in conversion.plan.moves.values())
-    progress.start(f"converting {conversion.name}", total)
+def told(tensors: Sequence[Tensor], progress: Progress, description: str) -> Iterator[Tensor]:
+    """The same tensors, with progress told of every chunk that a writer takes."""
+    progress.start(description, sum(tensor.spec.nbytes for tensor in tensors))
 
     def counted(tensor: Tensor) -> Iterator[bytes | memoryview]:
         for chunk in tensor.chunks():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -234,18 +234,28 @@ class Architecture(ABC):
         return found
 
     def plan_export(self, specs: Specs, layout: str) -> ConversionPlan:
-        """Plan the way back: from the detrex state dict, aliases included, to a layout.
+        """Plan the way back: from the detrex state dict to a layout, tied tensors tied there too.
 
         Raises:
             MappingError: rows were cut away, or the keys do not fit.
+            ArchitectureError: it is not the state dict of the detrex model.
         """
-        aliases = {alias for group in self.ties() for alias in group}
-        return plan(
+        stored: dict[str, str] = {}
+        for group in self.ties():
+            present = [key for key in group if key in specs]
+            stored.update((key, present[0]) for key in group if present and key != present[0])
+        whole = {**specs, **{alias: specs[key] for alias, key in stored.items()}}
+        self.prove(whole)
+        planned = plan(
             inverse(self.rules(layout)),
-            specs,
+            whole,
             mapper=f"{self.name} (back to {layout})",
-            ignore=aliases | self.set_by_model(),
-        )
+            ignore=stored.keys() | self.set_by_model(),
+        ).reading(stored)
+        alike: dict[Hashable, list[str]] = {}
+        for key, move in planned.moves.items():
+            alike.setdefault(move.pieces, []).append(key)
+        return planned.tied(map(tuple, alike.values()))
 
     def original(self) -> tuple[dict[str, TensorSpec], dict[str, str]]:
         """The original's own state dict with these hyper-parameters, and which of its keys are

@@ -21,6 +21,7 @@ COMMANDS = (
     "convert-and-push",
     "load",
     "diff",
+    "export",
 )
 
 app = typer.Typer(

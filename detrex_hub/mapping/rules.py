@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from detrex_hub.errors import MappingError
-from detrex_hub.mapping.templates import template
+from detrex_hub.mapping.templates import collapse, template
 
 # half-open ranges of rows along dimension 0
 RowRanges: TypeAlias = tuple[tuple[int, int], ...]
@@ -57,13 +57,6 @@ class Take:
 
     def __post_init__(self) -> None:
         _same_variables(self, (self.source,), (self.target,))
-
-    def inverse(self) -> Rule:
-        raise MappingError(
-            f"{self.target} holds {self.rows.count} of the original's {self.rows.of} rows "
-            f"({self.rows.name}): the rows that were cut away cannot be written back",
-            hint="Convert with --classes keep to have a file that goes both ways",
-        )
 
 
 @dataclass(frozen=True)
@@ -144,9 +137,28 @@ def inverse(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """The rules from target to source; drops have nothing to give back.
 
     Raises:
-        MappingError: a rule lost rows, so that there is no way back.
+        MappingError: rules lost rows, so that there is no way back; it names them all.
     """
-    return tuple(rule.inverse() for rule in rules if not isinstance(rule, Drop))
+    found: list[Rule] = []
+    lost: dict[Rows, list[str]] = {}
+    for rule in rules:
+        match rule:
+            case Drop():
+                continue
+            case Take():
+                lost.setdefault(rule.rows, []).append(rule.target)
+            case _:
+                found.append(rule.inverse())
+    if lost:
+        raise MappingError(
+            "the rows that were cut away cannot be written back: "
+            + "; ".join(
+                f"{', '.join(collapse(targets))} holds {rows.count} of {rows.of} rows ({rows.name})"
+                for rows, targets in lost.items()
+            ),
+            hint="Where class heads were cut, convert with --classes keep",
+        )
+    return tuple(found)
 
 
 def _same_variables(rule: object, left: tuple[str, ...], right: tuple[str, ...]) -> None:

@@ -21,6 +21,7 @@ def write(
     metadata: Mapping[str, str] | None = None,
     ties: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
+    bare: bool = False,
 ) -> str:
     """Write a checkpoint to exactly this path; the same input gives the same bytes.
 
@@ -47,11 +48,13 @@ def write(
     ties = dict(ties or {})
     if len(keys) < len(listed) or keys & ties.keys() or not keys >= set(ties.values()):
         raise ValueError("a key occurs twice, or a tie leads to no tensor")
+    if bare and (extra or format == "pkl"):
+        raise ValueError("a bare state dict has nothing beside it, and is no pickle of arrays")
     with Sink(path) as sink:
         if format == "safetensors":
             safetensors.write(sink, listed, metadata or {}, ties)
         elif format == "pth":
-            archives.write(sink, listed, ties, extra or {})
+            archives.write(sink, listed, ties, None if bare else extra or {})
         else:
             pickles.write(sink, listed, ties, extra or {})
         return sink.finish()

@@ -38,9 +38,12 @@ _STORAGES = {
 
 
 def write(
-    sink: Sink, tensors: Sequence[Tensor], ties: Mapping[str, str], extra: Mapping[str, Any]
+    sink: Sink,
+    tensors: Sequence[Tensor],
+    ties: Mapping[str, str],
+    extra: Mapping[str, Any] | None,
 ) -> None:
-    """Write ``{"model": {key: tensor}, **extra}``."""
+    """Write ``{"model": {key: tensor}, **extra}``, or ``{key: tensor}`` where extra is None."""
     archive = _Archive(sink)
     index = _index(tensors, ties, extra)
     archive.add("data.pkl", [index], len(index))
@@ -51,22 +54,27 @@ def write(
     archive.close()
 
 
-def _index(tensors: Sequence[Tensor], ties: Mapping[str, str], extra: Mapping[str, Any]) -> bytes:
+def _index(
+    tensors: Sequence[Tensor], ties: Mapping[str, str], extra: Mapping[str, Any] | None
+) -> bytes:
     data = bytearray()
     opcodes = Opcodes(data.extend, protocol=2)
     numbers = {tensor.key: i for i, tensor in enumerate(tensors)}
     names = {tensor.key: tensor.key for tensor in tensors} | dict(ties)
-    data += b"}("
-    opcodes.text("model")
+    if extra is not None:
+        data += b"}("
+        opcodes.text("model")
     data += b"}("
     for name, key in names.items():
         opcodes.text(name)
         _tensor(data, opcodes, tensors[numbers[key]], str(numbers[key]))
     data += b"u"
-    for name, value in extra.items():
-        opcodes.text(name)
-        opcodes.plain(value)
-    return bytes(data + b"u.")
+    if extra is not None:
+        for name, value in extra.items():
+            opcodes.text(name)
+            opcodes.plain(value)
+        data += b"u"
+    return bytes(data + b".")
 
 
 def _tensor(data: bytearray, opcodes: Opcodes, tensor: Tensor, storage: str) -> None:

@@ -1,0 +1,206 @@
+"""Back from detrex's names to the layout of the original, wherever the rules have inverses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detrex_hub import checkpoints, hub
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import Architecture
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.checkpoints import Checkpoint, Tensor
+from detrex_hub.conversion import told, written_format
+from detrex_hub.errors import UsageError, VerificationError
+from detrex_hub.mapping import ConversionPlan, Move, Piece
+from detrex_hub.records import CONFIG, CONVERSION, Reader, RepositoryConfig, load_json
+from detrex_hub.sources import Progress
+from detrex_hub.staging import publish_file, staging_folder
+
+# layouts whose authors wrap the state dict, as {"model": ...}; the others hold it bare
+_WRAPPED = ("original", "panoptic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export left on disk.
+
+    ``absent`` are keys that the original's file held and this one cannot hold, since they were
+    dropped, with the reasons.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+    architecture: Architecture
+    layout: str
+    plan: ConversionPlan
+    absent: Mapping[str, str]
+    synthetic: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture.name,
+            "layout": self.layout,
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "size": self.size,
+            "tensors": len(self.plan.specs),
+            "absent": dict(self.absent),
+            "synthetic": self.synthetic,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    name: str
+    path: Path
+    architecture: Architecture
+    absent: Mapping[str, str]
+    synthetic: bool
+
+
+def export(
+    what: str | os.PathLike[str],
+    to: str | os.PathLike[str] | None = None,
+    *,
+    layout: str = "original",
+    format: str | None = None,
+    revision: str | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write weights in the original's names and wrapping, and compare what was written.
+
+    Args:
+        what: a converted folder, ``owner/name`` on the Hub, or a checkpoint in detrex's names.
+        to: the file to write, ``./<name>-<layout>.pth`` where none is given.
+        layout: ``original``, which is the layout of the architecture's own authors, or the name of
+            any layout that it can be converted from.
+        format: ``pth`` or ``safetensors``; by the file's ending where none is given.
+        revision: branch, tag or commit of a repository.
+        progress: told of copying.
+
+    Raises:
+        MappingError: there is no way back, since rows of class heads were cut away.
+        ArchitectureError: the weights are not in detrex's names, or not whole.
+        VerificationError: what was written is not what the source holds.
+        DetrexHubError: the source cannot be read, or the target cannot be written.
+    """
+    source = _look_up(what, revision)
+    chosen = _layout(source.architecture, layout)
+    target = Path(to) if to is not None else Path(f"{source.name}-{chosen}.{format or 'pth'}")
+    kind = written_format(target, format)
+    if kind == "pkl":
+        raise UsageError("the originals have no pickles of arrays", hint="Write a .pth instead")
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder", hint="Name a file with -o")
+    if target.exists() and target.samefile(source.path):
+        raise UsageError(f"{target} is where the weights come from", hint="Name another with -o")
+    with checkpoints.open(source.path) as checkpoint:
+        plan = source.architecture.plan_export(checkpoint.specs, chosen)
+        _check_ties(source, checkpoint)
+        chunks = partial(_chunks, checkpoint)
+        tensors = [
+            Tensor(key, move.spec, partial(chunks, move)) for key, move in plan.moves.items()
+        ]
+        with staging_folder(target.absolute()) as staging:
+            staged = staging / target.name
+            sha256 = checkpoints.write(
+                staged,
+                kind,
+                told(tensors, progress, f"exporting {source.name}") if progress else tensors,
+                metadata={"format": "pt"} if kind == "safetensors" else None,
+                ties=plan.ties,
+                bare=kind == "pth" and chosen not in _WRAPPED,
+            )
+            _compare(staged, tensors)
+            size = staged.stat().st_size
+            publish_file(staged, target.absolute())
+    return Exported(
+        path=target,
+        sha256=sha256,
+        size=size,
+        architecture=source.architecture,
+        layout=chosen,
+        plan=plan,
+        absent=source.absent,
+        synthetic=source.synthetic,
+    )
+
+
+def _look_up(what: str | os.PathLike[str], revision: str | None) -> _Source:
+    text = os.fspath(what)
+    if Path(text).is_file():
+        with checkpoints.open(text) as checkpoint:
+            found = recognise(checkpoint.specs, name=text)
+            if found.layout != "detrex":
+                raise UsageError(
+                    f"{text} is {found.architecture.name} ({found.layout}), and only weights in "
+                    "detrex's names are written back",
+                    hint=f"Convert it first: detrex-hub convert {text}",
+                )
+            made = found.architecture.read(checkpoint.specs, "detrex", {})
+        return _Source(
+            name=Path(text).stem, path=Path(text), architecture=made, absent={}, synthetic=False
+        )
+    fetched = hub.fetch(text, [CONFIG, CONVERSION], revision=revision)
+    config = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}")
+    where = f"{text}/{CONVERSION}"
+    record = Reader(load_json(fetched.files[CONVERSION], where=where), where)
+    again = text if fetched.commit is None else text.rpartition("@")[0] or text
+    return _Source(
+        name=record.name("name"),
+        path=hub.fetch(again, [config.file], revision=fetched.commit).files[config.file],
+        architecture=architecture(config.architecture).from_hyper_parameters(
+            config.hyper_parameters
+        ),
+        absent=record.inner("plan").get("dropped", dict),
+        synthetic=config.synthetic,
+    )
+
+
+def _layout(made: Architecture, layout: str) -> str:
+    layouts = [name for name in made.layouts if name != "detrex"]
+    if layout in layouts:
+        return layout
+    if layout == "original" and layouts:
+        return layouts[0]
+    raise UsageError(
+        f"{made.name} has no layout {layout!r} to be written in",
+        hint=f"Say --to {' or '.join(layouts)}",
+    )
+
+
+def _chunks(checkpoint: Checkpoint, move: Move) -> Iterator[bytes | memoryview]:
+    for piece in move.pieces:
+        assert isinstance(piece, Piece)
+        yield from checkpoint.chunks(piece.key, piece.rows)
+
+
+def _check_ties(source: _Source, checkpoint: Checkpoint) -> None:
+    """What is one tensor in the model must be one in a file that holds it several times."""
+    for group in source.architecture.ties():
+        first, *others = [key for key in group if key in checkpoint.specs] or [""]
+        for key in others:
+            if checkpoint.identity(key) != checkpoint.identity(first) and not (
+                checkpoints.same_bytes(checkpoint.chunks(first), checkpoint.chunks(key))
+            ):
+                raise VerificationError(
+                    f"{first} and {key} differ in {source.path.name}, and the model holds one "
+                    "tensor for both",
+                    hint="The checkpoint comes from a changed model and cannot be exported",
+                )
+
+
+def _compare(path: Path, tensors: list[Tensor]) -> None:
+    with checkpoints.open(path) as written:
+        for tensor in tensors:
+            if not checkpoints.same_bytes(tensor.chunks(), written.chunks(tensor.key)):
+                raise VerificationError(
+                    f"{tensor.key} was not written as the source holds it",
+                    hint="Check disk and memory of this machine, then export again",
+                )

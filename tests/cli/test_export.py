@@ -1,0 +1,194 @@
+"""The way back to the original's names, and what makes it impossible."""
+
+import pytest
+import torch
+
+from detrex_hub.architectures import architectures
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.comparison import diff
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ArchitectureError, MappingError, UsageError, VerificationError
+from detrex_hub.exporting import export
+from tests import reference
+from tests.architectures.test_variants import DETECTORS, TRANSFORMERS, facts_of
+from tests.checkpoint_files import save, tensors
+
+# DINO's embedding of labels has a row that detrex's has not
+DINO = reference.names("dino")
+BACK = [name for name in (*DETECTORS, *TRANSFORMERS) if name not in DINO]
+# of each architecture one, and each layout of transformers
+FILES = [
+    *reference.names("anchor_detr_r50_dc5", "conditional_detr_r50_dc5", "dab_detr_r50_3pat"),
+    *reference.names("deformable_detr_r50_two", "detr_r50_learned", "dn_detr", "h_deformable"),
+    *reference.names("hf_dab", "hf_deformable_detr_r50_refine", "hf_detr_r50_no_timm"),
+]
+
+
+def rows_of(plan, source):
+    """Each target key's rows by name, `(source key, row)`, for a source whose rows have names."""
+    found = {}
+    for key, move in plan.moves.items():
+        found[key] = []
+        for piece in move.pieces:
+            rows = source[piece.key]
+            ranges = ((0, len(rows)),) if piece.rows is None else piece.rows
+            for start, stop in ranges:
+                found[key] += rows[start:stop]
+    return found | {alias: found[stored] for alias, stored in plan.ties.items()}
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_every_row_comes_back_to_where_it_was(name):
+    variant = reference.load(name)
+    recognised = recognise(variant.source)
+    facts = {"classes": "keep", **facts_of(name)}
+    made = recognised.architecture.read(variant.source, recognised.layout, facts)
+    there = made.plan(variant.source, recognised.layout)
+    back = made.plan_export(there.specs, recognised.layout)
+
+    stored = {key: group[0] for group in variant.tied_sources for key in group}
+    named = {
+        key: [(stored.get(key, key), row) for row in range((spec.shape or (1,))[0])]
+        for key, spec in variant.source.items()
+    }
+    kept = {key: rows for key, rows in named.items() if key not in variant.dropped}
+    assert rows_of(back, rows_of(there, named)) == kept
+    assert back.specs == {key: variant.source[key] for key in kept}
+
+
+@pytest.mark.parametrize("name", DINO)
+def test_dinos_embedding_of_labels_does_not_go_back(name):
+    variant = reference.load(name)
+    made = architectures()["dino"].read(variant.source, "original", {"classes": "keep"})
+    with pytest.raises(MappingError, match=r"label_enc.weight holds 91 of 92 rows"):
+        made.plan_export(made.plan(variant.source, "original").specs, "original")
+
+
+def original(name, folder):
+    variant = reference.load(name)
+    state = tensors(variant.source, variant.tied_sources)
+    return save(folder / f"{name}.pth", state, "model"), state
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_detector_that_was_not_cut_goes_both_ways(tmp_path, name):
+    variant = reference.load(name)
+    path, state = original(name, tmp_path)
+    facts = {"classes": "keep", **facts_of(name)}
+    done = convert(path, tmp_path / "there", facts=facts)
+    back = export(done.folder, tmp_path / "back.pth", layout=done.conversion.layout)
+    found = diff(path, back.path)
+    assert set(found.only_left) == set(back.absent) == set(variant.dropped)
+    assert set(found.same) == set(state) - set(variant.dropped)
+    assert not (found.renamed or found.different or found.only_right)
+    written = torch.load(back.path, weights_only=True)
+    if not name.startswith("hf_"):
+        written = written["model"]
+    for group in variant.tied_sources:
+        assert len({written[key].data_ptr() for key in group if key in written}) == 1
+
+
+def test_a_backbone_goes_back_to_torchvision(tmp_path, original):
+    del original
+    state = tensors(reference.load("resnet50_cls").source)
+    path = save(tmp_path / "resnet50.pth", state)
+    whole = convert(path, tmp_path / "whole", facts={"keep_classifier": True}).folder
+    back = export(whole, tmp_path / "back.pth", layout="torchvision")
+    assert diff(path, back.path).equal
+    assert torch.load(back.path, weights_only=True).keys() == state.keys()
+
+    part = convert(path, tmp_path / "part").folder
+    back = export(part, tmp_path / "part.safetensors", layout="torchvision")
+    found = diff(path, back.path)
+    assert set(found.only_left) == set(back.absent)
+    assert back.absent["fc.weight"] == "ImageNet classifier"
+    assert set(found.same) | set(found.only_left) == set(state)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "convnext_tiny_timm"])
+def test_original_means_the_layout_of_the_authors(tmp_path, name):
+    path = save(tmp_path / "original.pth", tensors(reference.load(name).source))
+    done = convert(path, tmp_path / "there")
+    layout = next(iter(architectures()[done.conversion.architecture.name].layouts))
+    assert export(done.folder, tmp_path / "back.pth").layout == layout
+    again = export(done.folder, tmp_path / "again.pth", layout=done.conversion.layout)
+    assert set(diff(path, again.path).same) == set(reference.load(name).source) - set(again.absent)
+
+
+def test_rows_that_were_cut_away_are_the_reason(tmp_path, detector):
+    folder = convert(detector, tmp_path / "there").folder
+    with pytest.raises(MappingError) as caught:
+        export(folder, tmp_path / "back.pth")
+    assert "class_embed.* holds 80 of 91 rows (coco80)" in str(caught.value)
+    assert "--classes keep" in str(caught.value)
+    assert not (tmp_path / "back.pth").exists()
+
+
+def test_all_heads_that_were_cut_are_named(tmp_path):
+    path, _ = original("deformable_detr_r50_two_stage", tmp_path)
+    with pytest.raises(MappingError) as caught:
+        export(convert(path, tmp_path / "there").folder, tmp_path / "back.pth")
+    text = str(caught.value)
+    assert "class_embed.{0..5}.*, transformer.decoder.class_embed.{0..5}.* holds 80" in text
+    assert (
+        "class_embed.6.*, transformer.decoder.class_embed.6.* holds 80 of 91 rows (first80)" in text
+    )
+
+
+def test_a_checkpoint_in_detrex_names_needs_no_folder(tmp_path):
+    # 20 classes of one's own, trained with detrex
+    path, _ = original("deformable_detr_r50_refine", tmp_path)
+    single = convert(path, tmp_path / "model_final.pth").path
+    back = export(single, tmp_path / "back.pth")
+    state = torch.load(back.path, weights_only=True)["model"]
+    assert state["class_embed.0.weight"].shape == (80, 256)
+    again = convert(back.path, tmp_path / "again.pth").path
+    assert diff(single, again).equal
+
+
+def test_what_is_not_in_detrex_names_is_not_written_back(tmp_path, detector):
+    with pytest.raises(UsageError, match="only weights in detrex's names"):
+        export(detector, tmp_path / "back.pth")
+
+
+def test_a_tie_that_is_none_is_refused(tmp_path):
+    path, _ = original("deformable_detr_r50_refine", tmp_path)
+    single = convert(path, tmp_path / "model_final.pth").path
+    whole = torch.load(single, weights_only=True)
+    whole["model"]["transformer.decoder.bbox_embed.0.layers.0.bias"] = torch.ones(256)
+    torch.save(whole, single)
+    with pytest.raises(VerificationError, match="one tensor for both"):
+        export(single, tmp_path / "back.pth")
+    del whole["model"]["neck.convs.0.conv.bias"]
+    torch.save(whole, single)
+    with pytest.raises(ArchitectureError, match=r"neck.convs.0.conv.bias"):
+        export(single, tmp_path / "back.pth")
+
+
+def test_a_target_that_cannot_be_is_refused(tmp_path, original):
+    folder = convert(original, tmp_path / "r18").folder
+    with pytest.raises(UsageError, match="--to torchvision"):
+        export(folder, layout="panoptic")
+    with pytest.raises(UsageError, match="no pickles"):
+        export(folder, tmp_path / "back.pkl")
+    with pytest.raises(UsageError, match="is a folder"):
+        export(folder, tmp_path)
+    with pytest.raises(UsageError, match="where the weights come from"):
+        export(folder, folder / "model.safetensors")
+
+
+def test_the_command(cli, original):
+    assert cli("convert", original, "-o", "r18").code == 0
+    done = cli("export", "r18", "--to", "torchvision")
+    assert done.code == 0
+    assert "resnet18-f37072fd-torchvision.pth" in done.out
+    assert "fc.*  x2  ImageNet classifier" in done.out
+    document = cli("export", "r18", "-o", "b.safetensors", "--json").document
+    assert document["layout"] == "torchvision"
+    assert document["tensors"] == 100
+    assert document["absent"]["fc.bias"] == "ImageNet classifier"
+    refused = cli("export", "r18", "--to", "caffe")
+    assert refused.code == 2
+    assert refused.err == (
+        "Error: resnet has no layout 'caffe' to be written in. Say --to torchvision\n"
+    )
