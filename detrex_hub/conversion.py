@@ -38,7 +38,7 @@ from detrex_hub.records import (
 )
 from detrex_hub.seeded import SyntheticCheckpoint, fresh_rows
 from detrex_hub.sources import Progress
-from detrex_hub.staging import publish_file, publish_files, staging_folder
+from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise
 
 Format: TypeAlias = Literal["safetensors", "pth", "pkl"]
 FORMATS: tuple[Format, ...] = ("safetensors", "pth", "pkl")
@@ -404,11 +404,12 @@ def _execute(
     single = _single_file_format(to) is not None
     _check_target(target, single=single)
 
-    with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(1) as thread:
+    with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(2) as threads:
         staged = staging / (target.name if single else WEIGHTS[format])
         sha256 = _write(conversion, staged, format, progress)
         size = staged.stat().st_size
-        compared = thread.submit(_compare, conversion, staged, format)
+        compared = threads.submit(_compare, conversion, staged, format)
+        threads.submit(synchronise, staged)
         if single:
             compared.result()
             publish_file(staged, target.absolute())
@@ -470,8 +471,8 @@ def _write(conversion: Conversion, path: Path, format: Format, progress: Progres
         "author": _author(conversion),
         "matching_heuristics": str(conversion.architecture.backbone).lower(),
     }
-    return checkpoints.write(
     tensors = [*conversion.tensors()]
+    return checkpoints.write(
         path,
         format,
         told(tensors, progress, f"converting {conversion.name}") if progress else tensors,

@@ -59,6 +59,7 @@ def publish_files(staging: Path, target: Path) -> None:
     complete.mkdir()
     for path in list(staging.iterdir()):
         if path.name != _LOCK and path != complete:
+            synchronise(path)
             path.rename(complete / path.name)
     complete.chmod(0o777 & ~_umask())
     if not target.exists():
@@ -75,8 +76,21 @@ def publish_files(staging: Path, target: Path) -> None:
 
 def publish_file(staged: Path, target: Path) -> None:
     """Give one complete file its final name."""
+    synchronise(staged)
     staged.chmod(0o666 & ~_umask())
     staged.replace(target)
+
+
+def synchronise(path: Path) -> None:
+    """Bring a file's bytes to the disk, so that a name is never there before its bytes are.
+
+    Publishing does it; who has other things to do meanwhile does it earlier, in a thread.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def unwritable(target: Path, error: OSError) -> DetrexHubError:

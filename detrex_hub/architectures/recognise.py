@@ -114,4 +114,5 @@ def _first(text: str, specs: Specs) -> str | None:
     compiled = template(text)
     if not compiled.variables:
         return text if text in specs else None
-    return next((key for key in specs if compiled.match(key) is not None), None)
+    prefix = compiled.literal_prefix
+    return next((k for k in specs if k.startswith(prefix) and compiled.match(k) is not None), None)

@@ -14,6 +14,10 @@ PIECE = 256 << 10
 """No piece that is read or handed on is longer than this many bytes. It stays in a core's cache
 while it is checked, hashed and written, which makes copying twice as fast as with 4 MiB."""
 
+# glibc hands freed pieces back to the kernel, and taking them again costs more than reading them,
+# until a larger block was freed once; zeroed memory that nobody touches costs nothing
+bytes(8 << 20)
+
 _SHOWN = 80
 
 

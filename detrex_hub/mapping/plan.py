@@ -224,15 +224,15 @@ def _matching(
     compiled = []
     for number, text in texts:
         if template(text).variables:
-            compiled.append((number, text, template(text)))
+            compiled.append((number, text, template(text).literal_prefix, template(text).match))
         else:
             literal.setdefault(text, []).append(number)
     for key in keys:
         for number in literal.get(key, ()):
             yield key, number, key, {}
-        for number, text, one in compiled:
-            bound = one.match(key)
-            if bound is not None:
+        for number, text, prefix, match in compiled:
+            # most templates are passed over here, keys times templates being many
+            if key.startswith(prefix) and (bound := match(key)) is not None:
                 yield key, number, text, bound
 
 

@@ -35,9 +35,11 @@ def write(
             as a second name of the same storage; safetensors refuses aliases, so they are listed
             as JSON in the header's metadata under ``ties``.
         extra: plain values beside ``model`` in torch archives and pickles.
+        bare: a torch archive that holds the state dict itself instead, with nothing beside it.
 
     Returns:
-        The file's sha256 in hexadecimal digits, computed while writing. The data is on the disk.
+        The file's sha256 in hexadecimal digits, computed while writing. Whoever gives the file its final
+        name brings it to the disk first.
 
     Raises:
         CheckpointError: the file cannot be written, the format cannot hold an element type, or
