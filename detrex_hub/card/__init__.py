@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
@@ -29,6 +30,9 @@ from detrex_hub.records import (
     load_json,
     plan_to_json,
 )
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 NAMESPACE = "detrex"
 
@@ -64,9 +68,17 @@ def render(
     head = yaml.safe_dump(
         metadata(config, read, entry), sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    layout = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
-    body = template(layout).render(body_values(config, read, entry, repo))
+    body = get_ready().render(body_values(config, read, entry, repo))
     return f"---\n{head}---\n\n{body}"
+
+
+@cache
+def get_ready() -> Template:
+    """The compiled template. It takes longer than rendering: who knows of idle time calls this."""
+    import yaml  # noqa: F401
+
+    layout = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
+    return template(layout)
 
 
 def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -93,7 +92,6 @@ def block(value: str, language: str) -> Markdown:
     return Markdown("\n".join((f"{fence}{language}", *lines, fence)))
 
 
-@cache
 def template(source: str) -> Template:
     """A template that escapes what it prints, and refuses names that it is not given."""
     from jinja2 import StrictUndefined

@@ -38,8 +38,8 @@ def write(
         bare: a torch archive that holds the state dict itself instead, with nothing beside it.
 
     Returns:
-        The file's sha256 in hexadecimal digits, computed while writing. Whoever gives the file its final
-        name brings it to the disk first.
+        The file's sha256 in hexadecimal digits, computed while writing. Who gives the file its
+        final name brings it to the disk first.
 
     Raises:
         CheckpointError: the file cannot be written, the format cannot hold an element type, or

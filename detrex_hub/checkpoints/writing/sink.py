@@ -32,7 +32,7 @@ class Sink:
         self._collected: list[Piece] = []
         self._waiting = 0
         self._hash = hashlib.sha256()
-        self._queue: queue.Queue[Piece | None] = queue.Queue(maxsize=8)
+        self._queue: queue.Queue[Piece | None] = queue.Queue(maxsize=4)
         try:
             self._handle = self.path.open("wb", buffering=0)
         except OSError as error:
