@@ -14,13 +14,13 @@ ROOT = Path(detrex_hub.__file__).parent
 # Each layer may import from itself and from the layers before it.
 LAYERS = (
     ("errors", "specs", "redaction", "hashing"),
-    ("mapping", "checkpoints", "catalogue", "staging"),
+    ("mapping", "matching", "checkpoints", "catalogue", "staging"),
     ("architectures", "seeded"),
     ("records", "config"),
     ("card",),
     ("hub", "sources"),
     ("conversion", "loading", "verification", "inspection"),
-    ("publishing", "detectron2", "checking", "comparison", "exporting"),
+    ("publishing", "detectron2", "checking", "comparison", "exporting", "training_run"),
     ("cli",),
 )
 
