@@ -68,15 +68,12 @@ def render(
     head = yaml.safe_dump(
         metadata(config, read, entry), sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    body = get_ready().render(body_values(config, read, entry, repo))
+    body = _template().render(body_values(config, read, entry, repo))
     return f"---\n{head}---\n\n{body}"
 
 
 @cache
-def get_ready() -> Template:
-    """The compiled template. It takes longer than rendering: who knows of idle time calls this."""
-    import yaml  # noqa: F401
-
+def _template() -> Template:
     layout = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
     return template(layout)
 
