@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,6 +57,30 @@ def _examples(lines: tuple[str, ...]) -> str:
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
-for _name in COMMANDS:
-    _module = import_module(f"detrex_hub.cli.{_name.replace('-', '_')}")
-    app.command(_name, epilog=_examples(_module.EXAMPLES))(_module.command)
+class _Commands(Mapping[str, Any]):
+    """Commands by name, each imported when it is asked for: who runs one does not wait for all."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        module = import_module(f"detrex_hub.cli.{name.replace('-', '_')}")
+        one = typer.Typer(
+            add_completion=False,
+            rich_markup_mode=None,
+            context_settings=app.info.context_settings,
+        )
+        one.command(name, epilog=_examples(module.EXAMPLES))(module.command)
+        return typer.main.get_command(one)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+def group() -> Any:
+    """All commands as one, to be called with the arguments of a command line."""
+    made: Any = typer.main.get_command(app)
+    made.commands = _Commands()
+    return made

@@ -24,7 +24,7 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the model card of a catalogue name or of a converted folder."""
+    """Print the model card of a name or a converted folder."""
     from detrex_hub.card import render_folder, render_for
     from detrex_hub.catalogue import find, load
 

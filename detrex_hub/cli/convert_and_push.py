@@ -40,7 +40,7 @@ def command(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Pull, convert, prove, describe and push: the whole job in one command."""
+    """Pull, convert, prove, describe and push: the whole job."""
     from detrex_hub.catalogue import load
     from detrex_hub.publishing import convert_and_push, convert_and_push_all
 

@@ -35,7 +35,7 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write weights back in the original's names, wherever nothing was cut away."""
+    """Write weights back in the original's names."""
     from detrex_hub.exporting import export
     from detrex_hub.mapping.fold import Pair, fold
 

@@ -16,11 +16,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     import typer
 
-    from detrex_hub.cli.app import app
+    from detrex_hub.cli.app import group
 
     try:
         # typer hands the code of an Exit back as the result
-        return app(args=list(arguments), prog_name="detrex-hub", standalone_mode=False) or 0
+        return group()(args=list(arguments), prog_name="detrex-hub", standalone_mode=False) or 0
     except DetrexHubError as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -45,7 +45,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _usage(message: str, context: object) -> str:
     command = getattr(context, "command_path", None) or "detrex-hub"
-    return f"{' '.join(message.split()).rstrip('.')}. See: {command} --help"
+    said = " ".join(message.split()).rstrip(".")
+    return f"{said}{'' if said.endswith('?') else '.'} See: {command} --help"
 
 
 def _fail(message: str, code: int) -> int:

@@ -11,7 +11,7 @@ EXAMPLES = ("detrex-hub info r101_v2", "detrex-hub info r101_v2 --json")
 def command(
     name: Name, catalogue: Catalogues = None, json: Json = False, quiet: Quiet = False
 ) -> None:
-    """Show what is known of weights: sources, licence, accuracy, what a config must say."""
+    """Show sources, licence and accuracy of weights."""
     from detrex_hub.catalogue import find
     from detrex_hub.inspection import about
 

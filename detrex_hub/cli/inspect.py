@@ -25,7 +25,7 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what a checkpoint is, without reading a tensor or running code."""
+    """Say what a checkpoint is, from its index alone."""
     from detrex_hub.inspection import inspect
 
     found = inspect(what, container=container, revision=revision)

@@ -25,7 +25,7 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch weights, check them, and print the path of a .pth that detectron2 reads."""
+    """Fetch weights as a .pth for detectron2, print its path."""
     from detrex_hub.loading import from_hub, overrides
 
     out = Output(json=json, quiet=quiet)

@@ -27,7 +27,7 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download the original weights, resumed where it was interrupted, and check their sha256."""
+    """Download original weights, resumed and checked."""
     from detrex_hub.catalogue import find
     from detrex_hub.sources import pull
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detrex_hub import __version__, catalogue
-from detrex_hub.cli.app import COMMANDS, app
+from detrex_hub.cli.app import COMMANDS, group
 from detrex_hub.records import load_json
 from tests import reference
 from tests.hub_server import converted_folder
@@ -44,13 +44,11 @@ def test_help_has_examples_that_parse(cli, name):
         line.strip() for line in result.out.splitlines() if line.strip().startswith("detrex-hub ")
     ]
     assert examples
-    import typer
-
-    group = typer.main.get_command(app)
+    commands = group().commands
     for line in examples:
         _, command, *rest = shlex.split(line)
         assert command == name
-        group.commands[command].make_context(command, rest)
+        commands[command].make_context(command, rest)
 
 
 def test_all_commands_take_json_and_quiet(cli):
