@@ -219,7 +219,10 @@ def plan_to_json(plan: ConversionPlan, specs: Mapping[str, TensorSpec]) -> dict[
 
     def piece(one: Piece | Fresh) -> Any:
         if isinstance(one, Fresh):
-            return {"fresh": one.count, "mean": one.mean, "std": one.std, "seed": one.seed}
+            drawn = "uniform" if one.uniform else "normal"
+            return {"fresh": one.count, "mean": one.mean, "std": one.std, "seed": one.seed} | {
+                "distribution": drawn
+            }
         return (
             one.key if one.rows is None else {"key": one.key, "rows": [list(r) for r in one.rows]}
         )

@@ -83,14 +83,18 @@ class SyntheticCheckpoint:
 
 
 def fresh_rows(fresh: Fresh, key: str, spec: TensorSpec) -> bytes:
-    """The bytes of fresh rows, ``(fresh.count, *spec.shape[1:])``, drawn from N(mean, std)."""
+    """The bytes of fresh rows, ``(fresh.count, *spec.shape[1:])``."""
     import numpy as np
 
     numel = fresh.count * (spec.numel // max(spec.shape[0], 1))
     if fresh.std == 0:
         return _encoded(np.full(numel, fresh.mean), spec.dtype)
-    seed = hashlib.sha256(f"{fresh.seed} {key}".encode()).digest()
-    uniform = _uniform(int.from_bytes(seed[:16], "little"), 2 * numel)
+    digest = hashlib.sha256(f"{fresh.seed} {key}".encode()).digest()
+    seed = int.from_bytes(digest[:16], "little")
+    if fresh.uniform:
+        half = fresh.std * np.sqrt(3.0)
+        return _encoded(fresh.mean + half * (2.0 * _uniform(seed, numel) - 1.0), spec.dtype)
+    uniform = _uniform(seed, 2 * numel)
     # Box-Muller: numpy promises the bits of its generators for all versions, not their normals
     radius = np.sqrt(-2.0 * np.log1p(-uniform[:numel]))
     normal = radius * np.cos(2.0 * np.pi * uniform[numel:])

@@ -68,7 +68,7 @@ class AnchorBoxDetector(SingleLevelDetector):
             ("bbox_embed", "transformer") if layout == "original" else ("bbox_predictor", "model")
         )
         return (
-            self.class_head("class_embed.*", "class_embed.*"),
+            *self.class_head("class_embed", "class_embed"),
             Rename(f"{boxes}.**", "bbox_embed.**"),
             Rename(f"{root}.decoder.bbox_embed.**", "transformer.decoder.bbox_embed.**"),
         )

@@ -99,8 +99,8 @@ class AnchorDetr(Detector):
         )
 
     def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        classes, boxes = "transformer.class_embed.{i}.*", "transformer.bbox_embed.{i}.**"
-        return (self.class_head(classes, classes), Rename(boxes, boxes))
+        classes, boxes = "transformer.class_embed.{i}", "transformer.bbox_embed.{i}.**"
+        return (*self.class_head(classes, classes), Rename(boxes, boxes))
 
     def detector_target(self) -> StateDict:
         width = self.embed_dim

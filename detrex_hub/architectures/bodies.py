@@ -45,7 +45,7 @@ class TorchvisionResNet(Architecture):
     """
 
     depth: int
-    dilation: bool | None
+    dilation: bool | None = None
 
     name: ClassVar[str] = "torchvision_resnet"
     layouts: ClassVar[Mapping[str, Layout]] = {}

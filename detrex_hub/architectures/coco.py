@@ -7,10 +7,6 @@ a head has 91 rows (row 0 is never used) and DETR's 92 (row 91 is "no object"). 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from detrex_hub.mapping.rules import RowRanges, Rows
-
 # fmt: off
 NAMES: tuple[str, ...] = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -31,29 +27,3 @@ MISSING_CATEGORIES = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 
 CATEGORIES: tuple[int, ...] = tuple(id for id in range(1, 91) if id not in MISSING_CATEGORIES)
 """The category id of each of the 80 classes, which is its row in the originals."""
-
-
-def ranges(rows: Sequence[int]) -> RowRanges:
-    """Rows as half-open ranges, in the same order."""
-    found: list[tuple[int, int]] = []
-    for row in rows:
-        if found and found[-1][1] == row:
-            found[-1] = (found[-1][0], row + 1)
-        else:
-            found.append((row, row + 1))
-    return tuple(found)
-
-
-def coco80(of: int) -> Rows:
-    """The rows of the 80 classes: ``(of, ...) -> (80, ...)``."""
-    return Rows("coco80", of, ranges(CATEGORIES))
-
-
-def coco80_and_last(of: int) -> Rows:
-    """The same and the last row, which is "no object": ``(of, ...) -> (81, ...)``."""
-    return Rows("coco80+91", of, ranges((*CATEGORIES, of - 1)))
-
-
-def first(count: int, of: int) -> Rows:
-    """``(of, ...) -> (count, ...)``."""
-    return Rows(f"first{count}", of, ((0, count),))

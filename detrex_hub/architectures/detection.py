@@ -5,23 +5,20 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from detrex_hub.architectures import architecture, coco, transformers_layout
+from detrex_hub.architectures import architecture, classes, coco, transformers_layout
 from detrex_hub.architectures.base import Architecture, Facts, Overrides, Specs
 from detrex_hub.architectures.blocks import StateDict, under
 from detrex_hub.architectures.bodies import TorchvisionResNet, body_rules, read_body
+from detrex_hub.architectures.classes import ClassRows
 from detrex_hub.architectures.transformer import mlp
-from detrex_hub.errors import ArchitectureError, UsageError
-from detrex_hub.mapping import Rename, Rows, Rule, Take, indices
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import Drop, Rename, Rule, Take, indices
 
-CLASSES_FACT = (
-    "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 COCO "
-    "classes, coco does so or refuses, keep leaves them whole"
-)
 FACTS: Mapping[str, str] = {
-    "classes": CLASSES_FACT,
+    **classes.FACTS,
     "dilation": "whether the last stage of the backbone is dilated (DC5)",
     "num_heads": "attention heads, 8 in every released model",
 }
@@ -44,8 +41,10 @@ class Detector(Architecture):
         embed_dim: its width.
         feedforward_dim: width of its feed-forward layers.
         num_heads: attention heads; None where they are not known, since few shapes show them.
-        classes_cut_from: rows of the original's class head where it is cut to COCO's 80 classes;
-            None where it is not.
+        classes_cut_from: rows of the source's class head where the model has others; None where it
+            takes them all.
+        class_rows: which rows it takes then. Part of the conversion rather than of the model, and
+            so no hyper-parameter.
     """
 
     body: Architecture
@@ -57,6 +56,7 @@ class Detector(Architecture):
     feedforward_dim: int
     num_heads: int | None = 8
     classes_cut_from: int | None = None
+    class_rows: ClassRows | None = field(default=None, compare=False)
 
     facts: ClassVar[Mapping[str, str]] = FACTS
     body_prefixes: ClassVar[Mapping[str, str]] = {
@@ -108,7 +108,8 @@ class Detector(Architecture):
         decoder = _layers(specs, cls.layer_keys["decoder"])
         feedforward_dim, embed_dim = shape_of(specs, encoder[0])
         rows = shape_of(specs, *heads)[0]
-        cut_from = _cut_from(rows, cls.original_rows, layout, facts)
+        no_object = cls.original_rows - 91
+        chosen = classes.class_rows(rows - no_object, 91, layout, facts)
         return {
             "body": read_body(
                 specs,
@@ -117,14 +118,15 @@ class Detector(Architecture):
                 facts,
                 torchvision=cls.on_torchvision,
             ),
-            "num_classes": 80 if cut_from else rows - (cls.original_rows - 91),
+            "num_classes": len(chosen.rows) if chosen else rows - no_object,
             "encoder_layers": len(encoder),
             "decoder_layers": len(decoder),
             "embed_dim": embed_dim,
             "feedforward_dim": feedforward_dim,
             # a model trained with detrex may have any; its config has them
             "num_heads": facts.get("num_heads", None if layout == "detrex" else 8),
-            "classes_cut_from": cut_from,
+            "classes_cut_from": rows if chosen else None,
+            "class_rows": chosen,
         }
 
     @classmethod
@@ -149,8 +151,7 @@ class Detector(Architecture):
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         if layout == "detrex":
-            constants = self.set_by_model()
-            return tuple(Rename(key, key, optional=key in constants) for key in self.target())
+            return tuple(self._own_rule(key) for key in self.target())
         return (
             *body_rules(self.body, layout, self.body_prefixes[layout]),
             *self.transformer_rules(layout),
@@ -165,17 +166,65 @@ class Detector(Architecture):
     def head_rules(self, layout: str) -> tuple[Rule, ...]:
         """Rules of the class heads, the box heads and the embeddings of labels."""
 
-    def class_head(self, source: str, target: str, rows: Rows | None = None) -> Rule:
-        """The rule of a class head, which takes the 80 classes where heads are cut.
+    @property
+    def chosen(self) -> ClassRows | None:
+        """The rows of classes that are taken, None where all are."""
+        if self.class_rows is not None or self.classes_cut_from is None:
+            return self.class_rows
+        # which they were if there are others than COCO's, hyper-parameters do not say
+        number, of = self.num_classes, self.classes_cut_from - self.no_object_rows
+        if number == len(coco.CATEGORIES):
+            return ClassRows("coco80", of, coco.CATEGORIES)
+        return ClassRows(f"{number} classes", of, (None,) * number)
+
+    def class_head(self, source: str, target: str, *, proposals: bool = False) -> tuple[Rule, ...]:
+        """Rules of a class head, a module by its name in both layouts.
 
         Args:
-            rows: which rows to take instead.
+            proposals: whether its first row ranks proposals, whatever their class.
         """
-        of = self.classes_cut_from
-        if of is None:
+        if self.chosen is None:
+            return (Rename(f"{source}.*", f"{target}.*"),)
+        return tuple(
+            Take(
+                f"{source}.{parameter}",
+                f"{target}.{parameter}",
+                self.chosen.proposals(parameter, self.embed_dim)
+                if proposals
+                else self.chosen.head(
+                    parameter,
+                    self.embed_dim,
+                    no_object=bool(self.no_object_rows),
+                    focal=not self.no_object_rows,
+                ),
+            )
+            for parameter in ("weight", "bias")
+        )
+
+    def ranks_proposals(self, head: str) -> bool:
+        """Whether a class head, by its index or name, ranks proposals by its first row alone."""
+        return False
+
+    def label_rule(self, source: str, target: str) -> Rule:
+        """The rule of an embedding of labels, whose last row is for "unknown"."""
+        if self.chosen is None:
             return Rename(source, target)
-        usual = coco.coco80_and_last(of) if self.no_object_rows else coco.coco80(of)
-        return Take(source, target, rows or usual)
+        return Take(source, target, self.chosen.labels(self.chosen.of + 1, unknown=True))
+
+    def _own_rule(self, key: str) -> Rule:
+        """The rule of a key in detrex's own names."""
+        constant = key in self.set_by_model()
+        module = key.rpartition(".")[0]
+        if self.chosen is None:
+            return Rename(key, key, optional=constant)
+        if "class_embed" in module.split("."):
+            head = self.class_head(module, module, proposals=self.ranks_proposals(module))
+            return next(rule for rule in head if isinstance(rule, Take) and rule.source == key)
+        if key == "criterion.empty_weight":
+            return Drop(key, "weights of the classes in the loss, a constant", optional=True)
+        if key in ("label_enc.weight", LABEL_ENCODER):
+            return self.label_rule(key, key)
+        return Rename(key, key, optional=constant)
 
     def notes(self) -> tuple[str, ...]:
         notes: tuple[str, ...] = ()
@@ -186,6 +235,8 @@ class Detector(Architecture):
         if self.classes_cut_from is None:
             return notes
         now = self.num_classes + self.no_object_rows
+        if self.chosen is not None and self.chosen.rows != coco.CATEGORIES:
+            return (*notes, self.chosen.described())
         return (
             *notes,
             f"class heads cut {self.classes_cut_from} -> {now} rows: the 80 COCO classes"
@@ -240,10 +291,10 @@ class Detector(Architecture):
         for name, value in self.body.hyper_parameters().items():
             if value is not None:
                 found[f"backbone_{name}"] = value
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name != "body":
-                found[field.name] = list(value) if isinstance(value, tuple) else value
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if one.name not in ("body", "class_rows"):
+                found[one.name] = list(value) if isinstance(value, tuple) else value
         return found
 
     @classmethod
@@ -341,31 +392,5 @@ def _layers(specs: Specs, templates: tuple[str, ...]) -> list[str]:
     raise ArchitectureError(f"there is no layer {' or '.join(templates)}")
 
 
-def _cut_from(rows: int, released: int, layout: str, facts: Facts) -> int | None:
-    """Rows of a class head that is to be cut, or None."""
-    choice = facts.get("classes", "auto")
-    if choice not in ("auto", "coco", "keep"):
-        raise UsageError(f"classes is {choice!r}", hint="Say --classes auto, coco or keep")
-    fits = layout != "detrex" and rows == released
-    if choice == "coco" and not fits:
-        raise ArchitectureError(
-            f"the class head has {rows} rows, and COCO's classes can be cut from {released} "
-            "rows of an original",
-            hint="Convert with --classes keep",
-        )
-    return rows if fits and choice != "keep" else None
-
-
 # DN-DETR's embedding of labels, which has a further row for "unknown"
 LABEL_ENCODER = "denoising_generator.label_encoder.weight"
-
-
-def label_encoder_rule(cut_from: int | None) -> Rule:
-    """The rule of `LABEL_ENCODER`.
-
-    Args:
-        cut_from: rows of the class heads where they are cut.
-    """
-    if cut_from is None:
-        return Rename("label_enc.weight", LABEL_ENCODER)
-    return Take("label_enc.weight", LABEL_ENCODER, coco.coco80_and_last(cut_from + 1))

@@ -108,7 +108,7 @@ class Detr(SingleLevelDetector):
         else:
             classes, boxes = "class_labels_classifier", "bbox_predictor"
         return (
-            self.class_head(f"{classes}.*", "class_embed.*"),
+            *self.class_head(classes, "class_embed"),
             Rename(f"{boxes}.**", "bbox_embed.**"),
         )
 

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from detrex_hub.architectures import coco
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, norm, tensor, under
 from detrex_hub.architectures.detection import shape_of
 from detrex_hub.architectures.multi_level import MultiLevelDetector
 from detrex_hub.architectures.transformer import mlp
-from detrex_hub.mapping import Rename, Rule, Take
+from detrex_hub.mapping import Rename, Rows, Rule, Take
 
 _KEPT: tuple[Rule, ...] = (
     Rename("transformer.tgt_embed.weight", "transformer.tgt_embed.weight"),
@@ -83,21 +82,22 @@ class Dino(MultiLevelDetector):
         for prefix in ("", "transformer.decoder."):
             for i in range(self.decoder_layers):
                 classes, boxes = f"{prefix}class_embed.{i}", f"{prefix}bbox_embed.{i}"
-                rules.append(self.class_head(f"{classes}.*", f"{classes}.*"))
+                rules += self.class_head(classes, classes)
                 rules.append(Rename(f"{boxes}.**", f"{boxes}.**"))
         # detrex holds the encoder's heads in the decoder's list too: ties
         last = self.decoder_layers
-        rules.append(self.class_head("transformer.enc_out_class_embed.*", f"class_embed.{last}.*"))
+        rules += self.class_head("transformer.enc_out_class_embed", f"class_embed.{last}")
         rules.append(Rename("transformer.enc_out_bbox_embed.**", f"bbox_embed.{last}.**"))
-        return (*rules, self._label_rule())
+        return (*rules, self.label_rule("label_enc.weight", "label_enc.weight"))
 
-    def _label_rule(self) -> Rule:
-        key, of = "label_enc.weight", self.label_rows
+    def label_rule(self, source: str, target: str) -> Rule:
+        of = self.label_rows
         if of is None:
-            return Rename(key, key)
-        if self.classes_cut_from is not None:
-            return Take(key, key, coco.coco80(of))
-        return Take(key, key, coco.first(self.num_classes, of))
+            return Rename(source, target)
+        if self.chosen is not None:
+            return Take(source, target, self.chosen.labels(of, unknown=False))
+        # the original's further rows are read by nothing
+        return Take(source, target, Rows(f"first{self.num_classes}", of, ((0, self.num_classes),)))
 
     def detector_target(self) -> StateDict:
         width = self.embed_dim

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
-from detrex_hub.architectures.detection import LABEL_ENCODER, label_encoder_rule, shape_of
+from detrex_hub.architectures.detection import LABEL_ENCODER, shape_of
 from detrex_hub.mapping import Rule
 
 
@@ -51,7 +51,7 @@ class DnDetr(AnchorBoxDetector):
         return cls(with_indicator=width == found["embed_dim"] - 1, **found)
 
     def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        return (*super().head_rules(layout), label_encoder_rule(self.classes_cut_from))
+        return (*super().head_rules(layout), self.label_rule("label_enc.weight", LABEL_ENCODER))
 
     def detector_target(self) -> StateDict:
         width = self.embed_dim - self.with_indicator

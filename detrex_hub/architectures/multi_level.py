@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from detrex_hub.architectures import coco, transformer, transformers_layout
+from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.base import Facts, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.detection import TransformerDetector, shape_of
@@ -100,12 +100,14 @@ class MultiLevelDetector(TransformerDetector):
 
     def class_heads(self, source: str, target: str) -> list[Rule]:
         """Rules of a list of class heads."""
-        rules = []
+        rules: list[Rule] = []
         for i in range(self.heads):
-            of_proposals = i == self.decoder_layers and self.proposals_by_first_row
-            rows = coco.first(80, of=self.classes_cut_from or 80) if of_proposals else None
-            rules.append(self.class_head(f"{source}.{i}.*", f"{target}.{i}.*", rows))
+            names = f"{source}.{i}", f"{target}.{i}"
+            rules += self.class_head(*names, proposals=self.ranks_proposals(names[1]))
         return rules
+
+    def ranks_proposals(self, head: str) -> bool:
+        return self.proposals_by_first_row and head.endswith(f".{self.decoder_layers}")
 
     @property
     def features(self) -> dict[str, int]:

@@ -15,6 +15,8 @@ EXAMPLES = (
     "detrex-hub convert r101_v1.pth -o r101_v1.pkl",
     "detrex-hub convert my_detr.pth -o my_detr --dc5",
     "detrex-hub convert detr_r50 --dry-run",
+    "detrex-hub convert dino_r50_4scale_12ep.pth --classes-from my_classes.txt",
+    "detrex-hub convert model_final.pth --ema",
 )
 
 
@@ -43,13 +45,17 @@ def command(
     keep_classifier: options.KeepClassifier = False,
     dc5: options.Dc5 = None,
     classes: options.Classes = None,
+    num_classes: options.NumClasses = None,
+    classes_from: options.ClassesFrom = None,
+    seed: options.Seed = None,
+    ema: options.Ema = False,
     image_format: options.ImageFormat = None,
     fact: options.FactsOption = None,
     catalogue: options.Catalogues = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Convert weights to detrex's names, compare every tensor, and describe the result."""
+    """Convert weights to detrex's names, compare and describe."""
     from detrex_hub.conversion import convert, prepare, written_format
     from detrex_hub.inspection import plan_lines
 
@@ -59,6 +65,9 @@ def command(
         keep_classifier=keep_classifier,
         dc5=dc5,
         classes=classes,
+        num_classes=num_classes,
+        classes_from=classes_from,
+        seed=seed,
         image_format=image_format,
         given=fact,
     )
@@ -66,6 +75,7 @@ def command(
         "architecture": arch,
         "layout": layout,
         "container": container,
+        "ema": ema,
         "facts": facts,
         "source": source,
         "synthetic": synthetic,

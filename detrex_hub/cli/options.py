@@ -87,6 +87,24 @@ Classes: TypeAlias = Annotated[
         help="Cut heads with 91 or 92 rows to the 80 COCO classes, or keep them.",
     ),
 ]
+NumClasses: TypeAlias = Annotated[
+    int | None,
+    Option(metavar="N", min=1, help="Prepare class heads for fine-tuning on N classes."),
+]
+ClassesFrom: TypeAlias = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="Their names: a line each, a JSON list, or COCO annotations. "
+        "Those that COCO has too keep their rows.",
+    ),
+]
+Seed: TypeAlias = Annotated[
+    int | None, Option(metavar="N", help="For the rows that begin anew. Default: 0.")
+]
+Ema: TypeAlias = Annotated[
+    bool, Option("--ema", help="Take the averaged weights of a training checkpoint.")
+]
 ImageFormat: TypeAlias = Annotated[
     str | None, Option(metavar="RGB|BGR", help="The order of the image's channels.")
 ]
@@ -123,6 +141,9 @@ def facts(
     keep_classifier: bool = False,
     dc5: bool | None = None,
     classes: str | None = None,
+    num_classes: int | None = None,
+    classes_from: Path | None = None,
+    seed: int | None = None,
     image_format: str | None = None,
     given: list[str] | None = None,
 ) -> dict[str, Any]:
@@ -130,6 +151,7 @@ def facts(
 
     Raises:
         BadParameter: an option has a value that it cannot have.
+        UsageError: the file holds no names of classes.
     """
     found: dict[str, Any] = {}
     if keep_classifier:
@@ -138,6 +160,14 @@ def facts(
         found["dilation"] = dc5
     if classes is not None:
         found["classes"] = _one_of("--classes", classes, ("auto", "coco", "keep"))
+    if num_classes is not None:
+        found["num_classes"] = num_classes
+    if seed is not None:
+        found["seed"] = seed
+    if classes_from is not None:
+        from detrex_hub.architectures.classes import read_names
+
+        found["class_names"] = read_names(classes_from)
     if image_format is not None:
         found["image_format"] = _one_of("--image-format", image_format.upper(), ("RGB", "BGR"))
     for one in given or ():

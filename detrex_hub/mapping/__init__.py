@@ -2,7 +2,6 @@
 
 from detrex_hub.mapping.plan import (
     ConversionPlan,
-    Fresh,
     Move,
     Piece,
     origins,
@@ -12,6 +11,7 @@ from detrex_hub.mapping.plan import (
 from detrex_hub.mapping.rules import (
     Concat,
     Drop,
+    Fresh,
     Rename,
     Rows,
     Rule,

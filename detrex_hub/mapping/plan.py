@@ -10,8 +10,10 @@ from detrex_hub.errors import MappingError
 from detrex_hub.mapping.rules import (
     Concat,
     Drop,
+    Fresh,
     Rename,
     RowRanges,
+    Rows,
     Rule,
     Split,
     Take,
@@ -27,19 +29,6 @@ class Piece:
 
     key: str
     rows: RowRanges | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fresh:
-    """Rows that no source has: ``count`` rows drawn from N(mean, std) with a seed.
-
-    Written for class heads that are prepared for fine-tuning.
-    """
-
-    count: int
-    mean: float
-    std: float
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +148,7 @@ def plan(
     collisions: list[str] = []
     misfits: list[str] = []
 
-    def move(target: str, spec: TensorSpec, pieces: tuple[Piece, ...]) -> None:
+    def move(target: str, spec: TensorSpec, pieces: tuple[Piece | Fresh, ...]) -> None:
         if target in moves:
             collisions.append(target)
         moves[target] = Move(target, spec, pieces)
@@ -177,7 +166,10 @@ def plan(
                     misfits.append(f"{key} {spec} (the rule takes {rule.rows.of} rows)")
                     continue
                 taken = TensorSpec(spec.dtype, (rule.rows.count, *spec.shape[1:]))
-                move(template(rule.target).fill(bound), taken, (Piece(key, rule.rows.ranges),))
+                pieces = _taken(key, rule.rows)
+                move(template(rule.target).fill(bound), taken, pieces)
+                if all(isinstance(piece, Fresh) for piece in pieces):
+                    dropped[key] = f"begun anew ({rule.rows.name})"
             case Split():
                 parts = len(rule.targets)
                 if not spec.shape or spec.shape[0] % parts:
@@ -214,6 +206,19 @@ def plan(
     problems.add("wrong shape of", misfits, are_keys=False)
     problems.raise_if_any()
     return ConversionPlan(mapper, moves, dropped)
+
+
+def _taken(key: str, rows: Rows) -> tuple[Piece | Fresh, ...]:
+    pieces: list[Piece | Fresh] = []
+    for one in rows.ranges:
+        last = pieces[-1] if pieces else None
+        if isinstance(one, Fresh):
+            pieces.append(one)
+        elif isinstance(last, Piece):
+            pieces[-1] = Piece(key, (*(last.rows or ()), one))
+        else:
+            pieces.append(Piece(key, (one,)))
+    return tuple(pieces)
 
 
 def _matching(

@@ -18,17 +18,34 @@ from detrex_hub.mapping.templates import collapse, template
 RowRanges: TypeAlias = tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Rows that no source has: ``count`` rows drawn with a seed, for class heads that are prepared
+    for fine-tuning.
+
+    Drawn from N(mean, std), or where ``uniform`` from the uniform distribution with this mean and
+    standard deviation.
+    """
+
+    count: int
+    mean: float
+    std: float
+    seed: int
+    uniform: bool = False
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a tensor that has ``of`` rows, in order: ``(of, ...) -> (count, ...)``."""
+    """Some rows of a tensor that has ``of`` rows, in order, and fresh ones between them:
+    ``(of, ...) -> (count, ...)``."""
 
     name: str
     of: int
-    ranges: RowRanges
+    ranges: tuple[tuple[int, int] | Fresh, ...]
 
     @property
     def count(self) -> int:
-        return sum(stop - start for start, stop in self.ranges)
+        return sum(one.count if isinstance(one, Fresh) else one[1] - one[0] for one in self.ranges)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""Rows of classes: which of a source's rows a detector takes, and how the others begin.
+
+A detector has a row for each class in its class heads, and in its embedding of labels if it learns
+from noised boxes. The originals have 91 rows for COCO's 80 classes; a head that is prepared for
+fine-tuning keeps the rows of classes whose names it knows, and begins anew with the others, as
+detrex's models begin: `torch.nn.Linear` and `torch.nn.Embedding` as torch initialises them, and
+for the focal loss biases that give each class a probability of 0.01.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from detrex_hub.architectures import coco
+from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.mapping import Fresh, Rows
+
+FACTS: Mapping[str, str] = {
+    "classes": "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 "
+    "COCO classes, coco does so or refuses, keep leaves them whole",
+    "num_classes": "classes of a model that is prepared for fine-tuning",
+    "class_names": "their names in order: those that COCO has too keep their rows",
+    "seed": "of the rows that begin anew",
+}
+
+_FOCAL_PRIOR = -math.log((1 - 0.01) / 0.01)
+_CHOICES = ("auto", "coco", "keep")
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """Which rows of a class head a model takes.
+
+    Args:
+        name: of the choice, for messages.
+        of: rows of the source's class head, "no object" not counted.
+        rows: for each class of the model its row in the source, None where it begins anew.
+        begun: names of the classes that begin anew, as far as they have names.
+        seed: of what begins anew.
+    """
+
+    name: str
+    of: int
+    rows: tuple[int | None, ...]
+    begun: tuple[str, ...] = ()
+    seed: int = 0
+
+    def described(self) -> str:
+        """What becomes of the classes, in one line."""
+        kept = sum(row is not None for row in self.rows)
+        named = f": {', '.join(self.begun[:8])}" if self.begun else ""
+        more = f" and {len(self.begun) - 8} more" if len(self.begun) > 8 else ""
+        return (
+            f"class heads made for {len(self.rows)} classes: {kept} keep their rows, "
+            f"{len(self.rows) - kept} begin anew (seed {self.seed}){named}{more}"
+        )
+
+    def head(self, parameter: str, width: int, *, no_object: bool, focal: bool) -> Rows:
+        """Rows of a class head's ``weight`` or ``bias``: ``(of, ...) -> (classes, ...)``.
+
+        Args:
+            width: of the embeddings that the head reads.
+            no_object: whether there is a last row for "no object", which stays.
+            focal: whether the head is trained with the focal loss.
+        """
+        of = self.of + no_object
+        last = (self.of,) if no_object else ()
+        return self._rows(of, (*self.rows, *last), self._linear(parameter, width, focal=focal))
+
+    def proposals(self, parameter: str, width: int) -> Rows:
+        """The same of a head whose first row ranks proposals, whatever their class."""
+        kept = min(len(self.rows), self.of)
+        rows = (*range(kept), *[None] * (len(self.rows) - kept))
+        begin = self._linear(parameter, width, focal=True)
+        return self._rows(self.of, rows, begin, name=f"first{kept}")
+
+    def labels(self, of: int, *, unknown: bool) -> Rows:
+        """Rows of an embedding of labels.
+
+        Args:
+            of: rows of the source's.
+            unknown: whether the last row is for "unknown" and stays.
+        """
+        last = (of - 1,) if unknown else ()
+        return self._rows(of, (*self.rows, *last), Fresh(1, 0.0, 1.0, self.seed))
+
+    def _linear(self, parameter: str, width: int, *, focal: bool) -> Fresh:
+        if parameter == "bias" and focal:
+            return Fresh(1, _FOCAL_PRIOR, 0.0, self.seed)
+        # torch's own: uniform between -1 / sqrt(width) and 1 / sqrt(width)
+        return Fresh(1, 0.0, 1 / math.sqrt(3 * width), self.seed, uniform=True)
+
+    def _rows(
+        self, of: int, rows: tuple[int | None, ...], begin: Fresh, *, name: str | None = None
+    ) -> Rows:
+        parts: list[tuple[int, int] | Fresh] = []
+        for row in rows:
+            match parts[-1] if parts else None:
+                case Fresh() as fresh if row is None:
+                    parts[-1] = replace(fresh, count=fresh.count + 1)
+                case (start, stop) if row == stop:
+                    parts[-1] = (start, stop + 1)
+                case _:
+                    parts.append(begin if row is None else (row, row + 1))
+        return Rows(name or self.name, of, tuple(parts))
+
+
+def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) -> ClassRows | None:
+    """Which rows of a class head are taken, or None where all are.
+
+    Args:
+        rows: of the source's class head, "no object" not counted.
+        released: the same of the original's released checkpoints.
+        layout: the source's layout.
+        facts: those of `FACTS`.
+
+    Raises:
+        UsageError: the facts contradict each other.
+        ArchitectureError: they do not go with this head.
+    """
+    choice = facts.get("classes", "auto")
+    if choice not in _CHOICES:
+        raise UsageError(f"classes is {choice!r}", hint="Say --classes auto, coco or keep")
+    original = layout != "detrex" and rows == released
+    if "num_classes" in facts or "class_names" in facts:
+        if choice == "keep":
+            raise UsageError("--classes keep and another number of classes exclude each other")
+        of_coco = coco.CATEGORIES if original else tuple(range(80)) * (layout == "detrex")
+        return _prepared(rows, of_coco if original or rows == 80 else (), facts)
+    if choice == "coco" and not original:
+        raise ArchitectureError(
+            f"the class head has {rows} rows of classes, and COCO's can be cut from {released} "
+            "rows of an original",
+            hint="Convert with --classes keep",
+        )
+    return ClassRows("coco80", rows, coco.CATEGORIES) if original and choice != "keep" else None
+
+
+def _prepared(rows: int, of_coco: tuple[int, ...], facts: Mapping[str, Any]) -> ClassRows:
+    """Rows for fine-tuning. ``of_coco`` are those of COCO's classes, none where the head has
+    others."""
+    names = facts.get("class_names")
+    if names is None:
+        names = ()
+    elif not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+        raise UsageError("class_names is no list of names")
+    number = facts.get("num_classes", len(names))
+    seed = facts.get("seed", 0)
+    if type(number) is not int or number < 1 or type(seed) is not int:
+        raise UsageError("num_classes is a number of at least 1, and seed is a number")
+    if names and len(names) != number:
+        raise UsageError(f"there are {len(names)} names for {number} classes")
+    plain = [_plain(name) for name in names]
+    doubled = sorted({name for name in plain if plain.count(name) > 1})
+    if doubled:
+        raise UsageError(f"the classes have names that occur twice: {', '.join(doubled)}")
+    if names and not of_coco:
+        raise ArchitectureError(
+            f"the class head has {rows} rows, which are not known to be of COCO's classes, so that "
+            "no row can be found by a name",
+            hint="Begin all of them anew with --num-classes alone",
+        )
+    known = dict(zip(map(_plain, coco.NAMES), of_coco, strict=False))
+    found = tuple(known.get(name) for name in plain) or (None,) * number
+    begun = tuple(name for name, row in zip(names, found, strict=False) if row is None)
+    return ClassRows(f"{number} classes", rows, found, begun, seed)
+
+
+def read_names(path: Path) -> list[str]:
+    """Names of classes from a file: a line each, a JSON list of them, or annotations in COCO's
+    format, whose categories detectron2 numbers by their ids.
+
+    Raises:
+        UsageError: it cannot be read, or holds no names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    names: list[Any] = [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        document = json.loads(text) if text.lstrip()[:1] in ("[", "{") else names
+        if isinstance(document, dict):
+            categories = sorted(document["categories"], key=lambda one: int(one["id"]))
+            document = [one["name"] for one in categories]
+        names = list(document)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        names = []
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise UsageError(
+            f"{path} holds no names of classes",
+            hint="Write a name a line, a JSON list of names, or give annotations in COCO's format",
+        )
+    return names
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())

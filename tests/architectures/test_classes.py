@@ -1,0 +1,235 @@
+"""What becomes of rows of classes: cut, kept, or chosen by name and begun anew."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from detrex_hub.architectures import coco
+from detrex_hub.architectures.classes import read_names
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.mapping import Fresh
+from detrex_hub.records import load_json
+from detrex_hub.verification import verify
+from tests import reference
+from tests.architectures.test_variants import DETECTORS, facts_of
+from tests.checkpoint_files import save, tensors
+
+PRIOR = -math.log(99)
+# rows 17, none, 1, 3 of the originals; classes 15, none, 0, 2 of detrex
+NAMES = ["cat", "drone", "Person", "car"]
+MINE = {"class_names": NAMES, "seed": 7}
+# the heads' inner product of one row is enough to see where rows come from
+ROWS = [17, None, 1, 3]
+OWN_ROWS = [15, None, 0, 2]
+
+
+def planned(name, layout="original", **facts):
+    variant = reference.load(name)
+    specs = variant.source if layout == "original" else variant.target
+    kind = recognise(specs).architecture
+    made = kind.read(specs, layout, {**facts_of(name), **facts})
+    return made, made.plan(specs, layout)
+
+
+def rows_of(move):
+    found = []
+    for piece in move.pieces:
+        if isinstance(piece, Fresh):
+            found += [None] * piece.count
+        else:
+            found += [row for start, stop in piece.rows for row in range(start, stop)]
+    return found
+
+
+def heads(plan):
+    """Rows of every class head's weight and bias, by the head's name."""
+    found = {}
+    for key, move in plan.moves.items():
+        if "class_embed" in key:
+            rows = found.setdefault(key.rpartition(".")[0], rows_of(move))
+            assert rows == rows_of(move)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("layout", ["original", "detrex"])
+@pytest.mark.parametrize("name", [name for name in DETECTORS if "panoptic" not in name])
+def test_rows_of_named_classes_are_kept_and_the_others_begin_anew(name, layout):
+    made, plan = planned(name, layout, **MINE)
+    rows = ROWS if layout == "original" else OWN_ROWS
+    assert made.num_classes == 4
+    assert "model.num_classes" not in made.detector_overrides() or (
+        made.detector_overrides()["model.num_classes"] == 4
+    )
+    assert made.detector_overrides()["model.criterion.num_classes"] == 4
+    two_stage = "two_stage" in name
+    last = [91] if layout == "original" else [80]
+    for head, found in heads(plan).items():
+        if two_stage and head.endswith(".6"):
+            # proposals are ranked by the first row, whatever their class
+            assert found == [0, 1, 2, 3]
+        elif made.name == "detr":
+            assert found == rows + last
+        else:
+            assert found == rows
+    for key, move in plan.moves.items():
+        if key == "label_enc.weight":
+            assert rows_of(move) == rows
+        if key == "denoising_generator.label_encoder.weight":
+            assert rows_of(move) == rows + last
+    assert made.notes()[-1] == (
+        "class heads made for 4 classes: 3 keep their rows, 1 begin anew (seed 7): drone"
+    )
+    assert plan.specs.keys() | made.set_by_model() == made.target().keys()
+
+
+@pytest.mark.parametrize("layout", ["panoptic", "detrex"])
+def test_panoptic_rows_are_of_other_classes(layout):
+    name = "detr_r50_panoptic"
+    specs = reference.load(name).source if layout == "panoptic" else reference.load(name).target
+    kind = recognise(specs).architecture
+    with pytest.raises(ArchitectureError, match="250 rows, which are not known to be of COCO's"):
+        kind.read(specs, layout, MINE)
+    assert kind.read(specs, layout, {"num_classes": 2}).num_classes == 2
+
+
+def test_the_encoders_head_of_dino_follows_the_classes():
+    _, plan = planned("dino_r50_4scale", **MINE)
+    assert rows_of(plan.moves["class_embed.6.weight"]) == ROWS
+    assert plan.moves["class_embed.6.weight"].pieces[0].key == (
+        "transformer.enc_out_class_embed.weight"
+    )
+
+
+def test_more_classes_than_the_original_has_rows():
+    made, plan = planned("deformable_detr_r50_two_stage", num_classes=100)
+    assert rows_of(plan.moves["class_embed.6.weight"]) == [*range(91), *[None] * 9]
+    assert rows_of(plan.moves["class_embed.0.weight"]) == [None] * 100
+    assert "class_embed.0.weight" in plan.dropped
+    assert "class_embed.6.weight" not in plan.dropped
+    assert made.notes()[-1].endswith("0 keep their rows, 100 begin anew (seed 0)")
+
+
+@pytest.fixture(scope="module")
+def refine(tmp_path_factory):
+    """A Deformable-DETR whose layers share one class head, as its authors save it."""
+    variant = reference.load("deformable_detr_r50")
+    state = tensors(variant.source, variant.tied_sources)
+    return save(tmp_path_factory.mktemp("plain") / "plain.pth", state, "model"), state
+
+
+def test_fresh_rows_are_those_of_detrex_and_of_the_seed(tmp_path, refine):
+    path, state = refine
+    names = ["cat", *(f"thing {i}" for i in range(600)), "person"]
+    done = convert(path, tmp_path / "a", facts={"class_names": names, "seed": 3})
+    again = convert(path, tmp_path / "b", facts={"class_names": names, "seed": 3})
+    other = convert(path, tmp_path / "c", facts={"class_names": names, "seed": 4})
+    assert done.sha256 == again.sha256 != other.sha256
+    written = load_file(done.path)
+    weight, bias = written["class_embed.0.weight"], written["class_embed.0.bias"]
+    assert weight.shape == (602, 256)
+    assert torch.equal(weight[0], state["class_embed.0.weight"][17])
+    assert torch.equal(weight[-1], state["class_embed.0.weight"][1])
+    assert torch.equal(bias[0], state["class_embed.0.bias"][17])
+    # torch.nn.Linear's: uniform between -1 / sqrt(256) and 1 / sqrt(256)
+    fresh = weight[1:-1]
+    assert fresh.abs().max() <= 1 / 16
+    assert fresh.abs().max() > 0.99 / 16
+    assert abs(fresh.mean()) < 1e-3
+    assert fresh.std() == pytest.approx(1 / 16 / math.sqrt(3), rel=0.01)
+    assert torch.equal(bias[1:-1], torch.full((600,), PRIOR))
+    verify(tmp_path / "a")
+    record = load_json(tmp_path / "a" / "conversion.json")
+    assert record["facts"]["seed"] == 3
+    assert record["facts"]["class_names"] == names
+    assert {"count": 600} | record["plan"]["moves"]["class_embed.0.bias"][1] == {
+        "count": 600, "fresh": 600, "mean": PRIOR, "std": 0.0, "seed": 3, "distribution": "normal"
+    }  # fmt: skip
+    assert "600 fresh rows, seed 3" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_embeddings_begin_as_torch_begins_them(tmp_path):
+    variant = reference.load("dn_detr_r50")
+    path = save(tmp_path / "dn.pth", tensors(variant.source, variant.tied_sources), "model")
+    written = load_file(convert(path, tmp_path / "dn", facts={"num_classes": 500}).path)
+    labels = written["denoising_generator.label_encoder.weight"]
+    assert labels.shape == (501, 255)
+    source = torch.load(path, weights_only=False)["model"]["label_enc.weight"]
+    assert torch.equal(labels[-1], source[-1])
+    assert labels[:-1].std() == pytest.approx(1, rel=0.01)
+    assert labels[:-1].mean() == pytest.approx(0, abs=0.01)
+
+
+def test_detr_has_no_focal_prior(tmp_path):
+    _, plan = planned("detr_r50", num_classes=5)
+    (fresh, last) = plan.moves["class_embed.bias"].pieces
+    assert (fresh.count, fresh.uniform, fresh.mean) == (5, True, 0)
+    assert last.rows == ((91, 92),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"classes": "keep", "num_classes": 3}, "exclude each other"),
+        ({"num_classes": 0}, "at least 1"),
+        ({"num_classes": True}, "at least 1"),
+        ({"num_classes": 3, "class_names": ["a", "b"]}, "2 names for 3 classes"),
+        ({"class_names": ["a", "T-V", "t v"]}, "occur twice: t v"),
+        ({"class_names": "cat"}, "no list of names"),
+        ({"num_classes": 3, "seed": "x"}, "seed is a number"),
+        ({"classes": "some"}, "auto, coco or keep"),
+    ],
+)
+def test_facts_that_contradict_each_other_are_refused(facts, said):
+    with pytest.raises(UsageError, match=said):
+        planned("detr_r50", **facts)
+
+
+def own_head(rows):
+    """An original whose class head has rows of its own."""
+    specs = dict(reference.load("conditional_detr_r50").source)
+    for key in ("class_embed.weight", "class_embed.bias"):
+        spec = specs[key]
+        specs[key] = type(spec)(spec.dtype, (rows, *spec.shape[1:]))
+    return specs
+
+
+def test_a_head_of_ones_own_is_never_cut_unless_it_has_as_many_rows():
+    kind = recognise(own_head(20)).architecture
+    assert kind.read(own_head(20), "original", {}).num_classes == 20
+    assert kind.read(own_head(91), "original", {}).num_classes == 80
+    assert kind.read(own_head(91), "original", {"classes": "keep"}).num_classes == 91
+    with pytest.raises(ArchitectureError, match="has 20 rows"):
+        kind.read(own_head(20), "original", {"classes": "coco"})
+    with pytest.raises(ArchitectureError, match="--num-classes alone"):
+        kind.read(own_head(20), "original", {"class_names": ["cat"]})
+    assert kind.read(own_head(20), "original", {"num_classes": 3}).num_classes == 3
+
+
+def test_names_of_classes_in_three_kinds_of_files(tmp_path):
+    path = tmp_path / "names"
+    path.write_text("cat\n\n  tv \n")
+    assert read_names(path) == ["cat", "tv"]
+    path.write_text('["cat", "tv"]')
+    assert read_names(path) == ["cat", "tv"]
+    categories = [{"id": 7, "name": "tv"}, {"id": 3, "name": "cat"}]
+    path.write_text(json.dumps({"images": [], "categories": categories}))
+    assert read_names(path) == ["cat", "tv"]
+    for text in ("", "[]", '{"a": 1}', "[1, 2]", "[", '{"categories": [{"name": "x"}]}'):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="no names of classes"):
+            read_names(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_names(tmp_path / "none")
+
+
+def test_every_name_of_coco_finds_its_row():
+    made, plan = planned("conditional_detr_r50", class_names=list(coco.NAMES))
+    _, usual = planned("conditional_detr_r50")
+    assert made.notes()[-1].startswith("class heads cut 91 -> 80 rows")
+    assert plan.moves == usual.moves

@@ -1,0 +1,128 @@
+"""Checkpoints of one's own: with an optimizer, with averaged weights, for other classes."""
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import reference
+from tests.architectures.test_variants import DETECTORS
+from tests.checkpoint_files import save, tensors
+from tests.cli.test_commands import one_line
+
+# one of each architecture, as detrex names it
+OWN = [
+    *reference.names("anchor_detr_r50_dc5", "conditional_detr_r50_dc5", "dab_deformable_detr_r50"),
+    *reference.names("dab_detr_r50_3pat", "deformable_detr_r50_two_stage", "detr_r50_learned_pos"),
+    *reference.names(
+        "dino_swin_tiny", "dn_deformable_detr_r50_12ep", "dn_detr_r50", "h_deformable"
+    ),
+]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """`trained(name)` is a checkpoint as detrex's training leaves it; with the averaged weights."""
+
+    def _trained(name, ema="ema_state"):
+        variant = reference.load(name)
+        state = tensors(variant.target, variant.tied_targets)
+        tied = {key for _, *others in variant.tied_targets for key in others}
+        # named_parameters() names a shared tensor once
+        averaged = {key: value + 1 for key, value in state.items() if key not in tied}
+        whole = {
+            "model": state,
+            "optimizer": {"state": {0: {"exp_avg": torch.ones(5)}}, "param_groups": [{"lr": 0.1}]},
+            "scheduler": {"last_epoch": 7},
+            "iteration": 89_999,
+            ema: averaged,
+        }
+        path = tmp_path / "model_final.pth"
+        torch.save(whole, path)
+        return path, state, averaged
+
+    return _trained
+
+
+def test_every_architecture_is_among_them():
+    def kinds(names):
+        return {re.split("_r50|_r101|_swin", name)[0] for name in names}
+
+    assert kinds(OWN) == kinds(DETECTORS)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_checkpoint_in_detrex_names_is_stripped_to_its_weights(cli, trained, name):
+    path, state, _ = trained(name)
+    done = cli("convert", path, "-o", "out", "--json")
+    assert done.code == 0, done.err
+    assert name.startswith(done.document["architecture"])
+    assert done.document["layout"] == "detrex"
+    written = load_file("out/model.safetensors")
+    stored_once = [set(group) for group in reference.load(name).tied_targets]
+    assert all(len(group & written.keys()) == 1 for group in stored_once)
+    assert state.keys() - written.keys() <= set().union(*stored_once)
+    assert all(torch.equal(value, state[key]) for key, value in written.items())
+    assert cli("verify", "out").code == 0
+
+
+def test_the_averaged_weights_of_a_checkpoint(cli, trained):
+    path, _, averaged = trained("deformable_detr_r50_refine")
+    text = cli("inspect", path).out
+    assert "ema_state: " in text and "--container ema_state" in text
+    assert cli("convert", path, "--ema", "-o", "out").code == 0
+    written = load_file("out/model.safetensors")
+    assert len(written) == len(averaged)
+    assert torch.equal(written["class_embed.0.bias"], averaged["class_embed.0.bias"])
+    assert sum(value.double().sum() for value in written.values()) == (
+        sum(value.double().sum() for value in averaged.values())
+    )
+    assert cli("verify", "out").code == 0
+
+
+@pytest.mark.parametrize("name", ["model_ema", "state_dict_ema", "ema"])
+def test_averaged_weights_by_other_names(cli, tmp_path, name):
+    state = tensors(reference.load("resnet18").source)
+    path = tmp_path / "checkpoint.pth"
+    averaged = {key: value + 1 for key, value in state.items()}
+    torch.save({"state_dict": state, name: averaged, "epoch": 3}, path)
+    assert cli("convert", path, "--ema", "-o", "out").code == 0
+    written = load_file("out/model.safetensors")
+    assert torch.equal(written["stem.conv1.weight"], averaged["conv1.weight"])
+
+
+def test_averaged_weights_that_are_not_there(cli, original):
+    line = one_line(cli("convert", original, "--ema"), 2)
+    assert "none among its dicts" in line
+    assert line.endswith("--container KEY")
+
+
+def test_a_head_for_other_classes(cli, tmp_path):
+    names = tmp_path / "classes.txt"
+    names.write_text("bird\nnest\n")
+    variant = reference.load("dino_r50_4scale")
+    state = tensors(variant.source, variant.tied_sources)
+    path = save(tmp_path / "dino.pth", state, "model")
+    plan = cli("convert", path, "--classes-from", names, "--dry-run").out
+    assert "class heads made for 2 classes: 1 keep their rows, 1 begin anew (seed 0): nest" in plan
+    done = cli("convert", path, "--classes-from", names, "--seed", 5, "-o", "out")
+    assert done.code == 0, done.err
+    assert "1 begin anew (seed 5): nest" in done.err
+    written = load_file("out/model.safetensors")
+    assert torch.equal(
+        written["class_embed.6.weight"][0], state["transformer.enc_out_class_embed.weight"][16]
+    )
+    assert torch.equal(written["label_enc.weight"][0], state["label_enc.weight"][16])
+    assert cli("verify", "out").code == 0
+    refused = one_line(cli("export", "out"))
+    assert "holds 2 of 91 rows (2 classes)" in refused
+    assert "--num-classes" in cli("convert", path, "--num-classes", "0").err
+
+
+def test_cutting_is_said(cli, detector):
+    assert "class heads cut 91 -> 80 rows: the 80 COCO classes" in cli("convert", detector).err
+    kept = cli("convert", detector, "--classes", "keep", "-o", "kept")
+    assert kept.code == 0
+    assert "cut" not in kept.err
+    assert load_file("kept/model.safetensors")["class_embed.weight"].shape == (91, 256)
