@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types cards clean
+.PHONY: help demo test lint types budgets bench cards clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,8 +18,16 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## convert ResNet-101 into ./hub and load it in a config
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-test: lint types $(STAMP) ## all checks and tests
+test: lint types budgets $(STAMP) ## all checks and tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+budgets: $(STAMP) ## memory and bytes read of conversions, which are counts
+	$(BIN)/python -m benchmarks --check
+
+bench: $(STAMP) ## time and memory beside other ways, up to 5 GB; takes a quarter of an hour
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	mkdir -p docs
+	$(BIN)/python -m benchmarks --scale --plot docs/scaling.svg
 
 lint: $(STAMP) ## style
 	$(BIN)/ruff check .

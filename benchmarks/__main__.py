@@ -1,22 +1,22 @@
-"""Measure detrex-hub beside its peers in one run, and print one table.
+"""Measure detrex-hub beside its peers in one run, and print one table of each job with ratios.
 
-``python -m benchmarks`` converts a ResNet-152 file in every way there is; ``--scale`` converts
-detectors from 100 MB to 5 GB and shows whether memory stays flat and time linear; ``--plot FILE``
-draws that. ``--check`` fails where a budget on memory or on bytes read is broken: those are counts,
-and the same on every machine. Nothing fails on a clock.
+``python -m benchmarks`` converts a ResNet-152 file in every way there is, starts commands and loads
+weights; ``--scale`` converts training checkpoints from 100 MB to 5 GB and shows whether memory
+stays flat and time linear; ``--plot FILE`` draws that. ``--check`` fails where a budget on memory
+or on bytes read is broken: those are counts, the same on every machine. Nothing fails on a clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import files
-from benchmarks.measuring import Measurement, measure
+from benchmarks.measuring import Command, Measurement, measure, measure_all
 
 MIB = 2**20
 PEAK_BUDGET = 80 * MIB
@@ -27,87 +27,105 @@ READS_OF_RESULT = 1
 READ_MARGIN = 1.05
 
 PYTHON = sys.executable
-HUB = [PYTHON, "-m", "detrex_hub.cli"]
+HUB = (PYTHON, "-m", "detrex_hub.cli")
+TOTALS = (100, 300, 1000, 2500, 5000)
+"""Sizes of the training checkpoints, in MB; a third of each is weights."""
 
 
-def peer(job: str, source: Path, target: Path) -> list[str | Path]:
-    return [PYTHON, "-m", "benchmarks.peers", job, source, target]
+def hub(*arguments: str | Path, **options: object) -> Command:
+    return Command((*HUB, *arguments), **options)  # type: ignore[arg-type]
+
+
+def peer(job: str, *arguments: str | Path, **options: object) -> Command:
+    return Command((PYTHON, "-m", "benchmarks.peers", job, *arguments), **options)  # type: ignore[arg-type]
 
 
 def conversions(folder: Path, runs: int, depth: int) -> dict[str, Measurement]:
     """A ResNet file converted in every way, and what the parts of that cost."""
-    source, out = files.resnet(folder / f"resnet{depth}.pth", depth), folder / "out"
+    source, out = files.made("resnet", folder / f"resnet{depth}.pth", depth), folder / "out"
     single = folder / "out.pkl"
 
     def clean() -> None:
         shutil.rmtree(out, ignore_errors=True)
         single.unlink(missing_ok=True)
 
-    commands: dict[str, Sequence[str | Path]] = {
-        "the tutorial's script": peer("tutorial", source, single),
-        "torch.load(mmap) + save_file": peer("torch_safetensors", source, single),
-        "import torch": peer("import_torch", source, single),
-        "cp": ["cp", source, single],
-        "sha256sum": ["sha256sum", source],
-        "detrex-hub convert": [*HUB, "convert", source, "-o", out, "--quiet"],
-        "detrex-hub convert, to .pkl": [*HUB, "convert", source, "-o", single, "--quiet"],
-        "detrex-hub convert --dry-run": [*HUB, "convert", source, "--dry-run", "--quiet"],
-    }
-    found = {}
-    for name, command in commands.items():
-        found[name] = measure(command, runs=runs, before=clean)
+    found = measure_all(
+        {
+            "the tutorial's script": peer("tutorial", source, single, before=clean),
+            "torch.load(mmap) + save_file": peer("torch_safetensors", source, single, before=clean),
+            "import torch": peer("import_torch", source, single),
+            "cp": Command(("cp", source, single), before=clean),
+            "sha256sum": Command(("sha256sum", source)),
+            "detrex-hub convert": hub("convert", source, "-o", out, "--quiet", before=clean),
+            "detrex-hub convert, to .pkl": hub(
+                "convert", source, "-o", single, "--quiet", before=clean
+            ),
+            "detrex-hub convert --dry-run": hub("convert", source, "--dry-run", "--quiet"),
+        },
+        runs=runs,
+    )
     clean()
     return found
 
 
 def starts(runs: int) -> dict[str, Measurement]:
     """What every call costs before it does anything."""
-    return {
-        "python": measure([PYTHON, "-c", "pass"], runs=runs),
-        "import typer": measure([PYTHON, "-c", "import typer"], runs=runs),
-        "detrex-hub --help": measure([*HUB, "--help"], runs=runs),
-        "detrex-hub list": measure([*HUB, "list"], runs=runs),
-    }
+    return measure_all(
+        {
+            "python": Command((PYTHON, "-c", "pass")),
+            "import typer": Command((PYTHON, "-c", "import typer")),
+            "detrex-hub --help": hub("--help"),
+            "detrex-hub list": hub("list"),
+        },
+        runs=runs,
+    )
 
 
 def loads(folder: Path, runs: int) -> dict[str, Measurement]:
     """``from_hub`` on a folder, cold and warm, beside torch rewriting the same tensors."""
-    source = files.resnet(folder / "resnet152.pth")
+    source = files.made("resnet", folder / "resnet152.pth", 152)
     out, rewritten, home = folder / "repo", folder / "rewritten.pth", folder / "hf-home"
-    measure([*HUB, "convert", source, "-o", out, "--quiet"], runs=1)
+    shutil.rmtree(out, ignore_errors=True)
+    measure(hub("convert", source, "-o", out, "--quiet"))
     environment = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
 
     def forget() -> None:
         shutil.rmtree(home, ignore_errors=True)
 
-    warm = [PYTHON, "-m", "benchmarks.peers", "from_hub", out, rewritten]
-    found = {
-        "torch.load + torch.save": measure(peer("torch_rewrite", source, rewritten), runs=runs),
-        "from_hub, cold": measure(warm, runs=runs, before=forget, env=environment),
-        "from_hub, warm": measure(warm, runs=runs, env=environment),
-        "import detrex_hub.loading": measure(
-            [PYTHON, "-c", "import detrex_hub.loading, huggingface_hub.constants"], runs=runs
-        ),
-    }
+    found = measure_all(
+        {
+            "torch.load + torch.save": peer("torch_rewrite", source, rewritten),
+            "from_hub, cold": peer("from_hub", out, before=forget, env=environment),
+            "from_hub, warm": peer("from_hub", out, env=environment),
+            "its imports alone": peer("import_loading"),
+        },
+        runs=runs,
+    )
     rewritten.unlink()
     shutil.rmtree(out)
     forget()
     return found
 
 
-def scaling(folder: Path, weights: Sequence[int], runs: int) -> dict[int, Measurement]:
-    """Training checkpoints with so many bytes of weights, three times that in all, converted."""
+def scaling(folder: Path, runs: int) -> dict[int, dict[str, Measurement]]:
+    """Training checkpoints of so many MB, a third of that weights: by size and job."""
     found = {}
-    for size in weights:
-        source, out = folder / f"detector-{size}.pth", folder / "out"
-        files.detector_with_optimizer(source, size)
-        measure([*HUB, "inspect", source, "--quiet"], runs=1)
-        found[size] = measure(
-            [*HUB, "convert", source, "-o", out, "--quiet"],
+    for total in TOTALS:
+        source, out = folder / f"detector-{total}.pth", folder / "out"
+        files.made("detector", source, int(total * 1e6 / 3))
+
+        def clean(out: Path = out) -> None:
+            shutil.rmtree(out, ignore_errors=True)
+
+        found[total] = measure_all(
+            {
+                "convert": hub("convert", source, "-o", out, "--quiet", before=clean),
+                "convert --dry-run": hub("convert", source, "--dry-run", "--quiet"),
+                "inspect": hub("inspect", source, "--quiet"),
+            },
             runs=runs,
-            before=lambda out=out: shutil.rmtree(out, ignore_errors=True),  # type: ignore[misc]
         )
-        shutil.rmtree(out)
+        clean()
         source.unlink()
     return found
 
@@ -121,21 +139,22 @@ def table(title: str, rows: dict[str, Measurement], reference: str) -> None:
     for name, one in rows.items():
         print(
             f"{name:{width}}  {one.seconds:8.3f}  {one.seconds / base:6.2f}"
-            f"  {one.peak / MIB:8.0f}  {one.read / MIB:8.0f}"
+            f"  {one.peak / MIB:8.0f}  {one.read / MIB:8.0f}",
+            flush=True,
         )
 
 
 def check(folder: Path) -> list[str]:
     """The budgets that are counts, on small files: what is broken, one line each."""
     problems = []
-    start = measure([*HUB, "--version"], runs=1)
+    start = measure(hub("--version"))
     for source in (
-        files.resnet(folder / "resnet50.pth", 50),
-        files.detector_with_optimizer(folder / "detector.pth", 200 * MIB),
+        files.made("resnet", folder / "resnet50.pth", 50),
+        files.made("detector", folder / "detector.pth", 200 * MIB),
     ):
         out = folder / "out"
         shutil.rmtree(out, ignore_errors=True)
-        one = measure([*HUB, "convert", source, "-o", out, "--quiet"], runs=1)
+        one = measure(hub("convert", source, "-o", out, "--quiet"))
         result = (out / "model.safetensors").stat().st_size
         hashed = source.stat().st_size <= 2 * result
         allowed = (READS_OF_SOURCE - (not hashed)) * result + READS_OF_RESULT * result
@@ -154,7 +173,7 @@ def main() -> int:
     parser.add_argument("--depth", type=int, default=152, help="depth of the ResNet")
     parser.add_argument("--folder", type=Path, help="where the files lie; kept, and used again")
     parser.add_argument("--scale", action="store_true", help="also from 100 MB to 5 GB")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scaling, as SVG")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scaling")
     parser.add_argument("--check", action="store_true", help="only the budgets that are counts")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -164,19 +183,21 @@ def main() -> int:
             problems = check(folder)
             print(*problems, sep="\n")
             return 1 if problems else 0
+        print(f"medians of {options.runs} runs, {os.cpu_count()} cores")
         rows = conversions(folder, options.runs, options.depth)
         table(f"A ResNet-{options.depth} file, converted", rows, "the tutorial's script")
         table("Start", starts(options.runs), "python")
         table("Load", loads(folder, options.runs), "torch.load + torch.save")
         if options.scale or options.plot:
-            weights = [int(total * 1e6 / 3) for total in (100, 300, 1000, 2500, 5000)]
-            scaled = scaling(folder, weights, min(options.runs, 3))
-            named = {f"{3 * size / 1e6:.0f} MB file": one for size, one in scaled.items()}
-            table("Training checkpoints, a third of them weights", named, next(iter(named)))
+            scaled = scaling(folder, min(options.runs, 3))
+            for job in scaled[TOTALS[0]]:
+                sizes = {f"{total} MB": found[job] for total, found in scaled.items()}
+                title = f"{job} of a training checkpoint, a third of it weights"
+                table(title, sizes, f"{TOTALS[0]} MB")
             if options.plot:
                 from benchmarks.plot import draw
 
-                options.plot.write_text(draw(scaled))
+                draw(scaled, options.plot)
     return 0
 
 

@@ -1,7 +1,13 @@
-"""The files that are measured on: real formats written by torch, filled with seeded numbers."""
+"""The files that are measured on: real formats written by torch, filled with seeded numbers.
+
+``python -m benchmarks.files KIND PATH NUMBER`` writes one in a process of its own: what a process
+held in memory counts as the peak of every process that it starts later.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,25 +19,30 @@ if TYPE_CHECKING:
     import torch
 
 
-def resnet(path: Path, depth: int = 152) -> Path:
-    """A torchvision ResNet as its authors save it: a bare state dict in a zip archive."""
-    if path.exists():
-        return path
-    import torch
-
-    torch.save(_filled(ResNet(depth=depth).original()[0]), path)
+def made(kind: str, path: Path, number: int) -> Path:
+    """A file of a kind, written unless it is there: a ResNet of so many layers, or a training
+    checkpoint of so many bytes of weights."""
+    if not path.exists():
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.files", kind, str(path), str(number)], check=True
+        )
     return path
 
 
-def detector_with_optimizer(path: Path, weights: int) -> Path:
+def resnet(path: Path, depth: int) -> None:
+    """A torchvision ResNet as its authors save it: a bare state dict in a zip archive."""
+    import torch
+
+    torch.save(_filled(ResNet(depth=depth).original()[0]), path)
+
+
+def detector(path: Path, weights: int) -> None:
     """A DETR training checkpoint whose weights hold about so many bytes.
 
     Beside them lie AdamW's two moments of every parameter and the arguments of the training
     script, which makes the file three times as large as its weights. The width of the feed-forward
     layers is what grows.
     """
-    if path.exists():
-        return path
     import argparse
 
     import torch
@@ -54,7 +65,6 @@ def detector_with_optimizer(path: Path, weights: int) -> Path:
         },
         path,
     )
-    return path
 
 
 def _detr(feedforward_dim: int) -> dict[str, TensorSpec]:
@@ -84,3 +94,7 @@ def _filled(specs: dict[str, TensorSpec]) -> dict[str, torch.Tensor]:
         else torch.zeros(spec.shape, dtype=torch.int64)
         for key, spec in specs.items()
     }
+
+
+if __name__ == "__main__":
+    {"resnet": resnet, "detector": detector}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""Run a command and tell its wall time, its peak memory and the bytes that it read."""
+"""Run commands in turn and tell their wall time, their peak memory and the bytes that they read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -22,43 +22,57 @@ class Measurement:
     read: int
 
 
-def measure(
-    command: Sequence[str | os.PathLike[str]],
-    *,
-    runs: int = 5,
-    before: Callable[[], object] = lambda: None,
-    env: dict[str, str] | None = None,
-) -> Measurement:
-    """Medians of a command's cost.
+@dataclass(frozen=True)
+class Command:
+    """A program with its arguments; what removes its last traces; environment variables on top."""
 
-    Args:
-        command: program and arguments.
-        runs: how often it is run.
-        before: called before each run, to remove what the last one left.
-        env: environment variables on top of this process's.
+    arguments: Sequence[str | os.PathLike[str]]
+    before: Callable[[], object] = lambda: None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def measure_all(commands: Mapping[str, Command], *, runs: int) -> dict[str, Measurement]:
+    """Medians of what commands cost.
+
+    They take turns, so that whatever else the machine does falls on all of them alike. One turn
+    before that is not counted: it fills the page cache and Python's cache of bytecode.
 
     Raises:
-        RuntimeError: the command failed; its last line of output is in the message.
+        RuntimeError: a command failed; its last line of output is in the message.
     """
-    taken = [_once(command, before, env or {}) for _ in range(runs)]
-    return Measurement(
-        statistics.median(one.seconds for one in taken),
-        int(statistics.median(one.peak for one in taken)),
-        int(statistics.median(one.read for one in taken)),
-    )
+    taken: dict[str, list[Measurement]] = {name: [] for name in commands}
+    for turn in range(runs + 1):
+        for name, command in commands.items():
+            one = _once(command)
+            if turn > 0:
+                taken[name].append(one)
+    return {
+        name: Measurement(
+            statistics.median(one.seconds for one in found),
+            int(statistics.median(one.peak for one in found)),
+            int(statistics.median(one.read for one in found)),
+        )
+        for name, found in taken.items()
+    }
 
 
-def _once(
-    command: Sequence[str | os.PathLike[str]], before: Callable[[], object], env: dict[str, str]
-) -> Measurement:
-    before()
+def measure(command: Command) -> Measurement:
+    """What one run costs."""
+    return _once(command)
+
+
+def _once(command: Command) -> Measurement:
+    command.before()
+    environment = {**os.environ, **command.env}
+    # an installed package has its bytecode, and a benchmark is of what is installed
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     process = subprocess.Popen(
-        [os.fspath(part) for part in command],
+        [os.fspath(part) for part in command.arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, **env},
+        env=environment,
     )
     errors: list[bytes] = []
     drain = threading.Thread(target=lambda: errors.append(process.stderr.read()))  # type: ignore[union-attr]
@@ -72,7 +86,7 @@ def _once(
     drain.join()
     if process.returncode != 0:
         last = b"".join(errors).decode(errors="replace").strip().splitlines()[-1:]
-        raise RuntimeError(f"{' '.join(map(str, command))} failed: {' '.join(last)}")
+        raise RuntimeError(f"{' '.join(map(str, command.arguments))} failed: {' '.join(last)}")
     unit = 1 if sys.platform == "darwin" else 1024
     return Measurement(seconds, usage.ru_maxrss * unit, read)
 

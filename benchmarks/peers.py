@@ -1,6 +1,6 @@
 """One job a process: what is measured, each as somebody would run it.
 
-``python -m benchmarks.peers JOB SOURCE TARGET`` runs a job in a fresh process, so that its imports
+``python -m benchmarks.peers JOB [ARGUMENTS]`` runs a job in a fresh process, so that its imports
 and its peak memory are its own.
 """
 
@@ -50,21 +50,24 @@ def import_torch(source: str, target: str) -> None:
     import torch  # noqa: F401
 
 
-def from_hub(source: str, target: str) -> None:
+def from_hub(source: str) -> None:
     """A load: what stands in a training config."""
     from detrex_hub import from_hub
 
     print(from_hub(source))
 
 
-def nothing(source: str, target: str) -> None:
-    """The interpreter's own start."""
+def import_loading() -> None:
+    """What a load imports, whatever it finds."""
+    import huggingface_hub.constants  # noqa: F401
+
+    import detrex_hub.loading  # noqa: F401
 
 
 JOBS = {
     job.__name__: job
-    for job in (tutorial, torch_safetensors, torch_rewrite, import_torch, from_hub, nothing)
+    for job in (tutorial, torch_safetensors, torch_rewrite, import_torch, from_hub, import_loading)
 }
 
 if __name__ == "__main__":
-    JOBS[sys.argv[1]](*sys.argv[2:4])
+    JOBS[sys.argv[1]](*sys.argv[2:])
