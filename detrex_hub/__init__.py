@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "DetrexHubError": "errors",
     "apply_overrides": "loading",
+    "check": "checking",
     "convert": "conversion",
     "from_hub": "loading",
     "load_state_dict": "loading",

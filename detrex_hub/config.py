@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -195,19 +196,23 @@ _DECIDED_BY_CONFIG = frozenset(
 
 
 @dataclass(frozen=True)
-class Change:
-    """One value of a config that was set: ``before`` is None where the path was not there."""
+class Setting:
+    """One value that weights want of a config, beside the one it has.
+
+    ``before`` is None where the config does not have the path, ``wanted`` where it must not.
+    """
 
     path: str
     before: Any
-    after: Any
+    wanted: Any
+    differs: bool = True
 
     def __str__(self) -> str:
-        if self.after is None:
+        if self.wanted is None:
             return f"{self.path}: {self.before} removed"
         if self.before is None:
-            return f"{self.path} = {self.after}"
-        return f"{self.path}: {self.before} -> {self.after}"
+            return f"{self.path} = {self.wanted}"
+        return f"{self.path}: {self.before} -> {self.wanted}"
 
 
 def check(overrides: Overrides, *, where: str) -> Overrides:
@@ -241,10 +246,10 @@ def _check_one(path: str, value: Any, known: Mapping[str, _Kind], where: str) ->
         raise ConfigError(f"{where}: {path} must be {meaning}, not {str(value)[:80]!r}")
 
 
-def plan_changes(
+def settings(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
-) -> list[Change]:
-    """What overrides change on the nodes of a LazyConfig. Nothing is set.
+) -> list[Setting]:
+    """What overrides want of the nodes of a LazyConfig, and what these say. Nothing is set.
 
     Args:
         overrides: checked ones.
@@ -252,26 +257,33 @@ def plan_changes(
         dataloader: the node ``dataloader``, or None.
         where: what the overrides belong to, for messages.
 
-    Returns:
-        what has to change; what is equal already is left alone.
-
     Raises:
         ConfigError: a node cannot take the weights; it is named.
     """
     roots = {"model": model, "dataloader": dataloader}
-    changes: list[Change] = []
-    for path, value in overrides.lazy.items():
-        changes += _planned(roots, path, value, where, required=True)
-    for path, value in overrides.lazy_if_present.items():
-        changes += _planned(roots, path, value, where, required=False)
+    found: dict[str, Setting] = {}
+    for values, required in ((overrides.lazy, True), (overrides.lazy_if_present, False)):
+        for path, value in values.items():
+            for place in _places(roots, path, value, where):
+                for one in _setting(roots, place, value, where, required=required):
+                    found.setdefault(one.path, one)
     for path in overrides.lazy_remove:
-        changes += _planned(roots, path, None, where, required=False)
-    return changes
+        for one in _setting(roots, path, None, where, required=False):
+            found.setdefault(one.path, one)
+    return list(found.values())
+
+
+def plan_changes(
+    overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
+) -> list[Setting]:
+    """The `settings` that differ: what is equal already is left alone."""
+    wanted = settings(overrides, model=model, dataloader=dataloader, where=where)
+    return [one for one in wanted if one.differs]
 
 
 def apply(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
-) -> list[Change]:
+) -> list[Setting]:
     """Set overrides on the nodes of a LazyConfig, all of them or none, and log each change.
 
     Arguments, return value and errors are those of `plan_changes`.
@@ -283,13 +295,13 @@ def apply(
     return changes
 
 
-def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Change]:
+def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
     """Set overrides on a classic config (a yacs ``CfgNode``), all of them or none.
 
     Raises:
         ConfigError: a key is not there; nothing is changed.
     """
-    changes: list[Change] = []
+    changes: list[Setting] = []
     for key, value in overrides.yacs.items():
         node = cfg
         *parents, leaf = key.split(".")
@@ -301,22 +313,64 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Change]:
                 hint="Start from a config of detectron2's model zoo",
             )
         if _differs(node[leaf], value):
-            changes.append(Change(key, node[leaf], value))
+            changes.append(Setting(key, node[leaf], value))
     frozen = getattr(cfg, "is_frozen", lambda: False)()
     if frozen and changes:
         cfg.defrost()
     for change in changes:
-        cfg.merge_from_list([change.path, change.after])
+        cfg.merge_from_list([change.path, change.wanted])
     if frozen and changes:
         cfg.freeze()
     log_changes(changes, where)
     return changes
 
 
-def _planned(
+_MAPPER_FORMATS = ("img_format", "image_format")
+
+
+def _places(roots: Mapping[str, Any], path: str, value: Any, where: str) -> list[str]:
+    """Where a config has what a path stands for.
+
+    An image format is ``img_format`` in detrex's mappers and ``image_format`` in detectron2's;
+    there may be several loaders and several mappers, each a list.
+    """
+    root, *inner = path.split(".")
+    if root != "dataloader":
+        return [path]
+    mappers = [
+        (mapper, place)
+        for loader, at in _each(_child(roots[root], inner[0]), f"{root}.{inner[0]}")
+        for mapper, place in _each(_child(loader, "mapper"), f"{at}.mapper")
+    ]
+    found = []
+    for mapper, place in mappers:
+        named = [name for name in _MAPPER_FORMATS if name in mapper]
+        if not named:
+            named = [name for name in _MAPPER_FORMATS if _accepts(mapper, name, guess=False)][:1]
+        if not named and value != "RGB":
+            raise ConfigError(
+                f"{place} cannot feed the weights of {where}: {described(mapper)}, which takes no "
+                f"image format, and they need {value}"
+            )
+        found += [f"{place}.{name}" for name in named]
+        if "img_format" in (_child(mapper, "augmentation") or ()):
+            found.append(f"{place}.augmentation.img_format")
+    return found
+
+
+def _each(node: Any, path: str) -> list[tuple[Any, str]]:
+    """The nodes of a list with their paths, or the one node that is none."""
+    if node is None:
+        return []
+    if hasattr(node, "keys"):
+        return [(node, path)]
+    return [(one, f"{path}.{i}") for i, one in enumerate(node) if hasattr(one, "keys")]
+
+
+def _setting(
     roots: Mapping[str, Any], path: str, value: Any, where: str, *, required: bool
-) -> list[Change]:
-    """The change that a path needs: none, or one."""
+) -> list[Setting]:
+    """What a path says and should say: nothing, or one setting."""
     root, *parents, leaf = path.split(".")
     node = roots[root]
     if node is None:
@@ -328,69 +382,127 @@ def _planned(
             if not required:
                 return []
             raise ConfigError(
-                f"{here} cannot take the weights of {where}: {_described(node)}, "
+                f"{here} cannot take the weights of {where}: {described(node)}, "
                 f"and they need {path} = {value!r}",
                 hint="Start from a config whose model these weights belong to",
             )
         node, here = below, f"{here}.{name}"
     if not hasattr(node, "keys"):
-        raise ConfigError(f"{here}: {_described(node)}, and {where} needs {path} = {value!r}")
+        raise ConfigError(f"{here}: {described(node)}, and {where} needs {path} = {value!r}")
     present = leaf in node
     if value is None:
-        return [Change(path, _plain(node[leaf]), None)] if present else []
+        return [Setting(path, _plain(node[leaf]), None)] if present else []
     if not present:
         if not required:
             return []
         if not _accepts(node, leaf):
             raise ConfigError(
-                f"{here} cannot take the weights of {where}: {_described(node)}, "
+                f"{here} cannot take the weights of {where}: {described(node)}, "
                 f"which has no {leaf}, and they need {path} = {value!r}",
                 hint="Start from a config whose model these weights belong to",
             )
-        return [Change(path, None, value)]
+        return [Setting(path, None, value)]
     before = _plain(node[leaf])
     if isinstance(before, Mapping):
         raise ConfigError(
-            f"{here}.{leaf}: {_described(node[leaf])}, and {where} needs the value {value!r}"
+            f"{here}.{leaf}: {described(node[leaf])}, and {where} needs the value {value!r}"
         )
-    if not _differs(before, value):
-        return []
-    if path in _DECIDED_BY_CONFIG:
+    differs = _differs(before, value)
+    if differs and path in _DECIDED_BY_CONFIG:
         raise ConfigError(
             f"the config says {path} = {before} and the weights of {where} say {value}",
             hint=f"Set {path} = {value} and what depends on it, or convert with --num-classes",
         )
-    return [Change(path, before, value)]
+    source = _source(node, leaf, here) if differs else None
+    if source is not None:
+        # a literal in place of ${..x} would come apart from x the next time somebody sets it
+        return _setting(roots, source, value, where, required=required)
+    return [Setting(path, before, value, differs)]
+
+
+_INTERPOLATION = re.compile(r"\$\{(\.+)([A-Za-z_][\w.]*)\}")
+
+
+def _source(node: Any, leaf: str, here: str) -> str | None:
+    """The path that a leaf takes its value from, where a node of the config says ``${..x}`` and
+    weights may set it there."""
+    raw = node._get_node(leaf)._value() if hasattr(node, "_get_node") else None
+    found = _INTERPOLATION.fullmatch(raw) if isinstance(raw, str) else None
+    if found is None:
+        return None
+    parts = here.split(".")
+    up = len(found[1]) - 1
+    if up >= len(parts):
+        return None
+    path = ".".join((*parts[: len(parts) - up], found[2]))
+    return path if any(template(text).match(path) is not None for text in LAZY_PATHS) else None
 
 
 def _child(node: Any, name: str) -> Any:
+    """A node below another one, or an element of a list of nodes."""
+    if name.isdigit() and not hasattr(node, "keys"):
+        return node[int(name)]
     if not hasattr(node, "keys") or name not in node:
         return None
     child = node[name]
-    return child if hasattr(child, "keys") else None
+    return child if hasattr(child, "keys") or _is_list(child) else None
 
 
-def _described(node: Any) -> str:
+def _is_list(node: Any) -> bool:
+    return hasattr(node, "__getitem__") and not isinstance(node, str | bytes)
+
+
+def described(node: Any) -> str:
+    """What a node builds, for messages."""
+    name = _target_of(node)
+    return f"it is a {name}" if name else f"it is no node that is built ({type(node).__name__})"
+
+
+def class_of(node: Any) -> str:
+    """The name of what a node builds, without its module; empty where it builds nothing."""
+    return _target_of(node).rpartition(".")[2]
+
+
+def _target_of(node: Any) -> str:
     target = node.get("_target_") if hasattr(node, "keys") else None
     if target is None:
-        return f"it is no node that is built ({type(node).__name__})"
-    name = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
-    return f"it is a {name}"
+        return ""
+    if isinstance(target, str):
+        return target
+    return f"{target.__module__}.{getattr(target, '__qualname__', type(target).__name__)}"
 
 
-def _accepts(node: Any, name: str) -> bool:
-    """Whether the callable of a node has a parameter, as far as that is known without importing."""
+# parameters of classes that configs are read for on machines that do not have them
+_PARAMETERS = {
+    "ResNet": {"stem", "stages", "num_classes", "out_features", "freeze_at"},
+    "TorchvisionResNet": {"name", "train_backbone", "dilation", "return_layers"},
+    "DetrDatasetMapper": {
+        "augmentation",
+        "augmentation_with_crop",
+        "is_train",
+        "mask_on",
+        "img_format",
+    },
+}
+
+
+def _accepts(node: Any, name: str, *, guess: bool = True) -> bool:
+    """Whether the callable of a node has a parameter; ``guess`` where it cannot be looked at,
+    which nothing is imported for."""
     target = node.get("_target_")
     if target is None:
         return False
     if isinstance(target, str):
+        known = _PARAMETERS.get(target.rpartition(".")[2])
         target = _imported(target)
+        if target is None and known is not None:
+            return name in known
     if not callable(target):
-        return True
+        return guess
     try:
         parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
-        return True
+        return guess
     return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
@@ -406,18 +518,18 @@ def _imported(path: str) -> Any:
     return None
 
 
-def _set(roots: Mapping[str, Any], change: Change) -> None:
+def _set(roots: Mapping[str, Any], change: Setting) -> None:
     from omegaconf import open_dict
 
     root, *parents, leaf = change.path.split(".")
     node = roots[root]
     for name in parents:
-        node = node[name]
+        node = node[int(name) if name.isdigit() and not hasattr(node, "keys") else name]
     with open_dict(node):
-        if change.after is None:
+        if change.wanted is None:
             del node[leaf]
         else:
-            node[leaf] = change.after
+            node[leaf] = change.wanted
 
 
 def _plain(value: Any) -> Any:
@@ -439,16 +551,21 @@ def _differs(before: Any, after: Any) -> bool:
     return type(before) is not type(after) or bool(before != after)
 
 
-def log_changes(changes: list[Change], where: str) -> None:
+def log_changes(changes: list[Setting], where: str) -> None:
     """Tell each change once, on the main process of a distributed run only."""
+    for change in changes:
+        log(f"{where}: {change}")
+
+
+def log(message: str) -> None:
+    """Tell something on the main process of a distributed run."""
     if not is_main_process():
         return
     if not logger.hasHandlers():
         # configs are read before a training script sets up logging
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.INFO)
-    for change in changes:
-        logger.info("%s: %s", where, change)
+    logger.info("%s", message)
 
 
 def is_main_process() -> bool:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from detrex_hub import checkpoints, config, hub
-from detrex_hub.architectures.base import Overrides
+from detrex_hub import backbones, checkpoints, config, hub
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.checkpoints import Tensor
 from detrex_hub.errors import CheckpointError, UsageError, VerificationError
-from detrex_hub.records import CONFIG, RepositoryConfig
+from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
 from detrex_hub.specs import TORCH_DTYPES
 from detrex_hub.staging import publish_file, staging_folder
 
@@ -29,7 +31,21 @@ if TYPE_CHECKING:
     import torch
 
 # part of the name of a materialised file: raised when what is written changes
-_MATERIALISER = 1
+_MATERIALISER = 2
+
+# name under which a materialised file holds the repository's config.json, so that whoever finds
+# the file in a config can tell what the weights want
+DESCRIBED_BY = "detrex_hub"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Weights that are ready: ``path`` of the ``.pth``, the ``overrides`` of a config (LazyConfig
+    path -> value), and the ``commit`` they come from, None where a folder has none."""
+
+    path: str
+    overrides: Mapping[str, Any]
+    commit: str | None
 
 
 def from_hub(
@@ -39,6 +55,7 @@ def from_hub(
     dataloader: Any = None,
     revision: str | None = None,
     prefix: str | None = None,
+    build: bool = False,
 ) -> str:
     """Fetch weights, check them, set the config right, and give the path of the checkpoint.
 
@@ -50,6 +67,9 @@ def from_hub(
         revision: branch, tag or commit.
         prefix: put before every key, such as ``backbone.``; the checkpoint is then loaded by exact
             key. Without it a backbone's keys are found by detectron2's suffix heuristics.
+            ``"auto"`` finds the node in ``model`` that takes the weights.
+        build: where ``model.backbone`` is of a class that cannot take the weights, replace it by
+            a complete one that can, and let the neck follow.
 
     Returns:
         the path of a ``.pth`` file, a plain ``str``, for ``train.init_checkpoint``.
@@ -59,13 +79,48 @@ def from_hub(
         ConfigError: the config cannot take the weights; nothing of it is changed.
         VerificationError: the bytes are not what the repository says they are.
     """
+    return load(
+        repo, model=model, dataloader=dataloader, revision=revision, prefix=prefix, build=build
+    ).path
+
+
+def load(
+    repo: str | os.PathLike[str],
+    *,
+    model: Any = None,
+    dataloader: Any = None,
+    revision: str | None = None,
+    prefix: str | None = None,
+    build: bool = False,
+) -> Loaded:
+    """As `from_hub`, with what was found beside the path."""
     name, described, fetched = _describe(repo, revision)
     overrides = config.check(described.overrides, where=f"{name}/{CONFIG}")
+    replacing = backbones.rebuilt(described, model, name) if build else nullcontext()
     # planned on the config before the weights are fetched: a refusal should cost no download
-    config.plan_changes(overrides, model=model, dataloader=dataloader, where=name)
-    path = _materialise(name, described, fetched, prefix or "")
-    config.apply(overrides, model=model, dataloader=dataloader, where=name)
-    return str(path)
+    with replacing as replaced:
+        kind = architecture(described.architecture)
+        ours = _placed(overrides, kind, model, prefix, name)
+        config.plan_changes(ours, model=model, dataloader=dataloader, where=name)
+        put_before = backbones.prefix_of(kind, model, prefix, name)
+        path = _materialise(name, described, fetched, put_before)
+        config.apply(ours, model=model, dataloader=dataloader, where=name)
+        if replaced:
+            config.log(f"{name}: model.backbone replaced, {config.described(model.backbone)}")
+    return Loaded(path=str(path), overrides=dict(overrides.lazy), commit=fetched.commit)
+
+
+def _placed(
+    overrides: Overrides, kind: type[Architecture], model: Any, prefix: str | None, name: str
+) -> Overrides:
+    """Overrides with the backbone's paths where the model has the backbone."""
+    if model is None or not kind.backbone:
+        return overrides
+    if prefix and prefix != backbones.AUTO:
+        node = f"model.{prefix.rstrip('.')}"
+    else:
+        node = backbones.node_of(kind, model, name)
+    return backbones.placed(overrides, kind, node)
 
 
 def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | None = None) -> Any:
@@ -138,6 +193,18 @@ def load_state_dict(
 _TORCH_NAMES = {ours: theirs for theirs, ours in TORCH_DTYPES.items()}
 
 
+def fetch_weights(
+    repo: str | os.PathLike[str], *, revision: str | None = None
+) -> tuple[RepositoryConfig, Path]:
+    """What a repository says of its weights, and the file itself, not yet compared with it.
+
+    Raises:
+        HubError: the repository or the network fails.
+    """
+    name, described, fetched = _describe(repo, revision)
+    return described, _weights(name, described, fetched)
+
+
 def _describe(
     repo: str | os.PathLike[str], revision: str | None
 ) -> tuple[str, RepositoryConfig, hub.Fetched]:
@@ -183,6 +250,7 @@ def _materialise(name: str, described: RepositoryConfig, fetched: hub.Fetched, p
         exact,
         prefix,
         *described.ties.items(),
+        dump_json(described.to_json()),
     )
     key = hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
     stem = name.rpartition("@")[0] or name
@@ -216,7 +284,11 @@ def _write_pth(
             ),
             metadata=None,
             ties={prefix + alias: prefix + stored for alias, stored in described.ties.items()},
-            extra={"__author__": described.author, "matching_heuristics": not exact},
+            extra={
+                "__author__": described.author,
+                "matching_heuristics": not exact,
+                DESCRIBED_BY: dump_json(described.to_json()),
+            },
         )
         publish_file(staging / path.name, path)
 

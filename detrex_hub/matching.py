@@ -27,12 +27,14 @@ class ModelKeys:
 
     ``shapes`` is its state dict; ``ties`` are groups of names of one and the same tensor;
     ``statistics`` are the running means and variances of detectron2's ``FrozenBatchNorm2d``, which
-    fills absent ones with 0 and 1 and does not report them as missing.
+    fills absent ones with 0 and 1 and does not report them as missing; ``swallowed`` are names
+    that the model takes and throws away.
     """
 
     shapes: Mapping[str, Shape]
     ties: tuple[tuple[str, ...], ...] = ()
     statistics: frozenset[str] = frozenset()
+    swallowed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def match(model: ModelKeys, file: FileKeys) -> Match:
             loaded |= {name: loaded[at] for name in names if name not in loaded}
     missing = tuple(key for key in model.shapes if key not in loaded and key not in wrong)
     used = {*loaded.values(), *wrong.values()}
+    used |= {source for key, source in given.items() if key in model.swallowed}
     return Match(
         home=home,
         loaded={key: original[source] for key, source in loaded.items()},

@@ -16,7 +16,7 @@ LAYERS = (
     ("errors", "specs", "redaction", "hashing"),
     ("mapping", "matching", "checkpoints", "catalogue", "staging"),
     ("architectures", "seeded"),
-    ("records", "config"),
+    ("records", "config", "lazyconfig", "backbones"),
     ("card",),
     ("hub", "sources"),
     ("conversion", "loading", "verification", "inspection"),

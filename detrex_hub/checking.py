@@ -1,0 +1,531 @@
+"""`check`: what a training config would load, and whether it says what the weights want.
+
+The config's model is built without allocating it, the checkpointer's matching is replayed on names
+and shapes, and nothing of the config is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from detrex_hub import backbones, catalogue, checkpoints, config, loading
+from detrex_hub.architectures import architecture, architectures
+from detrex_hub.architectures.base import Architecture, Overrides, Specs
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.catalogue.entry import file_name
+from detrex_hub.checkpoints import Checkpoint
+from detrex_hub.config import Setting
+from detrex_hub.errors import (
+    ArchitectureError,
+    CheckpointError,
+    ConfigError,
+    DetrexHubError,
+    MappingError,
+    UsageError,
+)
+from detrex_hub.hub import names
+from detrex_hub.lazyconfig import model_keys
+from detrex_hub.matching import FileKeys, Match, ModelKeys, match
+from detrex_hub.records import CONFIG, RepositoryConfig
+
+HEURISTICS = "?matching_heuristics=True"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A checkpoint as the checkpointer reads it, and what is known of it beside.
+
+    ``absent`` are keys that no checkpoint of its kind holds, named as the file names keys;
+    ``overrides`` is None where nobody knows what the weights want; ``entry`` is the catalogue's
+    name for the original, where the file's name tells.
+    """
+
+    name: str
+    file: FileKeys
+    what: str = ""
+    kind: type[Architecture] | None = None
+    absent: frozenset[str] = frozenset()
+    overrides: Overrides | None = None
+    entry: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a load does to a model, and where the config and the weights differ.
+
+    ``share`` is the part of the module that the weights are for which is loaded, 0 to 1;
+    ``absent`` are keys of the model that no checkpoint of this kind holds, and do not count;
+    ``settings`` are what the weights want of the config; ``conflict`` says why it cannot have it;
+    ``heuristics_share`` is what ``share`` would be if names were matched by suffix.
+    """
+
+    checkpoint: str
+    what: str
+    heuristics: bool
+    match: Match
+    share: float
+    min_matched: float
+    absent: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    conflict: str | None = None
+    heuristics_share: float | None = None
+    entry: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def differences(self) -> tuple[Setting, ...]:
+        return tuple(one for one in self.settings if one.differs)
+
+    @property
+    def passed(self) -> bool:
+        """Whether enough is loaded, from where it belongs, into a config that fits."""
+        return self.share >= self.min_matched and not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong beside the share, one line each."""
+        found = []
+        if self.match.doubtful:
+            first = self.match.doubtful[0]
+            found.append(
+                f"{self.match.loaded[first]!r} of the file lands in {first}, outside "
+                f"{self.match.home}*"
+            )
+        if self.conflict is not None:
+            found.append(self.conflict)
+        found += [
+            f"{one.path} is {one.before!r} and the weights want {one.wanted!r}"
+            for one in self.differences
+        ]
+        return tuple(found)
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Tensors loaded, and tensors that could be, in the module that the weights are for."""
+        home, absent = self.match.home, set(self.absent)
+        loaded = [key for key in self.match.loaded if key.startswith(home)]
+        lacking = [
+            key
+            for key in (*self.match.missing, *self.match.wrong_shape)
+            if key.startswith(home) and key not in absent
+        ]
+        return len(loaded), len(loaded) + len(lacking)
+
+    @property
+    def remedy(self) -> str | None:
+        """The line of the config that mends it, or None."""
+        if self.passed:
+            return None
+        if self.entry is not None and self.share < self.min_matched:
+            return f'train.init_checkpoint = from_hub("detrex/{self.entry}", model=model)'
+        if self.heuristics_share is not None and self.heuristics_share > self.share:
+            return f'train.init_checkpoint = "{self.checkpoint}{HEURISTICS}"'
+        return None
+
+    def summary(self) -> str:
+        """One line: what is loaded, and what else is wrong."""
+        loaded, total = self.counted
+        where = f"{self.match.home}*" if self.match.home else "the model"
+        said = f"{loaded} of {total} tensors of {where} are loaded ({self.share:.1%})"
+        return "; ".join((said, *self.problems))
+
+    def to_json(self) -> dict[str, Any]:
+        loaded, total = self.counted
+        return {
+            "checkpoint": self.checkpoint,
+            "what": self.what or None,
+            "matching": "suffix" if self.heuristics else "exact",
+            "passed": self.passed,
+            "share": self.share,
+            "min_matched": self.min_matched,
+            "home": self.match.home,
+            "loaded": loaded,
+            "of": total,
+            "modules": [asdict(one) for one in self.match.modules()],
+            "missing": list(self.match.missing),
+            "missing_silently": sorted(self.match.silent),
+            "missing_by_nature": list(self.absent),
+            "unexpected": list(self.match.unexpected),
+            "wrong_shape": {
+                key: {"file": list(file), "model": list(model)}
+                for key, (file, model) in self.match.wrong_shape.items()
+            },
+            "doubtful": {key: self.match.loaded[key] for key in self.match.doubtful},
+            "kept_apart_by_shape": dict(self.match.apart),
+            "settings": [
+                {
+                    "path": one.path,
+                    "config": one.before,
+                    "weights": one.wanted,
+                    "fits": not one.differs,
+                }
+                for one in self.settings
+            ],
+            "problems": list(self.problems),
+            "remedy": self.remedy,
+            "notes": list(self.notes),
+        }
+
+
+def check(
+    cfg: Any, checkpoint: str | os.PathLike[str] | None = None, min_matched: float = 1.0
+) -> Check:
+    """Refuse to train from noise: one line at the top of a training script.
+
+    Args:
+        cfg: a LazyConfig, with ``model`` and, without ``checkpoint``, ``train.init_checkpoint``.
+        checkpoint: a file, ``owner/name`` on the Hub, a converted folder, or whatever else
+            detectron2 takes, such as ``detectron2://…``.
+        min_matched: the part of the module which the weights are for (a backbone, or the whole
+            model) that must be loaded, 0 to 1. Layers that no checkpoint of this kind holds do not
+            count.
+
+    Returns:
+        what would be loaded.
+
+    Raises:
+        ConfigError: less is loaded, or the config is not as the weights want it.
+        CheckpointError: detectron2 cannot read the file, or refuses it.
+        UsageError: no checkpoint is named, or detectron2 is not installed.
+    """
+    found = examine(cfg, checkpoint, min_matched)
+    if not found.passed:
+        raise refusal(found)
+    return found
+
+
+def refusal(found: Check) -> ConfigError:
+    """A check that did not pass, as an error."""
+    hint = f"Write: {found.remedy}" if found.remedy else "See: detrex-hub check CONFIG"
+    return ConfigError(f"{found.checkpoint}: {found.summary()}", hint=hint)
+
+
+def examine(
+    cfg: Any,
+    checkpoint: str | os.PathLike[str] | None = None,
+    min_matched: float = 1.0,
+    *,
+    target: ModelKeys | None = None,
+) -> Check:
+    """As `check`, but what is wrong is in the result instead of raised.
+
+    Args:
+        target: what the model holds; without it the config's model is built.
+    """
+    name = os.fspath(checkpoint) if checkpoint is not None else _init_checkpoint(cfg)
+    weights = read_weights(name)
+    keys = target if target is not None else model_keys(_model(cfg))
+    found = match(keys, weights.file)
+    absent = _in_model(weights.absent, found.home, keys)
+    loose = None
+    if not weights.file.heuristics and found.share(absent) < 1:
+        loose = _loose_share(keys, weights, absent)
+    settings, conflict = _settings(cfg, weights)
+    return Check(
+        checkpoint=name,
+        what=weights.what,
+        heuristics=weights.file.heuristics,
+        match=found,
+        share=found.share(absent),
+        min_matched=min_matched,
+        absent=tuple(sorted(absent)),
+        settings=settings,
+        conflict=conflict,
+        heuristics_share=loose,
+        entry=weights.entry,
+        notes=tuple(_notes(found, weights)),
+    )
+
+
+def _init_checkpoint(cfg: Any) -> str:
+    train = getattr(cfg, "train", None)
+    name = getattr(train, "init_checkpoint", None)
+    if not name:
+        raise UsageError(
+            "the config names no checkpoint in train.init_checkpoint", hint="Say: --checkpoint PATH"
+        )
+    return str(name)
+
+
+def _model(cfg: Any) -> Any:
+    if getattr(cfg, "model", None) is None:
+        raise ConfigError(
+            "the config has no model", hint="Give a LazyConfig as detrex's projects/ have them"
+        )
+    return cfg.model
+
+
+def _in_model(absent: frozenset[str], home: str, keys: ModelKeys) -> frozenset[str]:
+    return frozenset(name for key in absent for name in (key, home + key) if name in keys.shapes)
+
+
+def _loose_share(keys: ModelKeys, weights: Weights, absent: frozenset[str]) -> float | None:
+    try:
+        return match(keys, replace(weights.file, heuristics=True)).share(absent)
+    except CheckpointError:
+        return None
+
+
+def _notes(found: Match, weights: Weights) -> Iterator[str]:
+    if found.silent:
+        yield (
+            f"{len(found.silent)} of the missing tensors are statistics of FrozenBatchNorm2d, "
+            "which detectron2 sets to 0 and 1 without a word in the log"
+        )
+    if found.apart:
+        key, source = next(iter(found.apart.items()))
+        yield (
+            f"{source!r} of the file was tried for {key} too; only its shape kept it out "
+            f"({len(found.apart)} such)"
+        )
+    if weights.overrides is None:
+        yield "which images these weights want is not known of this file"
+
+
+def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | None]:
+    """What the weights want of a config beside what it says, or why it cannot take them."""
+    if weights.overrides is None or cfg is None:
+        return (), None
+    overrides, model = weights.overrides, cfg.get("model")
+    try:
+        if model is not None and weights.kind is not None and weights.kind.backbone:
+            node = backbones.node_of(weights.kind, model, weights.name)
+            overrides = backbones.placed(overrides, weights.kind, node)
+        wanted = config.settings(
+            overrides, model=model, dataloader=cfg.get("dataloader"), where=weights.name
+        )
+        return tuple(wanted), None
+    except ConfigError as error:
+        return (), error.message
+
+
+def read_weights(name: str) -> Weights:
+    """What a name in ``train.init_checkpoint`` stands for.
+
+    Raises:
+        CheckpointError: detectron2 cannot read the file.
+        HubError: the repository or the network fails.
+        UsageError: there is no such file.
+    """
+    path, _, query = name.partition("?")
+    if path.startswith("hf://"):
+        return _from_repository(path.removeprefix("hf://"), name)
+    if Path(path).is_dir() or (not Path(path).exists() and names.is_repo_id(_bare(path))):
+        return _from_repository(path, name)
+    return _from_file(_local(path), query, name)
+
+
+def _bare(text: str) -> str:
+    return text.partition("@")[0]
+
+
+def _from_repository(repo: str, name: str) -> Weights:
+    described, path = loading.fetch_weights(repo)
+    with checkpoints.open(path) as checkpoint:
+        shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
+    shapes |= {alias: shapes[stored] for alias, stored in described.ties.items()}
+    file = FileKeys(shapes, described.matching_heuristics, caffe2=described.author == "Caffe2")
+    return _described(name, file, described, f"{repo}/{CONFIG}")
+
+
+def _described(name: str, file: FileKeys, described: RepositoryConfig, where: str) -> Weights:
+    return Weights(
+        name=name,
+        file=file,
+        what=described.architecture,
+        kind=architecture(described.architecture),
+        absent=frozenset(described.set_by_model),
+        overrides=config.check(described.overrides, where=where),
+    )
+
+
+def _local(path: str) -> Path:
+    """The file that detectron2's path manager makes of a path."""
+    if Path(path).is_file():
+        return Path(path)
+    if "://" in path:
+        try:
+            from detectron2.utils.file_io import PathManager
+        except ImportError:
+            raise UsageError(
+                f"{path} is fetched by detectron2, which is not installed here",
+                hint="Download it and say: --checkpoint FILE",
+            ) from None
+        try:
+            return Path(PathManager.get_local_path(path))
+        except Exception as error:
+            raise CheckpointError(
+                f"{path} cannot be had: {type(error).__name__}: {error}",
+                hint="Download it and say: --checkpoint FILE",
+            ) from error
+    raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
+
+
+def _from_file(path: Path, query: str, name: str) -> Weights:
+    with checkpoints.open(path, container=_container(path)) as checkpoint:
+        file = _as_detectron2_reads(checkpoint, query)
+        own = checkpoint.metadata.get(loading.DESCRIBED_BY)
+        if isinstance(own, str):
+            described = RepositoryConfig.from_json(json.loads(own), where=str(path))
+            return _described(name, file, described, str(path))
+        return _recognised(name, file, checkpoint)
+
+
+def _container(path: Path) -> str | None:
+    """``model``, where the file has it: detectron2 looks nowhere else."""
+    with checkpoints.open(path) as checkpoint:
+        return "model" if "model" in checkpoint.containers else None
+
+
+def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
+    """What ``DetectionCheckpointer._load_file`` makes of a file: it goes by its suffix.
+
+    Raises:
+        CheckpointError: it cannot read it.
+    """
+    shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
+    metadata, container, path = checkpoint.metadata, checkpoint.container, checkpoint.path
+    flagged = bool(metadata.get("matching_heuristics", False))
+    caffe2 = metadata.get("__author__") == "Caffe2"
+    if path.suffix == ".pkl":
+        if checkpoint.format != "pickle":
+            raise _unreadable(checkpoint, f"it is no pickle, but {checkpoint.format}")
+        if container == "model" and "__author__" in metadata:
+            return FileKeys(shapes, flagged, caffe2)
+        if container not in (None, "blobs"):
+            raise _unreadable(checkpoint, f"it has {container!r} and no '__author__'")
+        kept = {key: shape for key, shape in shapes.items() if not key.endswith("_momentum")}
+        return FileKeys(kept, heuristics=True, caffe2=True)
+    if checkpoint.format == "pickle":
+        raise _unreadable(checkpoint, f"it is a pickle, and its name ends in {path.suffix!r}")
+    if checkpoint.placeholders and _torch_is_wary():
+        raise _unreadable(
+            checkpoint, f"torch 2.6 and newer refuse {', '.join(checkpoint.placeholders[:3])} in it"
+        )
+    if path.suffix == ".pyth":
+        if container != "model_state":
+            raise _unreadable(checkpoint, "a .pyth has its weights under 'model_state'")
+        ours = {key: s for key, s in shapes.items() if not key.endswith("num_batches_tracked")}
+        return FileKeys(ours, heuristics=True)
+    if container not in (None, "model"):
+        raise _unreadable(checkpoint, f"its weights lie under {container!r} instead of 'model'")
+    if container is None and checkpoint.format != "safetensors":
+        flagged = caffe2 = False
+    if query not in ("", HEURISTICS[1:]) and not query.startswith("matching_heuristics="):
+        raise _unreadable(checkpoint, f"detectron2 knows no ?{query}")
+    return FileKeys(shapes, flagged or query == HEURISTICS[1:], caffe2)
+
+
+def _torch_is_wary() -> bool:
+    """Whether ``torch.load`` refuses all but tensors and plain values, as it does from 2.6 on."""
+    major, minor, *_ = (int(part) for part in re.findall(r"\d+", version("torch")))
+    return (major, minor) >= (2, 6)
+
+
+def _unreadable(checkpoint: Checkpoint, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"detectron2 cannot read {checkpoint.path}: {why}",
+        hint=f"Convert it: detrex-hub convert {checkpoint.path}",
+    )
+
+
+def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint) -> Weights:
+    """Weights in their original's layout: what they are says what they want."""
+    entry = next(
+        (
+            entry
+            for entry in catalogue.load().values()
+            if any(file_name(one.url) == checkpoint.path.name for one in entry.sources)
+        ),
+        None,
+    )
+    known = entry.name if entry is not None else None
+    try:
+        made, facts = _read(checkpoint.specs, checkpoint.metadata, entry)
+    except (ArchitectureError, MappingError):
+        return Weights(name=name, file=file, entry=known)
+    return Weights(
+        name=name,
+        file=file,
+        what=f"{made.name}, {made.describe()}",
+        kind=type(made),
+        absent=made.set_by_model(),
+        overrides=made.overrides(made.preprocessing(facts)),
+        entry=known,
+    )
+
+
+def _read(
+    specs: Specs, metadata: Mapping[str, Any], entry: catalogue.CatalogueEntry | None
+) -> tuple[Architecture, dict[str, Any]]:
+    found = recognise(specs)
+    kind = found.architecture
+    facts = {
+        **kind.layouts[found.layout].facts,
+        **(entry.facts if entry is not None else {}),
+        **kind.facts_in(metadata),
+    }
+    return kind.read(specs, found.layout, facts), facts
+
+
+def target_keys(what: str, like: str | None = None) -> ModelKeys:
+    """What a model holds, by a checkpoint of it, a name in the catalogue, or an architecture.
+
+    A backbone's keys stand under ``backbone.``, as in a detrex model.
+
+    Args:
+        what: a file, a folder, ``owner/name``, a catalogue name, or an architecture's name.
+        like: a checkpoint to read an architecture's hyper-parameters from.
+
+    Raises:
+        UsageError: it is nothing of that, or an architecture whose size nothing tells.
+    """
+    if what in (known := catalogue.load()):
+        entry = known[what]
+        kind = architectures()[entry.architecture]
+        return _keys_of(kind.from_hyper_parameters(entry.hyper_parameters))
+    if what in architectures():
+        return _keys_of(_sized(architectures()[what], like))
+    path = Path(what)
+    if path.is_file():
+        with checkpoints.open(path) as checkpoint:
+            return ModelKeys({key: spec.shape for key, spec in checkpoint.specs.items()})
+    if path.is_dir() or names.is_repo_id(_bare(what)):
+        return ModelKeys(_from_repository(what, what).file.shapes)
+    raise UsageError(
+        f"{what[:120]!r} is no checkpoint, no weights and no architecture",
+        hint=f"Architectures: {', '.join(sorted(architectures()))}",
+    )
+
+
+def _sized(kind: type[Architecture], like: str | None) -> Architecture:
+    if like is not None:
+        try:
+            local = _local(like.partition("?")[0])
+            with checkpoints.open(local, container=_container(local)) as checkpoint:
+                found = recognise(checkpoint.specs, among=[kind])
+                return kind.read(checkpoint.specs, found.layout, kind.facts_in(checkpoint.metadata))
+        except DetrexHubError:
+            pass
+    try:
+        return kind()
+    except TypeError:
+        raise UsageError(
+            f"how large the {kind.name} is, nothing tells",
+            hint="Name weights of that size for --target, see: detrex-hub list",
+        ) from None
+
+
+def _keys_of(made: Architecture) -> ModelKeys:
+    prefix = f"{made.node.removeprefix('model.')}." if made.backbone else ""
+    return ModelKeys(
+        shapes={prefix + key: spec.shape for key, spec in made.target().items()},
+        ties=tuple(tuple(prefix + key for key in group) for group in made.ties()),
+    )

@@ -1,0 +1,247 @@
+"""`check` against models that are given by their keys; real models are in tests/real."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from detrex_hub import checking, from_hub
+from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.architectures.swin import Swin
+from detrex_hub.checking import check, examine, refusal, target_keys
+from detrex_hub.conversion import convert
+from detrex_hub.errors import CheckpointError, ConfigError, UsageError
+from detrex_hub.matching import ModelKeys
+from tests import reference
+from tests.checkpoint_files import save, tensors
+from tests.test_config import lazy_config
+
+R18 = reference.load("resnet18")
+
+
+def detector(depth):
+    """The backbone of a detrex detector, and what else a norm could land in."""
+    body = {f"backbone.{key}": spec.shape for key, spec in ResNet(depth=depth).target().items()}
+    return ModelKeys(
+        {**body, "neck.convs.0.norm.weight": (256,), "transformer.norm.weight": (256,)}
+    )
+
+
+def config_for(path=None, *, depth=18, **changes):
+    cfg = lazy_config()
+    cfg.model.backbone.stages.depth = depth
+    cfg.model.backbone.stages.pop("stride_in_1x1")
+    cfg.model.pixel_mean = [123.675, 116.28, 103.53]
+    cfg.model.pixel_std = [58.395, 57.12, 57.375]
+    cfg.dataloader.train.mapper.img_format = "RGB"
+    cfg.train = {"init_checkpoint": path and str(path)}
+    for name, value in changes.items():
+        OmegaConf.update(cfg, name.replace("__", "."), value)
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("raw") / "r18.pth", tensors(R18.source))
+
+
+@pytest.fixture(scope="module")
+def converted(original, tmp_path_factory):
+    return convert(original, tmp_path_factory.mktemp("converted") / "r18").folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(hub):
+    return hub
+
+
+def test_what_from_hub_gives_is_loaded_whole_into_a_config_that_fits(converted):
+    cfg = config_for()
+    cfg.train.init_checkpoint = from_hub(converted, model=cfg.model, dataloader=cfg.dataloader)
+    found = check_with(cfg, 18)
+    assert found.passed
+    assert found.counted == (100, 100)
+    assert {one.path for one in found.settings} >= {
+        "model.pixel_std",
+        "model.backbone.stages.depth",
+        "dataloader.train.mapper.img_format",
+    }
+
+
+def check_with(cfg, depth, checkpoint=None, min_matched=1.0):
+    return examine(cfg, checkpoint, min_matched, target=detector(depth))
+
+
+def test_a_folder_and_an_hf_path_are_looked_at_without_writing_anything(converted, hub):
+    assert check_with(config_for(converted), 18).passed
+    cfg = config_for()
+    assert check_with(cfg, 18, f"hf://{converted}").passed
+
+
+def test_a_materialised_file_remembers_what_its_weights_want(converted):
+    path = from_hub(converted)
+    found = check_with(config_for(path, model__pixel_std=[1.0, 1.0, 1.0]), 18)
+    assert not found.passed
+    assert [one.path for one in found.differences] == ["model.pixel_std"]
+    with pytest.raises(ConfigError, match=r"model\.pixel_std is \[1\.0, 1\.0, 1\.0\]"):
+        raise refusal(found)
+
+
+def test_half_a_backbone_does_not_pass(converted):
+    found = check_with(config_for(converted, depth=34), 34)
+    assert found.share == pytest.approx(100 / 180)
+    assert not found.passed
+    assert "100 of 180 tensors of backbone.*" in found.summary()
+    assert "model.backbone.stages.depth is 34 and the weights want 18" in found.summary()
+    assert not check_with(config_for(converted, depth=34), 34, min_matched=0.5).passed
+
+
+def test_the_threshold_alone_decides_where_the_config_fits(converted):
+    keys = detector(18)
+    grown = ModelKeys({**keys.shapes, "backbone.extra.weight": (1,)})
+    cfg = config_for(converted)
+    assert not examine(cfg, target=grown).passed
+    assert examine(cfg, None, 0.98, target=grown).passed
+
+
+def test_a_backbone_of_another_kind_is_a_conflict_that_names_both(converted):
+    cfg = config_for(converted)
+    cfg.model.backbone = {"_target_": "detectron2.modeling.backbone.swin.SwinTransformer"}
+    found = check_with(cfg, 18)
+    assert "SwinTransformer" in found.conflict
+    assert str(converted) in found.conflict
+    assert not found.passed
+
+
+def swin_backbone():
+    """A Swin as its authors save it, and what a detrex model of it holds."""
+    variant = reference.load("swin_tiny_patch4_window7_224")
+    made = Swin.read(variant.source, "original", {})
+    model = {f"backbone.{key}": spec.shape for key, spec in made.target().items()}
+    return variant.source, ModelKeys({**model, "neck.norm.weight": (256,)})
+
+
+def test_a_raw_backbone_loads_nothing_and_the_line_that_mends_it_is_given(tmp_path):
+    specs, keys = swin_backbone()
+    path = save(tmp_path / "swin.pth", {"model": tensors(specs)})
+    found = examine(config_for(path), target=keys)
+    assert found.share == 0
+    assert found.counted[0] == 0
+    assert found.remedy == f'train.init_checkpoint = "{path}?matching_heuristics=True"'
+    assert found.heuristics_share == 1
+
+
+def test_with_the_query_it_loads_all_that_a_file_of_its_kind_has(tmp_path):
+    specs, keys = swin_backbone()
+    path = save(tmp_path / "swin.pth", {"model": tensors(specs)})
+    found = examine(None, f"{path}?matching_heuristics=True", target=keys)
+    assert found.share == 1
+    assert set(found.absent) == {
+        f"backbone.norm{i}.{s}" for i in range(4) for s in ("weight", "bias")
+    }
+    assert set(found.match.missing) == {*found.absent, "neck.norm.weight"}
+
+
+def test_a_file_that_the_catalogue_knows_is_named(tmp_path):
+    path = save(tmp_path / "resnet18-f37072fd.pth", tensors(R18.source))
+    found = check_with(config_for(path), 18)
+    assert found.entry == "r18_v1"
+    assert found.remedy == 'train.init_checkpoint = from_hub("detrex/r18_v1", model=model)'
+
+
+def test_a_converted_file_of_ones_own_is_recognised(tmp_path):
+    path = save(tmp_path / "own.pth", {"model": tensors(ResNet(depth=18).target())})
+    found = check_with(config_for(f"{path}?matching_heuristics=True", depth=18), 18)
+    assert found.passed
+    assert found.what.startswith("resnet")
+
+
+def caffe2(path, **extra):
+    contents = {"conv1_w": torch.zeros(64, 3, 7, 7).numpy(), "fc1000_b": torch.zeros(1000).numpy()}
+    path.write_bytes(pickle.dumps({**contents, **extra}))
+    return path
+
+
+def test_a_caffe2_pickle_is_matched_under_its_new_names(tmp_path):
+    found = check_with(None, 18, caffe2(tmp_path / "R-50.pkl"))
+    assert found.heuristics
+    assert dict(found.match.loaded) == {"backbone.stem.conv1.weight": "conv1_w"}
+    assert found.match.unexpected == ("fc1000_b",)
+
+
+@pytest.mark.parametrize(
+    ("contents", "name", "message"),
+    [
+        ({"module": {"a.weight": torch.zeros(1)}}, "eva.pth", "under 'module'"),
+        ({"state_dict": {"a.weight": torch.zeros(1)}}, "a.pth", "under 'state_dict'"),
+        (
+            {"model": {"a.weight": torch.zeros(1)}, "args": argparse.Namespace(lr=1)},
+            "detr.pth",
+            r"refuse argparse\.Namespace",
+        ),
+        ({"model": {"a.weight": torch.zeros(1)}}, "a.pkl", "no pickle"),
+        ({"model": {"a.weight": torch.zeros(1)}}, "a.pyth", "model_state"),
+    ],
+)
+def test_what_detectron2_cannot_read_is_said_before_training_is(tmp_path, contents, name, message):
+    torch.save(contents, tmp_path / name)
+    with pytest.raises(CheckpointError, match=message):
+        examine(None, tmp_path / name, target=detector(18))
+
+
+def test_an_older_torch_unpickles_whatever_it_finds(tmp_path, monkeypatch):
+    path = save(tmp_path / "detr.pth", tensors(R18.source), "model")
+    monkeypatch.setattr(checking, "version", lambda package: "2.5.1+cu121")
+    assert check_with(None, 18, path).share == 0
+
+
+def test_an_unknown_query_is_refused_as_detectron2_refuses_it(original):
+    with pytest.raises(CheckpointError, match="knows no"):
+        examine(None, f"{original}?map=1", target=detector(18))
+
+
+def test_detectron2_reads_the_dict_model_even_where_there_are_others(tmp_path):
+    path = tmp_path / "both.pth"
+    ours = {"neck.convs.0.norm.weight": torch.zeros(256)}
+    torch.save({"ema": {**ours, "x": torch.zeros(1)}, "model": ours}, path)
+    assert check_with(None, 18, path).match.loaded.keys() == ours.keys()
+
+
+def test_a_config_without_a_checkpoint_says_so():
+    with pytest.raises(UsageError, match="--checkpoint"):
+        examine(config_for(), target=detector(18))
+    with pytest.raises(UsageError, match="there is no checkpoint"):
+        examine(config_for("/nowhere/x.pth"), target=detector(18))
+
+
+def test_check_raises_what_examine_finds(converted, monkeypatch):
+    monkeypatch.setattr(checking, "model_keys", lambda node: detector(34))
+    with pytest.raises(ConfigError, match=r"100 of 180 .* 18"):
+        check(config_for(converted, depth=34))
+    monkeypatch.setattr(checking, "model_keys", lambda node: detector(18))
+    assert check(config_for(converted)).passed
+
+
+def test_a_target_is_a_checkpoint_a_name_or_an_architecture(converted, original, tmp_path):
+    expected = {f"backbone.{key}" for key in ResNet(depth=18).target()}
+    assert target_keys("r18_v1").shapes.keys() == expected
+    assert target_keys("resnet", like=str(original)).shapes.keys() == expected
+    assert target_keys(str(original)).shapes.keys() == R18.source.keys()
+    assert target_keys(str(converted)).shapes.keys() == ResNet(depth=18).target().keys()
+    with pytest.raises(UsageError, match="how large"):
+        target_keys("resnet")
+    with pytest.raises(UsageError, match="Architectures: "):
+        target_keys("vgg")
+
+
+def test_the_report_is_plain_data(converted):
+    import json
+
+    document = check_with(config_for(converted), 18).to_json()
+    assert json.loads(json.dumps(document)) == document
+    assert document["matching"] == "suffix"
+    assert document["modules"][0]["name"] == "backbone.res2"
