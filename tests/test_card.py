@@ -434,7 +434,7 @@ def test_sources_link_to_pages_that_a_reader_can_open():
     text = card.render_for(entry(sources=sources))
     for link in (
         "[`r50.pth`](https://drive.google.com/file/d/1nDWZWHuRwtwGden77NLM9JoWe/view)",
-        "[`r50.pth`](https://drive.google.com/drive/folders/1pIllR0VfSIqX8TmQy)",
+        "[a folder of Google Drive](https://drive.google.com/drive/folders/1pIllR0VfSIqX8TmQy)",
         "[`timm/a/b/c.bin`](https://huggingface.co/timm/a/blob/v1.0/b/c.bin)",
     ):
         assert link in text

@@ -300,7 +300,10 @@ def _source_rows(
     source = record.inner("source")
     file, url = source.get("file", str), source.optional("url", str)
     size, sha256 = source.optional("size", int), source.optional("sha256", str)
-    shown = link(web_page(url), code(file)) if url else code(file)
+    shown = link(web_page(url), _label(url, file)) if url else code(file)
+    if url and url.startswith("gdrive-folder"):
+        fetched = code(f"detrex-hub convert {record.name('name')} --source FILE")
+        shown = Markdown(f"{shown}, to be fetched by hand: {fetched}")
     others = _links_to(entry.sources if entry else (), without=url)
     if synthetic:
         rows = [("Original", text("none: seeded random numbers")), ("Real weights", others)]
@@ -344,10 +347,16 @@ def _links_to(sources: Iterable[Source], *, without: str | None) -> Markdown:
     shown = []
     for one in sources:
         if one.url != without:
-            on_hub = hub_file(one.url)
-            label = f"{on_hub[0]}/{on_hub[2]}" if on_hub else one.file
-            shown.append(link(web_page(one.url), code(label)))
+            shown.append(link(web_page(one.url), _label(one.url, one.file)))
     return Markdown(", ".join(shown))
+
+
+def _label(url: str, file: str) -> Markdown:
+    """What to call a source's file."""
+    if url.startswith("gdrive-folder"):
+        return text("a folder of Google Drive")
+    on_hub = hub_file(url)
+    return code(f"{on_hub[0]}/{on_hub[2]}" if on_hub else file)
 
 
 def _moves(record: Reader) -> Iterator[Pair]:
