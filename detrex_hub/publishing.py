@@ -73,9 +73,18 @@ def convert_and_push_all(
             return Published(name, result=one(name))
         except DetrexHubError as error:
             return Published(name, error=error)
+        except Exception as error:
+            # one that nobody foresaw does not stop the others either
+            unforeseen = DetrexHubError(f"{name}: {type(error).__name__}: {error}")
+            unforeseen.__cause__ = error
+            return Published(name, error=unforeseen)
 
-    with ThreadPoolExecutor(max(jobs, 1)) as threads:
+    threads = ThreadPoolExecutor(max(jobs, 1))
+    try:
         yield from threads.map(publish, names)
+    finally:
+        # whoever interrupts waits for what was begun, not for the whole catalogue
+        threads.shutdown(cancel_futures=True)
 
 
 def _scratch() -> Path | None:

@@ -69,6 +69,17 @@ def test_large_files_are_uploaded_in_parts(hub, login, tmp_path):
     assert len(hub.storage.seen("PUT", "/objects/*/[0-9]")) == 4
 
 
+def test_the_client_does_not_hash_the_files_once_more(hub, login, folder, monkeypatch):
+    from huggingface_hub import lfs
+
+    def hashed_again(file):
+        raise AssertionError("every byte is read twice before the upload")
+
+    monkeypatch.setattr(lfs, "sha_fileobj", hashed_again)
+    login("alice")
+    assert push(folder, "alice/r18").changed
+
+
 def test_the_bytes_that_were_pushed_are_read_back(hub, login, folder):
     login("alice")
     result = push(folder)

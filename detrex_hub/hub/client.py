@@ -134,7 +134,13 @@ class Client:
             lambda: self.api.create_repo(self.repo_id, private=private or None, exist_ok=True)
         )
 
-    def upload(self, files: Mapping[str, Path | bytes], *, create_pr: bool) -> list[Any]:
+    def upload(
+        self,
+        files: Mapping[str, Path | bytes],
+        digests: Mapping[str, Digest],
+        *,
+        create_pr: bool,
+    ) -> list[Any]:
         """Bring large files to the Hub, ahead of a commit; returns the commit's operations."""
         from huggingface_hub import CommitOperationAdd
 
@@ -144,6 +150,9 @@ class Client:
                 CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
                 for name, content in files.items()
             ]
+            for operation in operations:
+                # known already: otherwise every byte would be read once more
+                operation.upload_info.sha256 = bytes.fromhex(digests[operation.path_in_repo].sha256)
             self.api.preupload_lfs_files(
                 self.repo_id, operations, create_pr=create_pr, free_memory=False
             )

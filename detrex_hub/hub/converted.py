@@ -23,15 +23,20 @@ from detrex_hub.records import (
 )
 
 _CHUNK = 2**20
+# the Hub takes no larger file than 10 MB in git itself
+_SMALL = 10 * 2**20
 
 
 @dataclass(frozen=True)
 class Digest:
-    """One content: its size in bytes, its sha256, and the id that git gives it as a blob."""
+    """One content: its size in bytes, its sha256, and the id that git gives it as a blob.
+
+    Large files have no ``git_id``: the Hub keeps them by their sha256.
+    """
 
     size: int
     sha256: str
-    git_id: str
+    git_id: str | None
 
     def matches(self, hex_digest: str) -> bool:
         """Whether a digest is this content's sha256 or its git id."""
@@ -155,10 +160,11 @@ def _digest(file: IO[bytes], where: str) -> Digest:
     file.seek(0)
     sha256 = hashlib.sha256()
     # sha1 because that is how git names things; nothing here relies on it against an attacker
-    git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if size <= _SMALL else None
     while chunk := file.read(_CHUNK):
         sha256.update(chunk)
-        git.update(chunk)
+        if git is not None:
+            git.update(chunk)
     if file.tell() != size:
         raise HubError(f"{where} changed while it was read", hint="Try again when it is complete")
-    return Digest(size, sha256.hexdigest(), git.hexdigest())
+    return Digest(size, sha256.hexdigest(), git.hexdigest() if git is not None else None)

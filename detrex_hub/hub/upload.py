@@ -131,7 +131,7 @@ class _Push:
 
     def _commit_on(self, base: Remote) -> tuple[str, int | None]:
         files = {name: self.converted.contents[name] for name in _changed(self.converted, base)}
-        operations = self.client.upload(files, create_pr=self.create_pr)
+        operations = self.client.upload(files, self.converted.digests, create_pr=self.create_pr)
         made = self.client.commit(
             operations, message=self.message, parent=base.commit, create_pr=self.create_pr
         )
