@@ -79,12 +79,8 @@ def convert_and_push_all(
             unforeseen.__cause__ = error
             return Published(name, error=unforeseen)
 
-    threads = ThreadPoolExecutor(max(jobs, 1))
-    try:
+    with ThreadPoolExecutor(max(jobs, 1)) as threads:
         yield from threads.map(publish, names)
-    finally:
-        # whoever interrupts waits for what was begun, not for the whole catalogue
-        threads.shutdown(cancel_futures=True)
 
 
 def _scratch() -> Path | None:
