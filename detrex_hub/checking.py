@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from difflib import unified_diff
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from detrex_hub import backbones, catalogue, checkpoints, config, loading
+from detrex_hub import backbones, catalogue, checkpoints, config, config_source, loading
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
 from detrex_hub.architectures.recognise import recognise
@@ -31,9 +32,10 @@ from detrex_hub.errors import (
     UsageError,
 )
 from detrex_hub.hub import names
-from detrex_hub.lazyconfig import model_keys
+from detrex_hub.lazyconfig import has_detectron2, load_config, model_keys
 from detrex_hub.matching import FileKeys, Match, ModelKeys, match
 from detrex_hub.records import CONFIG, RepositoryConfig
+from detrex_hub.staging import publish_file, staging_folder
 
 HEURISTICS = "?matching_heuristics=True"
 
@@ -201,10 +203,129 @@ def check(
     return found
 
 
-def refusal(found: Check) -> ConfigError:
-    """A check that did not pass, as an error."""
-    hint = f"Write: {found.remedy}" if found.remedy else "See: detrex-hub check CONFIG"
-    return ConfigError(f"{found.checkpoint}: {found.summary()}", hint=hint)
+def refusal(found: Check, *, where: str | None = None) -> ConfigError:
+    """A check that did not pass, as an error.
+
+    Args:
+        where: the config, for the message.
+    """
+    hint = f"Write: {found.remedy}" if found.remedy else None
+    if hint is None:
+        hint = f"Try: detrex-hub check {where or 'CONFIG'} --fix"
+    begin = f"{where} with " if where else ""
+    return ConfigError(f"{begin}{found.checkpoint}: {found.summary()}", hint=hint)
+
+
+def check_config(
+    path: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None = None,
+    min_matched: float = 1.0,
+    *,
+    overrides: Sequence[str] = (),
+    target: str | None = None,
+) -> Check:
+    """As `examine`, of a config file.
+
+    Args:
+        path: the config, ``.py`` or ``.yaml``.
+        overrides: ``path=value``, as on the training script's command line.
+        target: what the model holds, see `target_keys`; with it detectron2 is not needed, and
+            where that is not installed, of a ``.py`` no more than ``train.init_checkpoint`` is
+            read.
+    """
+    cfg = None
+    if target is None or has_detectron2() or Path(path).suffix != ".py":
+        cfg = load_config(path, overrides)
+    if checkpoint is None:
+        checkpoint = _init_checkpoint(cfg) if cfg is not None else _written(Path(path))
+    keys = target_keys(target, like=os.fspath(checkpoint)) if target is not None else None
+    return examine(cfg, checkpoint, min_matched, target=keys)
+
+
+def _written(path: Path) -> str:
+    name = config_source.assigned(_text(path), "train.init_checkpoint")
+    if not isinstance(name, str) or not name:
+        raise UsageError(
+            f"{path} does not itself name a file in train.init_checkpoint",
+            hint="Say: --checkpoint PATH",
+        )
+    return name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def fix_config(
+    path: str | os.PathLike[str], found: Check, *, checkpoint: str | None = None
+) -> list[str]:
+    """Write into a config what a check found wrong with it. The file as it was is kept beside it
+    as ``NAME.orig``.
+
+    Args:
+        path: the config, a ``.py``.
+        found: its check.
+        checkpoint: what to start from, where it is not what the config says.
+
+    Returns:
+        the change, as lines of a unified diff; none where nothing can be mended.
+
+    Raises:
+        ConfigError: the config cannot be read or written.
+    """
+    path = Path(path)
+    if path.suffix != ".py":
+        raise ConfigError(
+            f"{path} is no Python, and --fix writes nothing else",
+            hint="Give its values on the training script's command line",
+        )
+    before = _text(path)
+    values = _corrections(found, checkpoint)
+    after = config_source.corrected(before, values) if values else before
+    if after == before:
+        return []
+    with staging_folder(path) as staging:
+        kept = _unused(path.with_name(f"{path.name}.orig"))
+        copied = staging / kept.name
+        copied.write_text(before, encoding="utf-8")
+        publish_file(copied, kept)
+        written = staging / path.name
+        written.write_text(after, encoding="utf-8")
+        written.chmod(path.stat().st_mode)
+        publish_file(written, path)
+    lines = unified_diff(
+        before.splitlines(), after.splitlines(), str(kept), str(path), lineterm="", n=0
+    )
+    return list(lines)
+
+
+def _corrections(found: Check, checkpoint: str | None) -> dict[str, Any]:
+    """Path of the config -> what to write there."""
+    path, _, query = found.checkpoint.partition("?")
+    if checkpoint is not None and not query and _is_repository(path):
+        repo = path.removeprefix("hf://")
+        # it sets all the rest by itself
+        call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
+        needs = "from detrex_hub import from_hub"
+        return {"train.init_checkpoint": config_source.Expression(call, needs)}
+    values: dict[str, Any] = {one.path: one.wanted for one in found.differences}
+    if (found.heuristics_share or 0) > found.share:
+        values["train.init_checkpoint"] = f"{found.checkpoint}{HEURISTICS}"
+    elif checkpoint is not None:
+        values["train.init_checkpoint"] = found.checkpoint
+    return values
+
+
+def _unused(path: Path) -> Path:
+    found, number = path, 1
+    while found.exists():
+        found, number = path.with_name(f"{path.name}.{number}"), number + 1
+    return found
 
 
 def examine(
@@ -315,11 +436,15 @@ def read_weights(name: str) -> Weights:
         UsageError: there is no such file.
     """
     path, _, query = name.partition("?")
-    if path.startswith("hf://"):
+    if _is_repository(path):
         return _from_repository(path.removeprefix("hf://"), name)
-    if Path(path).is_dir() or (not Path(path).exists() and names.is_repo_id(_bare(path))):
-        return _from_repository(path, name)
     return _from_file(_local(path), query, name)
+
+
+def _is_repository(path: str) -> bool:
+    if path.startswith("hf://") or Path(path).is_dir():
+        return True
+    return not Path(path).exists() and names.is_repo_id(_bare(path))
 
 
 def _bare(text: str) -> str:
@@ -508,8 +633,13 @@ def target_keys(what: str, like: str | None = None) -> ModelKeys:
 def _sized(kind: type[Architecture], like: str | None) -> Architecture:
     if like is not None:
         try:
-            local = _local(like.partition("?")[0])
-            with checkpoints.open(local, container=_container(local)) as checkpoint:
+            path = like.partition("?")[0]
+            local = (
+                loading.fetch_weights(path.removeprefix("hf://"))[1]
+                if _is_repository(path)
+                else _local(path)
+            )
+            with checkpoints.open(local) as checkpoint:
                 found = recognise(checkpoint.specs, among=[kind])
                 return kind.read(checkpoint.specs, found.layout, kind.facts_in(checkpoint.metadata))
         except DetrexHubError:

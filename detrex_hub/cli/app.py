@@ -21,6 +21,7 @@ COMMANDS = (
     "push",
     "convert-and-push",
     "load",
+    "check",
     "diff",
     "export",
 )

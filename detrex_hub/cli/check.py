@@ -1,0 +1,105 @@
+"""`detrex-hub check`"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from detrex_hub.cli.options import Json, Quiet
+from detrex_hub.cli.output import Output, table
+
+if TYPE_CHECKING:
+    from detrex_hub.checking import Check
+
+EXAMPLES = (
+    "detrex-hub check projects/dino/configs/dino-swin/dino_swin_tiny_224_4scale_12ep.py",
+    "detrex-hub check configs/my_dino.py --checkpoint detrex/r101_v2 --fix",
+    "detrex-hub check configs/my_dino.py model.num_queries=300 --json",
+    "detrex-hub check config.yaml --checkpoint r101.pth --target r101_v2",
+)
+
+
+def command(
+    config: Annotated[Path, Argument(metavar="CONFIG", help="A LazyConfig, .py or .yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        Argument(metavar="[PATH=VALUE]...", help="As on the training script's command line."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        Option(metavar="PATH_OR_REPO", help="Instead of the config's train.init_checkpoint."),
+    ] = None,
+    min_matched: Annotated[
+        float,
+        Option(metavar="SHARE", min=0.0, max=1.0, help="The part that must be loaded, 0 to 1."),
+    ] = 1.0,
+    target: Annotated[
+        str | None,
+        Option(
+            metavar="CHECKPOINT_OR_ARCH",
+            help="What the model holds, where detectron2 is not installed to build it.",
+        ),
+    ] = None,
+    fix: Annotated[
+        bool, Option("--fix", help="Write the corrected lines into CONFIG, and keep a copy.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Replay what detectron2 would load into a config's model, without loading anything."""
+    from detrex_hub.checking import check_config, fix_config, refusal
+
+    out = Output(json=json, quiet=quiet)
+    given = list(overrides or ())
+
+    def look() -> Check:
+        return check_config(config, checkpoint, min_matched, overrides=given, target=target)
+
+    found = look()
+    if fix and not found.passed:
+        for line in fix_config(config, found, checkpoint=checkpoint):
+            out.hint(line)
+        found = look()
+    out.show(found.to_json(), _lines(found), bare=[f"{found.share:.4f}"])
+    if not found.passed:
+        raise refusal(found, where=str(config))
+
+
+def _lines(found: Check) -> Iterator[str]:
+    how = "names matched by suffix" if found.heuristics else "exact names"
+    yield f"{found.checkpoint} ({found.what + ', ' if found.what else ''}{how})"
+    yield from table(
+        ("module", "loaded", "missing", "wrong shape", "unexpected", "doubtful"),
+        [
+            (
+                one.name,
+                str(one.loaded),
+                str(one.missing),
+                str(one.wrong_shape),
+                str(one.unexpected),
+                str(one.doubtful),
+            )
+            for one in found.match.modules()
+        ],
+    )
+    if found.settings:
+        yield from table(
+            ("setting", "config", "weights", ""),
+            [
+                (one.path, str(one.before), str(one.wanted), "differs" if one.differs else "fits")
+                for one in found.settings
+            ],
+        )
+    for key, (file, model) in found.match.wrong_shape.items():
+        yield f"wrong shape: {key} is {list(file)} in the file and {list(model)} in the model"
+    for key in found.match.doubtful:
+        yield f"doubtful: {found.match.loaded[key]} of the file is loaded into {key}"
+    if found.absent:
+        yield f"initialised by the model, as no such file holds them: {len(found.absent)} tensors"
+    for note in found.notes:
+        yield f"note: {note}"
+    if found.passed:
+        yield found.summary()

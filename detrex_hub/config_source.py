@@ -1,0 +1,127 @@
+"""The Python text of a LazyConfig: what it assigns, and corrected assignments.
+
+The text is parsed and never run. Only assignments at its top level count, and a line is changed
+only where it assigns a plain value; whatever else is to be said is appended, where it wins.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detrex_hub.errors import ConfigError
+
+_COMMENT = "# as the weights want it (detrex-hub check)"
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Python to be written as it is, and the import that it needs. It is always appended, so that
+    it sees all that the config says."""
+
+    text: str
+    needs: str
+
+
+def assigned(text: str, path: str) -> Any:
+    """The plain value that a config assigns to a path last, or None.
+
+    Args:
+        text: the config.
+        path: dotted, such as ``train.init_checkpoint``.
+
+    Raises:
+        ConfigError: it is no Python.
+    """
+    values = [_literal(node.value) for node in _assignments(_parse(text), path)]
+    return values[-1] if values else None
+
+
+def corrected(text: str, values: Mapping[str, Any]) -> str:
+    """The text with paths assigned: where it does so already, and at its end otherwise.
+
+    Args:
+        values: path -> plain value, `Expression`, or None for what must not be there. A number in
+            a path is an index.
+
+    Raises:
+        ConfigError: the text is no Python, or has no name that a path begins with.
+    """
+    tree = _parse(text)
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    known = _names(tree)
+    appended = []
+    for path, value in values.items():
+        root = path.partition(".")[0]
+        if root not in known:
+            raise ConfigError(
+                f"the config has no {root} of its own to set {path} on", hint="Set it yourself"
+            )
+        found = _assignments(tree, path)
+        line = _statement(path, value)
+        if isinstance(value, Expression):
+            appended += [f"{value.needs}\n", f"{line}\n"]
+        elif found and value is not None and _literal(found[-1].value) is not None:
+            node = found[-1]
+            last = node.end_lineno or node.lineno
+            # the text keeps its number of lines, so that further places stay where they are
+            rest = ["" for _ in range(node.lineno, last)]
+            lines[node.lineno - 1 : last] = [f"{line}\n", *rest]
+        else:
+            appended.append(f"{line}\n")
+    if appended:
+        lines += ["\n", f"{_COMMENT}\n", *appended]
+    return "".join(lines)
+
+
+def _parse(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"the config is not valid Python: {error}") from None
+
+
+def _assignments(tree: ast.Module, path: str) -> list[ast.Assign]:
+    return [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and len(node.targets) == 1
+        and ast.unparse(node.targets[0]) == _expression(path)
+    ]
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """Names that the text binds at its top level."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                names = target.elts if isinstance(target, ast.Tuple) else [target]
+                found |= {name.id for name in names if isinstance(name, ast.Name)}
+    return found
+
+
+def _expression(path: str) -> str:
+    root, *rest = path.split(".")
+    return root + "".join(f"[{name}]" if name.isdigit() else f".{name}" for name in rest)
+
+
+def _statement(path: str, value: Any) -> str:
+    if value is None:
+        node, _, leaf = path.rpartition(".")
+        return f"{_expression(node)}.pop({leaf!r}, None)"
+    return f"{_expression(path)} = {value.text if isinstance(value, Expression) else repr(value)}"

@@ -1,0 +1,123 @@
+"""`detrex-hub check` without detectron2: the model is told by --target."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from detrex_hub import lazyconfig
+from tests.test_checking import config_for
+
+
+@pytest.fixture
+def r18(cli, original, tmp_path):
+    assert cli("convert", original, "-o", tmp_path / "r18").code == 0
+    return tmp_path / "r18"
+
+
+@pytest.fixture
+def yaml(tmp_path):
+    def _yaml(cfg):
+        path = tmp_path / "config.yaml"
+        path.write_text(OmegaConf.to_yaml(cfg))
+        return path
+
+    return _yaml
+
+
+@pytest.fixture(autouse=True)
+def no_detectron2(monkeypatch):
+    monkeypatch.setattr(lazyconfig, "has_detectron2", lambda: False)
+    monkeypatch.setattr("detrex_hub.checking.has_detectron2", lambda: False)
+
+
+def test_a_config_that_fits_passes(cli, r18, yaml):
+    result = cli("check", yaml(config_for(r18)), "--target", "r18_v1")
+    assert result.code == 0, result.err
+    assert "backbone.res2\t20\t0\t0\t0\t0" in result.out
+    assert "model.pixel_std" in result.out
+    assert result.out.splitlines()[-1] == "100 of 100 tensors of backbone.* are loaded (100.0%)"
+
+
+def test_below_the_threshold_the_table_is_followed_by_one_line_on_stderr(cli, r18, yaml):
+    path = yaml(config_for(r18, depth=34))
+    result = cli("check", path, "--target", "r34_v1")
+    assert result.code == 1
+    assert "backbone.res3\t25\t20\t0\t0\t0" in result.out
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"Error: {path} with {r18}: 100 of 180 tensors of backbone.* are loaded")
+
+
+def test_json_tells_all_whether_it_passes_or_not(cli, r18, yaml):
+    result = cli("check", yaml(config_for(r18, depth=34)), "--target", "r34_v1", "--json")
+    assert result.code == 1
+    document = json.loads(result.out)
+    assert document["passed"] is False
+    assert (document["loaded"], document["of"], document["home"]) == (100, 180, "backbone.")
+    assert len(document["missing"]) == 80
+    assert cli("check", yaml(config_for(r18)), "--target", "r18_v1", "--json").document["passed"]
+
+
+def test_of_a_python_config_only_the_checkpoint_is_read(cli, r18, tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(f"train = dict()\ntrain.init_checkpoint = {str(r18)!r}\nraise SystemExit\n")
+    assert cli("check", path, "--target", "resnet").code == 0
+    assert cli("check", path, "--target", "r18_v1").code == 0
+
+
+def test_without_detectron2_and_target_one_line_says_what_to_do(cli, r18, tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text("train = model = {}\n")
+    result = cli("check", path)
+    assert result.code == 2
+    (line,) = result.err.splitlines()
+    assert "detectron2, which is not installed" in line
+    assert "--target CHECKPOINT_OR_ARCH" in line
+
+
+def test_fix_writes_the_line_that_loads_and_keeps_a_copy(cli, original, tmp_path):
+    path = tmp_path / "config.py"
+    text = f"train = dict()\ntrain.init_checkpoint = {str(original)!r}\n"
+    path.write_text(text)
+    # the model is that of torchvision's names, as the dilated ones of detrex are
+    refused = cli("check", path, "--target", original)
+    assert refused.code == 0, refused.err
+    target = tmp_path / "model.pth"
+    import torch
+
+    state = torch.load(original, weights_only=True)
+    torch.save({"model": {f"backbone.body.{key}": one for key, one in state.items()}}, target)
+    assert cli("check", path, "--target", target).code == 1
+    assert path.read_text() == text
+    fixed = cli("check", path, "--target", target, "--fix")
+    assert fixed.code == 0, fixed.err
+    assert f"+train.init_checkpoint = '{original}?matching_heuristics=True'" in fixed.err
+    assert path.with_name("config.py.orig").read_text() == text
+    assert cli("check", path, "--target", target).code == 0
+
+
+def test_fix_writes_from_hub_for_a_repository(cli, r18, tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text("train = model = dataloader = dict()\ntrain.init_checkpoint = 'x.pth'\n")
+    result = cli("check", path, "--target", "r34_v1", "--checkpoint", r18, "--fix")
+    assert result.code == 1
+    last = path.read_text().splitlines()[-2:]
+    assert last == [
+        "from detrex_hub import from_hub",
+        f"train.init_checkpoint = from_hub('{r18}', model=model, dataloader=dataloader)",
+    ]
+
+
+def test_fix_leaves_what_it_cannot_mend(cli, r18, yaml):
+    path = yaml(config_for(r18, depth=34))
+    before = path.read_text()
+    result = cli("check", path, "--target", "r34_v1", "--fix")
+    assert result.code == 1
+    assert "is no Python" in result.err
+    assert path.read_text() == before
+
+
+def test_overrides_need_detectron2(cli, r18, yaml):
+    result = cli("check", yaml(config_for(r18)), "model.x=1", "--target", "r18_v1")
+    assert result.code == 2
+    assert "detectron2" in result.err
