@@ -61,7 +61,7 @@ def from_hub(
 
     Args:
         repo: ``owner/name`` on the Hub or under ``DETREX_HUB_ROOT``, with ``@revision`` if wanted,
-            or the path of a converted folder.
+            or the path of a converted folder. ``hf://`` may stand before it.
         model: the node ``model`` of a LazyConfig, which is given depth, mean, std and the like.
         dataloader: its node ``dataloader``, whose mappers are given the image format.
         revision: branch, tag or commit.
@@ -143,8 +143,9 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
     if "MODEL" in cfg:
         config.apply_yacs(overrides, cfg, where=name)
     else:
-        nodes = {root: cfg[root] for root in ("model", "dataloader") if root in cfg}
-        config.apply(overrides, **nodes, where=name)
+        model, dataloader = cfg.get("model"), cfg.get("dataloader")
+        ours = _placed(overrides, architecture(described.architecture), model, None, name)
+        config.apply(ours, model=model, dataloader=dataloader, where=name)
     return cfg
 
 
@@ -212,7 +213,7 @@ def _describe(
 
     The config is fetched once a load: by it the Hub counts downloads.
     """
-    name = os.fspath(repo)
+    name = os.fspath(repo).removeprefix("hf://")
     fetched = hub.fetch(name, [CONFIG], revision=revision)
     described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
     return name, described, fetched

@@ -1,0 +1,132 @@
+"""``hf://`` through the real iopath, as detectron2 uses it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+from iopath.common.file_io import g_pathmgr
+from omegaconf import OmegaConf
+
+from detrex_hub import apply_overrides, from_hub
+from detrex_hub.detectron2 import pin, register
+from detrex_hub.errors import HubError, UsageError
+from detrex_hub.hub import push
+from tests.checkpoint_files import save, tensors
+from tests.test_config import lazy_config
+from tests.test_loading import VARIANT, convert
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    root = tmp_path_factory.mktemp("converted")
+    return convert(save(root / "r18.pth", tensors(VARIANT.source)), root / "r18").folder
+
+
+@pytest.fixture
+def commit(converted, login):
+    login("alice")
+    return push(converted, "alice/r18", license="bsd-3-clause").commit
+
+
+def test_a_path_is_the_file_that_from_hub_gives(commit):
+    local = g_pathmgr.get_local_path(f"hf://alice/r18@{commit}")
+    assert local == from_hub("alice/r18")
+    assert local.endswith(".pth")
+    assert torch.load(local, weights_only=True)["matching_heuristics"] is True
+    with g_pathmgr.open("hf://alice/r18", "rb") as file:
+        assert file.read(2) == b"PK"
+
+
+def test_what_is_there_and_what_is_not(commit):
+    assert g_pathmgr.exists("hf://alice/r18")
+    assert g_pathmgr.isfile("hf://alice/r18")
+    assert not g_pathmgr.isdir("hf://alice/r18")
+    assert not g_pathmgr.exists("hf://alice/r19")
+    with pytest.raises(HubError, match="alice/r19"):
+        g_pathmgr.get_local_path("hf://alice/r19")
+
+
+def test_nothing_can_be_written(commit):
+    with pytest.raises(UsageError, match="only be read"):
+        g_pathmgr.open("hf://alice/r18", "wb")
+
+
+def test_registering_twice_does_no_harm(commit):
+    register()
+    assert g_pathmgr.exists("hf://alice/r18")
+
+
+def test_a_path_is_resolved_when_it_is_read_and_not_before(hub):
+    with hub.quiet():
+        cfg = OmegaConf.create({"train": {"init_checkpoint": "hf://alice/r18"}})
+        assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
+
+
+def test_pin_means_the_same_after_the_branch_has_moved(commit, converted, tmp_path):
+    pinned = pin("hf://alice/r18")
+    assert pinned == f"hf://alice/r18@{commit}"
+    assert pin("hf://alice/r18@main") == pinned
+    state = {key: tensor + 1 for key, tensor in tensors(VARIANT.source).items()}
+    other = convert(save(tmp_path / "other.pth", state), tmp_path / "r18").folder
+    assert push(other, "alice/r18", license="bsd-3-clause").commit != commit
+    assert g_pathmgr.get_local_path(pinned) != g_pathmgr.get_local_path("hf://alice/r18")
+    assert g_pathmgr.get_local_path(pinned) == from_hub(f"alice/r18@{commit}")
+
+
+def test_a_pinned_path_stays_as_it_is_without_asking(commit, hub):
+    with hub.quiet():
+        assert pin(f"hf://alice/r18@{commit}") == f"hf://alice/r18@{commit}"
+
+
+def test_an_open_path_tells_what_it_meant(commit, caplog):
+    with caplog.at_level(logging.INFO, logger="detrex_hub"):
+        g_pathmgr.get_local_path("hf://alice/r18")
+        assert f"hf://alice/r18@{commit}" in caplog.text
+        caplog.clear()
+        g_pathmgr.get_local_path(f"hf://alice/r18@{commit}")
+        assert caplog.text == ""
+
+
+def test_a_folder_has_nothing_to_pin(converted, tmp_path, monkeypatch):
+    push(converted, to=tmp_path / "hub")
+    monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "hub"))
+    assert g_pathmgr.get_local_path("hf://detrex/r18").endswith(".pth")
+    with pytest.raises(UsageError, match="no commits"):
+        pin("hf://detrex/r18")
+    with pytest.raises(UsageError, match="does not begin"):
+        pin("detrex/r18")
+
+
+def test_overrides_of_the_same_path(commit):
+    cfg = lazy_config()
+    apply_overrides(cfg, f"hf://alice/r18@{commit}")
+    assert cfg.model.backbone.stages.depth == 18
+
+
+def test_detectron2_is_taught_where_it_is_installed(tmp_path):
+    package = tmp_path / "detectron2" / "utils"
+    package.mkdir(parents=True)
+    (tmp_path / "detectron2" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "file_io.py").write_text(
+        "from iopath.common.file_io import PathManager as M\nPathManager = M()\n"
+    )
+    script = (
+        "import detrex_hub.detectron2\n"
+        "from detectron2.utils.file_io import PathManager\n"
+        "print(PathManager._PathManager__get_path_handler('hf://a/b').__class__.__name__\n"
+        "  if hasattr(PathManager, '_PathManager__get_path_handler')\n"
+        "  else [*PathManager._path_handlers])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() in ("HubHandler", "['hf://']")
