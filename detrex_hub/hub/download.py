@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from filelock import FileLock
 
@@ -66,7 +65,30 @@ def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | Non
         raise
 
 
+def _cached(repo_id: str, name: str, revision: str | None) -> Path | None:
+    """A file in the cache that was checked and that no network could make another one.
+
+    Looked up without huggingface_hub's client: importing that takes longer than all the rest of a
+    load. The folders are those of its documented cache layout.
+    """
+    from huggingface_hub import constants
+
+    repository = Path(constants.HF_HUB_CACHE) / "--".join(("models", *repo_id.split("/")))
+    commit = revision or "main"
+    if not names.is_commit(commit):
+        if not constants.HF_HUB_OFFLINE:
+            return None
+        try:
+            commit = (repository / "refs" / commit).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+    path = repository / "snapshots" / commit / name
+    return path if names.is_commit(commit) and _Mark(path).is_there() else None
+
+
 def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
+    if (cached := _cached(repo_id, name, revision)) is not None:
+        return cached
     path = _download(repo_id, name, revision)
     mark = _Mark(path)
     if mark.is_there():
@@ -103,6 +125,8 @@ def _download(repo_id: str, name: str, revision: str | None) -> Path:
 
 
 def _has_address(url: str) -> bool:
+    from urllib.request import getproxies
+
     if getproxies():
         return True  # the proxy looks it up
     try:
