@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from detrex_hub import __version__, card, catalogue, checkpoints, sources
+from detrex_hub import __version__, card, catalogue, checkpoints
 from detrex_hub.architectures import architecture as architecture_named
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Overrides
@@ -38,8 +38,10 @@ from detrex_hub.records import (
     plan_to_json,
 )
 from detrex_hub.seeded import SyntheticCheckpoint, fresh_rows
-from detrex_hub.sources import Progress
 from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise
+
+if TYPE_CHECKING:
+    from detrex_hub.sources import Progress
 
 Format: TypeAlias = Literal["safetensors", "pth", "pkl"]
 FORMATS: tuple[Format, ...] = ("safetensors", "pth", "pkl")
@@ -182,6 +184,8 @@ def prepare(
         )
     else:
         assert entry is not None
+        from detrex_hub import sources
+
         pulled = sources.pull(entry, source=source, progress=progress)
         checkpoint = _open(pulled.path, container or pulled.source.container, ema)
         provenance = Provenance(
@@ -490,7 +494,7 @@ def _check_target(target: Path, *, single: bool) -> None:
 def _write(conversion: Conversion, path: Path, format: Format, progress: Progress | None) -> str:
     metadata = {
         "format": "pt",
-        "author": _author(conversion),
+        "author": author_of(conversion.layout),
         "matching_heuristics": str(conversion.architecture.backbone).lower(),
     }
     tensors = [*conversion.tensors()]
@@ -502,7 +506,7 @@ def _write(conversion: Conversion, path: Path, format: Format, progress: Progres
         ties=conversion.plan.ties,
         extra=None
         if format == "safetensors"
-        else loading_keys(_author(conversion), conversion.architecture.backbone),
+        else loading_keys(author_of(conversion.layout), conversion.architecture.backbone),
     )
 
 
@@ -515,9 +519,9 @@ def loading_keys(author: str, matching_heuristics: bool) -> dict[str, Any]:
     return {"__author__": author, "matching_heuristics": matching_heuristics}
 
 
-def _author(conversion: Conversion) -> str:
-    """Whose names the file had; detectron2 would convert a file by "Caffe2" once more."""
-    return "torchvision" if conversion.layout == "torchvision" else "third_party"
+def author_of(layout: str) -> str:
+    """Whose names a file had; detectron2 would convert a file by "Caffe2" once more."""
+    return "torchvision" if layout == "torchvision" else "third_party"
 
 
 def told(tensors: Sequence[Tensor], progress: Progress, description: str) -> Iterator[Tensor]:
@@ -600,7 +604,7 @@ def config_of(conversion: Conversion, *, file: str, sha256: str) -> RepositoryCo
         base_config=conversion.entry.base_config if conversion.entry else None,
         file=file,
         sha256=sha256,
-        author=_author(conversion),
+        author=author_of(conversion.layout),
         matching_heuristics=conversion.architecture.backbone,
         ties=conversion.plan.ties,
         set_by_model=tuple(

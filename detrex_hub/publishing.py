@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.hub import PushResult, push
 from detrex_hub.sources import Progress
+from detrex_hub.staging import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ def convert_and_push(
     """
     with (
         prepare(name, progress=progress, **(conversion or {})) as planned,
-        tempfile.TemporaryDirectory(prefix="detrex-hub-", dir=_scratch()) as scratch,
+        scratch_folder() as scratch,
     ):
-        done = convert(planned, Path(scratch) / planned.name, progress=progress)
+        done = convert(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
         return push(done.folder, to=to, **options)
 
@@ -81,15 +80,3 @@ def convert_and_push_all(
 
     with ThreadPoolExecutor(max(jobs, 1)) as threads:
         yield from threads.map(publish, names)
-
-
-def _scratch() -> Path | None:
-    """A place with room for a checkpoint: beside the Hub's cache, else the system's."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None

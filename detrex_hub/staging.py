@@ -29,15 +29,14 @@ def staging_folder(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name[:64]}.partial-"
+        # cut as bytes: file systems allow 255 of them
+        begins = os.fsdecode(os.fsencode(target.name)[:64]).encode(errors="ignore").decode()
+        prefix = f".{begins}.partial-"
         _remove_abandoned(target.parent, prefix)
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-        folder.chmod(0o755 & ~_umask())
+        folder, lock = _own_folder(prefix, target.parent)
     except OSError as error:
         raise unwritable(target, error) from None
-    lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire()
         try:
             yield folder
         except OSError as error:
@@ -47,6 +46,30 @@ def staging_folder(target: Path) -> Iterator[Path]:
     finally:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for intermediate results as large as checkpoints, removed at the end.
+
+    It lies beside the Hub's cache, where there is room, else where the system keeps such things.
+    What a killed run left there is removed by the next.
+
+    Raises:
+        DetrexHubError: neither can be written to, or the disk is full.
+    """
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        folder = Path(tempfile.gettempdir())
+    with staging_folder(folder.absolute() / "detrex-hub") as scratch:
+        yield scratch
 
 
 def publish_files(staging: Path, target: Path) -> None:
@@ -101,13 +124,29 @@ def unwritable(target: Path, error: OSError) -> DetrexHubError:
     )
 
 
+def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
+    """A new folder whose lock this process holds."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        folder.chmod(0o755 & ~_umask())
+        lock = FileLock(folder / _LOCK)
+        with suppress(FileNotFoundError):
+            lock.acquire()
+            # before it was locked, another process may have taken it for an abandoned one
+            if (folder / _LOCK).exists():
+                return folder, lock
+            lock.release()
+
+
 def _remove_abandoned(parent: Path, prefix: str) -> None:
     for folder in parent.glob(f"{_escaped(prefix)}*"):
         lock = FileLock(folder / _LOCK)
         # a folder whose lock is held, or cannot be taken, belongs to somebody who is still at work
         with suppress(OSError, Timeout):
             lock.acquire(timeout=0)
+            shutil.rmtree(folder, ignore_errors=True)
             lock.release()
+            # where an open file cannot be removed
             shutil.rmtree(folder, ignore_errors=True)
 
 

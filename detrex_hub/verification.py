@@ -1,26 +1,47 @@
-"""Recompute what `conversion.json` claims, from the files and the mapper alone."""
+"""Prove what a repository claims: its records from the files alone, its weights from the original.
+
+Nobody has to trust a publisher: where the original can be had, the conversion is repeated here, and
+the bytes of both results are compared.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detrex_hub import checkpoints, config, hub
+from detrex_hub import __version__, card, catalogue, checkpoints, config, hub, sources
 from detrex_hub.architectures import architecture
-from detrex_hub.errors import ConfigError, DetrexHubError, VerificationError
+from detrex_hub.architectures.base import Architecture
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.conversion import Conversion, Provenance, author_of, convert, prepare
+from detrex_hub.errors import (
+    ConfigError,
+    DetrexHubError,
+    SourceError,
+    VerificationError,
+)
+from detrex_hub.hashing import FileSha256
+from detrex_hub.mapping import ConversionPlan
 from detrex_hub.records import (
+    CARD,
     CONFIG,
     CONVERSION,
+    WEIGHTS,
     Reader,
     RepositoryConfig,
     load_json,
     plan_to_json,
     specs_from_json,
 )
+from detrex_hub.sources import Progress
+from detrex_hub.staging import scratch_folder
+
+# what Python raises where a stranger's record holds a string for a number, or the like
+_OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -33,82 +54,161 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was verified of a repository."""
+    """What was verified of a repository.
+
+    ``repeated`` says whether the conversion was repeated from the original; ``not_repeated`` why
+    it was not.
+    """
 
     repo: str
     revision: str | None
     checks: tuple[Check, ...]
+    repeated: bool
+    not_repeated: str | None = None
 
 
-def verify(repo: str | os.PathLike[str], *, revision: str | None = None) -> Verification:
+@dataclass(frozen=True)
+class _Claims:
+    """A repository's files on this machine, records parsed."""
+
+    name: str
+    revision: str | None
+    weights: Path
+    described: RepositoryConfig
+    record: Mapping[str, Any]
+    card: Path | None
+
+    @property
+    def read(self) -> Reader:
+        return Reader(self.record, f"{self.name}/{CONVERSION}")
+
+    def refuse(self, what: str) -> VerificationError:
+        return VerificationError(
+            f"{self.name}: {what}",
+            hint="Convert it again from the original: detrex-hub convert NAME",
+        )
+
+
+def verify(
+    repo: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    repeat: bool = True,
+    source: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Verification:
     """Verify a converted folder or a repository.
 
     Hashes the weights, reopens them, proves the state dict against its hyper-parameters, plans the
-    conversion again from the recorded source tensors and compares every move, drop and tie.
+    conversion again from the recorded source tensors, and compares every move, drop and tie and all
+    that `config.json` says. Then the original is pulled, the conversion repeated, and every file
+    compared; not so where nobody but the publisher has the original.
+
+    Args:
+        repo: ``owner/name``, ``owner/name@revision`` or a folder.
+        revision: branch, tag or commit.
+        repeat: repeat the conversion where the original can be had.
+        source: a file or URL of the original, where no catalogue names it.
+        extra_catalogues: catalogue files of the user.
+        progress: told of downloads and copying.
 
     Raises:
         HubError: the repository or the network fails.
         ConfigError: a record is malformed or forbidden.
+        SourceError: the original should be had and cannot.
         VerificationError: a claim is not true; the first one found is named.
     """
-    name = os.fspath(repo)
-    fetched = hub.fetch(name, [CONFIG, CONVERSION], revision=revision)
+    claims = _claims(os.fspath(repo), revision)
+    entry = _entry(claims, extra_catalogues)
+    made, plan = _plan_again(claims)
+    checks = [
+        _bytes(claims),
+        _state_dict(claims),
+        Check(
+            "plan",
+            f"{len(plan.moves)} moves, {len(plan.dropped)} drops and {len(plan.ties)} ties are "
+            "those of the mapper",
+        ),
+        _description(claims, entry, made, plan),
+    ]
+    if entry is not None and claims.card is not None:
+        checks.append(_card(claims, entry))
+    reason = _why_not(claims, entry, source) if repeat else "it was not asked for"
+    if reason is None:
+        checks.append(_repeat(claims, entry, source, extra_catalogues, progress))
+    return Verification(
+        claims.name, claims.revision, tuple(checks), repeated=reason is None, not_repeated=reason
+    )
+
+
+def _claims(name: str, revision: str | None) -> _Claims:
+    fetched = hub.fetch(name, [CONFIG, CONVERSION], revision=revision, optional=[CARD])
     described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
     config.check(described.overrides, where=f"{name}/{CONFIG}")
     record = load_json(fetched.files[CONVERSION], where=f"{name}/{CONVERSION}")
+    Reader(record, f"{name}/{CONVERSION}")
     again = name if fetched.commit is None else name.rpartition("@")[0] or name
     weights = hub.fetch(again, [described.file], revision=fetched.commit).files[described.file]
-    checks = (
-        _bytes(name, weights, described, record),
-        _state_dict(name, weights, described, record),
-        _plan(name, described, record),
-        _overrides(name, described),
-    )
-    return Verification(name, fetched.commit, checks)
+    return _Claims(name, fetched.commit, weights, described, record, fetched.files.get(CARD))
 
 
-def _refuse(name: str, what: str) -> VerificationError:
-    return VerificationError(
-        f"{name}: {what}", hint="Convert it again from the original: detrex-hub convert NAME"
-    )
+def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
+    """What the catalogue knows under the recorded name, if it is of these weights."""
+    entry = catalogue.load(extra).get(claims.read.get("name", str))
+    given = claims.described.hyper_parameters
+    if (
+        entry is None
+        or entry.architecture != claims.described.architecture
+        or any(given.get(name) != value for name, value in entry.hyper_parameters.items())
+    ):
+        return None
+    return entry
 
 
-def _bytes(name: str, path: Path, described: RepositoryConfig, record: Any) -> Check:
-    result = Reader(record, f"{name}/{CONVERSION}").inner("result")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    found = digest.hexdigest()
+def _bytes(claims: _Claims) -> Check:
+    described, result = claims.described, claims.read.inner("result")
+    hashing = FileSha256(claims.weights)
+    found = hashing.result()
     for where, claimed in (
         (CONFIG, described.sha256),
         (CONVERSION, result.sha256("sha256")),
     ):
         if found != claimed:
-            raise _refuse(
-                name, f"{described.file} has the sha256 {found}, and {where} says {claimed}"
+            raise claims.refuse(
+                f"{described.file} has the sha256 {found}, and {where} says {claimed}"
             )
-    if path.stat().st_size != result.get("size", int) or result.get("file", str) != described.file:
-        raise _refuse(name, f"{CONVERSION} describes another file than {described.file}")
+    size = claims.weights.stat().st_size
+    if size != result.get("size", int) or result.get("file", str) != described.file:
+        raise claims.refuse(f"{CONVERSION} describes another file than {described.file}")
     return Check("bytes", f"{described.file} has the recorded sha256 {found}")
 
 
-def _state_dict(name: str, path: Path, described: RepositoryConfig, record: Any) -> Check:
-    result = Reader(record, f"{name}/{CONVERSION}").inner("result")
+def _state_dict(claims: _Claims) -> Check:
+    described, read = claims.described, claims.read
     made = architecture(described.architecture).from_hyper_parameters(described.hyper_parameters)
-    with checkpoints.open(path) as checkpoint:
+    with checkpoints.open(claims.weights) as checkpoint:
         held = dict(checkpoint.specs)
     missing = sorted({*described.ties.values()} - held.keys())
     if missing:
-        raise _refuse(name, f"the tied key {missing[0]!r} is not in {described.file}")
+        raise claims.refuse(f"the tied key {missing[0]!r} is not in {described.file}")
     try:
         made.prove(held | {alias: held[key] for alias, key in described.ties.items()})
     except DetrexHubError as error:
-        raise _refuse(name, error.message) from None
+        raise claims.refuse(error.message) from None
     stored = [spec for key, spec in held.items() if key not in described.ties]
     parameters = sum(spec.numel for spec in stored)
-    if (len(stored), parameters) != (result.get("tensors", int), result.get("parameters", int)):
-        raise _refuse(name, f"{CONVERSION} counts other tensors than {described.file} holds")
+    for part, name, found in (
+        ("result", "tensors", len(stored)),
+        ("result", "parameters", parameters),
+        ("proof", "tensors_compared", len(stored)),
+        ("proof", "bytes_compared", sum(spec.nbytes for spec in stored)),
+    ):
+        if read.inner(part).get(name, int) != found:
+            raise claims.refuse(
+                f"{CONVERSION} says {part}.{name} {read.inner(part).get(name, int)}, and "
+                f"{described.file} holds {found}"
+            )
     return Check(
         "state dict",
         f"{len(stored)} tensors, {parameters} parameters: exactly a detrex {made.name} with "
@@ -116,36 +216,256 @@ def _state_dict(name: str, path: Path, described: RepositoryConfig, record: Any)
     )
 
 
-def _plan(name: str, described: RepositoryConfig, record: Mapping[str, Any]) -> Check:
-    where = f"{name}/{CONVERSION}"
-    read = Reader(record, where)
-    recorded = read.get("plan", dict)
-    plan = read.inner("plan")
-    layout = read.inner("source").get("layout", str)
-    facts = read.get("facts", dict)
+def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
+    """The plan from the recorded source tensors, found to be the recorded one."""
+    where, read, described = f"{claims.name}/{CONVERSION}", claims.read, claims.described
     kind = architecture(described.architecture)
+    layout = read.inner("source").get("layout", str)
     if layout not in kind.layouts:
         raise ConfigError(f"{where}: {kind.name} has no layout {layout[:80]!r}")
-    specs = specs_from_json(plan.get("source_tensors", dict), where)
+    if read.get("architecture", str) != kind.name:
+        raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
+    specs = specs_from_json(read.inner("plan").get("source_tensors", dict), where)
     try:
-        made = kind.read(specs, layout, facts)
-        again = plan_to_json(made.plan(specs, layout), specs)
+        made = kind.read(specs, layout, read.get("facts", dict))
+        plan = made.plan(specs, layout)
     except DetrexHubError as error:
-        raise _refuse(name, f"its source tensors do not convert: {error.message}") from None
+        raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
+    except _OF_WRONG_VALUES as error:
+        raise ConfigError(f"{where}: its facts make no sense: {error}") from None
     if made.hyper_parameters() != dict(described.hyper_parameters):
-        raise _refuse(name, f"{CONFIG} has other hyper-parameters than the source's shapes give")
-    for part in ("moves", "dropped", "ties"):
+        raise claims.refuse(f"{CONFIG} has other hyper-parameters than the source's shapes give")
+    again = plan_to_json(plan, specs)
+    recorded = read.get("plan", dict)
+    for part in ("mapper", "moves", "dropped", "ties", "source_tensors"):
         if recorded.get(part) != again[part]:
-            raise _refuse(name, f"the {part} in {CONVERSION} are not those of the mapper")
+            raise claims.refuse(f"the {part} in {CONVERSION} are not those of the mapper")
+    return made, plan
+
+
+def _description(
+    claims: _Claims, entry: CatalogueEntry | None, made: Architecture, plan: ConversionPlan
+) -> Check:
+    """Everything in `config.json` follows from the shapes, the facts and the catalogue."""
+    described, read = claims.described, claims.read
+    layout = read.inner("source").get("layout", str)
+    try:
+        preprocessing = made.preprocessing(read.get("facts", dict))
+        overrides = made.overrides(preprocessing)
+    except _OF_WRONG_VALUES as error:
+        raise ConfigError(f"{claims.name}/{CONVERSION}: its facts make no sense: {error}") from None
+    expected = replace(
+        described,
+        preprocessing=preprocessing,
+        overrides=overrides,
+        base_config=entry.base_config if entry else described.base_config,
+        author=author_of(layout),
+        matching_heuristics=made.backbone,
+        ties=plan.ties,
+        set_by_model=tuple(key for key in made.set_by_model() if key not in plan.specs),
+        synthetic=read.get("synthetic", bool),
+    )
+    says, should = described.to_json(), expected.to_json()
+    for part in should:
+        if says[part] != should[part]:
+            raise claims.refuse(f"{part} in {CONFIG} is not what follows from {CONVERSION}")
+    if entry is not None:
+        facts = read.get("facts", dict)
+        for name, value in entry.facts.items():
+            if facts.get(name) != value:
+                raise claims.refuse(
+                    f"{CONVERSION} says {name} {facts.get(name)!r}, and the catalogue {value!r}"
+                )
     return Check(
-        "plan",
-        f"{len(again['moves'])} moves, {len(again['dropped'])} drops and {len(again['ties'])} ties "
-        "are those of the mapper",
+        "description",
+        f"{CONFIG} follows from shapes and facts, all {len(overrides.lazy)} overrides",
     )
 
 
-def _overrides(name: str, described: RepositoryConfig) -> Check:
-    made = architecture(described.architecture).from_hyper_parameters(described.hyper_parameters)
-    if made.overrides(described.preprocessing) != described.overrides:
-        raise _refuse(name, f"the overrides in {CONFIG} are not those of the hyper-parameters")
-    return Check("overrides", f"all {len(described.overrides.lazy)} follow from shapes and facts")
+def _card(claims: _Claims, entry: CatalogueEntry) -> Check:
+    """The card's metadata names licence and origin as the catalogue does. Its text is its
+    publisher's to edit, and an edited one is said to be so."""
+    assert claims.card is not None
+    try:
+        with claims.card.open("rb") as file:
+            text = file.read(_MAX_CARD_BYTES + 1).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise claims.refuse(f"{CARD} cannot be read as text: {error}") from None
+    if len(text) > _MAX_CARD_BYTES:
+        raise claims.refuse(f"{CARD} is larger than {_MAX_CARD_BYTES >> 20} MiB")
+    made = card.render(claims.described, claims.record, entry)
+    says, should = _metadata(text), _metadata(made)
+    for name in _PROMISES:
+        # where nobody knows the licence, the publisher says it
+        if says.get(name) != should.get(name) and not (name == "license" and not entry.license):
+            raise claims.refuse(
+                f"{CARD} says {name} {says.get(name)!r}, and these weights have "
+                f"{should.get(name)!r}"
+            )
+    known = {made, *(card.addressed(made, claims.record["name"], one) for one in _ids(claims.name))}
+    licence = f"{CARD} says the licence {says.get('license')}"
+    return Check(
+        "card",
+        f"{licence}, and is the card that the records make"
+        if text in known
+        else f"{licence}; its text is not what the records make, but edited by hand",
+    )
+
+
+_MAX_CARD_BYTES = 2**20
+# what the Hub shows beside a repository's name and people rely on
+_PROMISES = ("license", "license_name", "license_link", "library_name", "base_model")
+
+
+def _metadata(text: str) -> dict[Any, Any]:
+    """What stands between a card's dashes, empty where it is none."""
+    import yaml  # type: ignore[import-untyped]
+
+    parts = re.match(r"---[ \t]*\r?\n(.*?)\n---", text, re.DOTALL)
+    try:
+        found = yaml.safe_load(parts[1]) if parts else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _ids(name: str) -> list[str]:
+    """What a repository may be called in its card: its id, or the end of a folder's path."""
+    last = name.partition("@")[0].replace(os.sep, "/").rstrip("/").split("/")[-2:]
+    return ["/".join(last)] if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", "/".join(last), re.A) else []
+
+
+def _why_not(claims: _Claims, entry: CatalogueEntry | None, source: str | None) -> str | None:
+    """Why the conversion cannot be repeated from something that its publisher does not control."""
+    origin = claims.read.inner("source")
+    if source is not None:
+        return None
+    if claims.described.synthetic:
+        return None if entry else "the catalogue has no weights of that name"
+    url = origin.optional("url", str)
+    if url is None or url.startswith("file:"):
+        return (
+            f"it was made from the publisher's own file {origin.get('file', str)[:80]!r}; "
+            "give that with --source FILE"
+        )
+    if entry is None:
+        return "its weights are in no catalogue here; give one with --catalogue FILE, or --source"
+    if not any(one.layout == origin.get("layout", str) for one in entry.sources):
+        return "the catalogue knows these weights in another layout only"
+    return None
+
+
+def _repeat(
+    claims: _Claims,
+    entry: CatalogueEntry | None,
+    source: str | None,
+    extra: Sequence[Path],
+    progress: Progress | None,
+) -> Check:
+    """Pull the original, convert it, and compare every file that comes out."""
+    described, read = claims.described, claims.read
+    origin = read.inner("source")
+    format = next(format for format, file in WEIGHTS.items() if file == described.file)
+    with (
+        _original(claims, entry, source, extra, progress) as conversion,
+        scratch_folder() as scratch,
+    ):
+        provenance = conversion.provenance
+        recorded = origin.optional("sha256", str)
+        if recorded is not None and provenance.sha256 != recorded:
+            raise claims.refuse(
+                f"the original has the sha256 {provenance.sha256}, and {CONVERSION} says {recorded}"
+            )
+        done = convert(conversion, scratch / "again", format=format, progress=progress)
+        if done.sha256 != described.sha256:
+            raise claims.refuse(
+                f"the conversion was repeated and gave other weights: their sha256 is "
+                f"{done.sha256}" + _other_version(claims)
+            )
+        _same_record(claims, load_json(scratch / "again" / CONVERSION))
+    return Check(
+        "original",
+        f"pulled anew (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), converted "
+        f"again: the very same {described.file}"
+        if not described.synthetic
+        else f"seeded numbers, made and converted again: the very same {described.file}",
+    )
+
+
+def _original(
+    claims: _Claims,
+    entry: CatalogueEntry | None,
+    source: str | None,
+    extra: Sequence[Path],
+    progress: Progress | None,
+) -> Conversion:
+    """The publisher's conversion, planned here."""
+    described, read = claims.described, claims.read
+    origin = read.inner("source")
+    layout, name = origin.get("layout", str), read.get("name", str)
+    kind = architecture(described.architecture)
+    facts = {
+        key: value
+        for key, value in read.get("facts", dict).items()
+        if key in kind.facts or key in described.preprocessing
+    }
+    options: dict[str, Any] = {"architecture": kind.name, "layout": layout, "facts": facts}
+    if described.synthetic and source is None:
+        return prepare(name, synthetic=True, extra_catalogues=extra, **options)
+    if entry is None:
+        entry = CatalogueEntry(
+            name="original", family="", architecture=kind.name, title="", sources=()
+        )
+    fitting = tuple(one for one in entry.sources if one.layout == layout)
+    try:
+        pulled = sources.pull(replace(entry, sources=fitting), source=source, progress=progress)
+    except SourceError as error:
+        raise SourceError(
+            error.message,
+            hint=f"Verify the records alone: detrex-hub verify {claims.name} --no-source",
+        ) from None
+    try:
+        conversion = prepare(
+            pulled.path.absolute(), container=origin.optional("container", str), **options
+        )
+    except DetrexHubError as error:
+        raise claims.refuse(f"the original does not convert: {error.message}") from None
+    return replace(
+        conversion,
+        name=name,
+        entry=entry if entry.sources else None,
+        provenance=Provenance(
+            url=pulled.url,
+            file=Path(pulled.url).name,
+            size=pulled.size,
+            sha256=pulled.sha256,
+            pinned_by=pulled.pinned_by,
+        ),
+    )
+
+
+# where the original came from this time, and what it was compared with, may be told otherwise
+_FREE = {"url", "file", "pinned_by"}
+
+
+def _same_record(claims: _Claims, again: dict[str, Any]) -> None:
+    recorded = dict(claims.record)
+    if _other_version(claims):
+        # another version may say more or less
+        return
+    for part in sorted(recorded.keys() | again.keys()):
+        says, should = recorded.get(part), again.get(part)
+        if part == "source" and isinstance(says, dict) and isinstance(should, dict):
+            says = {name: value for name, value in says.items() if name not in _FREE}
+            should = {name: value for name, value in should.items() if name not in _FREE}
+            if says.get("sha256") is None:  # too large a file to be hashed for its publisher
+                should["sha256"] = None
+        if part != "recognised_by" and says != should:
+            raise claims.refuse(f"{part} in {CONVERSION} is not what the repeated conversion gives")
+
+
+def _other_version(claims: _Claims) -> str:
+    version = claims.read.inner("tool").get("version", str)
+    if version == __version__:
+        return ""
+    return f" (made by detrex-hub {version[:40]}; this is {__version__})"
