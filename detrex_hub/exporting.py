@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detrex_hub import checkpoints, hub
 from detrex_hub.architectures import architecture
@@ -18,8 +18,10 @@ from detrex_hub.conversion import told, written_format
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.mapping import ConversionPlan, Move, Piece
 from detrex_hub.records import CONFIG, CONVERSION, Reader, RepositoryConfig, load_json
-from detrex_hub.sources import Progress
 from detrex_hub.staging import publish_file, staging_folder
+
+if TYPE_CHECKING:
+    from detrex_hub.sources import Progress
 
 # layouts whose authors wrap the state dict, as {"model": ...}; the others hold it bare
 _WRAPPED = ("original", "panoptic")

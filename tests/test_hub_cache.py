@@ -13,7 +13,6 @@ from detrex_hub.hub import fetch, push
 
 FETCH = """
 import sys
-from pathlib import Path
 from detrex_hub.hub import fetch
 print(fetch(sys.argv[1], ["config.json", "model.safetensors"]).files["model.safetensors"])
 heavy = {"torch", "httpx2", "huggingface_hub.file_download", "huggingface_hub.hf_api"}
