@@ -189,3 +189,82 @@ def test_what_architectures_want_is_allowed(name):
     )
     wanted = made.overrides(made.preprocessing({}))
     assert config.check(wanted, where=name) is wanted
+
+
+def mappers(train, test):
+    cfg = lazy_config()
+    cfg.dataloader = {"train": train, "test": test}
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("node", "places"),
+    [
+        ({"mapper": {"img_format": "BGR"}}, ["mapper.img_format"]),
+        ({"mapper": {"image_format": "BGR"}}, ["mapper.image_format"]),
+        (
+            {"mapper": {"image_format": "BGR", "augmentation": {"img_format": "BGR"}}},
+            ["mapper.image_format", "mapper.augmentation.img_format"],
+        ),
+        (
+            {"mapper": [{"img_format": "BGR"}, {"image_format": "BGR"}]},
+            ["mapper.0.img_format", "mapper.1.image_format"],
+        ),
+        (
+            [{"mapper": {"img_format": "BGR"}}, {"mapper": {"img_format": "RGB"}}],
+            ["0.mapper.img_format"],
+        ),
+        (
+            {"mapper": {"_target_": "detrex.data.DetrDatasetMapper", "is_train": True}},
+            ["mapper.img_format"],
+        ),
+        ({"mapper": {"_target_": "somebodys.Mapper"}}, []),
+        ({"dataset": "coco"}, []),
+    ],
+)
+def test_the_image_format_is_set_wherever_a_config_has_it(node, places):
+    cfg = mappers(node, {"mapper": {"img_format": "RGB"}})
+    changes = config.apply(resnet(), dataloader=cfg.dataloader, where="x/y")
+    assert [change.path for change in changes] == [f"dataloader.train.{one}" for one in places]
+    for place in places:
+        assert OmegaConf.select(cfg.dataloader.train, indexed(place)) == "RGB"
+
+
+def indexed(path):
+    return "".join(
+        f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".")
+    ).lstrip(".")
+
+
+def test_a_mapper_that_takes_no_format_cannot_feed_bgr():
+    cfg = mappers({"mapper": {"_target_": "somebodys.Mapper"}}, {})
+    with pytest.raises(ConfigError, match=r"dataloader\.train\.mapper .*somebodys\.Mapper.* BGR"):
+        config.apply(resnet(image_format="BGR"), dataloader=cfg.dataloader, where="x/y")
+
+
+def test_what_is_taken_from_elsewhere_is_set_there():
+    cfg = lazy_config()
+    cfg.model.num_queries = 300
+    cfg.model.transformer = {"two_stage_num_proposals": "${..num_queries}"}
+    wanted = Overrides(
+        lazy={"model.transformer.two_stage_num_proposals": 900, "model.num_queries": 900}
+    )
+    changes = config.apply(wanted, model=cfg.model, where="x/y")
+    assert [change.path for change in changes] == ["model.num_queries"]
+    assert cfg.model.transformer.two_stage_num_proposals == 900
+    cfg.model.num_queries = 100
+    assert cfg.model.transformer.two_stage_num_proposals == 100
+
+
+def test_settings_tell_what_fits_as_well():
+    cfg = lazy_config()
+    found = {one.path: one for one in config.settings(resnet(), model=cfg.model, where="x/y")}
+    assert found["model.backbone.stages.depth"].differs
+    cfg.model.backbone.stages.depth = 101
+    (again,) = (
+        one
+        for one in config.settings(resnet(), model=cfg.model, where="x/y")
+        if one.path == "model.backbone.stages.depth"
+    )
+    assert not again.differs
+    assert again.before == again.wanted == 101

@@ -26,9 +26,12 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Fetch weights as a .pth for detectron2, print its path."""
-    from detrex_hub.loading import from_hub, overrides
+    from detrex_hub.loading import load
 
-    out = Output(json=json, quiet=quiet)
-    path = from_hub(repo, revision=revision, prefix=prefix)
-    wanted = overrides(repo, revision=revision) if json else {}
-    out.show({"path": path, "overrides": wanted}, [path], bare=[path])
+    loaded = load(repo, revision=revision, prefix=prefix)
+    document = {
+        "path": loaded.path,
+        "overrides": dict(loaded.overrides),
+        "commit": loaded.commit,
+    }
+    Output(json=json, quiet=quiet).show(document, [loaded.path], bare=[loaded.path])

@@ -1,0 +1,13 @@
+"""`detrex-hub load`"""
+
+
+def test_load_reads_the_config_once(cli, original, login, hub):
+    assert cli("convert", original, "-o", "r18").code == 0
+    login("alice")
+    commit = cli("push", "r18", "alice/r18", "--license", "mit", "--json").document["commit"]
+    before = len(hub.log)
+    document = cli("load", "alice/r18", "--json").document
+    asked = [one for one in hub.log[before:] if one.method == "GET" and "config.json" in one.path]
+    assert len(asked) == 1
+    assert document["commit"] == commit
+    assert document["overrides"]["model.backbone.stages.depth"] == 18

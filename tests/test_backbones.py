@@ -1,0 +1,215 @@
+"""Where in a config a backbone's weights go, and a backbone that is built for them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from detrex_hub import apply_overrides, from_hub
+from detrex_hub.architectures.base import BackboneCall, Call
+from detrex_hub.backbones import lazy_call
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ConfigError, UsageError
+from tests import reference
+from tests.checkpoint_files import save, tensors
+from tests.test_config import RESNET, lazy_config
+
+SWIN_CLASS = "detectron2.modeling.backbone.swin.SwinTransformer"
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory):
+    return convert_variant("resnet18", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def swin(tmp_path_factory):
+    return convert_variant("swin_tiny_patch4_window7_224", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return convert_variant("detr_r50_dc5", tmp_path_factory, facts={"dilation": True})
+
+
+def convert_variant(name, tmp_path_factory, **options):
+    variant = reference.load(name)
+    root = tmp_path_factory.mktemp(name)
+    path = save(root / "original.pth", tensors(variant.source, variant.tied_sources), "model")
+    return convert(path, root / name, **options).folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(hub):
+    return hub
+
+
+def keys(path):
+    return torch.load(path, weights_only=True)["model"].keys()
+
+
+def with_neck(backbone=None):
+    """A detector that reads three feature maps of its backbone."""
+    cfg = lazy_config(backbone)
+    cfg.model.neck = {
+        "_target_": "detrex.modeling.neck.ChannelMapper",
+        "input_shapes": {f"res{i}": {"channels": 64 * 2**i} for i in (3, 4, 5)},
+        "in_features": ["res3", "res4", "res5"],
+        "num_outs": 4,
+    }
+    return cfg
+
+
+def fpn():
+    cfg = lazy_config()
+    bottom_up = cfg.model.backbone
+    cfg.model.backbone = {
+        "_target_": "detectron2.modeling.backbone.fpn.FPN",
+        "bottom_up": bottom_up,
+        "in_features": ["res2", "res3", "res4", "res5"],
+    }
+    return cfg
+
+
+def test_auto_finds_the_backbone(resnet18):
+    cfg = lazy_config()
+    assert "backbone.stem.conv1.weight" in keys(from_hub(resnet18, model=cfg.model, prefix="auto"))
+
+
+def test_auto_finds_what_lies_below_a_pyramid_and_the_overrides_follow(resnet18):
+    cfg = fpn()
+    path = from_hub(resnet18, model=cfg.model, prefix="auto")
+    assert "backbone.bottom_up.stem.conv1.weight" in keys(path)
+    assert cfg.model.backbone.bottom_up.stages.depth == 18
+    assert "stages" not in cfg.model.backbone
+    assert "stride_in_1x1" not in cfg.model.backbone.bottom_up.stages
+
+
+def test_a_prefix_that_is_given_places_the_overrides_too(resnet18):
+    cfg = fpn()
+    from_hub(resnet18, model=cfg.model, prefix="backbone.bottom_up.")
+    assert cfg.model.backbone.bottom_up.stages.depth == 18
+
+
+def test_whole_configs_are_looked_through_as_well(resnet18):
+    cfg = fpn()
+    apply_overrides(cfg, resnet18)
+    assert cfg.model.backbone.bottom_up.stages.depth == 18
+
+
+def test_auto_leaves_a_whole_detector_its_own_keys(detector):
+    assert "class_embed.weight" in keys(from_hub(detector, prefix="auto"))
+
+
+def test_auto_needs_a_model_to_look_in(resnet18):
+    with pytest.raises(UsageError, match="model=model"):
+        from_hub(resnet18, prefix="auto")
+
+
+def test_two_that_could_take_the_weights_are_both_named(swin):
+    cfg = lazy_config({"_target_": "x.Two", "a": {"_target_": SWIN_CLASS}})
+    cfg.model.teacher = {"_target_": SWIN_CLASS}
+    with pytest.raises(ConfigError, match=r"model\.backbone\.a and model\.teacher can both"):
+        from_hub(swin, model=cfg.model, prefix="auto")
+
+
+def test_a_backbone_of_another_class_is_refused_with_both_names_and_unchanged(swin):
+    cfg = with_neck()
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(
+        ConfigError, match=r"\.ResNet, and they are those of a SwinTransformer"
+    ) as e:
+        from_hub(swin, model=cfg.model, dataloader=cfg.dataloader)
+    assert str(swin) in str(e.value)
+    assert "build=True" in str(e.value)
+    assert OmegaConf.to_yaml(cfg) == before
+
+
+def test_a_dilated_detector_on_a_plain_config_is_refused_with_both_names(detector):
+    cfg = lazy_config()
+    with pytest.raises(ConfigError, match=r"ResNet, which has no \w+") as caught:
+        from_hub(detector, model=cfg.model)
+    assert str(detector) in str(caught.value)
+
+
+def test_a_head_of_91_classes_on_a_model_of_80(tmp_path):
+    variant = reference.load("deformable_detr_r50")
+    path = save(tmp_path / "d.pth", tensors(variant.source, variant.tied_sources), "model")
+    folder = convert(path, tmp_path / "d91", facts={"classes": "keep"}).folder
+    cfg = with_neck()
+    cfg.model.criterion = {"num_classes": 80}
+    with pytest.raises(ConfigError, match=r"num_classes = 80 and the weights of .* say 91"):
+        from_hub(folder, model=cfg.model)
+
+
+def test_a_backbone_is_built_and_the_neck_follows(swin, caplog):
+    cfg = with_neck()
+    with caplog.at_level(logging.INFO, logger="detrex_hub"):
+        path = from_hub(swin, model=cfg.model, dataloader=cfg.dataloader, build=True)
+    built = cfg.model.backbone
+    assert built["_target_"] == SWIN_CLASS
+    assert list(built.depths) == [2, 2, 6, 2]
+    assert list(built.out_indices) == [1, 2, 3]
+    assert OmegaConf.to_container(cfg.model.neck.input_shapes) == {
+        "p1": {"channels": 192},
+        "p2": {"channels": 384},
+        "p3": {"channels": 768},
+    }
+    assert list(cfg.model.neck.in_features) == ["p1", "p2", "p3"]
+    assert cfg.dataloader.train.mapper.img_format == "RGB"
+    assert f"model.backbone replaced, it is a {SWIN_CLASS}" in caplog.text
+    assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
+    # it fits now, so that nothing is left to do
+    assert from_hub(swin, model=cfg.model, dataloader=cfg.dataloader) == path
+
+
+def test_a_detector_of_one_level_reads_the_last_feature_map(swin):
+    cfg = lazy_config()
+    cfg.model.in_features = ["res5"]
+    cfg.model.in_channels = 2048
+    from_hub(swin, model=cfg.model, build=True)
+    assert list(cfg.model.in_features) == ["p3"]
+    assert cfg.model.in_channels == 768
+    assert list(cfg.model.backbone.out_indices) == [3]
+
+
+def test_a_backbone_that_takes_the_weights_is_not_replaced(swin):
+    cfg = with_neck({"_target_": SWIN_CLASS, "embed_dim": 128, "use_checkpoint": True})
+    from_hub(swin, model=cfg.model, build=True)
+    assert cfg.model.backbone.use_checkpoint is True
+    assert cfg.model.backbone.embed_dim == 96
+
+
+def test_what_was_built_is_taken_back_where_the_weights_are_not_to_be_had(swin, tmp_path):
+    import shutil
+
+    broken = shutil.copytree(swin, tmp_path / "broken")
+    (broken / "model.safetensors").unlink()
+    cfg = with_neck()
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(Exception, match=r"model\.safetensors"):
+        from_hub(broken, model=cfg.model, build=True)
+    assert OmegaConf.to_yaml(cfg) == before
+
+
+def test_a_call_becomes_a_node():
+    node = lazy_call(
+        BackboneCall(
+            "a.b.Pyramid",
+            {"net": Call("a.b.Net", {"depth": 2}), "norm": Call("math.pow", {}, partial=True)},
+            channels={"p1": 1},
+        )
+    )
+    assert node["_target_"] == "a.b.Pyramid"
+    assert node.net == {"_target_": "a.b.Net", "depth": 2}
+    assert isinstance(node.norm, functools.partial)
+
+
+def test_plain_resnet_configs_still_fit(resnet18):
+    cfg = lazy_config()
+    from_hub(resnet18, model=cfg.model)
+    assert cfg.model.backbone["_target_"] == RESNET
