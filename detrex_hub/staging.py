@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from detrex_hub.errors import DetrexHubError
 
 _LOCK = ".lock"
+_REPLACED = "replaced"
 
 
 @contextmanager
@@ -75,8 +76,9 @@ def scratch_folder() -> Iterator[Path]:
 def publish_files(staging: Path, target: Path) -> None:
     """Give a complete staging folder's files their final place as the folder ``target``.
 
-    A folder that is there already is replaced as a whole and never seen half-replaced: it is moved
-    aside, and put back when its successor cannot take its place.
+    A folder that is there already is replaced as a whole and never seen half-replaced. Where the
+    system cannot let two folders change places, it is moved aside for a moment, and put back when
+    its successor cannot take its place; by the next run if this one is killed in that moment.
     """
     complete = staging / "complete"
     complete.mkdir()
@@ -88,7 +90,10 @@ def publish_files(staging: Path, target: Path) -> None:
     if not target.exists():
         complete.rename(target)
         return
-    replaced = staging / "replaced"
+    if _exchanged(complete, target):
+        return
+    replaced = staging / _REPLACED / target.name
+    replaced.parent.mkdir()
     target.rename(replaced)
     try:
         complete.rename(target)
@@ -144,10 +149,31 @@ def _remove_abandoned(parent: Path, prefix: str) -> None:
         # a folder whose lock is held, or cannot be taken, belongs to somebody who is still at work
         with suppress(OSError, Timeout):
             lock.acquire(timeout=0)
+            _put_back(folder)
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
             # where an open file cannot be removed
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_back(abandoned: Path) -> None:
+    """The folder that a killed run had moved aside and given no successor."""
+    for replaced in abandoned.glob(f"{_REPLACED}/*"):
+        target = abandoned.parent / replaced.name
+        if not target.exists():
+            replaced.rename(target)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step; whether the system can."""
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def _escaped(text: str) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from detrex_hub.errors import MappingError
-from detrex_hub.mapping.templates import collapse, template
+from detrex_hub.mapping.fold import fold_keys
+from detrex_hub.mapping.templates import template
 
 # half-open ranges of rows along dimension 0
 RowRanges: TypeAlias = tuple[tuple[int, int], ...]
@@ -170,7 +171,8 @@ def inverse(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
         raise MappingError(
             "the rows that were cut away cannot be written back: "
             + "; ".join(
-                f"{', '.join(collapse(targets))} holds {rows.count} of {rows.of} rows ({rows.name})"
+                f"{', '.join(pattern.target for pattern in fold_keys(targets))} holds "
+                f"{rows.count} of {rows.of} rows ({rows.name})"
                 for rows, targets in lost.items()
             ),
             hint="Where class heads were cut, convert with --classes keep",

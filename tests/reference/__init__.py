@@ -89,6 +89,14 @@ def load_saved(name: str) -> dict[str, TensorSpec]:
     return {key: TensorSpec("F32", tuple(shape)) for key, (shape,) in raw.items()}
 
 
+@cache
+def detrex_models() -> dict[str, dict[str, Any]]:
+    """Real detrex models that were built, unusual ones among them: architecture,
+    hyper-parameters, and sha256 digests of the state dict (a line for each key, sorted:
+    ``key dtype [shape]``) and of the sorted groups of keys that are one tensor."""
+    return _read(_HERE / "detrex_models.json.gz")
+
+
 def pack(table: Path, folder: Path) -> Path:
     """Store a table, the same bytes for the same content."""
     packed = folder / f"{table.stem}.json.gz"
