@@ -91,6 +91,16 @@ class Conversion:
             self.hashing.stop()
         self.checkpoint.close()
 
+    @property
+    def another_file(self) -> bool:
+        """Whether the source is known not to be the file that was published under the name."""
+        source = self.provenance
+        return (
+            self.entry is not None
+            and not self.synthetic
+            and self.entry.denies(source.url, source.sha256)
+        )
+
     def to_json(self) -> dict[str, Any]:
         """What would be done, without having read a tensor."""
         return {

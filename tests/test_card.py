@@ -72,6 +72,30 @@ def metric(name, value, **changes):
     return Metric(**values | changes)
 
 
+@pytest.mark.parametrize(
+    ("url", "sha256", "claimed"),
+    [
+        (None, SHA256, True),
+        (None, "f" * 64, False),
+        ("https://example.org/else.pth", "f" * 64, False),
+        # the twin is another file of the same weights
+        ("hf://timm/resnet18@0123456789/model.safetensors", "f" * 64, True),
+        (None, None, True),
+    ],
+)
+def test_another_file_claims_no_published_accuracy(url, sha256, claimed):
+    known = entry()
+    first = dataclasses.replace(known.sources[0], sha256_prefix=SHA256[:8])
+    known = dataclasses.replace(known, sources=(first, *known.sources[1:]))
+    assert known.denies(url, sha256) is not claimed
+    config, record = records()
+    record["source"] |= {"url": url, "sha256": sha256}
+    rendered = card.render(config, record, known)
+    assert ("69.758" in rendered) is claimed
+    assert ("Not the published file" in rendered) is not claimed
+    assert not entry().denies(url, sha256)
+
+
 def records(made=None, specs=None, layout=None, facts=None, **changes):
     """`config.json` and `conversion.json` of a conversion."""
     made = made or architecture("resnet").from_hyper_parameters({"depth": 18})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -64,11 +65,18 @@ def render(
     import yaml  # type: ignore[import-untyped]
 
     read = Reader(dict(record), CONVERSION)
+    source = read.inner("source")
+    another = entry is not None and entry.denies(
+        source.optional("url", str), source.optional("sha256", str)
+    )
+    if entry is not None and another and not config.synthetic:
+        # what was published for the original says nothing of another file
+        entry = replace(entry, metrics=())
     repo = _checked(repo_id or _default_repo_id(read.get("name", str)))
     head = yaml.safe_dump(
         metadata(config, read, entry), sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    body = _template().render(body_values(config, read, entry, repo))
+    body = _template().render(body_values(config, read, entry, repo), another=another)
     return f"---\n{head}---\n\n{body}"
 
 

@@ -84,6 +84,31 @@ class CatalogueEntry:
     facts: Mapping[str, Any] = field(default_factory=dict)
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    def denies(self, url: str | None, sha256: str | None) -> bool:
+        """Whether a file that somebody gave in place of the sources is known to be another one.
+
+        Args:
+            url: where it was got from, None for a file of the user's.
+            sha256: of its bytes, where known.
+
+        Returns:
+            True where sources have digests, none of them is the file's, and it is from none of
+            the sources.
+        """
+        if sha256 is None or any(_same_address(one.url, url or "") for one in self.sources):
+            return False
+        digests = [one.sha256 or one.sha256_prefix for one in self.sources]
+        known = tuple(digest for digest in digests if digest)
+        return bool(known) and not sha256.startswith(known)
+
+
+def _same_address(one: str, other: str) -> bool:
+    on_hub, other_on_hub = hub_file(one), hub_file(other)
+    if on_hub is None or other_on_hub is None:
+        return one == other
+    # whatever the commit
+    return on_hub[::2] == other_on_hub[::2]
+
 
 def url_problem(url: str) -> str | None:
     """What a source's address should be instead, or None where nothing is wrong with it."""

@@ -90,6 +90,11 @@ def command(
     conversion = done.conversion
     for note in conversion.notes:
         out.hint(note)
+    if conversion.another_file:
+        out.hint(
+            f"This is not the published file of {conversion.name}, whose sha256 is known; the card "
+            "claims no accuracy."
+        )
     if synthetic:
         out.hint("These are seeded numbers in the original's shapes, not the real weights.")
     shown = {
