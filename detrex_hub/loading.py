@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -258,7 +259,7 @@ def _materialise(name: str, described: RepositoryConfig, fetched: hub.Fetched, p
     file_name = f"{Path(stem).name[:64]}.pth"
     for root in _cache_roots():
         path = root / key / file_name
-        if path.is_file():
+        if _ours(root) and path.is_file():
             return path
     weights = _weights(name, described, fetched)
     with _locked_cache(key) as folder:
@@ -303,6 +304,18 @@ def _cache_roots() -> Iterator[Path]:
     yield _temporary_root()
 
 
+def _ours(root: Path) -> bool:
+    """Whether nobody else can have put files there: a temporary folder of that name can be made by
+    every user of a machine, and what lies in it is loaded as a pickle."""
+    if root != _temporary_root() or not hasattr(os, "getuid"):
+        return True
+    try:
+        found = root.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
 def _temporary_root() -> Path:
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
     return Path(tempfile.gettempdir()) / f"detrex-hub-{user}"
@@ -316,7 +329,7 @@ def _locked_cache(key: str) -> Iterator[Path]:
     if not _writable(folder):
         folder = temporary / key
         temporary.mkdir(mode=0o700, exist_ok=True)
-        if hasattr(os, "getuid") and temporary.stat().st_uid != os.getuid():
+        if not _ours(temporary):
             raise UsageError(f"{temporary} belongs to another user", hint="Set HF_HOME or TMPDIR")
         folder.mkdir(exist_ok=True)
     lock = FileLock(folder / ".lock")

@@ -267,3 +267,24 @@ def test_tied_keys_are_there_again(tmp_path):
     for group in variant.tied_targets:
         assert len({found["model"][key].data_ptr() for key in group}) == 1
     assert load_state_dict(made.folder).keys() == variant.target.keys()
+
+
+def test_a_file_that_another_user_could_have_planted_is_not_used(folder, tmp_path, monkeypatch):
+    path = Path(from_hub(folder))
+    everybodys = tmp_path / "tmp"
+    everybodys.mkdir()
+    monkeypatch.setattr(loading.tempfile, "tempdir", str(everybodys))
+    root = loading._temporary_root()
+    planted = root / path.parent.name / path.name
+    planted.parent.mkdir(parents=True)
+    planted.write_bytes(b"planted")
+    path.unlink()
+
+    root.chmod(0o777)
+    assert Path(from_hub(folder)) == path
+    path.unlink()
+    root.chmod(0o700)
+    assert Path(from_hub(folder)) == planted
+    aside = root.rename(tmp_path / "aside")
+    root.symlink_to(aside)
+    assert Path(from_hub(folder)) == path
