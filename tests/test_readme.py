@@ -1,0 +1,99 @@
+"""The README's commands, run as it shows them, print what it shows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detrex_hub import from_hub
+from detrex_hub.architectures.base import IMAGENET_RGB
+from detrex_hub.errors import ConfigError
+from tests import reference
+from tests.checkpoint_files import save
+from tests.test_config import lazy_config
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def sessions():
+    """(command, what it prints) of every console block."""
+    for language, block in BLOCKS:
+        if language == "console":
+            for part in block.split("$ ")[1:]:
+                command, _, printed = part.partition("\n")
+                yield command.partition("  #")[0].strip(), printed
+
+
+COMMANDS = [one for one in sessions() if one[0].startswith("detrex-hub ")]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """What each command prints, run in their order in one folder."""
+    place = tmp_path_factory.mktemp("readme")
+    specs = reference.load("detr_r50").source
+    state = {key: torch.zeros(spec.shape) for key, spec in specs.items()}
+    save(place / "my.pth", state, "model")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    printed = {}
+    for command, _ in COMMANDS:
+        done = subprocess.run(
+            [sys.executable, "-m", "detrex_hub.cli", *command.split()[1:]],
+            cwd=place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        printed[command] = done.stdout
+    return place, printed
+
+
+@pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[command for command, _ in COMMANDS])
+def test_commands(ran, command, shown):
+    printed = ran[1][command]
+    if shown.startswith("NAME "):
+        # a table has neither header nor alignment when it is not read on a terminal
+        shown = re.sub(r"  +", "\t", shown.partition("\n")[2])
+    # … stands for anything
+    pattern = ".*".join(map(re.escape, shown.replace("…\n", "…").split("…")))
+    assert re.fullmatch(pattern, printed, re.DOTALL), printed
+
+
+def test_what_a_load_tells_and_refuses(ran, hub, monkeypatch, caplog):
+    plain = [block.strip() for language, block in BLOCKS if not language]
+    told, refused = plain
+    monkeypatch.setenv("DETREX_HUB_ROOT", str(ran[0] / "hub"))
+    cfg = lazy_config()
+    cfg.model.backbone.stages.depth = 50
+    cfg.model.backbone.stages.stride_in_1x1 = False
+    cfg.model.pixel_mean, cfg.model.pixel_std = (
+        list(IMAGENET_RGB[name]) for name in ("pixel_mean", "pixel_std")
+    )
+    cfg.dataloader.test.mapper.img_format = "BGR"
+    with caplog.at_level(logging.INFO, "detrex_hub"):
+        from_hub("detrex/r101_v2", model=cfg.model, dataloader=cfg.dataloader)
+    assert told.splitlines() == [record.getMessage() for record in caplog.records]
+
+    swin = lazy_config({"_target_": "detectron2.modeling.backbone.SwinTransformer"})
+    with pytest.raises(ConfigError) as caught:
+        from_hub("detrex/r101_v2", model=swin.model)
+    assert str(caught.value) == refused
+
+
+def test_the_tables_of_your_own_are_read(tmp_path):
+    from detrex_hub import catalogue
+
+    for number, (_, block) in enumerate(one for one in BLOCKS if one[0] == "toml"):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block)
+        assert catalogue.load([path]).keys() - catalogue.load().keys()
