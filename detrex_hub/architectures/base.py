@@ -261,7 +261,8 @@ class Architecture(ABC):
         """The original's own state dict with these hyper-parameters, and which of its keys are
         tied: key -> the key whose tensor it shares."""
         layout = next(iter(self.layouts))
-        held = {key: spec for key, spec in self.target().items() if key not in self.set_by_model()}
+        given = self.set_by_model()
+        held = {key: spec for key, spec in self.target().items() if key not in given}
         specs = source_specs(self.rules(layout), held) | self.dropped()
         planned = self.plan(specs, layout)
         same_as = {

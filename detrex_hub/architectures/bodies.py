@@ -28,9 +28,6 @@ from detrex_hub.mapping import Rename, Rule, plan, prefixed, source_specs
 from detrex_hub.mapping.rules import sources
 from detrex_hub.specs import TensorSpec
 
-# where backbones other than ResNets lie in a detector
-OTHER_PREFIXES: Mapping[str, str] = {"original": "backbone.0.", "detrex": "backbone."}
-
 _TORCHVISION_NAMES: tuple[str, ...] = tuple(name for rule in BODY for name in sources(rule))
 
 
@@ -96,8 +93,6 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
         case _:
             # the others keep their names when they become part of a detector
             rules = body.rules("detrex")
-    if layout in OTHER_PREFIXES and not isinstance(body, ResNet | TorchvisionResNet):
-        prefix = OTHER_PREFIXES[layout]
     if layout == "transformers_no_timm":
         rules = tuple(
             Rename(_own_name(rule.source), rule.target)
@@ -108,7 +103,13 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
 
 
 def read_body(
-    specs: Specs, layout: str, prefix: str, facts: Facts, *, torchvision: bool
+    specs: Specs,
+    layout: str,
+    prefix: str,
+    facts: Facts,
+    *,
+    torchvision: bool,
+    other_prefix: str | None = None,
 ) -> Architecture:
     """The backbone inside a detector.
 
@@ -118,6 +119,7 @@ def read_body(
         prefix: where a ResNet lies in it, with its final dot.
         facts: what no shape shows; ``dilation`` matters here.
         torchvision: whether detrex builds the undilated detector on `TorchvisionResNet` too.
+        other_prefix: where any other backbone lies in it; None where the layout has none.
 
     Raises:
         ArchitectureError: it is no known backbone.
@@ -143,13 +145,12 @@ def read_body(
         if dilation or torchvision:
             return TorchvisionResNet(depth=depth, dilation=dilation)
         return ResNet(depth=depth)
-    return _read_other(specs, layout, facts)
-
-
-def _read_other(specs: Specs, layout: str, facts: Facts) -> Architecture:
-    if layout not in OTHER_PREFIXES:
+    if other_prefix is None:
         raise ArchitectureError("the backbone is no ResNet, and others are not read in this layout")
-    inner = _below(OTHER_PREFIXES[layout], specs)
+    return _read_other(_below(other_prefix, specs), facts)
+
+
+def _read_other(inner: Specs, facts: Facts) -> Architecture:
     kinds = [kind for kind in architectures().values() if kind.backbone]
     found = recognise(inner, name="the backbone", among=kinds)
     if found.layout != "detrex":

@@ -13,6 +13,7 @@ from detrex_hub.architectures.base import Architecture, Facts, Overrides, Specs
 from detrex_hub.architectures.blocks import StateDict, under
 from detrex_hub.architectures.bodies import TorchvisionResNet, body_rules, read_body
 from detrex_hub.architectures.classes import ClassRows
+from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Drop, Rename, Rule, Take, indices
@@ -65,6 +66,12 @@ class Detector(Architecture):
         "transformers_no_timm": transformers_layout.BACKBONE,
         "detrex": "backbone.",
     }
+    """Where a ResNet lies in each layout."""
+    other_body_prefixes: ClassVar[Mapping[str, str]] = {
+        "original": "backbone.0.body.",
+        "detrex": "backbone.",
+    }
+    """Where any other backbone lies, in the layouts that have others."""
     on_torchvision: ClassVar[bool] = False
     """Whether detrex builds it on `TorchvisionResNet` without dilation too."""
     layer_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -117,6 +124,7 @@ class Detector(Architecture):
                 cls.body_prefixes[layout],
                 facts,
                 torchvision=cls.on_torchvision,
+                other_prefix=cls.other_body_prefixes.get(layout),
             ),
             "num_classes": len(chosen.rows) if chosen else rows - no_object,
             "encoder_layers": len(encoder),
@@ -151,9 +159,12 @@ class Detector(Architecture):
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         if layout == "detrex":
-            return tuple(self._own_rule(key) for key in self.target())
+            given = self.set_by_model()
+            return tuple(self._own_rule(key, constant=key in given) for key in self.target())
+        resnet = isinstance(self.body, ResNet | TorchvisionResNet)
+        prefixes = self.body_prefixes if resnet else self.other_body_prefixes
         return (
-            *body_rules(self.body, layout, self.body_prefixes[layout]),
+            *body_rules(self.body, layout, prefixes[layout]),
             *self.transformer_rules(layout),
             *self.head_rules(layout),
         )
@@ -211,9 +222,8 @@ class Detector(Architecture):
             return Rename(source, target)
         return Take(source, target, self.chosen.labels(self.chosen.of + 1, unknown=True))
 
-    def _own_rule(self, key: str) -> Rule:
-        """The rule of a key in detrex's own names."""
-        constant = key in self.set_by_model()
+    def _own_rule(self, key: str, *, constant: bool) -> Rule:
+        """The rule of a key in detrex's own names; a checkpoint may lack what the model sets."""
         module = key.rpartition(".")[0]
         if self.chosen is None:
             return Rename(key, key, optional=constant)

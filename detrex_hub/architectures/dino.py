@@ -37,6 +37,11 @@ class Dino(MultiLevelDetector):
     position_offset: float | None = 0.0
 
     name: ClassVar[str] = "dino"
+    # its authors put ResNets alone below a body
+    other_body_prefixes: ClassVar[Mapping[str, str]] = {
+        "original": "backbone.0.",
+        "detrex": "backbone.",
+    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(

@@ -1,0 +1,241 @@
+"""Any legal combination of hyper-parameters, not only the released ones."""
+
+import hashlib
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from detrex_hub.architectures import architectures
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.mapping import plan, source_specs
+from tests import reference
+from tests.architectures.test_variants import DETECTORS
+
+SIDES = st.integers(1, 3)
+
+
+def one_of(*values):
+    return st.sampled_from(values)
+
+
+@st.composite
+def backbones(draw, only=None):
+    """A ResNet as detectron2 or as torchvision names it, or a Swin."""
+    kind = only or draw(one_of("resnet", "resnet", "torchvision_resnet", "swin"))
+    if kind == "swin":
+        return {
+            "backbone": "swin",
+            "backbone_embed_dim": 32,
+            "backbone_depths": [1, 1, draw(SIDES), 1],
+            "backbone_num_heads": [1, 2, 4, 8],
+            "backbone_window_size": (window := draw(one_of(7, 12))),
+            "backbone_pretrain_img_size": 32 * window,
+        }
+    depth = draw(one_of(18, 34, 50, 101, 152))
+    found = {"backbone": kind, "backbone_depth": depth}
+    if kind == "torchvision_resnet":
+        # detrex builds undilated ones on it in Anchor DETR alone
+        depth = found["backbone_depth"] = draw(one_of(50, 101)) if only is None else depth
+        found["backbone_dilation"] = only is None or (depth >= 50 and draw(st.booleans()))
+    return found
+
+
+MULTI_LEVEL = {"neck_inputs": st.integers(1, 4), "more_levels": st.integers(0, 2)}
+FLAG = st.booleans()
+# what an architecture has beyond what all have
+OWN = {
+    "detr": {"position_grid": st.none() | st.lists(st.integers(1, 60), min_size=2, max_size=2)},
+    "conditional_detr": {},
+    "dab_detr": {"num_patterns": one_of(0, 1, 3), "modulate_hw_attn": FLAG},
+    "dn_detr": {"with_indicator": FLAG, "modulate_hw_attn": FLAG},
+    "deformable_detr": {**MULTI_LEVEL, "with_box_refine": FLAG, "as_two_stage": FLAG},
+    "dab_deformable_detr": {**MULTI_LEVEL, "as_two_stage": FLAG},
+    "dn_deformable_detr": {**MULTI_LEVEL, "with_indicator": FLAG},
+    "h_deformable_detr": {
+        **MULTI_LEVEL,
+        "with_box_refine": FLAG,
+        "as_two_stage": FLAG,
+        "mixed_selection": FLAG,
+        "num_queries_one2one": st.integers(1, 20),
+    },
+    "dino": {**MULTI_LEVEL, "more_labels": one_of(0, 1, 5)},
+    "anchor_detr": {
+        "num_patterns": SIDES,
+        "attention_type": one_of("RCDA", "nn.MultiheadAttention"),
+        "spatial_prior": one_of("learned", "grid"),
+    },
+}
+IN_NO_SHAPE = (
+    "num_heads",
+    "position_temperature",
+    "position_offset",
+    "num_queries_one2one",
+    "seed",
+)
+
+
+@st.composite
+def detectors(draw, name):
+    """Hyper-parameters of an architecture, and the facts that its shapes do not tell."""
+    kind = architectures()[name]
+    values = draw(backbones("torchvision_resnet" if name == "anchor_detr" else None))
+    values |= {
+        "num_queries": draw(st.integers(20, 1000)),
+        "num_classes": draw(st.integers(1, 400)),
+        "encoder_layers": draw(SIDES),
+        "decoder_layers": draw(SIDES),
+        "embed_dim": draw(one_of(32, 128, 256)),
+        "feedforward_dim": draw(one_of(33, 512)),
+        "num_heads": draw(one_of(4, 8)),
+    }
+    values |= {field: draw(strategy) for field, strategy in OWN[name].items()}
+    facts = {"classes": "keep"}
+    if draw(st.booleans()):
+        facts = {}
+        values |= {"num_classes": 80, "classes_cut_from": kind.original_rows}
+    if "position_offset" in kind.facts:
+        values["position_temperature"] = draw(one_of(10, 20, 10000))
+        values["position_offset"] = draw(one_of(0.0, -0.5))
+    if "more_levels" in values:
+        if values["backbone"] == "torchvision_resnet":
+            values["neck_inputs"] = 1
+        values["feature_levels"] = values["neck_inputs"] + values.pop("more_levels")
+    if values["backbone"] == "swin":
+        # detectron2 puts a norm behind each stage that it returns, whether the neck reads it or not
+        read = 4 - values.get("neck_inputs", 1)
+        values["backbone_output_norms"] = list(range(draw(st.integers(0, read)), 4))
+    if "more_labels" in values:
+        # an original's labels are as many as the rows of its heads, and more
+        rows = values.get("classes_cut_from", values["num_classes"]) + values.pop("more_labels")
+        values["label_rows"] = rows if rows > values["num_classes"] else None
+    if not values.get("with_box_refine", True):
+        values["as_two_stage"] = False
+    if "mixed_selection" in values:
+        values["mixed_selection"] &= values["as_two_stage"]
+    made = kind.from_hyper_parameters(values)
+    facts |= {key: value for key in IN_NO_SHAPE if (value := values.get(key)) is not None}
+    if values.get("as_two_stage") or values.get("spatial_prior") == "grid":
+        facts["num_queries"] = values["num_queries"]
+    if "backbone_dilation" in values:
+        facts["dilation"] = values["backbone_dilation"]
+    return made, facts
+
+
+def same(made, specs, layout, facts):
+    """Whether a state dict is recognised as what it was made from, and comes out as that."""
+    # the others are told from Deformable-DETR by their name alone
+    named = made.name == "h_deformable_detr" and not made.mixed_selection
+    recognised = recognise(specs, among=[type(made)] if named else ())
+    assert (recognised.architecture, recognised.layout) == (type(made), layout)
+    found = type(made).read(specs, layout, facts)
+    assert found.target() == made.target()
+    expected = made.hyper_parameters()
+    if layout == "detrex":
+        # nothing is cut from what detrex has written
+        expected |= {"classes_cut_from": None}
+        if "label_rows" in expected:
+            expected["label_rows"] = None
+    assert found.hyper_parameters() == expected
+    found.plan(specs, layout)
+    return found
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_hyper_parameters_are_found_again_in_the_originals_shapes(name):
+    @settings(
+        max_examples=8, deadline=None, database=None, derandomize=True, phases=[Phase.generate]
+    )
+    @given(detectors(name).filter(lambda drawn: original_has(drawn[0])))
+    def check(drawn):
+        made, facts = drawn
+        specs, _ = made.original()
+        found = same(made, specs, next(iter(made.layouts)), facts)
+        if made.classes_cut_from is None and getattr(made, "label_rows", None) is None:
+            there = found.plan(specs, "original").specs
+            back = found.plan_export(there, "original").specs
+            assert back == {key: spec for key, spec in specs.items() if key not in made.dropped()}
+
+    check()
+
+
+def original_has(made):
+    """The two stages of the original DAB-Deformable-DETR are others."""
+    return not (made.name == "dab_deformable_detr" and made.as_two_stage)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("dino", "backbone.0."), ("h_deformable_detr", "backbone.0.body.")]
+)
+def test_a_swin_lies_where_the_originals_authors_put_it(name, prefix):
+    model = next(
+        one["hyper_parameters"]
+        for one in reference.detrex_models().values()
+        if one["architecture"] == name and one["hyper_parameters"]["backbone"] == "swin"
+    )
+    specs, _ = architectures()[name].from_hyper_parameters(model).original()
+    found = {key.partition("layers.")[0] for key in specs if "relative_position" in key}
+    assert found == {prefix}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_hyper_parameters_are_found_again_in_detrexs_shapes(name):
+    @settings(
+        max_examples=6, deadline=None, database=None, derandomize=True, phases=[Phase.generate]
+    )
+    @given(detectors(name))
+    def check(drawn):
+        made, facts = drawn
+        facts.pop("classes", None)
+        same(made, made.target(), "detrex", facts)
+
+    check()
+
+
+@pytest.mark.parametrize("layout", ["transformers", "transformers_no_timm"])
+@pytest.mark.parametrize(
+    "name", [name for name in OWN if "transformers" in architectures()[name].layouts]
+)
+def test_hyper_parameters_are_found_again_in_transformers_shapes(name, layout):
+    @settings(
+        max_examples=5, deadline=None, database=None, derandomize=True, phases=[Phase.generate]
+    )
+    @given(detectors(name).filter(lambda drawn: transformers_has(drawn[0])))
+    def check(drawn):
+        made, facts = drawn
+        rules, constants = made.rules(layout), made.set_by_model()
+        held = {key: spec for key, spec in made.target().items() if key not in constants}
+        specs = source_specs(rules, held)
+        assert plan(rules, specs, mapper="there").specs.keys() <= held.keys()
+        same(made, specs, layout, facts)
+
+    check()
+
+
+def transformers_has(made):
+    """transformers has no learned position embeddings here, and ResNets alone."""
+    resnet = "resnet" in made.body.name
+    return resnet and getattr(made, "position_grid", None) is None
+
+
+def digest(specs):
+    lines = [f"{key} {spec.dtype} {list(spec.shape)}\n" for key, spec in sorted(specs.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", reference.detrex_models())
+def test_the_state_dict_is_that_of_the_real_detrex_model(name):
+    model = reference.detrex_models()[name]
+    kind = architectures()[model["architecture"]]
+    # proposals of a two-stage model and points of a grid are in no state dict
+    made = kind.from_hyper_parameters({"num_queries": None, **model["hyper_parameters"]})
+    assert digest(made.target()) == model["state_dict"]
+    ties = sorted(sorted(group) for group in made.ties())
+    assert hashlib.sha256(repr(ties).encode()).hexdigest() == model["ties"]
+
+
+def test_every_architecture_is_drawn_and_was_built():
+    kinds = {name for name, kind in architectures().items() if not kind.backbone}
+    assert kinds == OWN.keys()
+    assert {one["architecture"] for one in reference.detrex_models().values()} == kinds
+    assert all(any(name.startswith(kind) for kind in kinds) for name in DETECTORS)
