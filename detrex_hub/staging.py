@@ -30,11 +30,8 @@ def staging_folder(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # cut as bytes: file systems allow 255 of them
-        begins = os.fsdecode(os.fsencode(target.name)[:64]).encode(errors="ignore").decode()
-        prefix = f".{begins}.partial-"
-        _remove_abandoned(target.parent, prefix)
-        folder, lock = _own_folder(prefix, target.parent)
+        remove_abandoned(target)
+        folder, lock = _own_folder(_prefix(target), target.parent)
     except OSError as error:
         raise unwritable(target, error) from None
     try:
@@ -133,18 +130,29 @@ def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
     """A new folder whose lock this process holds."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        folder.chmod(0o755 & ~_umask())
-        lock = FileLock(folder / _LOCK)
-        with suppress(FileNotFoundError):
-            lock.acquire()
-            # before it was locked, another process may have taken it for an abandoned one
-            if (folder / _LOCK).exists():
-                return folder, lock
-            lock.release()
+        try:
+            folder.chmod(0o755 & ~_umask())
+            lock = FileLock(folder / _LOCK)
+            with suppress(FileNotFoundError):
+                lock.acquire()
+                # before it was locked, another process may have taken it for an abandoned one
+                if (folder / _LOCK).exists():
+                    return folder, lock
+                lock.release()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
-def _remove_abandoned(parent: Path, prefix: str) -> None:
-    for folder in parent.glob(f"{_escaped(prefix)}*"):
+def _prefix(target: Path) -> str:
+    # cut as bytes: file systems allow 255 of them
+    begins = os.fsdecode(os.fsencode(target.name)[:64]).encode(errors="ignore").decode()
+    return f".{begins}.partial-"
+
+
+def remove_abandoned(target: Path) -> None:
+    """Clear away what killed runs left beside ``target``; a new `staging_folder` does it too."""
+    for folder in target.parent.glob(f"{_escaped(_prefix(target))}*"):
         lock = FileLock(folder / _LOCK)
         # a folder whose lock is held, or cannot be taken, belongs to somebody who is still at work
         with suppress(OSError, Timeout):

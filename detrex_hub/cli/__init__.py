@@ -1,7 +1,7 @@
 """The command line: every command is a thin skin over one library call.
 
 Data goes to stdout, progress and hints to stderr. Exit code 0, 1 for a refused job, 2 for wrong
-usage, 130 when interrupted.
+usage, 130 when interrupted, 143 when terminated.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ DEBUG_VARIABLE = "DETREX_HUB_DEBUG"
 
 def main() -> None:
     """Run the command that the process was started with, and end the process."""
-    from detrex_hub.cli.failures import run
+    from detrex_hub.cli.failures import end_in_order, run
 
+    end_in_order()
     sys.exit(run(sys.argv[1:] or ["--help"]))

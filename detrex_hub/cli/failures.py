@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from detrex_hub.cli import DEBUG_VARIABLE
 from detrex_hub.errors import DetrexHubError
 
-REFUSED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+REFUSED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+
+class _EndedError(BaseException):
+    """By a signal. Not a KeyboardInterrupt, since typer makes a silent exit of that one."""
+
+    def __init__(self, word: str, code: int) -> None:
+        super().__init__(word)
+        self.code = code
+
+
+def end_in_order() -> None:
+    """Let Ctrl-C and SIGTERM end this process with what was begun cleared away, and one line."""
+    for number, word, code in (
+        (signal.SIGINT, "interrupted", INTERRUPTED),
+        (signal.SIGTERM, "terminated", TERMINATED),
+    ):
+
+        def end(*_: object, word: str = word, code: int = code) -> None:
+            raise _EndedError(word, code)
+
+        # `nohup` and shells that run something in the background let signals be ignored
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -23,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
         return group()(args=list(arguments), prog_name="detrex-hub", standalone_mode=False) or 0
     except DetrexHubError as error:
         return _fail(str(error), error.exit_code)
+    except _EndedError as error:
+        return _fail(f"{error}; what was begun can be run again", error.code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; what was begun can be run again", INTERRUPTED)
     except BrokenPipeError:

@@ -12,7 +12,7 @@ from detrex_hub.hub import names
 from detrex_hub.hub.converted import Converted, digest
 from detrex_hub.hub.result import Fetched, PushResult
 from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS
-from detrex_hub.staging import publish_files, staging_folder
+from detrex_hub.staging import publish_files, remove_abandoned, staging_folder
 
 _OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD})
 
@@ -41,7 +41,10 @@ def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: b
             f"{', '.join(strays[:5])}",
             hint="Move them away, or choose another folder",
         )
-    if not changed or dry_run:
+    if dry_run:
+        return result
+    if not changed:
+        remove_abandoned(target)
         return result
     with staging_folder(target) as staging:
         for name, expected in converted.digests.items():

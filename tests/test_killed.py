@@ -1,0 +1,191 @@
+"""Struck down at any step: nothing half-written has a final name, and the next run finishes.
+
+Commands of very many steps are struck at every second one; with ``STRIKE_EVERYWHERE=1`` at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from detrex_hub.conversion import convert
+from tests import tiny
+from tests.hub_server import Mirror, contents
+
+FILES = ["README.md", "config.json", "conversion.json", "model.safetensors"]
+EVERYWHERE = bool(os.environ.get("STRIKE_EVERYWHERE"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What an undisturbed run makes, by name."""
+    place = tmp_path_factory.mktemp("made")
+    entries = tiny.catalogue(place / "tiny.toml")
+    convert("tiny", place / "tiny", synthetic=True, extra_catalogues=[entries])
+    return contents(place / "tiny")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The folder that everything is written below."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def entries(tmp_path):
+    return tiny.catalogue(tmp_path / "tiny.toml")
+
+
+@contextmanager
+def struck(root, *arguments, by="SIGKILL", watched=None, every=1, **environment):
+    """Yields what each strike left: how it ended, and a function that runs the command again."""
+    options = (watched or root, by, 1 if EVERYWHERE else every)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.killing", *map(str, (*options, "--", *arguments))],
+        env={**os.environ, "HF_HOME": str(root / "home"), **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+
+    def ended():
+        return json.loads(process.stdout.readline())
+
+    def go_on():
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+    def finish():
+        go_on()
+        found = ended()
+        assert (found["code"], found["said"]) == (0, ""), found
+
+    def strikes():
+        while (found := ended())["step"]:
+            yield found, finish
+            go_on()
+        assert (found["code"], found["said"]) == (0, ""), found
+
+    try:
+        yield strikes()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def left_behind(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+NOTHING, ANOTHER = "nothing there", "another there"
+INTERRUPTED = "Error: interrupted; what was begun can be run again"
+TERMINATED = "Error: terminated; what was begun can be run again"
+
+
+@pytest.mark.parametrize(
+    ("signal", "there", "code", "said"),
+    [
+        ("SIGKILL", NOTHING, -9, ""),
+        ("SIGKILL", ANOTHER, -9, ""),
+        ("SIGINT", NOTHING, 130, INTERRUPTED),
+        ("SIGTERM", ANOTHER, 143, TERMINATED),
+    ],
+)
+def test_convert(made, root, entries, signal, there, code, said):
+    target, steps, leftovers = root / "tiny", [], 0
+    old = dict.fromkeys(FILES, b"old")
+
+    def prepare():
+        shutil.rmtree(target, ignore_errors=True)
+        if there == ANOTHER:
+            target.mkdir()
+            for name, content in old.items():
+                (target / name).write_bytes(content)
+
+    prepare()
+    arguments = ("convert", "tiny", "--synthetic", "--catalogue", entries, "-o", target)
+    with struck(root, *arguments, by=signal) as strikes:
+        for found, finish in strikes:
+            steps.append(found["step"])
+            assert (found["code"], found["said"].strip()) == (code, said), found
+            leftovers += bool(left_behind(root))
+            if there == ANOTHER:
+                assert contents(target) in (old, made), found
+            elif target.exists():
+                assert contents(target) == made, found
+            finish()
+            assert contents(target) == made
+            assert left_behind(root) == []
+            prepare()
+    assert contents(target) == made
+    assert {"os.mkdir", "open", "os.rename", "a piece of weights"} <= set(steps)
+    assert len(steps) > 15
+    # a signal that can be caught leaves something only where it interrupts the clearing away
+    assert leftovers > 10 if signal == "SIGKILL" else leftovers <= 2
+
+
+def test_convert_and_push_into_a_folder(made, root, entries):
+    target, steps = root / "hub" / "detrex" / "tiny", []
+    arguments = ("convert-and-push", "tiny", "--synthetic", "--catalogue", entries)
+    with struck(root, *arguments, "--to", root / "hub", every=2) as strikes:
+        for found, finish in strikes:
+            steps.append(found["step"])
+            if target.exists():
+                assert contents(target) == made, found
+            finish()
+            assert contents(target) == made
+            assert left_behind(target.parent) == []
+            assert left_behind(root / "home" / "assets" / "detrex-hub" / "converting") == []
+            shutil.rmtree(root / "hub")
+    assert len(steps) > 25
+
+
+def test_convert_and_push_to_the_hub(made, hub, login, root, entries):
+    steps = []
+    arguments = ("convert-and-push", "tiny", "--synthetic", "--catalogue", entries)
+    more = {"watched": root / "nothing", "HF_TOKEN": login("alice")}
+    with struck(root, *arguments, "--allow-synthetic", **more) as strikes:
+        for found, finish in strikes:
+            steps.append(found["step"])
+            for repository in hub.repositories.values():
+                for commit in repository.history()[:-1]:
+                    assert commit.files.keys() >= set(FILES), found
+            finish()
+            assert len(hub.commits("alice/tiny")) == 1
+            weights = hub.repository("alice/tiny").file("model.safetensors")
+            assert weights == made["model.safetensors"]
+            hub.clear()
+            login("alice")
+    assert steps.count("a request") > 5
+
+
+def test_a_killed_download_is_resumed(root, tmp_path):
+    content = tiny.original(tmp_path / "tiny.pth").read_bytes()
+    target, steps = root / "tiny.pth", []
+    with Mirror() as mirror:
+        entries = tiny.catalogue(tmp_path / "tiny.toml", mirror.add("tiny.pth", content), content)
+        arguments = ("pull", "tiny", "--catalogue", entries, "-o", target)
+        with struck(root, *arguments, every=2) as strikes:
+            for found, finish in strikes:
+                steps.append(found["step"])
+                assert not target.exists() or target.read_bytes() == content, found
+                cached = [*root.glob("home/assets/**/tiny.pth")]
+                assert all(path.read_bytes() == content for path in cached), found
+                finish()
+                assert target.read_bytes() == content
+                assert left_behind(root) == []
+                assert not [*root.glob("home/**/*.part")]
+                target.unlink()
+                shutil.rmtree(root / "home")
+                mirror.forget()
+    assert len(steps) > 10
