@@ -3,29 +3,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(UPGRADE) \
+	--custom-compile-command 'make constraints'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types budgets bench cards clean
+.PHONY: help demo test lint types secrets budgets audit constraints bench cards clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## convert ResNet-101 into ./hub and load it in a config
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-test: lint types budgets $(STAMP) ## all checks and tests
+test: lint types secrets budgets $(STAMP) ## all checks and tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 budgets: $(STAMP) ## memory and bytes read of conversions, which are counts
 	$(BIN)/python -m benchmarks --check
 
 bench: $(STAMP) ## time and memory beside other ways, up to 5 GB; takes a quarter of an hour
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(INSTALL) -e '.[bench]'
 	mkdir -p docs
 	$(BIN)/python -m benchmarks --scale --plot docs/scaling.svg
 
@@ -35,6 +38,21 @@ lint: $(STAMP) ## style
 
 types: $(STAMP) ## static types
 	$(BIN)/mypy
+
+secrets: $(STAMP) ## no token and no key in any file
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --cores 2 --baseline .secrets.baseline
+
+audit: $(STAMP) ## known vulnerabilities of what is pinned, flaws of workflows; asks an advisory service
+	$(INSTALL) -e '.[audit]'
+	$(BIN)/zizmor --offline .
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r .github/release-tools.txt
+
+# no hashes: one version of torch comes as several builds, each with hashes of its own
+constraints: $(STAMP) ## pin all anew, for every supported Python; UPGRADE=-U takes newer versions
+	$(INSTALL) -e '.[audit]'
+	$(COMPILE) --no-annotate --all-extras pyproject.toml -o constraints.txt
+	$(COMPILE) --no-annotate --generate-hashes .github/release-tools.in -o .github/release-tools.txt
 
 cards: $(STAMP) ## render model_cards/ anew
 	$(BIN)/python -m detrex_hub.card model_cards
