@@ -42,6 +42,10 @@ def _integers(value: Any) -> bool:
     return isinstance(value, list) and 1 <= len(value) <= 64 and all(map(_integer, value))
 
 
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= 64 and all(map(_count, value))
+
+
 def _channels(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_number, value))
 
@@ -76,6 +80,7 @@ COUNT: _Kind = (_count, "an integer from 0 up")
 FLAG: _Kind = (_flag, "true or false")
 NUMBER: _Kind = (_number, "a number")
 INTEGERS: _Kind = (_integers, "a list of positive integers")
+COUNTS: _Kind = (_counts, "a list of integers from 0 up")
 CHANNELS: _Kind = (_channels, "three numbers, one a channel")
 IMAGE_FORMAT: _Kind = (_image_format, "RGB or BGR")
 DEPTH: _Kind = (_depth, "a depth of a ResNet")
@@ -92,17 +97,21 @@ _SPATIAL_PRIOR: _Kind = (lambda value: value in ("learned", "grid"), "learned or
 # arguments of backbones, under model.backbone or, where a pyramid is built on them, under its net
 _BACKBONE: dict[str, _Kind] = {
     "ape": FLAG,
+    "center_feature_scale": FLAG,
     "channels": INTEGER,
     "depth": INTEGER,
     "depths": INTEGERS,
     "dilation": FLAG,
     "dims": INTEGERS,
+    "dw_kernel_size": INTEGER,
     "embed_dim": INTEGER,
     "focal_levels": INTEGERS,
     "focal_windows": INTEGERS,
     "groups": INTEGERS,
     "layer_scale": NUMBER,
     "layer_scale_init_value": NUMBER,
+    "level2_post_norm": FLAG,
+    "level2_post_norm_block_ids": COUNTS,
     "mlp_ratio": NUMBER,
     "normalize_modulator": FLAG,
     "num_classes": INTEGER,
@@ -113,6 +122,7 @@ _BACKBONE: dict[str, _Kind] = {
     "pretrain_img_size": INTEGER,
     "pretrain_use_cls_token": FLAG,
     "qkv_bias": FLAG,
+    "res_post_norm": FLAG,
     "use_conv_embed": FLAG,
     "use_layerscale": FLAG,
     "use_postln": FLAG,

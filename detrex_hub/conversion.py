@@ -321,7 +321,7 @@ _AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)", re.IGNORECA
 def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
     kind = architecture_named(entry.architecture)
     made = kind.from_hyper_parameters(entry.hyper_parameters)
-    specs, same_as = made.original()
+    specs, same_as = made.original("detrex" if entry.converted else None)
     checkpoint = SyntheticCheckpoint(specs, same_as)
     return checkpoint, Provenance(
         url=None,

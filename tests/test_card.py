@@ -311,11 +311,18 @@ def test_moves_and_drops_are_folded_and_counted():
     assert moved == 100
 
 
+def test_the_constants_of_a_detector_are_no_layers_to_train():
+    text = card.render_for(catalogue.find("detr_r50"))
+    assert "sets them itself: `criterion.empty_weight`\n" in text
+    assert "Initialised by the model" not in text
+
+
 def test_keys_that_no_checkpoint_holds_and_shared_tensors_are_told():
     config, record = records(set_by_model=("criterion.empty_weight", "norm0.bias", "norm0.weight"))
     record["plan"]["ties"] = {"decoder.class_embed.1.bias": "class_embed.1.bias"}
     text = card.render(config, record, entry())
-    assert "sets them itself: `criterion.empty_weight`, `norm0.*`" in text
+    initialised = text.partition("### Initialised by the model")[2]
+    assert "nothing else: `criterion.empty_weight`, `norm0.*`\n" in initialised
     assert ["`decoder.class_embed.1.bias`", "`class_embed.1.bias`", "1"] in rows(text)
 
 

@@ -19,6 +19,7 @@ _PLUMBING = frozenset(
         "coco",
         "detection",
         "multi_level",
+        "plain_vit",
         "recognise",
         "single_level",
         "stages",

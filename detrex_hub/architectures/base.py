@@ -257,13 +257,19 @@ class Architecture(ABC):
             alike.setdefault(move.pieces, []).append(key)
         return planned.tied(map(tuple, alike.values()))
 
-    def original(self) -> tuple[dict[str, TensorSpec], dict[str, str]]:
+    def original(self, layout: str | None = None) -> tuple[dict[str, TensorSpec], dict[str, str]]:
         """The original's own state dict with these hyper-parameters, and which of its keys are
-        tied: key -> the key whose tensor it shares."""
-        layout = next(iter(self.layouts))
+        tied: key -> the key whose tensor it shares.
+
+        Args:
+            layout: another layout than the original's own, whose state dict holds nothing but what
+                the detrex model takes.
+        """
+        own = next(iter(self.layouts))
+        layout = layout or own
         given = self.set_by_model()
         held = {key: spec for key, spec in self.target().items() if key not in given}
-        specs = source_specs(self.rules(layout), held) | self.dropped()
+        specs = source_specs(self.rules(layout), held) | (self.dropped() if layout == own else {})
         planned = self.plan(specs, layout)
         same_as = {
             alias.key: stored.key

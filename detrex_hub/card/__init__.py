@@ -208,12 +208,12 @@ def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, dict[st
     plan: dict[str, Any] | None = None
     result: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
-    layout = next(iter(kind.layouts))
+    layout = "detrex" if entry.converted else next(iter(kind.layouts))
     if entry.hyper_parameters:
         made = kind.from_hyper_parameters(entry.hyper_parameters)
         preprocessing = made.preprocessing(entry.facts)
         overrides = made.overrides(preprocessing)
-        specs, _ = made.original()
+        specs, _ = made.original(layout)
         planned = made.plan(specs, layout)
         set_by_model = tuple(made.set_by_model() - planned.specs.keys())
         notes = made.notes()

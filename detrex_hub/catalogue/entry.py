@@ -84,6 +84,11 @@ class CatalogueEntry:
     facts: Mapping[str, Any] = field(default_factory=dict)
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def converted(self) -> bool:
+        """Whether what is published has detrex's names already."""
+        return self.sources[0].layout == "detrex"
+
     def denies(self, url: str | None, sha256: str | None) -> bool:
         """Whether a file that somebody gave in place of the sources is known to be another one.
 

@@ -9,7 +9,7 @@ import typer
 
 from detrex_hub.cli import options
 from detrex_hub.cli.output import Output, table
-from detrex_hub.cli.pushed import as_json, as_lines, outcome
+from detrex_hub.cli.pushed import as_json, as_lines, outcome, warning
 
 EXAMPLES = (
     "detrex-hub convert-and-push r101_v2",
@@ -73,6 +73,9 @@ def command(
         done = list(convert_and_push_all(wanted, one, jobs=jobs))
     if synthetic:
         out.hint("These are seeded numbers in the original's shapes, not the real weights.")
+    for one_done in done:
+        if one_done.result is not None and (told := warning(one_done.result)):
+            out.hint(told)
     failed = [one for one in done if one.error is not None]
     if len(done) == 1 and failed:
         raise failed[0].error  # type: ignore[misc]

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from detrex_hub.cli import options
 from detrex_hub.cli.output import Output
-from detrex_hub.cli.pushed import as_json, as_lines
+from detrex_hub.cli.pushed import as_json, as_lines, warning
 
 EXAMPLES = (
     "detrex-hub push ./r101_v2",
@@ -52,4 +52,6 @@ def command(
         allow_synthetic=allow_synthetic,
         dry_run=dry_run,
     )
+    if told := warning(result):
+        out.hint(told)
     out.show(as_json(result), as_lines(result), bare=[result.url])

@@ -18,6 +18,8 @@ def as_json(result: PushResult) -> dict[str, Any]:
         "created": result.created,
         "dry_run": result.dry_run,
         "pull_request": result.pull_request,
+        "license": result.license,
+        "non_commercial": result.non_commercial,
     }
 
 
@@ -25,6 +27,13 @@ def as_lines(result: PushResult) -> Iterator[str]:
     yield f"{outcome(result)}: {result.url}"
     for name in result.changed:
         yield f"  {name}"
+
+
+def warning(result: PushResult) -> str | None:
+    """What whoever publishes these weights has to know of their licence."""
+    if not result.non_commercial:
+        return None
+    return f"{result.repo_id} is not for commercial use: its licence is {result.license}"
 
 
 def outcome(result: PushResult) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from detrex_hub import card
@@ -66,16 +67,17 @@ def push(
         if private or create_pr:
             raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
         target = _target(name, namespace) or names.repo_id(f"{_FOLDER_NAMESPACE}/{name}")
-        return push_to_folder(
-            whole.addressed_to(target), Path(to).expanduser(), target, dry_run=dry_run
-        )
+        there = Path(to).expanduser()
+        done = push_to_folder(whole.addressed_to(target), there, target, dry_run=dry_run)
+        return replace(done, license=card.license_of(whole.card()))
     if whole.config.synthetic and not allow_synthetic:
         raise HubError(
             f"{folder} holds seeded numbers instead of weights (--synthetic), which nobody should "
             "find on the Hub",
             hint="Push it into a folder with --to DIR, or insist with --allow-synthetic",
         )
-    if card.license_of(whole.card()) is None:
+    said = card.license_of(whole.card())
+    if said is None:
         raise HubError(
             f"nobody has said under which licence the weights in {folder} may be shared",
             hint="Ask their authors, then say it: --license apache-2.0",
@@ -84,7 +86,7 @@ def push(
     from detrex_hub.hub.upload import push_to_hub
 
     target = _target(name, namespace) or names.repo_id(f"{logged_in_user()}/{name}")
-    return push_to_hub(
+    done = push_to_hub(
         whole,
         target,
         private=private,
@@ -92,6 +94,7 @@ def push(
         dry_run=dry_run,
         message=message or f"Upload {whole.config.architecture} weights converted by detrex-hub",
     )
+    return replace(done, license=said)
 
 
 def _target(name: str, namespace: str | None) -> str | None:

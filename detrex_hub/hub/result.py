@@ -13,7 +13,7 @@ class PushResult:
     ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
     commit that holds the files, None for a folder or while nothing was pushed. ``changed`` are the
     files that were not there or were different; none of them means that nothing was done.
-    ``created`` says whether the repository is new.
+    ``created`` says whether the repository is new. ``license`` is what the card says.
     """
 
     repo_id: str
@@ -23,6 +23,12 @@ class PushResult:
     created: bool
     dry_run: bool
     pull_request: int | None = None
+    license: str | None = None
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence forbids commercial use."""
+        return "-nc" in (self.license or "")
 
     def at(self, commit: str, *, url: str, pull_request: int | None) -> PushResult:
         return replace(self, commit=commit, url=url, pull_request=pull_request)

@@ -9,6 +9,9 @@ from typing import TypeAlias
 
 _NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])")
 _LONGEST_KEY = 300
+# last segments that are all that a module has, so that "*" says it
+_PARAMETERS = re.compile(r"(\w*_)?(weight|bias|mean|var|num_batches_tracked)")
+_MOST_TAILS = 4
 
 # the text between the numbers, of each source and of the target
 Frame: TypeAlias = tuple[tuple[str, ...], ...]
@@ -119,12 +122,19 @@ def _follows(column: Sequence[int], sources: Sequence[Sequence[int]]) -> bool:
 def _pattern(group: Sequence[_Parsed], note: str) -> Pattern:
     labels = (_label(set(column)) for column in zip(*(one.numbers for one in group), strict=True))
     tails = {one.tail for one in group}
-    tail = tails.pop() if len(tails) == 1 else "*"
+    tail = tails.pop() if len(tails) == 1 else _tail(tails)
     *sources, target = (
         "".join([first, *(next(labels) + part for part in parts)]) + tail
         for first, *parts in group[0].frame
     )
     return Pattern(tuple(sources), target, note, len(group))
+
+
+def _tail(tails: set[str]) -> str:
+    """``*`` where the segments are parameters of a module, ``{rel_pos_h,rel_pos_w}`` elsewhere."""
+    if len(tails) > _MOST_TAILS or all(map(_PARAMETERS.fullmatch, tails)):
+        return "*"
+    return "{" + ",".join(sorted(tails)) + "}"
 
 
 def _label(numbers: set[int]) -> str:

@@ -1,0 +1,215 @@
+"""What plain ViTs have in common: one width from end to end, below ViTDet's feature pyramid.
+
+Facts: detectron2 02b5c4e2, `modeling/backbone/vit.py`, and detrex e244e6c,
+`modeling/backbone/eva_02.py`. Both attend in windows, but for the last block of each fourth of the
+depth; pretraining attended to the whole image, which was one window.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any, ClassVar
+
+from detrex_hub.architectures.base import (
+    Architecture,
+    BackboneCall,
+    Call,
+    Facts,
+    Overrides,
+    image_overrides,
+)
+from detrex_hub.architectures.blocks import StateDict, tensor, under
+from detrex_hub.architectures.stages import Shapes, split_arguments
+from detrex_hub.errors import UsageError
+from detrex_hub.mapping import Drop, Rule
+
+HEADS_DROPPED: tuple[Rule, ...] = (
+    Drop("cls_token", "class token, which detectors do not have", optional=True),
+    Drop("mask_token", "stands for masked patches in pretraining", optional=True),
+    Drop("norm.*", "final norm of the pretraining, which the backbone lacks", optional=True),
+    Drop("fc_norm.*", "norm before the ImageNet classifier", optional=True),
+    Drop("head.*", "ImageNet classifier", optional=True),
+)
+
+NUM_HEADS = "attention heads; where nothing is said, 64 channels a head, and 16 heads for 1280"
+
+# the published weights whose heads are not 64 channels wide: channels -> heads
+_HEADS = {1280: 16}
+# what detrex's and ViTDet's configs train with: channels -> rate
+_DROP_PATH_RATES = {768: 0.1, 1024: 0.4, 1280: 0.5}
+# the pyramid's maps by their stage: stage i has stride 4 * 2**i, the ViT's only one has 16
+_SCALES = (4.0, 2.0, 1.0, 0.5)
+_PYRAMID_CHANNELS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainViT(Architecture):
+    """A plain Vision Transformer whose last map becomes a feature pyramid.
+
+    Args:
+        embed_dim: channels.
+        depth: blocks.
+        num_heads: attention heads.
+        patch_size: width of a patch, in pixels.
+        mlp_ratio: hidden width of a block's feed-forward layers over its width.
+        qkv_bias: whether queries and values have biases.
+        pretrain_img_size: width of the pretraining's images, in pixels; its positions are resized.
+        pretrain_use_cls_token: whether the first position is that of a class token.
+        img_size: width of the detector's images, in pixels. Like the two below it shapes only what
+            the model sets itself, and is that of detrex's configs.
+        window_size: width of a window, in patches.
+        window_block_indexes: the blocks that attend in windows; the others attend to the whole map.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    patch_size: int = 16
+    mlp_ratio: float
+    qkv_bias: bool = True
+    pretrain_img_size: int = 224
+    pretrain_use_cls_token: bool = True
+    img_size: int = 1024
+    window_size: int
+    window_block_indexes: tuple[int, ...]
+
+    facts: ClassVar[Mapping[str, str]] = {"num_heads": NUM_HEADS}
+    backbone: ClassVar[bool] = True
+    node: ClassVar[str] = "model.backbone.net"
+    built_by: ClassVar[str]
+    """Import path of the class, beside its `SimpleFeaturePyramid`."""
+    defaults: ClassVar[Mapping[str, Any]]
+    """Defaults of the class's arguments."""
+
+    @abstractmethod
+    def block(self) -> StateDict:
+        """What every block has in the weights."""
+
+    def embeddings(self) -> StateDict:
+        """Patches and positions."""
+        side = self.pretrain_img_size // self.patch_size
+        positions = side**2 + self.pretrain_use_cls_token
+        weight = tensor(self.embed_dim, 3, self.patch_size, self.patch_size)
+        return {
+            "pos_embed": tensor(1, positions, self.embed_dim),
+            "patch_embed.proj.weight": weight,
+            "patch_embed.proj.bias": tensor(self.embed_dim),
+        }
+
+    def blocks(self) -> StateDict:
+        target: StateDict = {}
+        for index in range(self.depth):
+            target |= under(f"blocks.{index}", self.block())
+        return target
+
+    def arguments(self) -> dict[str, Any]:
+        """What the class must be given for these weights, by its own names."""
+        return {
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "num_heads": self.num_heads,
+            "patch_size": self.patch_size,
+            "mlp_ratio": self.mlp_ratio,
+            "qkv_bias": self.qkv_bias,
+            "pretrain_img_size": self.pretrain_img_size,
+            "pretrain_use_cls_token": self.pretrain_use_cls_token,
+        }
+
+    def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
+        given, usual = split_arguments(self.arguments(), self.defaults)
+        images = image_overrides(preprocessing)
+        return Overrides(
+            lazy={f"{self.node}.{name}": value for name, value in given.items()} | images.lazy,
+            lazy_if_present={f"{self.node}.{name}": value for name, value in usual.items()}
+            | images.lazy_if_present,
+            yacs=images.yacs,
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        attending = [i for i in range(self.depth) if i not in self.window_block_indexes]
+        found = [
+            "which blocks attend in windows is the config's choice; one for another depth needs "
+            f"{self.node}.window_block_indexes too (for {self.depth} blocks, detrex's configs have "
+            f"all but {', '.join(map(str, attending))})"
+        ]
+        if self.patch_size != 16:
+            found.append(
+                f"patches are {self.patch_size} pixels wide, and detectron2's SimpleFeaturePyramid "
+                "names its maps after strides that are powers of two: weights for patches of 16 "
+                "are what detrex's configs want"
+            )
+        return tuple(found)
+
+    def build(
+        self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
+    ) -> BackboneCall | None:
+        if self.patch_size != 16:
+            return None
+        given, _ = split_arguments(self.arguments(), self.defaults)
+        if self.embed_dim in _DROP_PATH_RATES:
+            given["drop_path_rate"] = _DROP_PATH_RATES[self.embed_dim]
+        net = Call(
+            self.built_by,
+            given
+            | {
+                "img_size": self.img_size,
+                "window_size": self.window_size,
+                "window_block_indexes": list(self.window_block_indexes),
+                "norm_layer": Call("torch.nn.LayerNorm", {"eps": 1e-6}, partial=True),
+                "use_rel_pos": True,
+            },
+        )
+        return BackboneCall(
+            f"{self.built_by.rpartition('.')[0]}.SimpleFeaturePyramid",
+            {
+                "net": net,
+                "in_feature": "last_feat",
+                "out_channels": _PYRAMID_CHANNELS,
+                "scale_factors": [_SCALES[stage] for stage in stages],
+                "norm": "LN",
+                "square_pad": self.img_size,
+            },
+            channels={f"p{stage + 2}": _PYRAMID_CHANNELS for stage in stages},
+        )
+
+
+def usual_windows(depth: int) -> tuple[int, ...]:
+    """The blocks that attend in windows in detrex's and ViTDet's configs: all but four, the last of
+    each fourth."""
+    fourth = max(depth // 4, 1)
+    return tuple(block for block in range(depth) if (block + 1) % fourth)
+
+
+def positions(shapes: Shapes, patch_size: int) -> tuple[int, bool]:
+    """Width of the pretraining's images, in pixels, and whether there is a class token's position:
+    no two squares follow one another."""
+    rows = shapes("pos_embed", 3)[1]
+    for side, token in ((isqrt(rows - 1), True), (isqrt(rows), False)):
+        if side > 0 and side**2 + token == rows:
+            return side * patch_size, token
+    raise shapes.refusal(f"pos_embed has {rows} positions, which are those of no square image")
+
+
+def heads(shapes: Shapes, facts: Facts, embed_dim: int, head_dim: int | None) -> int:
+    """Attention heads, from the width of one where a shape shows it.
+
+    Raises:
+        ArchitectureError: heads of this width do not divide the channels, or nothing is known.
+        UsageError: the fact is no such number, or contradicts the shapes.
+    """
+    told = facts.get("num_heads")
+    shown = None if head_dim is None else embed_dim // head_dim
+    if told is None:
+        told = shown or _HEADS.get(embed_dim) or embed_dim // 64
+        if told == 0 or embed_dim % told or (shown is None and embed_dim % 64):
+            raise shapes.refusal(
+                f"no shape shows how many heads its {embed_dim} channels have; say it with "
+                "--fact num_heads=N"
+            )
+    if type(told) is not int or told < 1 or embed_dim % told or shown not in (None, told):
+        found = f" and the shapes show {shown}" if shown else ""
+        raise UsageError(f"the fact num_heads is {told!r} for {embed_dim} channels{found}")
+    return told

@@ -1,0 +1,122 @@
+"""The catalogue's backbones: that all are there, and that each is what its name says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from detrex_hub import catalogue
+from detrex_hub.architectures import architecture
+from detrex_hub.config import check
+from detrex_hub.conversion import prepare
+from tests.architectures.backbones import parameters
+
+FAMILIES = ("swin", "convnext", "focalnet", "internimage", "mae", "eva02", "detectron2")
+ENTRIES = {name: e for name, e in catalogue.load().items() if e.family in FAMILIES}
+
+# what detrex e244e6c names in its configs and on its page of backbones to download
+_NAMED = """
+swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 swin_base_patch4_window7_224
+swin_base_patch4_window12_384 swin_base_patch4_window7_224_22k swin_base_patch4_window12_384_22k
+swin_large_patch4_window7_224_22k swin_large_patch4_window12_384_22k
+swin_base_patch4_window7_224_22kto1k swin_base_patch4_window12_384_22kto1k
+swin_large_patch4_window7_224_22kto1k swin_large_patch4_window12_384_22kto1k
+swin_tiny_patch4_window7_224_22k swin_small_patch4_window7_224_22k
+swin_tiny_patch4_window7_224_22kto1k_finetune swin_small_patch4_window7_224_22kto1k_finetune
+convnext_tiny_22k_1k_384 convnext_small_22k_1k_384 convnext_base_22k_1k_384
+convnext_large_22k_1k_384 mae_pretrain_vit_base mae_pretrain_vit_large mae_pretrain_vit_huge
+focalnet_tiny_lrf focalnet_small_lrf focalnet_base_lrf focalnet_large_lrf_384
+focalnet_large_lrf_384_fl4 focalnet_xlarge_lrf_384 focalnet_xlarge_lrf_384_fl4
+focalnet_huge_lrf_224 focalnet_huge_lrf_224_fl4 internimage_t_1k_224 internimage_s_1k_224
+internimage_b_1k_224 internimage_l_22kto1k_384 eva02_L_pt_m38m_p14to16 eva02_B_pt_in21k_p14to16
+"""
+NAMED = _NAMED.split()
+
+# millions of parameters of the backbone, without heads, by a part of the name
+MILLIONS = {
+    "swin": {"tiny": 27.5, "small": 48.8, "base": 86.7, "large": 195.0},
+    "convnext": {"tiny": 27.8, "small": 49.5, "base": 87.6, "large": 196.2},
+    "focalnet": {"tiny": 27.8, "small": 49.4, "base": 87.4, "_large": 205, "xlarge": 363}
+    | {"huge": 683},
+    "internimage": {"_t_": 28.9, "_s_": 48.7, "_b_": 95.7, "_l_": 217, "_xl_": 328, "_h_": 1060},
+    "mae": {"base": 85.8, "large": 303.3, "huge": 630.8},
+    "eva02": {"_B_": 85.7, "_L_": 303.2},
+    "detectron2": {"r50": 23.5, "r101": 42.6},
+}
+
+
+def test_every_file_that_detrex_names_is_there():
+    assert set(NAMED) <= ENTRIES.keys()
+    for name in NAMED:
+        assert name in {re.sub(r"\.pth?$", "", one.file) for one in ENTRIES[name].sources}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_each_is_planned_from_what_the_catalogue_says_of_it(name):
+    entry = ENTRIES[name]
+    with prepare(name, synthetic=True) as planned:
+        made = planned.architecture
+        assert made.name == entry.architecture
+        assert {k: made.hyper_parameters()[k] for k in entry.hyper_parameters} == dict(
+            entry.hyper_parameters
+        )
+        assert planned.layout == entry.sources[0].layout
+        check(planned.overrides, where=name)
+        (millions,) = [n for part, n in MILLIONS[entry.family].items() if part in name]
+        assert parameters(planned.plan.specs) / 1e6 == pytest.approx(millions, rel=0.02)
+        facts = {k: v for k, v in entry.facts.items() if k in type(made).facts}
+        for fact, value in facts.items():
+            found = made.hyper_parameters().get(fact, planned.preprocessing.get(fact))
+            assert found == value, fact
+        for key in ("image_format", "pixel_mean", "pixel_std"):
+            assert planned.preprocessing[key] == entry.facts[key]
+
+
+@pytest.mark.parametrize("name", [n for n, e in ENTRIES.items() if e.family == "swin"])
+def test_windows_and_sizes_are_those_of_the_name(name):
+    window, size = map(int, re.search(r"window(\d+)_(\d+)", name).groups())
+    hyper = ENTRIES[name].hyper_parameters
+    assert (hyper["window_size"], hyper["pretrain_img_size"]) == (window, size)
+
+
+def test_only_the_large_focalnet_with_four_levels_has_its_modulator_normalised():
+    normalised = [n for n, e in ENTRIES.items() if e.facts.get("normalize_modulator")]
+    assert normalised == ["focalnet_large_lrf_384_fl4"]
+    with prepare(*normalised, synthetic=True) as planned:
+        assert planned.overrides.lazy["model.backbone.normalize_modulator"] is True
+
+
+def test_msras_resnets_want_what_caffe_gave_them():
+    for name in ("r50_msra", "r101_msra"):
+        with prepare(name, synthetic=True) as planned:
+            lazy = planned.overrides.lazy
+        assert lazy["model.pixel_mean"] == [103.53, 116.28, 123.675]
+        assert lazy["model.pixel_std"] == [1.0, 1.0, 1.0]
+        assert lazy["dataloader.train.mapper.img_format"] == "BGR"
+        assert lazy["model.backbone.stages.stride_in_1x1"] is True
+    with prepare("r50_detectron2", synthetic=True) as planned:
+        assert planned.overrides.lazy["dataloader.train.mapper.img_format"] == "RGB"
+        assert planned.overrides.lazy["model.backbone.stages.stride_in_1x1"] is False
+
+
+def test_what_is_not_for_commercial_use_says_so():
+    forbidden = {name for name, entry in ENTRIES.items() if entry.non_commercial}
+    assert forbidden == {name for name in ENTRIES if name.startswith("mae_")}
+    assert all(ENTRIES[name].license == "cc-by-nc-4.0" for name in forbidden)
+    assert {e.license for e in ENTRIES.values()} == {"mit", "cc-by-nc-4.0", "cc-by-sa-3.0"}
+
+
+def test_a_dead_link_leaves_another_place():
+    for name, entry in ENTRIES.items():
+        if entry.family in ("swin", "convnext"):
+            assert any(one.layout == "timm" for one in entry.sources), name
+        for one in entry.sources:
+            assert one.layout in architecture(entry.architecture).layouts
+
+
+def test_figures_name_the_page_that_says_them():
+    for entry in ENTRIES.values():
+        assert all(one.source.startswith(entry.homepage) for one in entry.metrics)
+    # the accuracy of a classifier of ImageNet-22k is not that of the one fine-tuned from it
+    assert not ENTRIES["swin_base_patch4_window7_224_22k"].metrics
