@@ -773,6 +773,18 @@ def test_numbers_that_are_exchanged_are_told_apart():
     ]
 
 
+def test_a_star_stands_for_a_modules_parameters_alone():
+    keys = [
+        f"blocks.{i}.attn.{name}"
+        for i in range(3)
+        for name in ("rel_pos_h", "rel_pos_w", "proj.weight", "proj.bias")
+    ]
+    assert [one.target for one in fold.fold_keys(keys)] == [
+        "blocks.{0..2}.attn.proj.*",
+        "blocks.{0..2}.attn.{rel_pos_h,rel_pos_w}",
+    ]
+
+
 def test_one_tensor_under_several_names_is_one_pattern():
     pairs = [fold.Pair(("head.bias",), f"heads.{i}.bias") for i in range(6)]
     assert fold.fold(pairs) == [fold.Pattern(("head.bias",), "heads.{0..5}.bias", "", 6)]
@@ -809,11 +821,12 @@ def expression(shown):
 
 
 def numbers(runs):
+    """What braces hold: runs of numbers, or the last segments that are not told by a star."""
     found = []
     for run in runs.replace("\\", "").split(","):
-        first, _, last = run.partition("..")
-        found += range(int(first), int(last or first) + 1)
-    return "|".join(map(str, found))
+        first, dots, last = run.partition("..")
+        found += map(str, range(int(first), int(last) + 1)) if dots else [first]
+    return "|".join(found)
 
 
 # -- files ---------------------------------------------------------------------------------------

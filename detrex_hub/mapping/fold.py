@@ -11,6 +11,7 @@ _NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])")
 _LONGEST_KEY = 300
 # last segments that are all that a module has, so that "*" says it
 _PARAMETERS = re.compile(r"(\w*_)?(weight|bias|mean|var|num_batches_tracked)")
+_WORD = re.compile(r"\w{1,40}", re.ASCII)
 _MOST_TAILS = 4
 
 # the text between the numbers, of each source and of the target
@@ -132,7 +133,8 @@ def _pattern(group: Sequence[_Parsed], note: str) -> Pattern:
 
 def _tail(tails: set[str]) -> str:
     """``*`` where the segments are parameters of a module, ``{rel_pos_h,rel_pos_w}`` elsewhere."""
-    if len(tails) > _MOST_TAILS or all(map(_PARAMETERS.fullmatch, tails)):
+    few = len(tails) <= _MOST_TAILS and all(map(_WORD.fullmatch, tails))
+    if not few or all(map(_PARAMETERS.fullmatch, tails)):
         return "*"
     return "{" + ",".join(sorted(tails)) + "}"
 
