@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from detrex_hub import from_hub
+from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.errors import ConfigError
 from tests import reference
@@ -97,3 +98,15 @@ def test_the_tables_of_your_own_are_read(tmp_path):
         path = tmp_path / f"{number}.toml"
         path.write_text(block)
         assert catalogue.load([path]).keys() - catalogue.load().keys()
+
+
+def test_every_architecture_is_named():
+    catalogue_section = README.partition("## Catalogue")[2].partition("\n## ")[0]
+    assert set(architectures()) == set(re.findall(r"`(\w+)`", catalogue_section))
+
+
+def test_what_it_links_to_is_there():
+    root = Path(__file__).parent.parent
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", README)
+    assert links
+    assert [link for link in links if not (root / link).exists()] == []
