@@ -12,11 +12,14 @@ from typing import Any
 
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, BackboneCall, Call, Overrides
-from detrex_hub.config import class_of, described
+from detrex_hub.config import class_of, described, target_of
 from detrex_hub.errors import ConfigError, UsageError
 from detrex_hub.records import RepositoryConfig
 
 AUTO = "auto"
+
+# detectors that pad their images as their backbone asks; detrex's others do not
+_PADDING = ("projects.dino_eva.", "detectron2.")
 
 
 def prefix_of(kind: type[Architecture], model: Any, given: str | None, where: str) -> str:
@@ -171,6 +174,12 @@ def _build(
         raise ConfigError(
             f"detrex-hub does not know how to build a {kind.name} for {where}",
             hint="Start from a config with such a backbone",
+        )
+    if call.square_images is not None and not target_of(model).startswith(_PADDING):
+        raise ConfigError(
+            f"the backbone of {where} reads square images of {call.square_images} pixels alone, "
+            f"and this detector does not pad to them: {described(model)}",
+            hint="Start from a config of detrex's projects/dino_eva",
         )
     return call
 

@@ -464,16 +464,17 @@ def _is_list(node: Any) -> bool:
 
 def described(node: Any) -> str:
     """What a node builds, for messages."""
-    name = _target_of(node)
+    name = target_of(node)
     return f"it is a {name}" if name else f"it is no node that is built ({type(node).__name__})"
 
 
 def class_of(node: Any) -> str:
     """The name of what a node builds, without its module; empty where it builds nothing."""
-    return _target_of(node).rpartition(".")[2]
+    return target_of(node).rpartition(".")[2]
 
 
-def _target_of(node: Any) -> str:
+def target_of(node: Any) -> str:
+    """The import path of what a node builds; empty where it builds nothing."""
     target = node.get("_target_") if hasattr(node, "keys") else None
     if target is None:
         return ""

@@ -10,14 +10,17 @@ import torch
 from omegaconf import OmegaConf
 
 from detrex_hub import apply_overrides, from_hub
+from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import BackboneCall, Call
 from detrex_hub.backbones import lazy_call
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ConfigError, UsageError
 from tests import reference
+from tests.architectures.backbones import SMALL
 from tests.checkpoint_files import save, tensors
 from tests.test_config import RESNET, lazy_config
 
+VIT = "detectron2.modeling.backbone.vit"
 SWIN_CLASS = "detectron2.modeling.backbone.swin.SwinTransformer"
 
 
@@ -194,6 +197,58 @@ def test_what_was_built_is_taken_back_where_the_weights_are_not_to_be_had(swin, 
     with pytest.raises(Exception, match=r"model\.safetensors"):
         from_hub(broken, model=cfg.model, build=True)
     assert OmegaConf.to_yaml(cfg) == before
+
+
+def small(name, tmp_path_factory):
+    made = architecture(name).from_hyper_parameters(SMALL[name])
+    root = tmp_path_factory.mktemp(name)
+    path = save(root / "original.pth", tensors(made.original()[0]), "model")
+    return convert(path, root / name).folder
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    return small("vit_mae", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def eva(tmp_path_factory):
+    return small("eva02", tmp_path_factory)
+
+
+def test_a_plain_vit_is_built_below_a_pyramid(vit):
+    cfg = with_neck()
+    path = from_hub(vit, model=cfg.model, dataloader=cfg.dataloader, build=True, prefix="auto")
+    built = cfg.model.backbone
+    assert built["_target_"] == "detectron2.modeling.backbone.vit.SimpleFeaturePyramid"
+    assert built.net["_target_"] == "detectron2.modeling.backbone.vit.ViT"
+    assert (built.net.embed_dim, built.net.depth, built.net.num_heads) == (64, 2, 1)
+    assert built.net.norm_layer.keywords == {"eps": 1e-6}
+    assert list(built.scale_factors) == [2.0, 1.0, 0.5]
+    assert list(cfg.model.neck.in_features) == ["p3", "p4", "p5"]
+    assert cfg.model.neck.input_shapes.p5.channels == 256
+    assert "backbone.net.blocks.1.attn.qkv.weight" in keys(path)
+
+
+def test_overrides_reach_a_vit_below_its_pyramid_and_leave_its_windows(vit):
+    net = {"_target_": f"{VIT}.ViT", "embed_dim": 768, "depth": 12, "num_heads": 12}
+    net["window_block_indexes"] = [0, 1]
+    cfg = lazy_config({"_target_": f"{VIT}.SimpleFeaturePyramid", "net": net})
+    from_hub(vit, model=cfg.model)
+    assert (cfg.model.backbone.net.embed_dim, cfg.model.backbone.net.depth) == (64, 2)
+    assert list(cfg.model.backbone.net.window_block_indexes) == [0, 1]
+
+
+def test_a_backbone_of_square_images_needs_a_detector_that_pads(eva):
+    cfg = with_neck()
+    cfg.model._target_ = "projects.dino.modeling.dino.DINO"
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(ConfigError, match=r"square images of 1024 .* projects\.dino\.modeling"):
+        from_hub(eva, model=cfg.model, build=True)
+    assert OmegaConf.to_yaml(cfg) == before
+    cfg.model._target_ = "projects.dino_eva.modeling.dino.DINO"
+    from_hub(eva, model=cfg.model, build=True)
+    assert cfg.model.backbone.net["_target_"] == "detrex.modeling.backbone.eva_02.EVA02_ViT"
 
 
 def test_a_call_becomes_a_node():

@@ -82,10 +82,15 @@ class Call:
 
 @dataclass(frozen=True)
 class BackboneCall(Call):
-    """A complete ``model.backbone``. ``channels`` are those of its feature maps by name, finest
-    first, as a neck's ``input_shapes`` and ``in_features`` want them."""
+    """A complete ``model.backbone``.
+
+    ``channels`` are those of its feature maps by name, finest first, as a neck's ``input_shapes``
+    and ``in_features`` want them. ``square_images`` is the width, in pixels, of the only images
+    that it can read, to which the detector must pad; None where any will do.
+    """
 
     channels: Mapping[str, int] = field(default_factory=dict)
+    square_images: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

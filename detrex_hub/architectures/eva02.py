@@ -7,12 +7,12 @@ The outputs of the last block are equal in float64, without the class token in t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.base import BackboneCall, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
 from detrex_hub.architectures.plain_vit import (
     HEADS_DROPPED,
@@ -169,6 +169,19 @@ class EVA02(PlainViT):
             for name, blocks in (("rope_win", windowed), ("rope_glb", whole))
             for part in ("freqs_cos", "freqs_sin")
         )
+
+    def notes(self) -> tuple[str, ...]:
+        return (
+            *super().notes(),
+            f"its rotary positions fit square images of {self.node}.img_size pixels alone, to "
+            "which the detector of detrex's projects/dino_eva pads; that of projects/dino does not",
+        )
+
+    def build(
+        self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
+    ) -> BackboneCall | None:
+        call = super().build(preprocessing, stages)
+        return call and dataclasses.replace(call, square_images=self.img_size)
 
     def set_by_model(self) -> frozenset[str]:
         return frozenset(self._rotations())

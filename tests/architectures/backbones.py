@@ -14,6 +14,41 @@ from tests.architectures.test_variants import all_moves
 
 State = dict[str, TensorSpec]
 
+# hyper-parameters of a small backbone of each family
+SMALL: dict[str, dict[str, Any]] = {
+    "swin": {
+        "embed_dim": 8,
+        "depths": [1, 2],
+        "num_heads": [1, 2],
+        "window_size": 2,
+        "pretrain_img_size": 32,
+    },
+    "convnext": {"depths": [1, 1, 2, 1], "dims": [4, 8, 12, 16]},
+    "focalnet": {
+        "embed_dim": 8,
+        "depths": [1, 1],
+        "focal_levels": [2, 2],
+        "focal_windows": [3, 3],
+        "use_layerscale": True,
+        "use_postln": True,
+    },
+    "internimage": {"channels": 8, "depths": [1, 1, 1, 1], "groups": [1, 2, 4, 8]},
+    "vit_mae": {
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 1,
+        "pretrain_img_size": 32,
+        "window_block_indexes": [],
+    },
+    "eva02": {
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 1,
+        "pretrain_img_size": 32,
+        "window_block_indexes": [],
+    },
+}
+
 
 def read(
     specs: Mapping[str, TensorSpec], facts: Mapping[str, Any] | None = None

@@ -97,6 +97,8 @@ def test_builds_its_own_pyramid() -> None:
     assert call.target == "detrex.modeling.backbone.eva_02.SimpleFeaturePyramid"
     assert call.kwargs["scale_factors"] == [0.5]
     assert call.channels == {"p5": 256}
+    assert call.square_images == 1024
+    assert any("square images" in note for note in BASE.notes())
     net = call.kwargs["net"]
     assert net.target == "detrex.modeling.backbone.eva_02.EVA02_ViT"
     assert (net.kwargs["window_size"], net.kwargs["drop_path_rate"]) == (16, 0.1)

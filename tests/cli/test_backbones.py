@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from detrex_hub.architectures import architecture
 from detrex_hub.records import RepositoryConfig
 from tests import reference
+from tests.architectures.backbones import SMALL
 from tests.checkpoint_files import save, tensors
 
 FAMILIES = {
@@ -26,39 +27,6 @@ FAMILIES = {
 }
 VARIANTS = reference.names(*FAMILIES)
 
-SMALL = {
-    "swin": {
-        "embed_dim": 8,
-        "depths": [1, 2],
-        "num_heads": [1, 2],
-        "window_size": 2,
-        "pretrain_img_size": 32,
-    },
-    "convnext": {"depths": [1, 1, 2, 1], "dims": [4, 8, 12, 16]},
-    "focalnet": {
-        "embed_dim": 8,
-        "depths": [1, 1],
-        "focal_levels": [2, 2],
-        "focal_windows": [3, 3],
-        "use_layerscale": True,
-        "use_postln": True,
-    },
-    "internimage": {"channels": 8, "depths": [1, 1, 1, 1], "groups": [1, 2, 4, 8]},
-    "vit_mae": {
-        "embed_dim": 64,
-        "depth": 2,
-        "num_heads": 1,
-        "pretrain_img_size": 32,
-        "window_block_indexes": [],
-    },
-    "eva02": {
-        "embed_dim": 64,
-        "depth": 2,
-        "num_heads": 1,
-        "pretrain_img_size": 32,
-        "window_block_indexes": [],
-    },
-}
 CONTAINERS = {"eva02": "module"}
 
 
