@@ -245,7 +245,9 @@ def convert(
     chosen = written_format(to, format)
     if isinstance(what, Conversion):
         return _execute(what, to, chosen, progress)
-    with prepare(what, progress=progress, hash_source=True, **options) as conversion:
+    # a single file has no record beside it that would tell the source's sha256
+    hash_source = _single_file_format(to) is None
+    with prepare(what, progress=progress, hash_source=hash_source, **options) as conversion:
         return _execute(conversion, to, chosen, progress)
 
 

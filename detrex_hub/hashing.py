@@ -1,13 +1,44 @@
-"""The sha256 of a file, computed beside other work."""
+"""The sha256 of bytes, computed beside other work."""
 
 from __future__ import annotations
 
 import hashlib
+import queue
 import threading
 from pathlib import Path
 
 # between two pieces the thread waits for the interpreter, which others keep busy: few and long ones
 _PIECE = 4 * 2**20
+# pieces that may wait to be hashed
+_WAITING = 4
+
+
+class Sha256:
+    """Hashes pieces in a thread of its own, in the order in which they are given.
+
+    A piece must not change after it was given.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._queue: queue.Queue[bytes | bytearray | memoryview | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while (piece := self._queue.get()) is not None:
+            self._digest.update(piece)
+
+    def update(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take another piece; waits while too many are there already."""
+        self._queue.put(piece)
+
+    def result(self) -> str:
+        """End it; the digest in hexadecimal digits of all that was given."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        return self._digest.hexdigest()
 
 
 class FileSha256:

@@ -22,8 +22,9 @@ from filelock import FileLock
 from detrex_hub import backbones, checkpoints, config, hub
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, Overrides
-from detrex_hub.checkpoints import Tensor
+from detrex_hub.checkpoints import Checkpoint, Tensor
 from detrex_hub.errors import CheckpointError, UsageError, VerificationError
+from detrex_hub.hashing import FileSha256
 from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
 from detrex_hub.specs import TORCH_DTYPES
 from detrex_hub.staging import publish_file, staging_folder
@@ -178,13 +179,13 @@ def load_state_dict(
     import torch
 
     name, described, fetched = _describe(repo, revision)
-    path = _weights(name, described, fetched)
-    _check_sha256(path, described, name)
     tensors: dict[str, torch.Tensor] = {}
-    with checkpoints.open(path) as checkpoint:
+    with _checked(_weights(name, described, fetched), described, name) as checkpoint:
         for key, spec in checkpoint.specs.items():
             dtype = getattr(torch, _TORCH_NAMES[spec.dtype])
-            data = bytearray(checkpoint.read(key))
+            data = bytearray()
+            for piece in checkpoint.chunks(key):
+                data += piece
             flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
             tensors[key] = flat.reshape(spec.shape)
     for alias, stored in described.ties.items():
@@ -229,15 +230,23 @@ def _weights(name: str, described: RepositoryConfig, fetched: hub.Fetched) -> Pa
     ]
 
 
-def _check_sha256(path: Path, described: RepositoryConfig, name: str) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    if digest.hexdigest() != described.sha256:
+@contextmanager
+def _checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Checkpoint]:
+    """The weights, opened. They are hashed while they are read, so what was made of them may be
+    used only after this has ended, which it does by an error where they are not those described."""
+    try:
+        with checkpoints.open(path, checksums=False, hashed=True) as checkpoint:
+            yield checkpoint
+            found = checkpoint.sha256()
+    except CheckpointError:
+        # of another file no more is to be said than that it is another one
+        found = FileSha256(path).result()
+        if found == described.sha256:
+            raise
+    if found != described.sha256:
         raise VerificationError(
             f"{name}/{described.file} is not the file that {CONFIG} describes: its sha256 is "
-            f"{digest.hexdigest()} instead of {described.sha256}",
+            f"{found} instead of {described.sha256}",
             hint=f"Do not use it; compare with: detrex-hub verify {name}",
         )
 
@@ -272,26 +281,29 @@ def _materialise(name: str, described: RepositoryConfig, fetched: hub.Fetched, p
 def _write_pth(
     weights: Path, path: Path, described: RepositoryConfig, name: str, prefix: str, *, exact: bool
 ) -> None:
-    _check_sha256(weights, described, name)
-    with checkpoints.open(weights) as checkpoint, staging_folder(path) as staging:
-        missing = [stored for stored in described.ties.values() if stored not in checkpoint.specs]
-        if missing:
-            raise CheckpointError(f"{name}: the tied key {missing[0]!r} is not in {described.file}")
-        checkpoints.write(
-            staging / path.name,
-            "pth",
-            (
-                Tensor(prefix + key, spec, partial(checkpoint.chunks, key))
-                for key, spec in checkpoint.specs.items()
-            ),
-            metadata=None,
-            ties={prefix + alias: prefix + stored for alias, stored in described.ties.items()},
-            extra={
-                "__author__": described.author,
-                "matching_heuristics": not exact,
-                DESCRIBED_BY: dump_json(described.to_json()),
-            },
-        )
+    ties = {prefix + alias: prefix + stored for alias, stored in described.ties.items()}
+    with staging_folder(path) as staging:
+        with _checked(weights, described, name) as checkpoint:
+            for stored in described.ties.values():
+                if stored not in checkpoint.specs:
+                    raise CheckpointError(
+                        f"{name}: the tied key {stored!r} is not in {described.file}"
+                    )
+            checkpoints.write(
+                staging / path.name,
+                "pth",
+                (
+                    Tensor(prefix + key, spec, partial(checkpoint.chunks, key))
+                    for key, spec in checkpoint.specs.items()
+                ),
+                metadata=None,
+                ties=ties,
+                extra={
+                    "__author__": described.author,
+                    "matching_heuristics": not exact,
+                    DESCRIBED_BY: dump_json(described.to_json()),
+                },
+            )
         publish_file(staging / path.name, path)
 
 

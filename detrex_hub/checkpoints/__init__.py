@@ -9,7 +9,7 @@ import os
 
 from detrex_hub.checkpoints.base import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, same_bytes
-from detrex_hub.checkpoints.files import PIECE, File
+from detrex_hub.checkpoints.files import PIECE, File, HashedFile
 from detrex_hub.checkpoints.recognise import reader
 from detrex_hub.checkpoints.writing import write
 
@@ -17,7 +17,11 @@ __all__ = ["PIECE", "Checkpoint", "Tensor", "aligned", "digest", "open", "same_b
 
 
 def open(
-    path: str | os.PathLike[str], *, container: str | None = None, checksums: bool = True
+    path: str | os.PathLike[str],
+    *,
+    container: str | None = None,
+    checksums: bool = True,
+    hashed: bool = False,
 ) -> Checkpoint:
     """Open a checkpoint; only its index is read.
 
@@ -28,11 +32,12 @@ def open(
             usual places are tried, see `Checkpoint.container`.
         checksums: compare the tensors that are read with the archive's CRC-32. Needless where the
             file's sha256 has been compared.
+        hashed: hash the file along with what is read, for `Checkpoint.sha256`.
 
     Raises:
         CheckpointError: the file is no checkpoint, damaged, hostile, or has no such container.
     """
-    file = File(path, checksums=checksums)
+    file = (HashedFile if hashed else File)(path, checksums=checksums)
     try:
         return reader(file)(file, container)
     except BaseException:

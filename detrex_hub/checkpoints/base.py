@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from detrex_hub.checkpoints.arrays import StoredArray
-from detrex_hub.checkpoints.files import File, shown, size
+from detrex_hub.checkpoints.files import File, HashedFile, shown, size
 from detrex_hub.errors import CheckpointError
 from detrex_hub.specs import TensorSpec
 
@@ -118,6 +118,15 @@ class Checkpoint:
     def bytes_read(self) -> int:
         """Bytes read from the file so far."""
         return self._file.bytes_read
+
+    def sha256(self) -> str:
+        """The whole file's digest in hexadecimal digits.
+
+        Of a file opened with ``hashed``, where it costs what was not read yet; nothing is read
+        afterwards.
+        """
+        assert isinstance(self._file, HashedFile)
+        return self._file.sha256()
 
     def _array(self, key: str) -> StoredArray:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detrex_hub.errors import CheckpointError
+from detrex_hub.hashing import Sha256
 
 PIECE = 1 << 20
 """No piece that is read or handed on is longer than this many bytes. It stays in a core's cache
@@ -96,6 +97,42 @@ class File:
 
     def close(self) -> None:
         self._handle.close()
+
+
+class HashedFile(File):
+    """A file that is hashed while it is read.
+
+    What lies between is read too, so that only who reads from front to back reads everything once.
+    For one thread at a time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, checksums: bool = True) -> None:
+        super().__init__(path, checksums=checksums)
+        self._hashing = Sha256()
+        self._hashed = 0
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        data = super().read(offset, nbytes)
+        self._hash_until(offset)
+        if offset + nbytes > self._hashed:
+            self._hashing.update(memoryview(data)[self._hashed - offset :])
+            self._hashed = offset + nbytes
+        return data
+
+    def _hash_until(self, end: int) -> None:
+        while self._hashed < end:
+            piece = super().read(self._hashed, min(end - self._hashed, PIECE))
+            self._hashing.update(piece)
+            self._hashed += len(piece)
+
+    def sha256(self) -> str:
+        """The digest of the whole file in hexadecimal digits; whatever is left is read now."""
+        self._hash_until(self.size)
+        return self._hashing.result()
+
+    def close(self) -> None:
+        self._hashing.result()
+        super().close()
 
 
 class Window:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import queue
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +10,7 @@ from types import TracebackType
 from detrex_hub.checkpoints.base import Tensor
 from detrex_hub.checkpoints.files import shown, size
 from detrex_hub.errors import CheckpointError
+from detrex_hub.hashing import Sha256
 
 _COLLECTED = 256 << 10
 _LARGE = 128 << 10
@@ -31,14 +29,11 @@ class Sink:
         self.position = 0
         self._collected: list[Piece] = []
         self._waiting = 0
-        self._hash = hashlib.sha256()
-        self._queue: queue.Queue[Piece | None] = queue.Queue(maxsize=4)
         try:
             self._handle = self.path.open("wb", buffering=0)
         except OSError as error:
             raise self._error(error) from None
-        self._thread = threading.Thread(target=self._digest, daemon=True)
-        self._thread.start()
+        self._hashing = Sha256()
 
     def __enter__(self) -> Sink:
         return self
@@ -49,20 +44,11 @@ class Sink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop()
+        self._hashing.result()
         self._handle.close()
 
     def _error(self, error: OSError) -> CheckpointError:
         return CheckpointError(f"{self.path}: cannot be written: {error.strerror or error}")
-
-    def _digest(self) -> None:
-        while (piece := self._queue.get()) is not None:
-            self._hash.update(piece)
-
-    def _stop(self) -> None:
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
 
     def write(self, piece: Piece) -> None:
         """Append bytes, which must not change afterwards."""
@@ -88,7 +74,7 @@ class Sink:
             self._put(data)
 
     def _put(self, piece: Piece) -> None:
-        self._queue.put(piece)
+        self._hashing.update(piece)
         rest = memoryview(piece)
         try:
             while rest:
@@ -99,8 +85,7 @@ class Sink:
     def finish(self) -> str:
         """Write what is left; the file's sha256 in hexadecimal digits."""
         self._flush()
-        self._stop()
-        return self._hash.hexdigest()
+        return self._hashing.result()
 
 
 def checked(tensor: Tensor) -> Iterator[bytes | memoryview]:
