@@ -12,9 +12,12 @@ from detrex_hub.specs import TensorSpec
 
 MAX_DIMENSIONS = 64
 
-# a strided block is read as one span where that reads little more than what is needed
-_SMALL_SPAN = 64 << 10
-_WASTE = 16
+# a strided tensor is gathered in blocks of so many bytes: of a transposed one each block reads a
+# part of every column, so fewer blocks read less of what lies between
+_BLOCK = 8 << 20
+# and a block in spans, where such a span holds little more than what is needed
+_SMALL_SPAN = 16 << 10
+_WASTE = 4
 
 
 class StoredArray:
@@ -108,15 +111,16 @@ class StoredArray:
 
         itemsize = self.spec.itemsize
         row = math.prod(shape[1:]) * itemsize
-        if row > PIECE:
+        if row > _BLOCK:
             for i in range(shape[0]):
                 yield from self._gather(offset + i * strides[0] * itemsize, shape[1:], strides[1:])
             return
-        step = PIECE // row
+        step = _BLOCK // row
         for start in range(0, shape[0], step):
             block = np.empty((min(step, shape[0] - start), *shape[1:]), dtype=f"u{itemsize}")
             self._fill(block, offset + start * strides[0] * itemsize, strides)
-            yield block.reshape(-1).view("u1").data
+            data = block.reshape(-1).view("u1").data
+            yield from (data[at : at + PIECE] for at in range(0, len(data), PIECE))
 
     def _fill(self, block: Any, offset: int, strides: tuple[int, ...]) -> None:
         """Fill an array from the storage, halving it until what lies between is little."""

@@ -1,0 +1,52 @@
+"""Count the bytes that Python reads from some files, whoever opens them."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@contextmanager
+def counted(*paths: Path) -> Iterator[Counter[str]]:
+    """Bytes read from files at these paths from now on, by file name. Copies that the system makes
+    by itself are no reads."""
+    found: Counter[str] = Counter()
+    wanted = {os.path.realpath(path) for path in paths}
+    real = io.open
+
+    class Raw(io.FileIO):
+        def readinto(self, buffer: Any) -> int | None:
+            length = super().readinto(buffer)
+            found[Path(str(self.name)).name] += length or 0
+            return length
+
+        def read(self, size: int | None = -1) -> bytes | None:
+            if size is None or size < 0:
+                return self.readall()
+            data = super().read(size)
+            found[Path(str(self.name)).name] += len(data or b"")
+            return data
+
+        def readall(self) -> bytes | None:
+            data = super().readall()
+            found[Path(str(self.name)).name] += len(data or b"")
+            return data
+
+    def opened(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **named: Any) -> Any:
+        if mode != "rb" or isinstance(file, int) or os.path.realpath(file) not in wanted:
+            return real(file, mode, buffering, *rest, **named)
+        raw = Raw(os.fspath(file))
+        return raw if buffering == 0 else io.BufferedReader(raw)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(io, "open", opened)
+        patch.setattr(builtins, "open", opened)
+        yield found
