@@ -123,7 +123,8 @@ class Match:
 
 def _by_name(item: tuple[str, object]) -> list[tuple[int, int | str]]:
     # res2 before res10
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", item[0])]
+    parts = re.split(r"(?<![0-9])([0-9]{1,9})(?![0-9])", item[0])
+    return [(0, int(one)) if i % 2 else (1, one) for i, one in enumerate(parts) if one]
 
 
 def match(model: ModelKeys, file: FileKeys) -> Match:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
@@ -13,6 +14,28 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
+
+
+def visible(text: str) -> str:
+    """One line as it may be printed: line ends, control characters that a terminal would obey,
+    marks that turn the direction of writing and lone surrogates are escaped as Python does it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else _escaped(c) for c in text)
+
+
+def visible_json(document: str) -> str:
+    """JSON of several lines, made visible by JSON's own escapes: what it says stays the same."""
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        for line in document.split("\n")
+    )
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode-escape").decode()
 
 
 def redacted(text: str) -> str:

@@ -192,6 +192,7 @@ class Architecture(ABC):
             ArchitectureError: a name is unknown or missing, or a value cannot be.
         """
         try:
+            _check_sizes(values)
             made = cls(
                 **{
                     name: tuple(value) if isinstance(value, list) else value
@@ -324,6 +325,25 @@ class Architecture(ABC):
             for name, value in self.hyper_parameters().items()
             if value is not None
         )
+
+
+# far beyond any model, and what a state dict is written out for at once
+_LARGEST_SIZE = 2**20
+_MOST_LAYERS = 1000
+_COUNT_LAYERS = ("layers", "levels", "depth", "depths")
+
+
+def _check_sizes(values: Mapping[str, Any]) -> None:
+    """Refuse hyper-parameters, which may be a stranger's, whose state dict would be boundless."""
+    layers = 0
+    for name, value in values.items():
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > 64 or any(isinstance(n, int) and abs(n) > _LARGEST_SIZE for n in numbers):
+            raise ValueError(name)
+        if name.endswith(_COUNT_LAYERS):
+            layers += sum(abs(n) for n in numbers if isinstance(n, int))
+    if layers > _MOST_LAYERS:
+        raise ValueError("layers")
 
 
 def compatible(found: TensorSpec, expected: TensorSpec) -> bool:

@@ -11,6 +11,7 @@ from detrex_hub.checkpoints.storages import Storage
 from detrex_hub.specs import TensorSpec
 
 MAX_DIMENSIONS = 64
+_TOO_MANY = 2**63
 
 # a strided tensor is gathered in blocks of so many bytes: of a transposed one each block reads a
 # part of every column, so fewer blocks read less of what lies between
@@ -57,11 +58,17 @@ class StoredArray:
             raise ValueError(f"has {len(shape)} dimensions and {len(strides)} strides")
         if self.offset < 0 or min(shape, default=0) < 0 or min(strides, default=0) < 0:
             raise ValueError("has a negative offset, size or stride")
-        if self.spec.numel and self.offset + _span(shape, strides, itemsize) > self.storage.nbytes:
+        if math.prod(filter(None, shape)) * itemsize >= _TOO_MANY:
+            raise ValueError(f"has sizes beyond all bounds: {self.spec}")
+        if not self.spec.numel:
+            return
+        if self.offset + _span(shape, strides, itemsize) > self.storage.nbytes:
             raise ValueError(
                 f"reaches outside its storage: {self.spec} from byte {self.offset} on"
                 f" in {size(self.storage.nbytes)}"
             )
+        if _span(shape, strides, itemsize) > PIECE and _overlaps(shape, strides):
+            raise ValueError("is a view that overlaps itself")
 
     @property
     def identity(self) -> Hashable:
@@ -175,6 +182,18 @@ def _is_row_major(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
                 return False
             step *= n
     return True
+
+
+def _overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether steps along one dimension may lead into those along another, so that few bytes can
+    be described as very many elements far apart. Repeating elements (stride 0) is no such thing."""
+    reached = 0
+    for stride, n in sorted(zip(strides, shape, strict=True)):
+        if n > 1 and stride:
+            if stride <= reached:
+                return True
+            reached += (n - 1) * stride
+    return False
 
 
 def _span(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> int:

@@ -84,7 +84,8 @@ class Checkpoint:
                 raise self._file.error(f"the key {shown(key)} is no valid text") from None
             except ValueError as error:
                 raise self._file.error(f"tensor {shown(key)} {error}") from None
-            distinct[array.identity] = array.spec.nbytes
+            if array.spec.numel:
+                distinct[array.identity] = array.spec.nbytes
         total = sum(distinct.values())
         if total > _MOST_REPEATED * self._file.size + _ALWAYS_ALLOWED:
             raise self._file.error(

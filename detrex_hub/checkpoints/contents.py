@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from detrex_hub.checkpoints.arrays import StoredArray
@@ -33,11 +35,14 @@ _USUAL = (
 )
 _NOT_WEIGHTS = re.compile(r"optim|sched|scaler|(?:^|_)(?:rng|random|amp)(?:_|$)", re.IGNORECASE)
 _CONTAINER_DEPTH = 3
+# a few dicts that hold each other look like very many
+_MOST_DICTS = 10_000
 _MOST_ENTRIES = 2_000_000
 
 _PLAIN_DEPTH = 8
-_PLAIN_ITEMS = 10_000
+_PLAIN_ITEMS = 100_000
 _PLAIN_TEXT = 64 << 10
+_PLAIN_TEXTS = 4 << 20
 _OMITTED = object()
 
 
@@ -68,14 +73,14 @@ def checkpoint(
     found = _containers(file, root)
     name = _choose(file, root, found, container)
     chosen = found[name]
-    refused = [
-        f"{shown(key)} is {value.reason}"
-        for key, value in chosen.tensors.items()
-        if isinstance(value, Unsupported)
-    ]
+    for key, value in chosen.entries.items():
+        if not isinstance(key, str) and _leaf(value) is not None:
+            raise file.error(f"cannot be converted: the key of a tensor is {_kind(key)}, no name")
+    refused = [(k, value) for k, value in chosen.tensors.items() if isinstance(value, Unsupported)]
     if refused:
+        named = "; ".join(f"{shown(key)} is {value.reason}" for key, value in refused[:3])
         more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
-        raise file.error(f"cannot be converted: tensor {'; '.join(refused[:3])}{more}")
+        raise file.error(f"cannot be converted: tensor {named}{more}")
     return Checkpoint(
         file,
         format,
@@ -84,7 +89,7 @@ def checkpoint(
         containers={path: len(each.tensors) for path, each in found.items()},
         metadata=_metadata(root, found),
         others={
-            str(key): _kind(value)
+            key if isinstance(key, str) else f"<{_kind(key)}>": _kind(value)
             for key, value in chosen.entries.items()
             if key not in chosen.tensors
         },
@@ -108,41 +113,50 @@ def _leaf(value: Any) -> StoredArray | Unsupported | None:
     return value if isinstance(value, StoredArray | Unsupported) else None
 
 
+_OVER_AND_OVER = "its dicts contain each other over and over"
+
+
 def _containers(file: File, root: Any) -> dict[str, _Container]:
     found: dict[str, _Container] = {}
-    pending: list[tuple[str, Any, int]] = [("", root, 0)]
-    seen = 0
+    pending: deque[tuple[str, Any, int]] = deque([("", root, 0)])
+    # the same dict under several names is looked through once
+    known: dict[tuple[int, bool], _Container] = {}
+    seen = dicts = 0
     while pending:
-        path, value, depth = pending.pop(0)
+        path, value, depth = pending.popleft()
         entries = _entries(value)
         if entries is None or {"state", "param_groups"} <= entries.keys():
             continue
         seen += len(entries)
         if seen > _MOST_ENTRIES:
-            raise file.error("its dicts contain each other over and over")
-        tensors = {
-            key: leaf
-            for key, item in entries.items()
-            if isinstance(key, str)
-            and (leaf := _leaf(item)) is not None
-            # Caffe2 keeps the optimizer's state among the weights
-            and not (key.endswith("_momentum") and path.endswith("blobs"))
-        }
-        if tensors:
-            found[path] = _Container(entries, tensors)
-        if depth < _CONTAINER_DEPTH:
-            pending += [
-                (f"{path}.{key}" if path else key, item, depth + 1)
+            raise file.error(_OVER_AND_OVER)
+        # Caffe2 keeps the optimizer's state among the weights
+        caffe2 = path.endswith("blobs")
+        container = known.get((id(entries), caffe2))
+        if container is None:
+            tensors = {
+                key: leaf
                 for key, item in entries.items()
-                if isinstance(item, dict | Placeholder)
-                and isinstance(key, str)
-                and not _NOT_WEIGHTS.search(key)
-            ]
+                if isinstance(key, str)
+                and (leaf := _leaf(item)) is not None
+                and not (caffe2 and key.endswith("_momentum"))
+            }
+            container = known[id(entries), caffe2] = _Container(entries, tensors)
+        if container.tensors:
+            found[path] = container
+        if depth == _CONTAINER_DEPTH:
+            continue
+        for key, item in entries.items():
+            if isinstance(key, str) and _entries(item) and not _NOT_WEIGHTS.search(key):
+                pending.append((f"{path}.{key}" if path else key, item, depth + 1))
+                dicts += 1
+                if dicts > _MOST_DICTS:
+                    raise file.error(_OVER_AND_OVER)
     return found
 
 
 def _choose(file: File, root: Any, found: Mapping[str, _Container], container: str | None) -> str:
-    listed = ", ".join(shown(name) for name in list(found)[:8]) + (", …" if len(found) > 8 else "")
+    listed = ", ".join(shown(name) for name in islice(found, 8)) + (", …" if len(found) > 8 else "")
     if container is not None:
         if container in found:
             return container
@@ -191,9 +205,10 @@ def _metadata(root: Any, found: Mapping[str, _Container]) -> dict[str, Any]:
     weights = {path.partition(".")[0] for path in found}
     weights |= found[""].tensors.keys() if "" in found else set()
     metadata = {}
+    plainly = _Plain()
     for key, value in (_entries(root) or {}).items():
         if isinstance(key, str) and key not in weights and not _NOT_WEIGHTS.search(key):
-            plain = _Plain().convert(value)
+            plain = plainly.convert(value)
             if plain is not _OMITTED:
                 metadata[_readable(key)] = plain
     return metadata
@@ -208,29 +223,40 @@ class _Plain:
 
     def __init__(self) -> None:
         self._left = _PLAIN_ITEMS
+        self._texts_left = _PLAIN_TEXTS
+
+    def _text(self, text: str) -> str:
+        self._texts_left -= len(text)
+        return _readable(text) if self._texts_left >= 0 else f"<text of length {len(text)}>"
 
     def convert(self, value: Any, depth: int = 0) -> Any:
         self._left -= 1
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, str):
-            return _readable(value)
-        if isinstance(value, Blob) and value.is_text and value.length <= _PLAIN_TEXT:
+            return self._text(value)
+        if isinstance(value, NumpyType):
+            return value.code
+        if (
+            isinstance(value, Blob)
+            and value.is_text
+            and value.length <= min(_PLAIN_TEXT, self._texts_left)
+        ):
             text = value.file.read(value.offset, value.length)
-            return _readable(text.decode(value.encoding, "replace"))
+            return self._text(text.decode(value.encoding, "replace"))
         if _leaf(value) is not None or isinstance(value, StorageReference):
             return _OMITTED
         members = _members(value)
         size = 0 if members is None else len(members)
         if members is None or depth > _PLAIN_DEPTH or size > self._left:
-            return f"<{_kind(value)}>" if not isinstance(value, NumpyType) else value.code
+            return f"<{_kind(value)}>"
         if isinstance(members, dict):
             converted = {
-                key if isinstance(key, str) else str(key): self.convert(item, depth + 1)
+                self._text(str(key)): self.convert(item, depth + 1)
                 for key, item in members.items()
                 if isinstance(key, str | int | float)
             }
-            kept = {_readable(k): item for k, item in converted.items() if item is not _OMITTED}
+            kept = {key: item for key, item in converted.items() if item is not _OMITTED}
             return kept if kept or not members else _OMITTED
         items = [self.convert(item, depth + 1) for item in members]
         kept_items = [item for item in items if item is not _OMITTED]

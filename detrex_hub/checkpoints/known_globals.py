@@ -188,6 +188,8 @@ class Device(str):
 
 
 def _device(kind: Any, index: Any = None) -> str:
+    if not isinstance(kind, str) or not isinstance(index, int | None):
+        raise ValueError("a device whose name makes no sense")
     return Device(kind if index is None else f"{kind}:{index}")
 
 
@@ -225,12 +227,15 @@ _SCALAR_FORMATS = {
 }
 
 
+_LONGEST_TYPE = 64
+
+
 class NumpyType:
     """``numpy.dtype``: safetensors' name where there is one, and the byte order."""
 
     def __init__(self, code: Any = None, *flags: Any) -> None:
-        if not isinstance(code, str):
-            raise ValueError("a numpy type that is no text")
+        if not isinstance(code, str) or len(code) > _LONGEST_TYPE or not code.isprintable():
+            raise ValueError("a numpy type whose name makes no sense")
         self.code = code[1:] if code[:1] in ("<", ">", "|", "=") else code
         self.big_endian = code[:1] == ">"
 

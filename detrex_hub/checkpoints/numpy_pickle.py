@@ -24,14 +24,19 @@ def read(file: File, container: str | None) -> Checkpoint:
         CheckpointError: the pickle is damaged, or holds no arrays; see `contents.checkpoint`.
     """
     placeholders: dict[str, None] = {}
+    streams: dict[int, StorageReference] = {}
 
     def storage(data: Any) -> StorageReference:
         if not isinstance(data, Blob) or data.encoding != "raw" or data.is_text:
             raise ValueError("holds torch tensors of pickle protocol 2, save them with torch.save")
-        end = data.offset + data.length
-        reference = torch_legacy.read_object(file, data.offset, end, placeholders)
-        if not isinstance(reference, StorageReference):
-            raise ValueError("a torch storage that is none")
+        # a stream may be named over and over, and is read once
+        reference = streams.get(data.offset)
+        if reference is None:
+            end = data.offset + data.length
+            reference = torch_legacy.read_object(file, data.offset, end, placeholders)
+            if not isinstance(reference, StorageReference):
+                raise ValueError("a torch storage that is none")
+            streams[data.offset] = reference
         return reference
 
     known = {**KNOWN, "torch.storage._load_from_bytes": storage}

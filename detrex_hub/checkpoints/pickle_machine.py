@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,7 +26,6 @@ SHORT_BYTES = 1 << 6
 
 _LONGEST_INTEGER = 255
 _MOST_UNKNOWN = 1000
-_KEY_PARTS = 100
 _MODULUS = 2**61 - 1
 _NAME = re.compile(r"[\w<>]+(?:\.[\w<>]+)*")
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -133,6 +133,7 @@ class Machine:
             LookupError,
             TypeError,
             ValueError,
+            Warning,
             struct.error,
         ) as error:
             reason = str(error) if type(error) is ValueError else "damaged"
@@ -158,10 +159,14 @@ class Machine:
         if isinstance(self.stack[-1], bytes):
             self.stack[-1] = self.stack[-1].decode("latin-1")
 
+    def _keep(self, text: str) -> None:
+        # one character beyond latin-1 makes all of them two or four times as wide
+        self.left -= sys.getsizeof(text)
+        self.stack.append(text)
+
     def _text(self, nbytes: int) -> None:
         if nbytes < SHORT_TEXT:
-            self.left -= nbytes
-            self.stack.append(self._take(nbytes).decode("utf-8", "surrogatepass"))
+            self._keep(self._take(nbytes).decode("utf-8", "surrogatepass"))
         else:
             offset = self.window.skip(nbytes)
             self.stack.append(Blob(self.window.file, offset, nbytes, "utf-8", is_text=True))
@@ -189,9 +194,7 @@ class Machine:
         self._latin1(self._number(4))
 
     def op_text1(self) -> None:
-        nbytes = self._byte()
-        self.left -= nbytes
-        self.stack.append(self._take(nbytes).decode("utf-8", "surrogatepass"))
+        self._text(self._byte())
 
     def op_text4(self) -> None:
         self._text(int.from_bytes(self._take(4), "little"))
@@ -216,8 +219,7 @@ class Machine:
     def op_text_line(self) -> None:
         line = self.window.line(SHORT_TEXT)
         if isinstance(line, bytes):
-            self.left -= len(line)
-            self.stack.append(line.decode("raw-unicode-escape"))
+            self._keep(line.decode("raw-unicode-escape"))
         else:
             self.stack.append(Blob(self.window.file, *line, "raw-unicode-escape", is_text=True))
 
@@ -409,8 +411,12 @@ class Machine:
     def _call(self, function: Any, args: Any) -> Any:
         if not isinstance(args, tuple):
             raise ValueError("a call without a tuple of arguments")
+        # one tuple in the memo can be the arguments of many calls, each of which copies
+        self.left -= 16 * len(args)
         if isinstance(function, Global) and function.build is not None:
-            return function.build(*args)
+            made = function.build(*args)
+            self.left -= _taken(made)
+            return made
         if isinstance(function, Global | Placeholder):
             return Placeholder(function.name, args)
         raise ValueError(f"calls a {type(function).__name__}")
@@ -481,7 +487,7 @@ class Machine:
 def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
     """Add entries to a dict without hashing anything that could take long.
 
-    A key that is no plain value, or a monstrous one, is replaced by a placeholder.
+    A key that could be made to collide with others is replaced by a placeholder.
 
     Raises:
         ValueError: a key is there already.
@@ -495,19 +501,20 @@ def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
 
 
 def _is_plain_key(key: Any) -> bool:
-    pending, seen = [key], 0
-    while pending:
-        part = pending.pop()
-        seen += 1
-        if isinstance(part, tuple) and len(part) + seen <= _KEY_PARTS:
-            pending.extend(part)
-        elif isinstance(part, int):
-            # integers beyond Python's hash modulus can all be made to collide
-            if abs(part) >= _MODULUS:
-                return False
-        elif seen > _KEY_PARTS or isinstance(part, tuple | list | dict):
-            return False
-    return True
+    if isinstance(key, int):
+        # integers beyond Python's hash modulus can all be made to collide
+        return abs(key) < _MODULUS
+    # so can complex numbers and tuples; what has no hash of its own is known by its place
+    return not isinstance(key, complex | tuple | list | dict)
+
+
+def _taken(made: Any) -> int:
+    """Bytes, roughly, that a call's result takes in memory beside what it holds."""
+    if isinstance(made, dict):
+        return 96 * len(made)
+    if isinstance(made, list | tuple):
+        return 16 * len(made)
+    return len(made) if isinstance(made, str | bytes) else 0
 
 
 # opcode -> method, and what its result may take in memory
@@ -529,8 +536,8 @@ _TABLE: dict[bytes, tuple[str, int]] = {
     b"S": ("op_string_line", 128),
     b"T": ("op_string4", 128),
     b"U": ("op_string1", 128),
-    b"V": ("op_text_line", 128),
-    b"X": ("op_text4", 128),
+    b"V": ("op_text_line", 80),
+    b"X": ("op_text4", 80),
     b"a": ("op_append", 16),
     b"b": ("op_build", 16),
     b"c": ("op_global", 512),
@@ -566,8 +573,8 @@ _TABLE: dict[bytes, tuple[str, int]] = {
     b"\x8b": ("op_long4", 256),
     b"B": ("op_bytes4", 128),
     b"C": ("op_bytes1", 64),
-    b"\x8c": ("op_text1", 64),
-    b"\x8d": ("op_text8", 128),
+    b"\x8c": ("op_text1", 16),
+    b"\x8d": ("op_text8", 80),
     b"\x8e": ("op_bytes8", 128),
     b"\x8f": ("op_set0", 80),
     b"\x90": ("op_appends", 16),

@@ -77,6 +77,8 @@ def read_object(file: File, start: int, end: int, placeholders: dict[str, None])
     if not isinstance(keys, list):
         raise file.error("damaged: it has no list of storages")
     for key in keys:
+        if not isinstance(key, str | int):
+            raise file.error("damaged: its list of storages names one that is no text")
         place, dtype = storages.pop(str(key), (None, ""))
         if place is None:
             raise file.error(f"damaged: it lists the storage {shown(str(key))} wrongly")
@@ -100,8 +102,10 @@ class _View(FileRange):
 
     def __init__(self, whole: FileRange, view: Any, itemsize: int) -> None:
         _, start, numel = view
+        if type(start) is not int or type(numel) is not int:
+            raise ValueError("a view whose place makes no sense")
         self._whole = whole
-        self._start: int = start * itemsize
+        self._start = start * itemsize
         super().__init__(whole.file, -1, numel * itemsize)
         if start < 0 or numel < 0 or self._start + self.nbytes > whole.nbytes:
             raise ValueError("a view that reaches outside its storage")

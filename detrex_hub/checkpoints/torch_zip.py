@@ -45,17 +45,23 @@ def read(file: File, container: str | None) -> Checkpoint:
     else:
         window = Window(file, index.offset, index.offset + index.nbytes)
 
+    kinds: dict[str, str] = {}
+
     def storage(name: Any) -> StorageReference:
         if not isinstance(name, tuple) or len(name) != 5 or name[0] != "storage":
             raise ValueError("refers to something that is no storage")
         _, kind, key, _, numel = name
         dtype = storage_dtype(kind)
-        member = found.get(f"{prefix}data/{key}") if isinstance(key, str) else None
+        if not isinstance(key, str):
+            raise ValueError("refers to a storage whose name is no text")
+        member = found.get(f"{prefix}data/{key}")
         if member is None:
-            raise ValueError(f"refers to storage {shown(str(key))}, which the archive has not")
+            raise ValueError(f"refers to storage {shown(key)}, which the archive has not")
         member.check()
-        if type(numel) is not int or not 0 <= numel * element_size(dtype) <= member.nbytes:
-            raise ValueError(f"storage {shown(key)} has only {size(member.nbytes)}")
+        if type(numel) is not int or numel != member.nbytes // element_size(dtype):
+            raise ValueError(f"storage {shown(key)} of {size(member.nbytes)} has two sizes")
+        if kinds.setdefault(key, dtype) != dtype:
+            raise ValueError(f"storage {shown(key)} is of two types")
         return StorageReference(member, dtype)
 
     placeholders: dict[str, None] = {}

@@ -22,7 +22,7 @@ END = struct.Struct("<4s4H2LH")
 END_64 = struct.Struct("<4sQ2H2L4Q")
 LOCATOR_64 = struct.Struct("<4sLQL")
 _LARGEST_COMMENT = 0xFFFF
-_LARGEST_DIRECTORY = 64 << 20
+_LARGEST_DIRECTORY = 16 << 20
 NARROW = 0xFFFFFFFF
 ZIP64_EXTRA = 1
 _ENCRYPTED = 1
@@ -35,6 +35,8 @@ class Member:
     A read of the whole member is compared with its CRC-32, where the archive has one (torch can be
     told to leave it out).
     """
+
+    __slots__ = ("_offset", "compressed", "crc", "end", "file", "header", "name", "nbytes")
 
     def __init__(
         self, file: File, name: str, header: int, nbytes: int, crc: int, *, compressed: bool
@@ -192,11 +194,12 @@ def _entries(file: File, directory: bytes, count: int) -> Iterator[tuple[str, Me
 def _widened(extra: bytes, *values: int) -> Iterator[int]:
     """Replace saturated sizes and offsets by those of the entry's zip64 extra field."""
     wide = b""
-    while extra:
-        kind, nbytes = struct.unpack_from("<2H", extra)
+    at = 0
+    while at < len(extra):
+        kind, nbytes = struct.unpack_from("<2H", extra, at)
         if kind == ZIP64_EXTRA:
-            wide = extra[4 : 4 + nbytes]
-        extra = extra[4 + nbytes :]
+            wide = extra[at + 4 : at + 4 + nbytes]
+        at += 4 + nbytes
     at = 0
     for value in values:
         if value == NARROW and wide:

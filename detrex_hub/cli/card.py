@@ -35,4 +35,5 @@ def command(
         card = render_for(find(what, extra), repo_id=repo)
     else:
         card = render_folder(folder, load(extra), repo_id=repo)
-    Output(json=json, quiet=quiet).show({"card": card}, [card.rstrip()], bare=[card.rstrip()])
+    lines = card.rstrip().split("\n")
+    Output(json=json, quiet=quiet).show({"card": card}, lines, bare=lines)

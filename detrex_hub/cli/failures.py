@@ -11,6 +11,8 @@ from detrex_hub.cli import DEBUG_VARIABLE
 from detrex_hub.errors import DetrexHubError
 
 REFUSED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+# a file may give thousands of reasons to refuse it
+_LONGEST = 4000
 
 
 class _EndedError(BaseException):
@@ -76,11 +78,15 @@ def _usage(message: str, context: object) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    from detrex_hub.redaction import redacted
+    from detrex_hub.redaction import redacted, visible
 
     if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
         import traceback
 
-        print(redacted(traceback.format_exc()), file=sys.stderr, end="")
-    print(f"Error: {redacted(' '.join(message.split()))}", file=sys.stderr)
+        for line in redacted(traceback.format_exc()).splitlines():
+            print(visible(line), file=sys.stderr)
+    said = visible(redacted(" ".join(message.split())))
+    if len(said) > _LONGEST:
+        said = f"{said[: _LONGEST // 2]} … {said[-_LONGEST // 2 :]}"
+    print(f"Error: {said}", file=sys.stderr)
     return code

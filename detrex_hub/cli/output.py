@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from detrex_hub.redaction import visible, visible_json
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -21,7 +23,8 @@ class Output:
     """Where a command's words go.
 
     With ``json`` stdout holds one JSON document and nothing else; with ``quiet`` only the bare
-    result, and stderr nothing but errors.
+    result, and stderr nothing but errors. Names come from strangers' files: whatever is printed
+    stays the line that it is given as, and commands no terminal.
     """
 
     def __init__(self, *, json: bool, quiet: bool) -> None:
@@ -40,15 +43,15 @@ class Output:
     def show(self, document: Any, lines: Iterable[str], *, bare: Iterable[str] = ()) -> None:
         """Say the result: as JSON, as lines for people, or as bare lines where ``quiet``."""
         if self.json:
-            print(json.dumps(document, indent=2, ensure_ascii=False))
+            print(visible_json(json.dumps(document, indent=2, ensure_ascii=False)))
         else:
             for line in bare if self.quiet else lines:
-                print(line)
+                print(visible(line))
 
     def hint(self, line: str) -> None:
         """Something worth knowing that is not the result."""
         if not self.quiet and not self.json:
-            print(line, file=sys.stderr)
+            print(visible(line), file=sys.stderr)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -67,7 +70,7 @@ class _Lines:
     def start(self, description: str, total: int | None) -> None:
         if not self._silent:
             size = f" ({human_size(total)})" if total else ""
-            print(f"{description}{size}", file=sys.stderr)
+            print(visible(f"{description}{size}"), file=sys.stderr)
 
     def advance(self, count: int) -> None:
         return None
@@ -85,7 +88,7 @@ class _Bar:
 
     def start(self, description: str, total: int | None) -> None:
         self.finish()
-        self._own.task = self._bars.add_task(description, total=total)
+        self._own.task = self._bars.add_task(visible(description), total=total)
 
     def advance(self, count: int) -> None:
         task: TaskID | None = getattr(self._own, "task", None)

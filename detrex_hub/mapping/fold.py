@@ -13,6 +13,7 @@ _LONGEST_KEY = 300
 _PARAMETERS = re.compile(r"(\w*_)?(weight|bias|mean|var|num_batches_tracked)")
 _WORD = re.compile(r"\w{1,40}", re.ASCII)
 _MOST_TAILS = 4
+_MOST_NUMBERS = 16
 
 # the text between the numbers, of each source and of the target
 Frame: TypeAlias = tuple[tuple[str, ...], ...]
@@ -90,8 +91,10 @@ def _parse(pair: Pair) -> _Parsed:
     in_sources = 0
     for key in keys:
         in_sources = len(numbers)
-        # what is longer than any real key is shown as it is
+        # what is longer than any real key, or all numbers, is shown as it is
         parts = _NUMBER.split(key) if len(key) <= _LONGEST_KEY else [key]
+        if len(parts) > 2 * _MOST_NUMBERS:
+            parts = [key]
         numbers += map(int, parts[1::2])
         frame.append(tuple(parts[::2]))
     return _Parsed(tuple(frame), tuple(numbers), in_sources, tail)

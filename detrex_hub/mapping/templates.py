@@ -13,6 +13,9 @@ from functools import cache, cached_property
 
 _TOKEN = re.compile(r"\{(?P<name>[a-z_]+)(?P<shift>[+-]\d+)?\}|(?P<rest>\*\*)|(?P<one>\*)")
 _INTEGER = r"(0|[1-9][0-9]{0,8})"
+_NUMBER = re.compile(_INTEGER)
+_LONGEST_KEY = 300
+_MOST_SEGMENTS = 20
 
 # what a template binds in a key: integers by name, wildcards by position ("*0", "*1", ...)
 Bindings = dict[str, int | str]
@@ -116,6 +119,9 @@ def collapse(keys: Iterable[str]) -> list[str]:
     Keys that differ in one integer segment are folded, again and again until nothing folds.
     """
     folded = sorted(set(keys))
+    # what is longer than any real key is shown as it is
+    monstrous = [key for key in folded if _is_monstrous(key)]
+    folded = [key for key in folded if not _is_monstrous(key)]
     changed = True
     while changed:
         changed = False
@@ -125,7 +131,7 @@ def collapse(keys: Iterable[str]) -> list[str]:
             others: list[str] = []
             for key in folded:
                 segments = key.split(".")
-                if len(segments) > position and segments[position].isdigit():
+                if len(segments) > position and _NUMBER.fullmatch(segments[position]):
                     frame = (*segments[:position], "\0", *segments[position + 1 :])
                     groups.setdefault(frame, []).append(int(segments[position]))
                 else:
@@ -135,7 +141,11 @@ def collapse(keys: Iterable[str]) -> list[str]:
                 changed = changed or len(numbers) > 1
                 others.append(".".join(label if part == "\0" else part for part in frame))
             folded = others
-    return sorted(folded)
+    return sorted(folded + monstrous)
+
+
+def _is_monstrous(key: str) -> bool:
+    return len(key) > _LONGEST_KEY or key.count(".") > _MOST_SEGMENTS
 
 
 def _ranges(numbers: list[int]) -> str:
