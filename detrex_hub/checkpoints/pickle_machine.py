@@ -245,10 +245,10 @@ class Machine:
 
     def op_int_line(self) -> None:
         line = self._line()
-        self.stack.append({"00": False, "01": True}[line] if line in ("00", "01") else int(line))
+        self.stack.append(line == "01" if line in ("00", "01") else _parsed(int, line))
 
     def op_long_line(self) -> None:
-        self.stack.append(int(self._line().rstrip("L")))
+        self.stack.append(_parsed(int, self._line().rstrip("L")))
 
     def op_long1(self) -> None:
         data = self._take(self._byte())
@@ -264,7 +264,7 @@ class Machine:
         self.stack.append(struct.unpack(">d", self._take(8))[0])
 
     def op_float_line(self) -> None:
-        self.stack.append(float(self._line()))
+        self.stack.append(_parsed(float, self._line()))
 
     # --- collections ---------------------------------------------------------------------------
 
@@ -368,7 +368,7 @@ class Machine:
         self.memo[int.from_bytes(self._take(4), "little")] = self.stack[-1]
 
     def op_put_line(self) -> None:
-        self.memo[int(self._line()) % _MODULUS] = self.stack[-1]
+        self.memo[_parsed(int, self._line()) % _MODULUS] = self.stack[-1]
 
     def op_memoize(self) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
@@ -380,7 +380,7 @@ class Machine:
         self.stack.append(self.memo[int.from_bytes(self._take(4), "little")])
 
     def op_get_line(self) -> None:
-        self.stack.append(self.memo[int(self._line())])
+        self.stack.append(self.memo[_parsed(int, self._line())])
 
     # --- objects -------------------------------------------------------------------------------
 
@@ -482,6 +482,13 @@ class Machine:
 
     def op_buffer(self) -> None:
         raise ValueError("keeps its buffers outside the file")
+
+
+def _parsed(kind: type[int] | type[float], line: str) -> Any:
+    try:
+        return kind(line)
+    except ValueError:
+        raise ValueError(f"a number that is none: {shown(line)}") from None
 
 
 def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:

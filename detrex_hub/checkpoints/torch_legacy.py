@@ -63,11 +63,14 @@ def read_object(file: File, start: int, end: int, placeholders: dict[str, None])
         if not isinstance(key, str | int) or type(numel) is not int or not 0 <= numel < 2**63:
             raise ValueError("a storage whose size makes no sense")
         # where it lies is known only once all pickles are read
+        place: FileRange
         place, kept_dtype = storages.setdefault(
             str(key), (FileRange(file, -1, numel * element_size(dtype)), dtype)
         )
         if kept_dtype != dtype:
             raise ValueError(f"storage {shown(str(key))} is of two types")
+        if place.nbytes != numel * element_size(dtype):
+            raise ValueError(f"storage {shown(str(key))} has two sizes")
         if view is not None:
             place = _View(place, view, element_size(dtype))
         return StorageReference(place, dtype)

@@ -76,26 +76,27 @@ def pickled(value, protocol=2):
     return b"\x80" + bytes([protocol]) + value + b"."
 
 
-def tensor_call(key="0", shape=(2,), strides=(1,), offset=0, numel=2, kind="FloatStorage"):
-    """The opcodes of `torch._utils._rebuild_tensor_v2` over an archive's storage."""
-    storage = (
-        b"("
-        + text("storage")
-        + name("torch", kind)
-        + text(key)
-        + text("cpu")
-        + integer(numel)
-        + b"tQ"
-    )
-    hooks = call(name("collections", "OrderedDict"))
+def storage_id(key=None, numel=None, kind="FloatStorage", *, view=None):
+    """The opcodes of a storage, ``0`` of two elements where nothing else is said; torch's older
+    stream has a further field, mostly None."""
+    key = text("0") if key is None else key
+    numel = integer(2) if numel is None else numel
+    fields = (text("storage"), name("torch", kind), key, text("cpu"), numel)
+    return b"(" + b"".join(fields) + (view or b"") + b"tQ"
+
+
+def tensor_call(
+    key="0", shape=(2,), strides=(1,), offset=0, numel=2, kind="FloatStorage", view=None
+):
+    """The opcodes of `torch._utils._rebuild_tensor_v2` over a storage."""
     return call(
         name("torch._utils", "_rebuild_tensor_v2"),
-        storage,
+        storage_id(text(key), integer(numel), kind, view=view),
         integer(offset),
         numbers(*shape),
         numbers(*strides),
         b"\x89",
-        hooks,
+        call(name("collections", "OrderedDict")),
     )
 
 
