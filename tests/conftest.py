@@ -18,7 +18,7 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HUB_VERBOSITY="error",
-    NO_PROXY="127.0.0.1",
+    NO_PROXY="127.0.0.1,localhost",
 )
 for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_ASSETS_CACHE"):
     os.environ.pop(_name, None)
@@ -69,7 +69,7 @@ def naps(monkeypatch):
     from huggingface_hub import file_download
     from huggingface_hub.utils import _http
 
-    from detrex_hub.hub import retry
+    from detrex_hub.hub import retry, upload
 
     waited = []
 
@@ -77,7 +77,7 @@ def naps(monkeypatch):
         def __getattr__(self, name):
             return getattr(time, name)
 
-    for module in (file_download, _http, retry):
+    for module in (file_download, _http, retry, upload):
         monkeypatch.setattr(module, "time", Clock(sleep=waited.append))
     return waited
 

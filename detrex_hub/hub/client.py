@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +21,22 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 LIBRARY: dict[str, Any] = {"library_name": "detrex-hub", "library_version": __version__}
+
+# seconds without a byte, after which a line is dead
+CONNECT_SECONDS = 15.0
+ANSWER_SECONDS = 120.0
+
+
+def hub_api() -> HfApi:
+    """huggingface_hub's client, which does not wait for ever for an answer that does not come."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import get_session, httpx  # type: ignore[attr-defined]
+
+    session = get_session()
+    # anew each time: after an error it is another session. One with limits is somebody's choice.
+    if session.timeout == httpx.Timeout(None):
+        session.timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+    return HfApi(**LIBRARY)
 
 
 @dataclass(frozen=True)
@@ -47,11 +62,9 @@ class Client:
     def __init__(self, repo_id: str) -> None:
         self.repo_id = repo_id
 
-    @cached_property
+    @property
     def api(self) -> HfApi:
-        from huggingface_hub import HfApi
-
-        return HfApi(**LIBRARY)
+        return hub_api()
 
     @property
     def url(self) -> str:
@@ -67,7 +80,7 @@ class Client:
 
         def call() -> Any:
             return self.api.model_info(
-                self.repo_id, revision=revision, files_metadata=True, timeout=60
+                self.repo_id, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS
             )
 
         try:
@@ -113,12 +126,16 @@ class Client:
                 f"{self.api.endpoint}/api/validate-yaml",
                 json={"content": content, "repoType": "model"},
                 headers=build_hf_headers(**LIBRARY),
+                timeout=ANSWER_SECONDS,
             )
             if response.status_code != 400:
                 hf_raise_for_status(response)
-            return response.json()
+            errors = response.json().get("errors", [])
+            if not errors:
+                hf_raise_for_status(response)
+            return errors
 
-        problems = [str(error.get("message")) for error in self._ask(call).get("errors", [])]
+        problems = [str(error.get("message")) for error in self._ask(call)]
         if problems:
             raise HubError(
                 f"{self.repo_id}: the Hub does not accept the card: {' '.join(problems[0].split())}"
@@ -199,7 +216,7 @@ class Client:
 
     def sha256(self, name: str, revision: str) -> str:
         """The sha256 of a file as the Hub serves it; streamed, nothing is kept."""
-        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
             hf_raise_for_status,
@@ -214,7 +231,7 @@ class Client:
                 "GET",
                 url,
                 headers=build_hf_headers(**LIBRARY),
-                timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+                timeout=ANSWER_SECONDS,
                 # tried again here, where the reading of the body counts too
                 retry_on_exceptions=(),
                 retry_on_status_codes=(),
@@ -224,7 +241,7 @@ class Client:
                     digest.update(chunk)
             return digest.hexdigest()
 
-        with plainly(self.repo_id, writing=True, file=name, revision=revision):
+        with plainly(self.repo_id, writing=False, file=name, revision=revision):
             return patiently(call)
 
 
@@ -234,9 +251,7 @@ def logged_in_user() -> str:
     Raises:
         HubError: there is no token, or the Hub does not accept it.
     """
-    from huggingface_hub import HfApi
-
-    api = HfApi(**LIBRARY)
+    api = hub_api()
     with plainly(api.endpoint, writing=True):
         return str(patiently(api.whoami)["name"])
 

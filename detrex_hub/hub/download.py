@@ -11,13 +11,14 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from detrex_hub.errors import VerificationError
+from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.hub import names
-from detrex_hub.hub.client import LIBRARY
+from detrex_hub.hub.client import LIBRARY, hub_api
 from detrex_hub.hub.converted import digest
 from detrex_hub.hub.refusals import plainly
 from detrex_hub.hub.result import Fetched
@@ -51,8 +52,6 @@ def _snapshot(path: Path, name: str) -> Path:
 def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | None:
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    from detrex_hub.errors import HubError
 
     if try_to_load_from_cache(repo_id, name, revision=revision) is _CACHED_NO_EXIST:
         return None
@@ -95,13 +94,20 @@ def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
         return path
     with mark.locked():
         commit = _snapshot(path, name).name
-        for _ in range(2):
-            if mark.is_there() or _is_right(path, repo_id, name, commit):
+        for last in (False, True):
+            if mark.is_there():
+                return path
+            expected = _hub_digest(path, repo_id, name, commit)
+            if expected is None:
+                # not to be known now: not remembered, so that the next one asks again
+                return path
+            if digest(path).matches(expected):
                 mark.leave()
                 return path
             # What is wrong goes at once: whatever happens next, nobody may be given it.
             _remove(path)
-            path = _download(repo_id, name, commit)
+            if not last:
+                path = _download(repo_id, name, commit)
     raise VerificationError(
         f"{repo_id}: {name} arrived twice with a sha256 other than the Hub's; it was removed",
         hint="Try again later or over another network; if it stays, tell the repository's owner",
@@ -110,18 +116,29 @@ def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
 
 def _download(repo_id: str, name: str, revision: str | None) -> Path:
     from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     # A host without an address is no network. Asked all the same, the client would try for half a
     # minute before it looks into the cache.
     only_cached = not _has_address(constants.ENDPOINT)
-    with plainly(repo_id, writing=False, file=name, revision=revision):
+
+    def download(only_cached: bool = only_cached) -> Path:
         return Path(
-            patiently(
-                lambda: hf_hub_download(
-                    repo_id, name, revision=revision, local_files_only=only_cached, **LIBRARY
-                )
+            hf_hub_download(
+                repo_id, name, revision=revision, local_files_only=only_cached, **LIBRARY
             )
         )
+
+    with plainly(repo_id, writing=False, file=name, revision=revision):
+        try:
+            return patiently(download)
+        except httpx.TransportError as error:
+            # the client takes a line that breaks off for no reason to look into its cache
+            try:
+                return download(only_cached=True)
+            except LocalEntryNotFoundError:
+                raise error from None
 
 
 def _has_address(url: str) -> bool:
@@ -136,11 +153,6 @@ def _has_address(url: str) -> bool:
     return True
 
 
-def _is_right(path: Path, repo_id: str, name: str, commit: str) -> bool:
-    expected = _hub_digest(path, repo_id, name, commit)
-    return expected is None or digest(path).matches(expected)
-
-
 def _hub_digest(path: Path, repo_id: str, name: str, commit: str) -> str | None:
     """The digest by which the Hub knows a file: a sha256, or git's id for small files.
 
@@ -151,13 +163,13 @@ def _hub_digest(path: Path, repo_id: str, name: str, commit: str) -> str | None:
         named = path.readlink().name
         if len(named) in (40, 64) and set(named) <= set("0123456789abcdef"):
             return named
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from huggingface_hub.hf_api import RepoFile
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
-    with suppress(HfHubHTTPError, OfflineModeIsEnabled, httpx.HTTPError):
-        for entry in HfApi(**LIBRARY).get_paths_info(repo_id, name, revision=commit):
+    def ask() -> list[Any]:
+        return hub_api().get_paths_info(repo_id, name, revision=commit)
+
+    with suppress(HubError), plainly(repo_id, writing=False, file=name, revision=commit):
+        for entry in patiently(ask):
             if isinstance(entry, RepoFile):
                 return entry.lfs.sha256 if entry.lfs else entry.blob_id
     return None

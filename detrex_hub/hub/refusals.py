@@ -145,6 +145,10 @@ _TABLE = (
         "Free space, or set HF_HOME to a folder that can be written to",
     ),
     _Refusal("OSError", "{repo}: {file} did not come through whole", _LATER),
+    *(
+        _Refusal(kind, "{repo}: {endpoint} gives an answer that makes no sense ({kind})", _LATER)
+        for kind in ("ValueError", "LookupError", "TypeError", "AttributeError")
+    ),
 )
 
 
@@ -185,8 +189,9 @@ def explain(
         "file": file,
         "revision": revision or "main",
         "endpoint": constants.ENDPOINT,
-        "url": f"{constants.ENDPOINT}/{repo}",
+        "url": repo if repo == constants.ENDPOINT else f"{constants.ENDPOINT}/{repo}",
         "said": _said(error),
+        "kind": type(error).__name__,
         "why": _line(str(getattr(error, "strerror", None) or error)),
     }
     for line in _TABLE:

@@ -63,7 +63,13 @@ def push_to_hub(
                 hint=error.hint,
             ) from error
         raise
-    _read_back(client, converted, changed, commit)
+    try:
+        _read_back(client, converted, changed, commit)
+    except HubError as error:
+        raise HubError(
+            f"{error.message}. Commit {commit[:12]} was made, and could not be compared",
+            hint=f"Compare it later: detrex-hub verify {client.repo_id}@{commit[:12]}",
+        ) from error
     url = client.url if number is None else f"{client.url}/discussions/{number}"
     return result.at(commit, url=url, pull_request=number)
 

@@ -27,8 +27,10 @@ class Fault:
     instead: tuple[int, dict[str, str], bytes] | None = None
     cut_at: int | None = None  # bytes of the body sent before the line goes dead
     cut_all: bool = False  # not even a status line
+    stall_at: int | None = None  # bytes of the body sent before nothing more comes
     declare: int | None = None  # the body is this short, and the headers say so
     flip: int | None = None  # index of a byte that arrives wrong
+    flip_sent: int | None = None  # the same of the request's body
     no_range: bool = False
     pause: float = 0.0  # seconds before each of the pieces that the body is sent in
     pieces: int = 1
@@ -79,6 +81,11 @@ class Fault:
         return cls(flip=at)
 
     @classmethod
+    def corrupt_sent(cls, at: int = 0) -> Fault:
+        """One byte of what the client sends arrives with all its bits flipped."""
+        return cls(flip_sent=at)
+
+    @classmethod
     def html(cls) -> Fault:
         """A page in HTML with status 200, as guest networks give."""
         return cls(processed=False, instead=(200, {"Content-Type": "text/html"}, HTML))
@@ -94,6 +101,11 @@ class Fault:
         return cls(pieces=pieces, pause=pause)
 
     @classmethod
+    def stall(cls, after: int = 0) -> Fault:
+        """So many bytes of the body arrive, then none until the client hangs up."""
+        return cls(stall_at=after)
+
+    @classmethod
     def redirect(cls, location: str, code: int = 302) -> Fault:
         """To somewhere else."""
         return cls(processed=False, instead=(code, {"Location": location}, b""))
@@ -106,10 +118,18 @@ class Fault:
         body = response.body
         if self.declare is not None:
             body = body[: self.declare]
-        if self.flip is not None and body:
-            at = self.flip % len(body)
-            body = body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]
-        return replace(response, body=body)
+        return replace(response, body=_flipped(body, self.flip))
+
+    def edit_sent(self, body: bytes) -> bytes:
+        """The request's body as the server gets it."""
+        return _flipped(body, self.flip_sent)
+
+
+def _flipped(body: bytes, at: int | None) -> bytes:
+    if at is None or not body:
+        return body
+    at %= len(body)
+    return body[:at] + bytes([body[at] ^ 0xFF]) + body[at + 1 :]
 
 
 @dataclass

@@ -75,6 +75,7 @@ class LoopbackHub(Server):
         self.tokens: dict[str, Token] = {}
         self.repositories: dict[str, Repository] = {}
         self.moved: dict[str, str] = {}
+        self.unverified: set[str] = set()
 
     def __enter__(self) -> LoopbackHub:
         self.storage.__enter__()
@@ -92,7 +93,7 @@ class LoopbackHub(Server):
         self.forget()
         self.storage.clear()
         self.part_size = type(self).part_size
-        for content in (self.users, self.tokens, self.repositories, self.moved):
+        for content in (self.users, self.tokens, self.repositories, self.moved, self.unverified):
             content.clear()
 
     def token(self, user: str, role: str = "write", *, organizations: tuple[str, ...] = ()) -> str:
@@ -488,8 +489,9 @@ class LoopbackHub(Server):
             oid, size = asked["oid"], asked["size"]
             described: dict[str, Any] = {"oid": oid, "size": size}
             objects.append(described)
-            if oid in self.storage.objects:
+            if oid in self.storage.objects and oid not in self.unverified:
                 continue
+            self.unverified.add(oid)
             verify = {"href": f"{self.url}/{repo_id}.git/info/lfs/verify"}
             if size <= self.part_size:
                 upload: dict[str, Any] = {"href": self.storage.signed(f"/objects/{oid}")}
@@ -521,6 +523,7 @@ class LoopbackHub(Server):
             # an upload that is not what it claims to be is forgotten, so that it can be repeated
             self.storage.objects.pop(asked["oid"], None)
             raise Refusal(422, "The uploaded object does not have the announced sha256")
+        self.unverified.discard(asked["oid"])
         return Response.of({})
 
     def _commit(self, repo_id: str, revision: str, request: Request) -> Response:
@@ -564,7 +567,7 @@ class LoopbackHub(Server):
                 files[path] = Blob(content, large=False)
             case "lfsFile":
                 stored = self.storage.objects.get(value["oid"])
-                if stored is None:
+                if stored is None or value["oid"] in self.unverified:
                     raise Refusal(400, f"LFS pointer pointed to a file that does not exist: {path}")
                 files[path] = Blob(stored, large=True)
             case "deletedFile":

@@ -11,12 +11,19 @@ _SIGNATURE = "X-Signature"
 
 
 class Storage(Server):
-    """Objects by sha256. A request that carries a token is refused, as S3 refuses it."""
+    """Objects by sha256. A request that carries a token is refused, as S3 refuses it.
+
+    It goes by another name than the Hub, since clients tell hosts by their names.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.objects: dict[str, bytes] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
+
+    @property
+    def url(self) -> str:
+        return super().url.replace("127.0.0.1", "localhost")
 
     def clear(self) -> None:
         self.forget()

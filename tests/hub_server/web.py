@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         server: Server = self.server.server  # type: ignore[attr-defined]
         server.log.append(request)
         fault = server.fault_for(request) or Fault()
-        request.body = self._read_body()
+        request.body = fault.edit_sent(self._read_body())
         if fault.no_range:
             del request.headers["Range"]
         response = Response()
@@ -222,9 +222,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
         body = b"" if request.method == "HEAD" else response.body
-        if fault.cut_at is not None and request.method != "HEAD":
-            self.wfile.write(body[: fault.cut_at])
+        last = fault.cut_at if fault.stall_at is None else fault.stall_at
+        if last is not None and request.method != "HEAD":
+            self.wfile.write(body[:last])
             self.wfile.flush()
+            if fault.stall_at is not None:
+                # nothing comes from a client that waits; what ends this is its end
+                self.connection.recv(1)
             self._cut()
             return
         step = max(1, -(-len(body) // fault.pieces))
