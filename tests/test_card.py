@@ -323,6 +323,7 @@ def test_keys_that_no_checkpoint_holds_and_shared_tensors_are_told():
     text = card.render(config, record, entry())
     initialised = text.partition("### Initialised by the model")[2]
     assert "nothing else: `criterion.empty_weight`, `norm0.*`\n" in initialised
+    assert text.count("`norm0.*`") == 1
     assert ["`decoder.class_embed.1.bias`", "`class_embed.1.bias`", "1"] in rows(text)
 
 

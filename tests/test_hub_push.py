@@ -28,6 +28,7 @@ def test_a_push_is_one_commit_of_the_four_files(hub, login, folder):
     assert hub.commits("alice/r18") == ["Upload resnet weights converted by detrex-hub"]
     assert result.changed == FILES
     assert (result.created, result.dry_run, result.pull_request) == (True, False, None)
+    assert (result.license, result.non_commercial) == ("bsd-3-clause", False)
     assert result.commit == hub.repository("alice/r18").refs["main"]
     assert result.url == f"{hub.url}/alice/r18"
     assert not hub.repository("alice/r18").private
