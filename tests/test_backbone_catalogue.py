@@ -12,7 +12,16 @@ from detrex_hub.config import check
 from detrex_hub.conversion import prepare
 from tests.architectures.backbones import parameters
 
-FAMILIES = ("swin", "convnext", "focalnet", "internimage", "mae", "eva02", "detectron2")
+FAMILIES = (
+    "swin",
+    "convnext",
+    "focalnet",
+    "internimage",
+    "mae",
+    "eva02",
+    "detectron2",
+    "torchvision_resnet",
+)
 ENTRIES = {name: e for name, e in catalogue.load().items() if e.family in FAMILIES}
 
 # what detrex e244e6c names in its configs and on its page of backbones to download
@@ -43,6 +52,7 @@ MILLIONS = {
     "mae": {"base": 85.8, "large": 303.3, "huge": 630.8},
     "eva02": {"_B_": 85.7, "_L_": 303.2},
     "detectron2": {"r50": 23.5, "r101": 42.6},
+    "torchvision_resnet": {"r50": 23.5, "r101": 42.6},
 }
 
 
@@ -104,7 +114,12 @@ def test_what_is_not_for_commercial_use_says_so():
     forbidden = {name for name, entry in ENTRIES.items() if entry.non_commercial}
     assert forbidden == {name for name in ENTRIES if name.startswith("mae_")}
     assert all(ENTRIES[name].license == "cc-by-nc-4.0" for name in forbidden)
-    assert {e.license for e in ENTRIES.values()} == {"mit", "cc-by-nc-4.0", "cc-by-sa-3.0"}
+    assert {e.license for e in ENTRIES.values()} == {
+        "bsd-3-clause",
+        "cc-by-nc-4.0",
+        "cc-by-sa-3.0",
+        "mit",
+    }
 
 
 def test_a_dead_link_leaves_another_place():
@@ -117,6 +132,7 @@ def test_a_dead_link_leaves_another_place():
 
 def test_figures_name_the_page_that_says_them():
     for entry in ENTRIES.values():
-        assert all(one.source.startswith(entry.homepage) for one in entry.metrics)
+        pages = (entry.homepage, "https://pytorch.org/vision/")
+        assert all(one.source.startswith(pages) for one in entry.metrics)
     # the accuracy of a classifier of ImageNet-22k is not that of the one fine-tuned from it
     assert not ENTRIES["swin_base_patch4_window7_224_22k"].metrics

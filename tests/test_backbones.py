@@ -251,6 +251,19 @@ def test_a_backbone_of_square_images_needs_a_detector_that_pads(eva):
     assert cfg.model.backbone.net["_target_"] == "detrex.modeling.backbone.eva_02.EVA02_ViT"
 
 
+def test_dc5_models_take_resnets_below_a_body(tmp_path):
+    variant = reference.load("resnet18")
+    path = save(tmp_path / "original.pth", tensors(variant.source))
+    made = convert(path, tmp_path / "r18", architecture="torchvision_resnet").folder
+    dc5 = "detrex.modeling.backbone.TorchvisionResNet"
+    cfg = lazy_config({"_target_": dc5, "name": "resnet50", "dilation": True})
+    loaded = from_hub(made, model=cfg.model, prefix="auto")
+    assert "backbone.body.layer4.1.bn2.running_var" in keys(loaded)
+    assert (cfg.model.backbone.name, cfg.model.backbone.dilation) == ("resnet18", True)
+    with pytest.raises(ConfigError, match=r"\.ResNet, and they are those of a TorchvisionResNet"):
+        from_hub(made, model=lazy_config().model)
+
+
 def test_a_call_becomes_a_node():
     node = lazy_call(
         BackboneCall(

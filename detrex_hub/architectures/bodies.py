@@ -6,75 +6,19 @@ below ``body.``, and everything else on detectron2's `ResNet`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 from detrex_hub.architectures import architectures
-from detrex_hub.architectures.base import (
-    Architecture,
-    Facts,
-    Layout,
-    Overrides,
-    Specs,
-    image_overrides,
-)
-from detrex_hub.architectures.blocks import StateDict, under
+from detrex_hub.architectures.base import Architecture, Facts, Specs
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet, depth_of
+from detrex_hub.architectures.torchvision_resnet import (
+    BELOW_BODY,
+    TORCHVISION_NAMES,
+    TorchvisionResNet,
+)
 from detrex_hub.architectures.transformers_layout import OWN_RESNET_NAMES
 from detrex_hub.errors import ArchitectureError
-from detrex_hub.mapping import Rename, Rule, plan, prefixed, source_specs
-from detrex_hub.mapping.rules import sources
+from detrex_hub.mapping import Rename, Rule, plan, prefixed
 from detrex_hub.specs import TensorSpec
-
-_TORCHVISION_NAMES: tuple[str, ...] = tuple(name for rule in BODY for name in sources(rule))
-
-
-@dataclass(frozen=True, kw_only=True)
-class TorchvisionResNet(Architecture):
-    """detrex's `TorchvisionResNet`, which returns the last stage alone, as ``res5``.
-
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        dilation: whether the last stage is dilated instead of strided (DC5); None where that is
-            not known, since no weight shows it.
-    """
-
-    depth: int
-    dilation: bool | None = None
-
-    name: ClassVar[str] = "torchvision_resnet"
-    layouts: ClassVar[Mapping[str, Layout]] = {}
-    backbone: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.dilation and self.depth < 50:
-            raise ArchitectureError(f"torchvision cannot dilate a ResNet-{self.depth}")
-
-    @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> TorchvisionResNet:
-        return cls(depth=depth_of(specs, "layer{i}"), dilation=facts.get("dilation"))
-
-    def rules(self, layout: str) -> tuple[Rule, ...]:
-        return (
-            *(Rename(source, f"body.{source}") for source in _TORCHVISION_NAMES),
-            *COUNTERS_DROPPED,
-        )
-
-    def target(self) -> StateDict:
-        return under("body", source_specs(BODY, ResNet(depth=self.depth).target()))
-
-    @property
-    def out_channels(self) -> dict[str, int]:
-        return {"res5": ResNet(depth=self.depth).out_channels["res5"]}
-
-    def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
-        lazy: dict[str, Any] = {"model.backbone.name": f"resnet{self.depth}"}
-        if self.dilation is not None:
-            lazy["model.backbone.dilation"] = self.dilation
-        images = image_overrides(preprocessing)
-        return Overrides(lazy=lazy | images.lazy, lazy_if_present=images.lazy_if_present)
 
 
 def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]:
@@ -89,7 +33,7 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
         case ResNet():
             rules = (*BODY, *COUNTERS_DROPPED)
         case TorchvisionResNet():
-            rules = body.rules("torchvision")
+            rules = BELOW_BODY
         case _:
             # the others keep their names when they become part of a detector
             rules = body.rules("detrex")
@@ -126,7 +70,7 @@ def read_body(
     """
     inner = _below(prefix, specs)
     if layout == "transformers_no_timm":
-        renames = [Rename(_own_name(name), name, optional=True) for name in _TORCHVISION_NAMES]
+        renames = [Rename(_own_name(name), name, optional=True) for name in TORCHVISION_NAMES]
         moves = plan(renames, inner, mapper="ResNet of transformers", ignore=inner).moves
         inner = {key: move.spec for key, move in moves.items()}
     if "stem.conv1.weight" in inner:

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 from detrex_hub.architectures import architecture, classes, coco, transformers_layout
 from detrex_hub.architectures.base import Architecture, Facts, Overrides, Specs
 from detrex_hub.architectures.blocks import StateDict, under
-from detrex_hub.architectures.bodies import TorchvisionResNet, body_rules, read_body
+from detrex_hub.architectures.bodies import body_rules, read_body
 from detrex_hub.architectures.classes import ClassRows
 from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Drop, Rename, Rule, Take, indices
@@ -312,9 +313,8 @@ class Detector(Architecture):
         kind = values.get("backbone")
         if not isinstance(kind, str):
             raise ArchitectureError(f"hyper-parameters of {cls.name} need a backbone")
-        body_class = TorchvisionResNet if kind == TorchvisionResNet.name else architecture(kind)
         prefix = "backbone_"
-        body = body_class.from_hyper_parameters(
+        body = architecture(kind).from_hyper_parameters(
             {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
         )
         own = {k: v for k, v in values.items() if not k.startswith("backbone")}

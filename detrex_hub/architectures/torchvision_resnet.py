@@ -1,0 +1,100 @@
+"""ResNets for detrex's `TorchvisionResNet`, on which its DC5 models and Anchor-DETR are built.
+
+Facts: detrex e244e6c, `modeling/backbone/torchvision_resnet.py`. It keeps torchvision's names below
+``body.``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from detrex_hub.architectures.base import (
+    Architecture,
+    Facts,
+    Layout,
+    Overrides,
+    Specs,
+    image_overrides,
+)
+from detrex_hub.architectures.blocks import StateDict, under
+from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet, depth_of
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import Drop, Rename, Rule, prefixed, source_specs
+from detrex_hub.mapping.rules import sources
+from detrex_hub.specs import TensorSpec
+
+TORCHVISION_NAMES: tuple[str, ...] = tuple(name for rule in BODY for name in sources(rule))
+
+BELOW_BODY: tuple[Rule, ...] = (
+    *(Rename(name, f"body.{name}") for name in TORCHVISION_NAMES),
+    *COUNTERS_DROPPED,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionResNet(Architecture):
+    """detrex's `TorchvisionResNet`, which returns the last stage alone, as ``res5``.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        dilation: whether the last stage is dilated instead of strided (DC5); None where that is
+            not known, since no weight shows it.
+    """
+
+    depth: int
+    dilation: bool | None = None
+
+    name: ClassVar[str] = "torchvision_resnet"
+    layouts: ClassVar[Mapping[str, Layout]] = {
+        "torchvision": Layout(
+            present=ResNet.layouts["torchvision"].present,
+            absent=ResNet.layouts["torchvision"].absent,
+            # detectron2's ResNet is meant where nobody names this one
+            peculiar=("body.conv1.weight",),
+        ),
+        "detrex": Layout(
+            present=("body.conv1.weight", "body.layer4.{block}.bn{i}.running_var"),
+            absent=("backbone.**",),
+        ),
+    }
+    facts: ClassVar[Mapping[str, str]] = {
+        "dilation": "whether the last stage is dilated (DC5); as the config has it if not told"
+    }
+    backbone: ClassVar[bool] = True
+    taken_by: ClassVar[frozenset[str]] = frozenset({"TorchvisionResNet"})
+
+    def __post_init__(self) -> None:
+        if self.dilation and self.depth < 50:
+            raise ArchitectureError(f"torchvision cannot dilate a ResNet-{self.depth}")
+
+    @classmethod
+    def read(cls, specs: Specs, layout: str, facts: Facts) -> TorchvisionResNet:
+        stage = "body.layer{i}" if layout == "detrex" else "layer{i}"
+        return cls(depth=depth_of(specs, stage), dilation=facts.get("dilation"))
+
+    def rules(self, layout: str) -> tuple[Rule, ...]:
+        if layout == "detrex":
+            return (
+                *(Rename(f"body.{name}", f"body.{name}") for name in TORCHVISION_NAMES),
+                *prefixed(COUNTERS_DROPPED, "body.", "body."),
+            )
+        return (*BELOW_BODY, Drop("fc.*", "ImageNet classifier", optional=True))
+
+    def target(self) -> StateDict:
+        return under("body", source_specs(BODY, ResNet(depth=self.depth).target()))
+
+    def dropped(self) -> dict[str, TensorSpec]:
+        return ResNet(depth=self.depth).dropped()
+
+    @property
+    def out_channels(self) -> dict[str, int]:
+        return {"res5": ResNet(depth=self.depth).out_channels["res5"]}
+
+    def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
+        lazy: dict[str, Any] = {"model.backbone.name": f"resnet{self.depth}"}
+        if self.dilation is not None:
+            lazy["model.backbone.dilation"] = self.dilation
+        images = image_overrides(preprocessing)
+        return Overrides(lazy=lazy | images.lazy, lazy_if_present=images.lazy_if_present)
