@@ -1,6 +1,7 @@
 """`detrex-hub check` without detectron2: the model is told by --target."""
 
 import json
+import sys
 
 import pytest
 from omegaconf import OmegaConf
@@ -27,6 +28,15 @@ def yaml(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_detectron2(monkeypatch):
+    class Hiding:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] == "detectron2":
+                raise ModuleNotFoundError(name="detectron2")
+
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "detectron2":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Hiding(), *sys.meta_path])
     monkeypatch.setattr(lazyconfig, "has_detectron2", lambda: False)
     monkeypatch.setattr("detrex_hub.checking.has_detectron2", lambda: False)
 

@@ -1,0 +1,49 @@
+"""Tests that need the real detectron2 and detrex, neither of which is on the package index.
+
+With both on PYTHONPATH: ``python -m pytest tests/real``.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+_MISSING = [name for name in ("detectron2", "detrex") if importlib.util.find_spec(name) is None]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not item.path.is_relative_to(_HERE):
+            continue
+        item.add_marker("real")
+        if _MISSING:
+            why = f"needs {' and '.join(_MISSING)}, not installed here"
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(hub):
+    return hub
+
+
+@pytest.fixture(scope="session")
+def projects():
+    """detrex's `projects/`, found beside the package."""
+    import detrex
+
+    folder = Path(detrex.__file__).parents[1] / "projects"
+    before = Path.cwd()
+    # its configs name each other from there
+    os.chdir(folder.parent)
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture
+def config(projects):
+    """`config("projects/detr/configs/detr_r50_300ep.py")`, loaded as a training script does."""
+    from detectron2.config import LazyConfig
+
+    return lambda path: LazyConfig.load(str(projects.parent / path))
