@@ -12,6 +12,7 @@ from typing import Any
 
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, BackboneCall, Call, Overrides
+from detrex_hub.architectures.detection import Detector
 from detrex_hub.config import class_of, described, target_of
 from detrex_hub.errors import ConfigError, UsageError
 from detrex_hub.records import RepositoryConfig
@@ -95,21 +96,28 @@ def placed(overrides: Overrides, kind: type[Architecture], node: str) -> Overrid
 
 @contextmanager
 def rebuilt(weights: RepositoryConfig, model: Any, where: str) -> Iterator[bool]:
-    """A model whose backbone takes the weights; if it did not, ``model.backbone`` is replaced, and
-    what reads its feature maps follows. Taken back where the body of the ``with`` raises.
+    """A model whose backbone takes the weights, those of a detector too; if it did not,
+    ``model.backbone`` is replaced, and what reads its feature maps follows. Taken back where the
+    body of the ``with`` raises.
 
     Gives whether anything was replaced.
 
     Raises:
         ConfigError: there is nothing to replace, or nothing is known to put there.
     """
+    if model is None:
+        yield False
+        return
     kind = architecture(weights.architecture)
-    if model is None or not kind.backbone or _takes(kind, model, where):
+    body = kind.from_hyper_parameters(weights.hyper_parameters)
+    if isinstance(body, Detector):
+        body = body.body
+    if _takes(type(body), model, where):
         yield False
         return
     from omegaconf import open_dict
 
-    made = _build(kind, weights, model, where)
+    made = _build(body, weights, model, where)
     paths = ("backbone", "neck.input_shapes", "neck.in_features", "in_features", "in_channels")
     before = {path: _raw(model, path) for path in paths if _has(model, path)}
     wanted: dict[str, Any] = {
@@ -160,19 +168,16 @@ def _takes(kind: type[Architecture], model: Any, where: str) -> bool:
     return class_of(_at(model, node)) in (kind.taken_by or {kind.__name__})
 
 
-def _build(
-    kind: type[Architecture], weights: RepositoryConfig, model: Any, where: str
-) -> BackboneCall:
+def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str) -> BackboneCall:
     if _at(model, "model.backbone") is None:
         raise ConfigError(
             f"there is no model.backbone to replace by that of {where}: {described(model)}"
         )
-    made = kind.from_hyper_parameters(weights.hyper_parameters)
     read = len(model.neck.in_features) if _has(model, "neck.in_features") else 1
-    call = made.build(weights.preprocessing, stages=tuple(range(4))[-read:])
+    call = body.build(weights.preprocessing, stages=tuple(range(4))[-read:])
     if call is None:
         raise ConfigError(
-            f"detrex-hub does not know how to build a {kind.name} for {where}",
+            f"detrex-hub does not know how to build a {body.name} for {where}",
             hint="Start from a config with such a backbone",
         )
     if call.square_images is not None and not target_of(model).startswith(_PADDING):

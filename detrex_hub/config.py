@@ -200,7 +200,7 @@ YACS_KEYS: dict[str, _Kind] = {
 }
 
 # What the dataset decides and weights must not: a difference is a conflict
-_DECIDED_BY_CONFIG = frozenset(
+DECIDED_BY_CONFIG = frozenset(
     {"model.num_classes", "model.criterion.num_classes", "model.transformer.num_classes"}
 )
 
@@ -394,7 +394,7 @@ def _setting(
             raise ConfigError(
                 f"{here} cannot take the weights of {where}: {described(node)}, "
                 f"and they need {path} = {value!r}",
-                hint="Start from a config whose model these weights belong to",
+                hint=_elsewhere(path),
             )
         node, here = below, f"{here}.{name}"
     if not hasattr(node, "keys"):
@@ -409,7 +409,7 @@ def _setting(
             raise ConfigError(
                 f"{here} cannot take the weights of {where}: {described(node)}, "
                 f"which has no {leaf}, and they need {path} = {value!r}",
-                hint="Start from a config whose model these weights belong to",
+                hint=_elsewhere(path),
             )
         return [Setting(path, None, value)]
     before = _plain(node[leaf])
@@ -418,7 +418,7 @@ def _setting(
             f"{here}.{leaf}: {described(node[leaf])}, and {where} needs the value {value!r}"
         )
     differs = _differs(before, value)
-    if differs and path in _DECIDED_BY_CONFIG:
+    if differs and path in DECIDED_BY_CONFIG:
         raise ConfigError(
             f"the config says {path} = {before} and the weights of {where} say {value}",
             hint=f"Set {path} = {value} and what depends on it, or convert with --num-classes",
@@ -431,6 +431,13 @@ def _setting(
 
 
 _INTERPOLATION = re.compile(r"\$\{(\.+)([A-Za-z_][\w.]*)\}")
+
+
+def _elsewhere(path: str) -> str:
+    hint = "Start from a config whose model these weights belong to"
+    if path.startswith("model.backbone."):
+        hint += ", or let the backbone be replaced: from_hub(..., build=True)"
+    return hint
 
 
 def _source(node: Any, leaf: str, here: str) -> str | None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from detrex_hub import apply_overrides, from_hub
+from detrex_hub import apply_overrides, from_hub, overrides
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import BackboneCall, Call
 from detrex_hub.backbones import lazy_call
+from detrex_hub.config import class_of
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ConfigError, UsageError
 from tests import reference
@@ -178,6 +179,34 @@ def test_a_detector_of_one_level_reads_the_last_feature_map(swin):
     assert list(cfg.model.in_features) == ["p3"]
     assert cfg.model.in_channels == 768
     assert list(cfg.model.backbone.out_indices) == [3]
+
+
+def test_a_resnet_is_built_in_place_of_a_swin(resnet18):
+    cfg = with_neck({"_target_": SWIN_CLASS, "embed_dim": 96})
+    from_hub(resnet18, model=cfg.model, dataloader=cfg.dataloader, build=True)
+    built = cfg.model.backbone
+    assert class_of(built) == "ResNet"
+    assert (built.stages.depth, "stride_in_1x1" in built.stages) == (18, False)
+    assert list(built.out_features) == ["res3", "res4", "res5"]
+    assert cfg.model.neck.input_shapes.res5.channels == 512
+
+
+def test_a_dilated_detector_is_refused_by_a_plain_config_unless_its_backbone_is_built(detector):
+    cfg = lazy_config()
+    for path, value in overrides(detector).items():
+        if not path.startswith("model.backbone."):
+            OmegaConf.update(cfg, path, value, force_add=True)
+    cfg.model.in_features = ["res2"]
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(ConfigError, match=r"ResNet.* no dilation.*build=True"):
+        from_hub(detector, model=cfg.model)
+    assert OmegaConf.to_yaml(cfg) == before
+    from_hub(detector, model=cfg.model, build=True)
+    built = cfg.model.backbone
+    assert class_of(built) == "TorchvisionResNet"
+    assert (built.name, built.dilation) == ("resnet50", True)
+    assert list(cfg.model.in_features) == ["res5"]
+    assert cfg.model.in_channels == 2048
 
 
 def test_a_backbone_that_takes_the_weights_is_not_replaced(swin):

@@ -7,12 +7,14 @@ gives the same output, both with eps 1e-5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import (
     Architecture,
+    BackboneCall,
+    Call,
     Facts,
     Layout,
     Overrides,
@@ -241,6 +243,29 @@ class ResNet(Architecture):
             lazy_if_present=if_present | images.lazy_if_present,
             lazy_remove=remove,
             yacs=yacs | images.yacs,
+        )
+
+    def build(
+        self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
+    ) -> BackboneCall | None:
+        if self.num_classes is not None:
+            return None
+        given: dict[str, Any] = {"depth": self.depth, "norm": "FrozenBN"}
+        if self.bottleneck:
+            given["stride_in_1x1"] = bool(preprocessing.get("stride_in_1x1", False))
+        channels = {name: self.out_channels[name] for name in (f"res{i + 2}" for i in stages)}
+        module = "detectron2.modeling.backbone.resnet"
+        stem = {"in_channels": 3, "out_channels": 64, "norm": "FrozenBN"}
+        return BackboneCall(
+            f"{module}.ResNet",
+            {
+                "stem": Call(f"{module}.BasicStem", stem),
+                "stages": Call(f"{module}.ResNet.make_default_stages", given),
+                "out_features": list(channels),
+                # as detrex's configs say it
+                "freeze_at": 1,
+            },
+            channels=channels,
         )
 
     def preprocessing(self, facts: Facts) -> dict[str, Any]:

@@ -6,12 +6,13 @@ Facts: detrex e244e6c, `modeling/backbone/torchvision_resnet.py`. It keeps torch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import (
     Architecture,
+    BackboneCall,
     Facts,
     Layout,
     Overrides,
@@ -98,3 +99,17 @@ class TorchvisionResNet(Architecture):
             lazy["model.backbone.dilation"] = self.dilation
         images = image_overrides(preprocessing)
         return Overrides(lazy=lazy | images.lazy, lazy_if_present=images.lazy_if_present)
+
+    def build(
+        self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
+    ) -> BackboneCall:
+        return BackboneCall(
+            "detrex.modeling.backbone.torchvision_resnet.TorchvisionResNet",
+            {
+                "name": f"resnet{self.depth}",
+                "train_backbone": True,
+                "dilation": bool(self.dilation),
+                "return_layers": {"layer4": "res5"},
+            },
+            channels=self.out_channels,
+        )

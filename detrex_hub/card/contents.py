@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from detrex_hub.architectures import architecture
+from detrex_hub.architectures import architecture, coco
 from detrex_hub.card.markdown import Markdown, clean, code, link, number, text, web_address
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric, Source, hub_file
+from detrex_hub.config import DECIDED_BY_CONFIG
 from detrex_hub.errors import ConfigError
 from detrex_hub.mapping.fold import Pair, Pattern, fold, fold_keys
 from detrex_hub.records import CONVERSION, Reader, RepositoryConfig, specs_from_json
@@ -82,7 +83,7 @@ def body_values(
         "synthetic": config.synthetic,
         "non_commercial": entry is not None and entry.non_commercial,
         "licence": _licence(entry),
-        **_snippet(config.base_config, name),
+        **_snippet(config, name),
         **_overrides(config),
         **_conversion(config, record, entry),
         "facts": _facts(config, record, entry),
@@ -137,14 +138,30 @@ def _licence(entry: CatalogueEntry | None) -> Markdown | None:
     return link(entry.license_link, shown) if entry.license_link else shown
 
 
-def _snippet(base_config: str | None, name: str) -> dict[str, Any]:
-    """Names of the config to start from and of the one to write beside it."""
+def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
+    """The config to write: its name, that of the one to start from, and what that must be told."""
+    base_config = config.base_config
     found = _BASE_CONFIG.fullmatch(base_config or "")
     own = "my_" + re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60].lower() + ".py"
     if found is None or base_config is None or ".." in base_config:
-        return {"base_module": Markdown("your_config"), "base_link": None, "own": Markdown(own)}
+        return {
+            "base_module": Markdown("your_config"),
+            "base_link": None,
+            "own": Markdown(own),
+            "before": [],
+            "build": False,
+        }
     path = PurePosixPath(base_config)
+    lazy = config.overrides.lazy
     return {
+        # the dataset decides these and no weights may, and detrex's configs are for COCO's
+        "before": [
+            Markdown(f"{decided} = {lazy[decided]:d}")
+            for decided in sorted(DECIDED_BY_CONFIG.intersection(lazy))
+            if type(lazy[decided]) is int and lazy[decided] != len(coco.CATEGORIES)
+        ],
+        # detrex has configs with a dilated backbone for some detectors, and says so in their names
+        "build": lazy.get("model.backbone.dilation") is True and "dc5" not in found["module"],
         "base_module": Markdown(found["module"]),
         "base_link": link(f"{DETREX}/blob/main/{path}", code(path.name)),
         "own": Markdown(str(path.parent / own)),
