@@ -44,6 +44,6 @@ def test_the_hub_accepts_the_card(name):
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_card_has_what_a_reader_needs(name):
     text = rendered(name)
-    assert f'from_hub("detrex/{name}", model=model, dataloader=dataloader)' in text
+    assert f'from_hub("detrex/{name}", model=model, dataloader=dataloader' in text
     assert "| `model.pixel_mean` |" in text
     assert "What moved" in text, f"{name} needs hyper_parameters in its catalogue file"
