@@ -16,6 +16,7 @@ from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, Usag
 from detrex_hub.mapping import Fresh
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
 from detrex_hub.records import CONFIG, WEIGHTS, RepositoryConfig
+from detrex_hub.sources import shown
 from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def inspect(
 def about(entry: CatalogueEntry) -> dict[str, Any]:
     """What the catalogue knows of weights, and what a config must say for them."""
     known = asdict(entry)
+    for source in known["sources"]:
+        source["url"] = shown(source["url"])
     overrides: dict[str, Any] = {"lazy": {}, "yacs": {}}
     if entry.hyper_parameters:
         made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 
 _SECRETS = re.compile(
     r"(?-i:\bhf_[A-Za-z0-9]{16,})"  # tokens of the Hub
@@ -40,8 +41,14 @@ def _escaped(char: str) -> str:
 
 def redacted(text: str) -> str:
     """The text with tokens, passwords and signatures replaced by ``***``."""
-    for name in _VARIABLES:
-        token = os.environ.get(name, "").strip()
+    for token in (*(os.environ.get(name, "").strip() for name in _VARIABLES), _stored()):
         if len(token) >= 4:
             text = text.replace(token, "***")
     return _SECRETS.sub("***", text)
+
+
+def _stored() -> str:
+    """The token that `hf auth login` keeps, which may be of any form; none was read where the
+    library was not needed."""
+    library = sys.modules.get("huggingface_hub")
+    return (library.get_token() or "") if library is not None else ""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from detrex_hub.errors import DetrexHubError, HubError
-
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{6,}|\bBearer\s+\S+")
+from detrex_hub.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ _TABLE = (
     _Refusal("OSError", "{repo}: {file} did not come through whole", _LATER),
     *(
         _Refusal(kind, "{repo}: {endpoint} gives an answer that makes no sense ({kind})", _LATER)
-        for kind in ("ValueError", "LookupError", "TypeError", "AttributeError")
+        for kind in ("ValueError", "LookupError", "TypeError", "AttributeError", "RuntimeError")
     ),
 )
 
@@ -177,9 +175,19 @@ def explain(
     revision: str | None = None,
 ) -> HubError | None:
     """The line for an exception; None for one that is nobody's refusal but a mistake of ours."""
+    root = _root(error)
+    for one in (root,) if root is error else (root, error):
+        refusal = _find(one, repo, writing, file, revision)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _find(
+    error: BaseException, repo: str, writing: bool, file: str, revision: str | None
+) -> HubError | None:
     from huggingface_hub import constants
 
-    error = _root(error)
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if getattr(error, "errno", None) is not None:
         kinds.add(_DISK)
@@ -220,4 +228,4 @@ def _said(error: BaseException) -> str:
 def _line(text: str) -> str:
     """A server's words, cut to one line and freed of anything that looks like a token."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return _TOKEN.sub("***", "".join(filter(str.isprintable, lines[0] if lines else "")))[:200]
+    return redacted("".join(filter(str.isprintable, lines[0] if lines else "")))[:200]
