@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from detrex_hub import training_run
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.hub import PushResult, push
@@ -51,6 +52,47 @@ def convert_and_push(
         done = convert(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
         return push(done.folder, to=to, **options)
+
+
+def push_trained(
+    checkpoint: str | os.PathLike[str],
+    repo_id: str | None = None,
+    *,
+    config: str | os.PathLike[str],
+    metrics: str | os.PathLike[str] | None = None,
+    ema: bool = False,
+    license: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> PushResult:
+    """Push what a training run with detrex left: its weights alone, with a card that has the
+    config's overrides and the accuracy that was measured.
+
+    Args:
+        checkpoint: what detectron2's checkpointer wrote.
+        repo_id: ``owner/name`` or ``name``; the config's name if not given.
+        config: the config that it was trained with.
+        metrics: the ``metrics.json`` of the run.
+        ema: take the averaged weights.
+        license: of the weights, an identifier of the Hub.
+        facts: what no shape shows, over what the config says.
+        progress: told of copying.
+        options: further ones of `push`.
+
+    Raises:
+        DetrexHubError: as `training_run.prepared`, `convert` and `push` do; nothing was pushed.
+    """
+    name = repo_id.rpartition("/")[2] if repo_id else None
+    with (
+        training_run.prepared(
+            checkpoint, config, metrics=metrics, name=name, ema=ema, license=license, facts=facts
+        ) as planned,
+        scratch_folder() as scratch,
+    ):
+        done = convert(planned, scratch / planned.name, progress=progress)
+        assert done.folder is not None
+        return push(done.folder, repo_id or planned.name, license=license, **options)
 
 
 def convert_and_push_all(

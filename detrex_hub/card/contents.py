@@ -74,6 +74,8 @@ def body_values(
     """
     kind = architecture(config.architecture)
     name = record.get("name", str)
+    # what was trained here, and not published elsewhere, has no source
+    trained = entry is not None and not entry.sources
     return {
         "name": name,
         "title": clean(entry.title if entry else name, 200),
@@ -89,7 +91,8 @@ def body_values(
         "facts": _facts(config, record, entry),
         "metrics": _metrics(entry),
         "metric_pages": _links(one.source for one in entry.metrics) if entry else "",
-        "differences": _differences(config),
+        "differences": [] if trained else _differences(config),
+        "trained": trained,
         "authors": ", ".join(entry.authors) if entry else "",
         "pages": _pages(entry),
         "citation": entry.citation if entry else None,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
 
 from detrex_hub.cli import options
 from detrex_hub.cli.output import Output
@@ -15,13 +15,18 @@ EXAMPLES = (
     "detrex-hub push ./r101_v2",
     "detrex-hub push ./r101_v2 --to ./hub",
     "detrex-hub push ./r101_v2 alice/r101_v2 --private --dry-run",
+    "detrex-hub push output/model_final.pth --config output/config.yaml \\\n"
+    "      --metrics output/metrics.json --license apache-2.0 alice/my_dino",
 )
 
 
 def command(
-    folder: Annotated[Path, Argument(metavar="DIR", help="A converted folder.")],
+    what: Annotated[
+        Path,
+        Argument(metavar="DIR_OR_CHECKPOINT", help="A converted folder, or what training left."),
+    ],
     repo: Annotated[
-        str | None, Argument(metavar="[OWNER/NAME]", help="The folder's name, if not given.")
+        str | None, Argument(metavar="[OWNER/NAME]", help="Else the folder's or config's name.")
     ] = None,
     namespace: options.Namespace = None,
     to: options.To = None,
@@ -31,27 +36,54 @@ def command(
         str | None, Option("--message", "-m", metavar="TEXT", help="The commit's title.")
     ] = None,
     license: options.License = None,
+    config: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="The config that a checkpoint was trained with."),
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="The metrics.json of its training, for the card."),
+    ] = None,
+    ema: options.Ema = False,
+    fact: options.FactsOption = None,
     allow_synthetic: options.AllowSynthetic = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Push a converted folder as one commit, and read it back."""
-    from detrex_hub.hub import push
-
+    """Push a converted folder, or trained weights, as one commit; read it back."""
     out = Output(json=json, quiet=quiet)
-    result = push(
-        folder,
-        repo,
-        namespace=namespace,
-        to=to,
-        private=private,
-        create_pr=create_pr,
-        message=message,
-        license=license,
-        allow_synthetic=allow_synthetic,
-        dry_run=dry_run,
-    )
+    target: dict[str, Any] = {
+        "namespace": namespace,
+        "to": to,
+        "private": private,
+        "create_pr": create_pr,
+        "message": message,
+        "license": license,
+        "dry_run": dry_run,
+    }
+    with out.progress() as progress:
+        if what.is_file():
+            from detrex_hub.publishing import push_trained
+
+            if config is None:
+                raise BadParameter(f"{what} is a checkpoint: give its --config too")
+            result = push_trained(
+                what,
+                repo,
+                config=config,
+                metrics=metrics,
+                ema=ema,
+                facts=options.facts(given=fact),
+                progress=progress,
+                **target,
+            )
+        else:
+            from detrex_hub.hub import push
+
+            if config or metrics or ema or fact:
+                raise BadParameter("--config, --metrics, --ema and --fact go with a checkpoint")
+            result = push(what, repo, allow_synthetic=allow_synthetic, **target)
     if told := warning(result):
         out.hint(told)
     out.show(as_json(result), as_lines(result), bare=[result.url])

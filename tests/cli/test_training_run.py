@@ -1,0 +1,230 @@
+"""What training left: weights whose card says what config and metrics say of these very weights."""
+
+import json
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from omegaconf import OmegaConf
+
+from detrex_hub import training_run
+from detrex_hub.architectures import architecture
+from detrex_hub.conversion import prepare
+from detrex_hub.errors import ConfigError
+from detrex_hub.hub import fetch
+from tests.checkpoint_files import tensors
+from tests.cli.test_commands import one_line
+from tests.hub_server import contents
+
+HYPER_PARAMETERS = {
+    "backbone": "resnet",
+    "backbone_depth": 18,
+    "num_queries": 7,
+    "num_classes": 3,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "embed_dim": 16,
+    "feedforward_dim": 8,
+    "position_temperature": 20,
+    "position_offset": -0.5,
+}
+LAST = 89_999
+
+
+def layers(number):
+    return {
+        "_target_": "projects.detr.modeling.Layers",
+        "embed_dim": 16,
+        "feedforward_dim": 8,
+        "num_layers": number,
+        "num_heads": 4,
+    }
+
+
+def config(**changes):
+    cfg = OmegaConf.create(
+        {
+            "model": {
+                "_target_": "projects.detr.modeling.DETR",
+                "backbone": {
+                    "_target_": "detectron2.modeling.backbone.ResNet",
+                    "stages": {"_target_": "make_default_stages", "depth": 18},
+                    "out_features": ["res5"],
+                },
+                "in_features": ["res5"],
+                "in_channels": 512,
+                "embed_dim": 16,
+                "num_classes": 3,
+                "num_queries": 7,
+                "criterion": {"_target_": "SetCriterion", "num_classes": 3},
+                "position_embedding": {
+                    "_target_": "PositionEmbeddingSine",
+                    "num_pos_feats": 8,
+                    "temperature": 20,
+                    "offset": -0.5,
+                },
+                "transformer": {
+                    "_target_": "DetrTransformer",
+                    "encoder": layers(1),
+                    "decoder": layers(2),
+                },
+                "pixel_mean": [1.0, 2.0, 3.0],
+                "pixel_std": [4.0, 5.0, 6.0],
+            },
+            "dataloader": {
+                "train": {"mapper": {"img_format": "BGR"}},
+                "test": {
+                    "mapper": {"img_format": "BGR"},
+                    "dataset": {"names": "coco_2017_val"},
+                },
+            },
+            "train": {"model_ema": {"enabled": False}},
+        }
+    )
+    for path, value in changes.items():
+        OmegaConf.update(cfg, path.replace("__", "."), value)
+    return cfg
+
+
+def metrics(*evaluations):
+    lines = [{"iteration": 19, "loss_bbox": 0.3, "lr": 1e-4}]
+    for iteration, value in evaluations:
+        figures = {"bbox/AP": value, "bbox/AP50": value + 1, "bbox/AP-bird": 9.0, "bbox/APs": -1}
+        lines += [{"iteration": iteration, **figures, "bbox/APl": float("nan")}]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The output folder of a training."""
+    monkeypatch.chdir(tmp_path)
+    made = architecture("detr").from_hyper_parameters(HYPER_PARAMETERS)
+    state = tensors(made.target(), made.ties())
+    whole = {
+        "model": state,
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(5)}}},
+        "iteration": LAST,
+        "ema_state": {key: value + 1 for key, value in state.items()},
+    }
+    torch.save(whole, "model_final.pth")
+    OmegaConf.save(config(), "my_detr.yaml")
+    (tmp_path / "metrics.json").write_text(metrics((9_999, 11.0), (LAST + 1, 41.25)))
+    return state
+
+
+ARGUMENTS = ("push", "model_final.pth", "--config", "my_detr.yaml", "--metrics", "metrics.json")
+
+
+@pytest.fixture
+def here(cli, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return cli
+
+
+def test_a_repository_out_of_a_run(here, hub, login, run, tmp_path):
+    login("alice")
+    done = here(*ARGUMENTS, "--license", "apache-2.0", "--json")
+    assert done.code == 0, done.err
+    assert done.document["repo_id"] == "alice/my_detr"
+    fetched = fetch("alice/my_detr", ["README.md", "config.json"]).files
+    card = fetched["README.md"].read_text()
+    data = ModelCard(card).data
+    assert data.license == "apache-2.0"
+    assert {(one.metric_name, one.metric_value) for one in data.eval_results} == {
+        ("box AP", 41.25),
+        ("box AP50", 42.25),
+    }
+    assert "COCO val2017" in card and "for 90000 iterations" in card
+    assert "Published for the original" not in card and "original weights" not in card
+
+    overrides = json.loads(fetched["config.json"].read_text())["overrides"]["lazy"]
+    assert overrides["model.pixel_mean"] == [1.0, 2.0, 3.0]
+    assert overrides["dataloader.test.mapper.img_format"] == "BGR"
+    assert overrides["model.position_embedding.temperature"] == 20
+    assert overrides["model.num_classes"] == 3
+
+    again = here(*ARGUMENTS, "--license", "apache-2.0")
+    assert "unchanged" in again.out
+    assert len(hub.commits("alice/my_detr")) == 1
+    assert here("verify", "alice/my_detr").code == 0
+
+
+def test_into_a_folder_and_no_license_to_the_hub(here, login, tmp_path):
+    done = here(*ARGUMENTS[:4], "ours/detr", "--to", "hub")
+    assert done.code == 0, done.err
+    folder = tmp_path / "hub/ours/detr"
+    assert "model-index" not in contents(folder)["README.md"].decode()
+    login("alice")
+    assert "--license" in one_line(here(*ARGUMENTS))
+
+
+def test_the_averaged_weights_have_the_averaged_figures(here, tmp_path):
+    # detrex overwrites the other figures with theirs
+    OmegaConf.save(config(train__model_ema__enabled=True), "my_detr.yaml")
+    assert "--ema" in one_line(here(*ARGUMENTS, "--to", "hub"), 2)
+    done = here(*ARGUMENTS, "--to", "hub", "--ema")
+    assert done.code == 0, done.err
+    assert "averaged weights" in contents(tmp_path / "hub/detrex/my_detr")["README.md"].decode()
+    OmegaConf.save(config(), "my_detr.yaml")
+    assert "Leave --ema out" in one_line(here(*ARGUMENTS, "--to", "hub", "--ema"), 2)
+
+
+def test_figures_of_other_weights_are_refused(here, tmp_path):
+    (tmp_path / "metrics.json").write_text(metrics((9_999, 11.0), (19_999, 12.0)))
+    line = one_line(here(*ARGUMENTS, "--to", "hub"))
+    assert "saved at iteration 89999" in line and "9999, 19999" in line
+    assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (metrics(), "no evaluation"),
+        ("{}\n[]\n", "line 2 of metrics.json"),
+        ("nonsense", "line 1 of metrics.json"),
+        ("[" * 100_000, "line 1 of metrics.json"),
+    ],
+)
+def test_what_are_no_metrics(here, tmp_path, text, said):
+    (tmp_path / "metrics.json").write_text(text)
+    assert said in one_line(here(*ARGUMENTS, "--to", "hub"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model__num_queries", 300),
+        ("model__backbone__stages__depth", 50),
+        ("model__num_classes", 80),
+        ("model__transformer__decoder__num_layers", 6),
+    ],
+)
+def test_the_config_of_other_weights_is_refused(run, path, value):
+    OmegaConf.save(config(**{path: value}), "other.yaml")
+    with (
+        pytest.raises(ConfigError, match=str(value)),
+        training_run.prepared("model_final.pth", "other.yaml"),
+    ):
+        pass
+
+
+def test_the_config_says_what_no_shape_shows(run):
+    with training_run.prepared("model_final.pth", "my_detr.yaml") as planned:
+        assert planned.name == "my_detr"
+        assert planned.architecture.num_heads == 4
+        assert planned.preprocessing["image_format"] == "BGR"
+    with prepare("model_final.pth") as unaware:
+        assert unaware.preprocessing["image_format"] == "RGB"
+
+
+def test_what_is_wrong_with_a_call(here, tmp_path, monkeypatch):
+    assert "--config" in one_line(here("push", "model_final.pth"), 2)
+    OmegaConf.save(config(), "config.yaml")
+    line = one_line(here("push", "model_final.pth", "--config", "config.yaml"), 2)
+    assert "OWNER/NAME" in line
+    (tmp_path / "folder").mkdir()
+    assert "go with a checkpoint" in one_line(here("push", "folder", "--ema"), 2)
+    monkeypatch.setattr(training_run, "has_detectron2", lambda: False)
+    (tmp_path / "my.py").write_text("raise SystemExit('run')")
+    line = one_line(here("push", "model_final.pth", "--config", "my.py"), 2)
+    assert "config.yaml" in line and "detectron2" in line
