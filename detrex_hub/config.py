@@ -512,7 +512,7 @@ def _accepts(node: Any, name: str, *, guess: bool = True) -> bool:
         return False
     if isinstance(target, str):
         known = _PARAMETERS.get(target.rpartition(".")[2])
-        target = _imported(target)
+        target = imported(target)
         if target is None and known is not None:
             return name in known
     if not callable(target):
@@ -524,7 +524,7 @@ def _accepts(node: Any, name: str, *, guess: bool = True) -> bool:
     return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
-def _imported(path: str) -> Any:
+def imported(path: str) -> Any:
     """What a dotted path names, if its module is imported already."""
     parts = path.split(".")
     for length in range(len(parts) - 1, 0, -1):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from detrex_hub.config import imported
 from detrex_hub.errors import ConfigError, UsageError
 from detrex_hub.matching import ModelKeys
 
@@ -40,12 +41,10 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     if not path.is_file():
         raise ConfigError(f"there is no config {path}")
     try:
-        if path.suffix != ".py" and not overrides and not has_detectron2():
-            from omegaconf import OmegaConf
-
-            return OmegaConf.load(path)
+        if path.suffix != ".py" and not overrides:
+            return _read_yaml(path)
         LazyConfig = _detectron2("config").LazyConfig  # noqa: N806
-        cfg = LazyConfig.load(str(path))
+        cfg = LazyConfig.load(str(path)) if path.suffix == ".py" else _read_yaml(path)
         return LazyConfig.apply_overrides(cfg, list(overrides)) if overrides else cfg
     except (ConfigError, UsageError):
         raise
@@ -53,6 +52,37 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         # a config is a program, and may fail in any way
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{path} cannot be loaded: {said}") from error
+
+
+def _read_yaml(path: Path) -> Any:
+    """What `LazyConfig.save` wrote, without running any of it.
+
+    Functions, classes and objects stand in it by name. detectron2 imports or even calls them, and
+    fails on the lambdas in the optimizers of detrex's configs; here functions and classes of
+    modules that are imported already are looked up, and all others are None.
+    """
+    import yaml  # type: ignore[import-untyped]
+    from omegaconf import OmegaConf
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        pass
+
+    def named(loader: Any, name: str, node: Any) -> Any:
+        return imported(name)
+
+    def inert(loader: Any, tag: str, node: Any) -> Any:
+        if tag == "object:detectron2.layers.shape_spec.ShapeSpec":
+            # in the necks of detrex's configs
+            return {"_target_": "detectron2.layers.ShapeSpec", **loader.construct_mapping(node)}
+        return None
+
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/name:", named)
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/", inert)
+    with path.open(encoding="utf-8") as file:
+        found = yaml.load(file, Loader)
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is no config: it is {type(found).__name__}, not a dict")
+    return OmegaConf.create(found, flags={"allow_objects": True})
 
 
 def model_keys(node: Any) -> ModelKeys:

@@ -97,6 +97,8 @@ def prepared(
             hint="Give the config.yaml that training wrote beside the checkpoint",
         )
     cfg = load_config(path)
+    if not hasattr(cfg.get("model"), "keys"):
+        raise ConfigError(f"{path} is no config: it has no model")
     with prepare(checkpoint, ema=ema, facts=facts) as found:
         kind = type(found.architecture)
     with prepare(checkpoint, ema=ema, facts=_facts(cfg, kind) | dict(facts or {})) as planned:

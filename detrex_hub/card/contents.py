@@ -90,7 +90,7 @@ def body_values(
         **_conversion(config, record, entry),
         "facts": _facts(config, record, entry),
         "metrics": _metrics(entry),
-        "metric_pages": _links(one.source for one in entry.metrics) if entry else "",
+        "metric_pages": _links(one.source for one in entry.metrics if one.source) if entry else "",
         "differences": [] if trained else _differences(config),
         "trained": trained,
         "authors": ", ".join(entry.authors) if entry else "",
@@ -145,7 +145,8 @@ def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
     """The config to write: its name, that of the one to start from, and what that must be told."""
     base_config = config.base_config
     found = _BASE_CONFIG.fullmatch(base_config or "")
-    own = "my_" + re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60].lower() + ".py"
+    own = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60].lower().removeprefix("my_")
+    own = f"my_{own}.py"
     if found is None or base_config is None or ".." in base_config:
         return {
             "base_module": Markdown("your_config"),

@@ -15,8 +15,7 @@ EXAMPLES = (
     "detrex-hub push ./r101_v2",
     "detrex-hub push ./r101_v2 --to ./hub",
     "detrex-hub push ./r101_v2 alice/r101_v2 --private --dry-run",
-    "detrex-hub push output/model_final.pth --config output/config.yaml \\\n"
-    "      --metrics output/metrics.json --license apache-2.0 alice/my_dino",
+    "detrex-hub push model_final.pth --config config.yaml --metrics metrics.json",
 )
 
 

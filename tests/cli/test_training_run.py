@@ -1,6 +1,7 @@
 """What training left: weights whose card says what config and metrics say of these very weights."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from detrex_hub.architectures import architecture
 from detrex_hub.conversion import prepare
 from detrex_hub.errors import ConfigError
 from detrex_hub.hub import fetch
+from detrex_hub.lazyconfig import load_config
 from tests.checkpoint_files import tensors
 from tests.cli.test_commands import one_line
 from tests.hub_server import contents
@@ -228,3 +230,44 @@ def test_what_is_wrong_with_a_call(here, tmp_path, monkeypatch):
     (tmp_path / "my.py").write_text("raise SystemExit('run')")
     line = one_line(here("push", "model_final.pth", "--config", "my.py"), 2)
     assert "config.yaml" in line and "detectron2" in line
+
+
+# as LazyConfig.save writes what is no plain value, and what a stranger could write there
+OBJECTS = """
+optimizer:
+  params:
+    lr_factor_func: !!python/name:detectron2._cfg_loader044b.my_detr.py.%3Clambda%3E ''
+    kind: !!python/name:json.JSONDecoder ''
+    made: !!python/object/apply:os.system ["touch canary"]
+    new: !!python/object/new:pathlib.Path ["x"]
+    module: !!python/module:antigravity
+shapes:
+  res5: !!python/object:detectron2.layers.shape_spec.ShapeSpec {channels: 512, stride: null}
+"""
+
+
+def test_a_config_that_training_wrote_is_read_and_not_run(run, tmp_path):
+    with (tmp_path / "my_detr.yaml").open("a") as file:
+        file.write(OBJECTS)
+    cfg = load_config("my_detr.yaml")
+    assert cfg.optimizer.params.kind is json.JSONDecoder
+    assert [cfg.optimizer.params[name] for name in ("lr_factor_func", "made", "new")] == [None] * 3
+    assert cfg.shapes.res5 == {
+        "_target_": "detectron2.layers.ShapeSpec",
+        "channels": 512,
+        "stride": None,
+    }
+    assert not (tmp_path / "canary").exists()
+    assert "antigravity" not in sys.modules
+    with training_run.prepared("model_final.pth", "my_detr.yaml") as planned:
+        assert planned.architecture.num_heads == 4
+
+
+def test_a_config_that_is_none(here, tmp_path):
+    for text, said in (
+        ("model: [", "cannot be loaded"),
+        ("[1, 2]", "no config"),
+        ("", "no config"),
+    ):
+        (tmp_path / "my_detr.yaml").write_text(text)
+        assert said in one_line(here(*ARGUMENTS, "--to", "hub"))
