@@ -14,8 +14,8 @@ from detrex_hub.checkpoints.files import File, shown, size
 from detrex_hub.checkpoints.storages import FileRange
 from detrex_hub.specs import DTYPE_BITS, TensorSpec
 
-_LARGEST_HEADER = 32 << 20
-_LARGEST_PARSED = 128 << 20
+_LARGEST_HEADER = 16 << 20
+_LARGEST_PARSED = 64 << 20
 
 
 def read(file: File, container: str | None) -> Checkpoint:

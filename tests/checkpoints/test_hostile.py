@@ -1,6 +1,8 @@
 """Hostile files: nothing in them runs, none takes more than it should, each gets one clear line."""
 
+import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -98,3 +100,21 @@ def test_a_command_says_it_and_leaves_nothing(tmp_path, capfd, monkeypatch, comm
     assert err.count("\n") == 1
     assert re.search(file.says, err)
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
+
+
+# the budget of a pickle's objects, and as much again for what is made of them
+MOST_MEMORY = 256 << 20
+
+
+def test_no_small_file_takes_much_memory(tmp_path):
+    command = [sys.executable, "-m", "tests.checkpoints.hostile.peak", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) > 25
+    assert {title: taken for title, _, taken in found if taken > MOST_MEMORY} == {}
+    said = {title: what for title, what, _ in found}
+    assert said["zip: 2**60 lists in 60"] == "read"
+    assert "of memory" in said["zip: a million keys"]
+    assert "over and over" in said["zip: a dict of itself"]
+    assert all(what.isprintable() for what in said.values())
