@@ -136,6 +136,11 @@ class Architecture(ABC):
         """Groups of target keys that are one tensor in the detrex model."""
         return ()
 
+    def stored_once(self, layout: str) -> tuple[tuple[str, ...], ...]:
+        """Groups of keys of a layout that its files may hold as one, under the first name, though
+        they are no tie of the detrex model."""
+        return ()
+
     def set_by_model(self) -> frozenset[str]:
         """Target keys that no checkpoint holds: constants, and layers that the original lacks."""
         return frozenset()
@@ -219,14 +224,14 @@ class Architecture(ABC):
             ArchitectureError: what comes out is not the state dict of the detrex model.
         """
         rules = self.rules(layout)
-        stored = self._stored_under(rules, specs)
+        stored = self._stored_under(rules, specs, layout)
         whole = {**specs, **{absent: specs[key] for absent, key in stored.items()}}
         planned = plan(rules, whole, mapper=f"{self.name} ({layout})").reading(stored)
         planned = planned.tied(self.ties())
         self.prove(planned.specs)
         return planned
 
-    def _stored_under(self, rules: tuple[Rule, ...], specs: Specs) -> dict[str, str]:
+    def _stored_under(self, rules: tuple[Rule, ...], specs: Specs, layout: str) -> dict[str, str]:
         """Source keys that are absent because their tensor is stored under another name, as in
         files that hold tied tensors once: absent key -> the key that is there."""
         groups = self.ties()
@@ -237,6 +242,9 @@ class Architecture(ABC):
             present = [key for key in keys if key in specs]
             if present:
                 found.update((key, present[0]) for key in keys if key not in specs)
+        for first, *others in self.stored_once(layout):
+            if first in specs and not any(key in specs for key in others):
+                found.update(dict.fromkeys(others, first))
         return found
 
     def plan_export(self, specs: Specs, layout: str) -> ConversionPlan:

@@ -127,6 +127,15 @@ class DeformableDetr(MultiLevelDetector):
     def proposes(self) -> bool:
         return self.as_two_stage
 
+    def stored_once(self, layout: str) -> tuple[tuple[str, ...], ...]:
+        # transformers 5 ties the class heads of a model with box refinement in one stage
+        if layout not in transformers_layout.LAYOUTS or self.as_two_stage:
+            return ()
+        return tuple(
+            tuple(f"class_embed.{i}.{parameter}" for i in range(self.heads))
+            for parameter in ("weight", "bias")
+        )
+
     def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
         original = layout == "original"
         root = "transformer" if original else "model"
