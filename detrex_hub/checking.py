@@ -20,7 +20,6 @@ from detrex_hub import backbones, catalogue, checkpoints, config, config_source,
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
 from detrex_hub.architectures.recognise import recognise
-from detrex_hub.catalogue.entry import file_name
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.config import Setting
 from detrex_hub.errors import (
@@ -341,7 +340,8 @@ def examine(
         target: what the model holds; without it the config's model is built.
     """
     name = os.fspath(checkpoint) if checkpoint is not None else _init_checkpoint(cfg)
-    weights = read_weights(name)
+    node = getattr(getattr(cfg, "model", None), "backbone", None)
+    weights = read_weights(name, config.class_of(node))
     keys = target if target is not None else model_keys(_model(cfg))
     found = match(keys, weights.file)
     absent = _in_model(weights.absent, found.home, keys)
@@ -427,8 +427,12 @@ def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | No
         return (), error.message
 
 
-def read_weights(name: str) -> Weights:
+def read_weights(name: str, backbone: str = "") -> Weights:
     """What a name in ``train.init_checkpoint`` stands for.
+
+    Args:
+        name: a path or a repository, as detectron2 takes it.
+        backbone: class of the model's backbone, where it is known.
 
     Raises:
         CheckpointError: detectron2 cannot read the file.
@@ -438,7 +442,7 @@ def read_weights(name: str) -> Weights:
     path, _, query = name.partition("?")
     if _is_repository(path):
         return _from_repository(path.removeprefix("hf://"), name)
-    return _from_file(_local(path), query, name)
+    return _from_file(_local(path), query, name, backbone)
 
 
 def _is_repository(path: str) -> bool:
@@ -493,14 +497,14 @@ def _local(path: str) -> Path:
     raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
 
 
-def _from_file(path: Path, query: str, name: str) -> Weights:
+def _from_file(path: Path, query: str, name: str, backbone: str) -> Weights:
     with checkpoints.open(path, container=_container(path)) as checkpoint:
         file = _as_detectron2_reads(checkpoint, query)
         own = checkpoint.metadata.get(loading.DESCRIBED_BY)
         if isinstance(own, str):
             described = RepositoryConfig.from_json(json.loads(own), where=str(path))
             return _described(name, file, described, str(path))
-        return _recognised(name, file, checkpoint)
+        return _recognised(name, file, checkpoint, backbone)
 
 
 def _container(path: Path) -> str | None:
@@ -561,16 +565,15 @@ def _unreadable(checkpoint: Checkpoint, why: str) -> CheckpointError:
     )
 
 
-def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint) -> Weights:
-    """Weights in their original's layout: what they are says what they want."""
-    entry = next(
-        (
-            entry
-            for entry in catalogue.load().values()
-            if any(file_name(one.url) == checkpoint.path.name for one in entry.sources)
-        ),
-        None,
-    )
+def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, backbone: str) -> Weights:
+    """Weights in their original's layout: what they are says what they want.
+
+    Args:
+        backbone: class of the model's backbone, which tells for which of several models an
+            original is meant; empty where it is not known.
+    """
+    entries = catalogue.of_file(checkpoint.path)
+    entry = next((one for one in entries if backbone in _takers(one)), next(iter(entries), None))
     known = entry.name if entry is not None else None
     try:
         made, facts = _read(checkpoint.specs, checkpoint.metadata, entry)
@@ -587,10 +590,14 @@ def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint) -> Weights:
     )
 
 
+def _takers(entry: catalogue.CatalogueEntry) -> frozenset[str]:
+    return architecture(entry.architecture).taken_by
+
+
 def _read(
     specs: Specs, metadata: Mapping[str, Any], entry: catalogue.CatalogueEntry | None
 ) -> tuple[Architecture, dict[str, Any]]:
-    found = recognise(specs)
+    found = recognise(specs, among=[architecture(entry.architecture)] if entry else ())
     kind = found.architecture
     facts = {
         **kind.layouts[found.layout].facts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,24 @@ def test_figures_name_the_page_that_says_them():
         assert all(one.source.startswith(pages) for one in entry.metrics)
     # the accuracy of a classifier of ImageNet-22k is not that of the one fine-tuned from it
     assert not ENTRIES["swin_base_patch4_window7_224_22k"].metrics
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/cache/ImageNetPretrained/torchvision/R-50.pkl", ["r50_detectron2"]),
+        ("/cache/ImageNetPretrained/MSRA/R-50.pkl", ["r50_msra"]),
+        # one of the two, nobody knows which
+        ("/weights/R-50.pkl", []),
+        ("/weights/R-101.pkl", ["r101_msra"]),
+        ("/weights/model.safetensors", []),
+        ("/weights/resnet50-0676ba61.pth", ["r50_v1", "r50_v1_torchvision"]),
+        (
+            "/weights/swin_base_patch4_window7_224_22k.pth",
+            ["swin_base_patch4_window7_224_22k"],
+        ),
+        ("/weights/mine.pth", []),
+    ],
+)
+def test_a_files_path_tells_what_it_is(path, names):
+    assert [entry.name for entry in catalogue.of_file(Path(path))] == names

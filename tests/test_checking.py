@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from detrex_hub import checking, from_hub
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.swin import Swin
+from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.checking import check, examine, refusal, target_keys
 from detrex_hub.conversion import convert
 from detrex_hub.errors import CheckpointError, ConfigError, UsageError
@@ -151,6 +152,39 @@ def test_a_file_that_the_catalogue_knows_is_named(tmp_path):
     found = check_with(config_for(path), 18)
     assert found.entry == "r18_v1"
     assert found.remedy == 'train.init_checkpoint = from_hub("detrex/r18_v1", model=model)'
+
+
+ENTRIES = """
+[defaults]
+layout = "torchvision"
+hyper_parameters = { depth = 18 }
+
+[weights.tv18]
+architecture = "resnet"
+title = "For detectron2"
+url = "https://example.org/tv18.pth"
+
+[weights.tv18_body]
+architecture = "torchvision_resnet"
+title = "For detrex"
+url = "https://example.org/tv18.pth"
+"""
+
+
+def test_a_file_for_several_models_is_meant_for_the_configs(tmp_path, monkeypatch):
+    (tmp_path / "my.toml").write_text(ENTRIES)
+    monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(tmp_path / "my.toml"))
+    path = save(tmp_path / "tv18.pth", tensors(R18.source))
+    made = TorchvisionResNet(depth=18)
+    keys = ModelKeys({f"backbone.{key}": spec.shape for key, spec in made.target().items()})
+    cfg = config_for(path)
+    assert check_with(cfg, 18).entry == "tv18"
+    target = "detrex.modeling.backbone.TorchvisionResNet"
+    cfg.model.backbone = {"_target_": target, "name": "resnet18"}
+    found = examine(cfg, target=keys)
+    assert found.entry == "tv18_body"
+    assert not found.conflict
+    assert found.share == 0
 
 
 def test_a_converted_file_of_ones_own_is_recognised(tmp_path):

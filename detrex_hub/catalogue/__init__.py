@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
-from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source
+from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
 from detrex_hub.catalogue.loader import read_catalogue
 from detrex_hub.errors import CatalogueError, UsageError
 
-__all__ = ["CatalogueEntry", "Metric", "Source", "find", "load"]
+__all__ = ["CatalogueEntry", "Metric", "Source", "find", "load", "of_file"]
 
 CATALOGUE_VARIABLE = "DETREX_HUB_CATALOGUE"
 
@@ -54,6 +55,32 @@ def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
         f"there are no weights named {name[:80]!r} in the catalogue",
         hint=f"Did you mean {' or '.join(near)}?" if near else "See all names: detrex-hub list",
     )
+
+
+def of_file(path: Path) -> tuple[CatalogueEntry, ...]:
+    """The entries that a file is the original of, as far as its path tells.
+
+    Those whose address agrees with it in the most segments from the end, so that
+    ``torchvision/R-50.pkl`` is not ``MSRA/R-50.pkl``. Several of them are one original that is
+    converted for several models; none where different originals have such a name.
+    """
+    found: dict[int, dict[str, list[CatalogueEntry]]] = {}
+    for entry in load().values():
+        for source in entry.sources:
+            if file_name(source.url) == path.name:
+                agreed = _agreed(PurePosixPath(source.url).parts, path.absolute().parts)
+                entries = found.setdefault(agreed, {}).setdefault(source.url, [])
+                entries.append(entry)
+    if not found:
+        return ()
+    names = {tuple(entry.name for entry in one): one for one in found[max(found)].values()}
+    return tuple(names.popitem()[1]) if len(names) == 1 else ()
+
+
+def _agreed(address: Sequence[str], path: Sequence[str]) -> int:
+    """How many segments two paths have in common, counted from their ends."""
+    pairs = zip(reversed(address[:-1]), reversed(path[:-1]), strict=False)
+    return 1 + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 @cache
