@@ -38,7 +38,9 @@ def torch_bytes(tensor):
     """A torch tensor's elements, row by row."""
     import torch
 
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    # `contiguous` keeps odd strides of dimensions of one element
+    whole = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return whole.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 # --- pickles -------------------------------------------------------------------------------------
