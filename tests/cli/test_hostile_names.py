@@ -1,0 +1,63 @@
+"""Names out of strangers' files, in what commands print."""
+
+import json
+
+import pytest
+import torch
+
+from detrex_hub.redaction import visible, visible_json
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\nError: fake\r\x9b31m\u202eevil\0"
+KEY = f"layer{EVIL}.weight"
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    content = {"model": {KEY: torch.ones(1)}, EVIL: 1, f"{EVIL}ema": {"w": torch.ones(1)}}
+    torch.save(content, tmp_path / "hostile.pth")
+    return tmp_path / "hostile.pth"
+
+
+@pytest.mark.parametrize("options", [(), ("--keys",), ("--json",), ("--quiet",)])
+def test_no_key_commands_the_terminal(cli, hostile, options):
+    done = cli("inspect", hostile, *options)
+    assert done.code == 1  # of no known architecture
+    lines = [*done.out.splitlines(), *done.err.splitlines()]
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.lstrip().startswith("Error: fake") for line in lines)
+    assert done.err.startswith("Error: ")
+    assert done.err.count("\n") == 1
+    if "--json" in options:
+        assert json.loads(done.out)["tensors"] == {KEY: ["F32", [1]]}
+    elif "--quiet" not in options:
+        assert r"\x1b[2J\nError: fake\r\x9b31m\u202eevil\x00" in done.out
+
+
+def test_nor_does_the_path_of_a_file_or_the_name_of_a_container(cli, hostile):
+    for arguments in (("inspect", EVIL), ("inspect", hostile, "--container", EVIL)):
+        done = cli(*arguments)
+        assert done.code in (1, 2)
+        assert done.err.count("\n") == 1
+        assert done.err[:-1].isprintable()
+
+
+def test_half_characters_are_no_reason_to_fail(cli, tmp_path):
+    torch.save({"a": {"w": torch.ones(1)}, "b\ud800": {"w": torch.ones(1)}}, tmp_path / "x.pth")
+    done = cli("inspect", tmp_path / "x.pth", "--container", "a")
+    assert done.code == 1
+    assert r"b\ud800: 1 tensors" in done.out
+    assert "should not have happened" not in done.err
+
+
+def test_a_thousand_reasons_are_cut(cli, tmp_path):
+    torch.save({f"{chr(97 + i % 26) * 200}{i}": torch.ones(1) for i in range(999)}, "x.pth")
+    done = cli("convert", "x.pth", "--arch", "swin")
+    assert done.code == 1
+    assert len(done.err) < 5000
+
+
+def test_what_is_visible_stays_as_it_is():
+    for line in ("plain", "ünï ⚠️ 日本", "a\tb", ""):
+        assert visible(line) == line
+    document = json.dumps({"a": ["ünï", 1]}, indent=2, ensure_ascii=False)
+    assert visible_json(document) == document
