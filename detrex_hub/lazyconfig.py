@@ -107,7 +107,7 @@ def model_keys(node: Any) -> ModelKeys:
         if "device" in node:
             node.device = "meta"
     try:
-        with _weightless():
+        with weightless():
             model = instantiate(node)
     except Exception as error:
         raise ConfigError(
@@ -154,7 +154,7 @@ def _detectron2(module: str) -> Any:
         ) from None
 
 
-def _weightless() -> Any:
+def weightless() -> Any:
     """A context in which tensors are made on the meta device.
 
     All but ``linspace``, whose numbers the drop-path schedules of Swin, ConvNeXt, FocalNet,
