@@ -45,7 +45,8 @@ class Weights:
 
     ``absent`` are keys that no checkpoint of its kind holds, named as the file names keys;
     ``overrides`` is None where nobody knows what the weights want; ``entry`` is the catalogue's
-    name for the original, where the file's name tells.
+    name for the original, where the file's name tells; ``prefix`` stands before all keys of a
+    backbone that was materialised with one.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Weights:
     absent: frozenset[str] = frozenset()
     overrides: Overrides | None = None
     entry: str | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +345,7 @@ def examine(
     node = getattr(getattr(cfg, "model", None), "backbone", None)
     weights = read_weights(name, config.class_of(node))
     keys = target if target is not None else model_keys(_model(cfg))
-    found = match(keys, weights.file)
+    found = match(keys, weights.file, weights.prefix)
     absent = _in_model(weights.absent, found.home, keys)
     loose = None
     if not weights.file.heuristics and found.share(absent) < 1:
@@ -389,7 +391,8 @@ def _in_model(absent: frozenset[str], home: str, keys: ModelKeys) -> frozenset[s
 
 def _loose_share(keys: ModelKeys, weights: Weights, absent: frozenset[str]) -> float | None:
     try:
-        return match(keys, replace(weights.file, heuristics=True)).share(absent)
+        loose = replace(weights.file, heuristics=True)
+        return match(keys, loose, weights.prefix).share(absent)
     except CheckpointError:
         return None
 
@@ -465,14 +468,27 @@ def _from_repository(repo: str, name: str) -> Weights:
 
 
 def _described(name: str, file: FileKeys, described: RepositoryConfig, where: str) -> Weights:
+    kind = architecture(described.architecture)
     return Weights(
         name=name,
         file=file,
         what=described.architecture,
-        kind=architecture(described.architecture),
+        kind=kind,
+        prefix=_prefix(file, kind, described) if kind.backbone else "",
         absent=frozenset(described.set_by_model),
         overrides=config.check(described.overrides, where=where),
     )
+
+
+def _prefix(file: FileKeys, kind: type[Architecture], described: RepositoryConfig) -> str:
+    """What stands before the backbone's own names in all keys of a file."""
+    names = kind.from_hyper_parameters(described.hyper_parameters).target()
+    for key in file.shapes:
+        for start in (0, *(dot.end() for dot in re.finditer(r"\.", key))):
+            if key[start:] in names:
+                alike = all(other.startswith(key[:start]) for other in file.shapes)
+                return key[:start] if alike else ""
+    return ""
 
 
 def _local(path: str) -> Path:

@@ -127,15 +127,19 @@ def _by_name(item: tuple[str, object]) -> list[tuple[int, int | str]]:
     return [(0, int(one)) if i % 2 else (1, one) for i, one in enumerate(parts) if one]
 
 
-def match(model: ModelKeys, file: FileKeys) -> Match:
+def match(model: ModelKeys, file: FileKeys, home: str = "") -> Match:
     """Replay the checkpointer.
+
+    Args:
+        home: prefix of the module that the file is for, where its keys have it already.
 
     Raises:
         CheckpointError: where detectron2 raises: one key of the file fits several of the model, or
             two of Caffe2's names become one.
     """
     original, shapes = _renamed(file) if file.caffe2 else (_as_they_are(file), file.shapes)
-    home = _home(model.shapes, shapes)
+    if not home or not any(key.startswith(home) for key in model.shapes):
+        home = _home(model.shapes, shapes)
     taken: dict[str, str] = {}
     clashes: dict[str, str] = {}
     if file.heuristics:

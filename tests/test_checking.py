@@ -83,6 +83,22 @@ def test_a_folder_and_an_hf_path_are_looked_at_without_writing_anything(converte
     assert check_with(cfg, 18, f"hf://{converted}").passed
 
 
+@pytest.mark.parametrize("prefix", ["backbone.", "auto"])
+def test_qualified_keys_are_those_of_the_backbone_too(converted, prefix):
+    cfg = config_for()
+    path = from_hub(converted, model=cfg.model, dataloader=cfg.dataloader, prefix=prefix)
+    found = check_with(cfg, 18, path)
+    assert found.match.home == "backbone."
+    assert found.counted == (100, 100)
+    assert found.passed
+    assert not check_with(cfg, 34, path).passed
+
+
+def test_a_prefix_that_the_model_does_not_have_loads_nothing(converted):
+    found = check_with(config_for(), 18, from_hub(converted, prefix="body."))
+    assert found.share == 0
+
+
 def test_a_materialised_file_remembers_what_its_weights_want(converted):
     path = from_hub(converted)
     found = check_with(config_for(path, model__pixel_std=[1.0, 1.0, 1.0]), 18)

@@ -45,7 +45,8 @@ def original(file: str, folder: Path, model: Mapping[str, tuple[int, ...]]) -> P
         target = ResNet(depth=CONVERTED_RESNETS[path.stem]).target()
         shapes = {key: spec.shape for key, spec in target.items()}
         arrays = {
-            k: one.numpy() for k, one in numbered({**shapes, "stem.fc.weight": (9, 9)}).items()
+            k: one.numpy()
+            for k, one in numbered({**shapes, "stem.fc.weight": (1000, 2048)}).items()
         }
         document = {"model": arrays, "__author__": "torchvision", "matching_heuristics": True}
         path.write_bytes(pickle.dumps(document))

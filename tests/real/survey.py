@@ -117,13 +117,6 @@ def from_here(cfg, folder: Path, name: str) -> dict[str, object]:
     }
 
 
-def converted(name: str, backbone: str, file: Path, folder: Path) -> Path:
-    """The repository of the weights, seeded numbers in them."""
-    if backbone == "TorchvisionResNet":
-        return convert(file, folder / name, architecture="torchvision_resnet").folder
-    return convert(name, folder / name, synthetic=True).folder
-
-
 def survey(projects: Path) -> dict[str, object]:
     found: dict[str, dict[str, object]] = {}
     parts: dict[str, dict[str, object]] = {}
@@ -136,10 +129,12 @@ def survey(projects: Path) -> dict[str, object]:
         file = str(cfg.train.init_checkpoint)
         backbone = class_of(cfg.model.backbone)
         weights = INSTEAD.get(Path(name).stem) or entry_of(file)
+        if weights and backbone == "TorchvisionResNet":
+            weights += "_torchvision"
         cfgs[name] = cfg
         found[name] = {"file": file, "backbone": backbone}
         by_file.setdefault((Path(file).name, backbone, weights), []).append(name)
-    for (_, backbone, weights), names in by_file.items():
+    for (_, _, weights), names in by_file.items():
         with tempfile.TemporaryDirectory() as scratch, fresh_cache(scratch):
             folder, path = None, None
             for name in names:
@@ -150,7 +145,8 @@ def survey(projects: Path) -> dict[str, object]:
                 del model
             for name in names if weights else ():
                 cfg = cfgs.pop(name)
-                folder = folder or converted(weights, backbone, path, Path(scratch))
+                if folder is None:
+                    folder = convert(weights, Path(scratch) / weights, synthetic=True).folder
                 try:
                     found[name]["after"] = from_here(cfg, folder, weights)
                 except DetrexHubError as error:
