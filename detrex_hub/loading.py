@@ -26,6 +26,7 @@ from detrex_hub.checkpoints import Checkpoint, Tensor
 from detrex_hub.errors import CheckpointError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
+from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TORCH_DTYPES
 from detrex_hub.staging import publish_file, staging_folder
 
@@ -176,19 +177,26 @@ def load_state_dict(
         HubError: the repository or the network fails.
         VerificationError: the bytes are not what the repository says they are.
     """
+    name, described, fetched = _describe(repo, revision)
+    with _checked(_weights(name, described, fetched), described, name) as checkpoint:
+        return tensors_of(checkpoint, described.ties)
+
+
+def tensors_of(
+    checkpoint: Checkpoint | SyntheticCheckpoint, ties: Mapping[str, str]
+) -> dict[str, torch.Tensor]:
+    """All tensors of an open checkpoint, on the CPU, and the tied ones (alias -> stored key)."""
     import torch
 
-    name, described, fetched = _describe(repo, revision)
     tensors: dict[str, torch.Tensor] = {}
-    with _checked(_weights(name, described, fetched), described, name) as checkpoint:
-        for key, spec in checkpoint.specs.items():
-            dtype = getattr(torch, _TORCH_NAMES[spec.dtype])
-            data = bytearray()
-            for piece in checkpoint.chunks(key):
-                data += piece
-            flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-            tensors[key] = flat.reshape(spec.shape)
-    for alias, stored in described.ties.items():
+    for key, spec in checkpoint.specs.items():
+        dtype = getattr(torch, _TORCH_NAMES[spec.dtype])
+        data = bytearray()
+        for piece in checkpoint.chunks(key):
+            data += piece
+        flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        tensors[key] = flat.reshape(spec.shape)
+    for alias, stored in ties.items():
         tensors[alias] = tensors[stored]
     return tensors
 

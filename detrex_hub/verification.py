@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detrex_hub import __version__, card, catalogue, checkpoints, config, hub, sources
+from detrex_hub import __version__, card, catalogue, checkpoints, config, hub, numerics, sources
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
@@ -22,9 +22,11 @@ from detrex_hub.errors import (
     ConfigError,
     DetrexHubError,
     SourceError,
+    UsageError,
     VerificationError,
 )
 from detrex_hub.hashing import FileSha256
+from detrex_hub.loading import tensors_of
 from detrex_hub.mapping import ConversionPlan
 from detrex_hub.records import (
     CARD,
@@ -95,6 +97,7 @@ def verify(
     revision: str | None = None,
     repeat: bool = True,
     source: str | None = None,
+    with_numerics: bool = False,
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Verification:
@@ -110,6 +113,8 @@ def verify(
         revision: branch, tag or commit.
         repeat: repeat the conversion where the original can be had.
         source: a file or URL of the original, where no catalogue names it.
+        with_numerics: run the original and the converted weights on the same image as well, which
+            needs the library that the original's names belong to.
         extra_catalogues: catalogue files of the user.
         progress: told of downloads and copying.
 
@@ -117,6 +122,7 @@ def verify(
         HubError: the repository or the network fails.
         ConfigError: a record is malformed or forbidden.
         SourceError: the original should be had and cannot.
+        UsageError: numerics are asked for, and cannot be had; it says what is lacking.
         VerificationError: a claim is not true; the first one found is named.
     """
     claims = _claims(os.fspath(repo), revision)
@@ -135,8 +141,12 @@ def verify(
     if entry is not None and claims.card is not None:
         checks.append(_card(claims, entry))
     reason = _why_not(claims, entry, source) if repeat else "it was not asked for"
+    if with_numerics:
+        if reason is not None:
+            raise UsageError(f"--numerics needs the original, and none is read: {reason}")
+        numerics.check(made, claims.read.inner("source").get("layout", str))
     if reason is None:
-        checks.append(_repeat(claims, entry, source, extra_catalogues, progress))
+        checks += _repeat(claims, entry, source, extra_catalogues, progress, with_numerics)
     return Verification(
         claims.name, claims.revision, tuple(checks), repeated=reason is None, not_repeated=reason
     )
@@ -361,7 +371,8 @@ def _repeat(
     source: str | None,
     extra: Sequence[Path],
     progress: Progress | None,
-) -> Check:
+    with_numerics: bool,
+) -> list[Check]:
     """Pull the original, convert it, and compare every file that comes out."""
     described, read = claims.described, claims.read
     origin = read.inner("source")
@@ -383,13 +394,31 @@ def _repeat(
                 f"{done.sha256}" + _other_version(claims)
             )
         _same_record(claims, load_json(scratch / "again" / CONVERSION))
-    return Check(
-        "original",
-        f"pulled anew (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), converted "
-        f"again: the very same {described.file}"
-        if not described.synthetic
-        else f"seeded numbers, made and converted again: the very same {described.file}",
-    )
+        original = Check(
+            "original",
+            f"pulled anew (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
+            f"converted again: the very same {described.file}"
+            if not described.synthetic
+            else f"seeded numbers, made and converted again: the very same {described.file}",
+        )
+        return [original, _numerics(claims, conversion)] if with_numerics else [original]
+
+
+def _numerics(claims: _Claims, conversion: Conversion) -> Check:
+    """Run the original's file and the published weights on the same image."""
+    described = claims.described
+    with checkpoints.open(claims.weights) as weights:
+        differences = numerics.compare(
+            conversion.architecture,
+            conversion.layout,
+            described.overrides.lazy,
+            tensors_of(conversion.checkpoint, {}),
+            tensors_of(weights, described.ties),
+        )
+    shown = ", ".join(map(str, differences))
+    if not all(one.is_rounding for one in differences):
+        raise claims.refuse(f"it does not compute what the original does: max |Δ| {shown}")
+    return Check("numerics", f"max |Δ| in float64, of the largest value: {shown}")
 
 
 def _original(

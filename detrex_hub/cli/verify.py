@@ -13,6 +13,7 @@ EXAMPLES = (
     "detrex-hub verify detrex/r101_v2",
     "detrex-hub verify ./r101_v2 --no-source",
     "detrex-hub verify ./mine --source checkpoint.pth",
+    "detrex-hub verify detrex/r101_v2 --numerics",
 )
 
 
@@ -23,6 +24,13 @@ def command(
         bool, Option("--no-source", help="Check the records only; do not repeat the conversion.")
     ] = False,
     source: Source = None,
+    numerics: Annotated[
+        bool,
+        Option(
+            "--numerics",
+            help="Run the original and the converted weights, and print max |Δ|.",
+        ),
+    ] = False,
     catalogue: Catalogues = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -40,6 +48,7 @@ def command(
             revision=revision,
             repeat=not no_source,
             source=source,
+            with_numerics=numerics,
             extra_catalogues=catalogue or (),
             progress=progress,
         )

@@ -1,0 +1,148 @@
+"""The original and the converted weights on the same images, and how far their outputs differ.
+
+The original runs in the library that its names belong to (timm, transformers), fed with the
+original's own file. The converted weights run in plain torch here, written from what detrex's and
+detectron2's modules compute and reading their names. Neither knows the mapper, so that even a swap
+of two norms of one shape shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from detrex_hub.architectures.base import Architecture
+from detrex_hub.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+State: TypeAlias = Mapping[str, "torch.Tensor"]
+Outputs: TypeAlias = Mapping[str, "torch.Tensor"]
+# LazyConfig path -> value, as `Overrides.lazy`
+Settings: TypeAlias = Mapping[str, Any]
+
+# largest difference, as a part of the output's largest value, that float64 rounding explains
+TOLERANCE = 1e-9
+
+_MODELS = {
+    ("resnet", "torchvision"): "resnet",
+    ("convnext", "original"): "convnext",
+    ("convnext", "timm"): "convnext",
+    ("swin", "original"): "swin",
+    ("swin", "timm"): "swin",
+    ("detr", "transformers"): "detr",
+    ("detr", "transformers_no_timm"): "detr",
+}
+
+
+class _Model(Protocol):
+    """What a module here has. Images are ``(1, 3, h, w)`` of float64; outputs are by name, in the
+    order in which they are computed."""
+
+    NEEDS: tuple[str, ...]
+
+    def image_size(self, made: Any) -> int: ...
+    def original(self, made: Any, layout: str, state: State, images: torch.Tensor) -> Outputs: ...
+    def converted(
+        self, made: Any, settings: Settings, state: State, images: torch.Tensor
+    ) -> Outputs: ...
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output of both: the largest absolute difference, and the largest absolute value."""
+
+    name: str
+    difference: float
+    largest: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether rounding explains it. NaN is no rounding."""
+        return self.difference <= TOLERANCE * self.largest
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.difference:.1e} of {self.largest:.3g}"
+
+
+def compare(
+    made: Architecture, layout: str, settings: Settings, original: State, converted: State
+) -> list[Difference]:
+    """Run both on one random image, in float64 on the CPU.
+
+    Args:
+        made: the architecture with its hyper-parameters.
+        layout: the original's.
+        settings: what the overrides say of the config that runs the converted weights.
+        original: its state dict.
+        converted: the converted one, tied keys included.
+
+    Returns:
+        how far the outputs differ, in the order in which they are computed.
+
+    Raises:
+        UsageError: nobody can run this original here; it says what is lacking.
+    """
+    model = _model(made, layout)
+    import torch
+
+    size = model.image_size(made)
+    images = torch.randn(
+        1, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.inference_mode():
+        theirs = model.original(made, layout, _double(original), images)
+        ours = model.converted(made, settings, _double(converted), images)
+    assert list(theirs) == list(ours)
+    return [
+        Difference(
+            name,
+            (ours[name] - expected).abs().max().item(),
+            expected.abs().max().item(),
+        )
+        for name, expected in theirs.items()
+    ]
+
+
+def check(made: Architecture, layout: str) -> None:
+    """
+    Raises:
+        UsageError: as `compare`, before anything is downloaded or converted.
+    """
+    _model(made, layout).image_size(made)
+
+
+def _model(made: Architecture, layout: str) -> _Model:
+    name = _MODELS.get((made.name, layout))
+    if name is None:
+        known = ", ".join(f"{kind} ({known})" for kind, known in _MODELS)
+        raise UsageError(
+            f"--numerics has no forward pass of {made.name} ({layout})", hint=f"It has {known}"
+        )
+    model: Any = import_module(f"detrex_hub.numerics.{name}")
+    for needed in model.NEEDS:
+        try:
+            import_module(needed)
+        except ModuleNotFoundError as error:
+            lacking = (error.name or needed).partition(".")[0]
+            raise UsageError(
+                f"--numerics runs the original in {needed}, and {lacking} is not installed here",
+                hint=f"Install it: pip install {lacking}",
+            ) from None
+        except Exception as error:
+            # such as a torchvision that was built for another torch
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"--numerics runs the original in {needed}, which cannot be imported here: {reason}"
+            ) from error
+    found: _Model = model
+    return found
+
+
+def _double(state: State) -> dict[str, torch.Tensor]:
+    return {
+        key: value.double() if value.is_floating_point() else value for key, value in state.items()
+    }

@@ -1,0 +1,167 @@
+"""DETR: transformers' beside detrex's (projects/detr/modeling/detr.py, e244e6c)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from detrex_hub.architectures.coco import CATEGORIES
+from detrex_hub.architectures.detr import Detr
+from detrex_hub.architectures.resnet import BLOCKS, ResNet
+from detrex_hub.errors import UsageError
+from detrex_hub.numerics import resnet
+from detrex_hub.numerics.strict import complete
+
+if TYPE_CHECKING:
+    from detrex_hub.numerics import Outputs, Settings, State
+
+NEEDS = ("timm", "transformers")
+
+_EPS = 1e-5
+
+
+def image_size(made: Detr) -> int:
+    _depth(made)
+    return 96
+
+
+def _depth(made: Detr) -> int:
+    if not isinstance(made.body, ResNet):
+        raise UsageError(f"--numerics has no forward pass of a DETR with {made.body.name}")
+    return made.body.depth
+
+
+def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Outputs:
+    from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    rows = state["class_labels_classifier.weight"].shape[0]
+    depth = _depth(made)
+    if layout == "transformers":
+        backbone = {"backbone": f"resnet{depth}", "use_timm_backbone": True}
+    else:
+        kind = "bottleneck" if depth >= 50 else "basic"
+        widths = [64, 128, 256, 512] if depth < 50 else [256, 512, 1024, 2048]
+        body = ResNetConfig(
+            depths=list(BLOCKS[depth]),
+            hidden_sizes=widths,
+            layer_type=kind,
+            out_features=["stage4"],
+        )
+        backbone = {"backbone_config": body, "use_timm_backbone": False}
+    config = DetrConfig(
+        **backbone,
+        use_pretrained_backbone=False,
+        num_labels=rows - 1,
+        num_queries=made.num_queries,
+        d_model=made.embed_dim,
+        encoder_layers=made.encoder_layers,
+        decoder_layers=made.decoder_layers,
+        encoder_ffn_dim=made.feedforward_dim,
+        decoder_ffn_dim=made.feedforward_dim,
+        encoder_attention_heads=made.num_heads,
+        decoder_attention_heads=made.num_heads,
+    )
+    # what files call their tensors is not what models of transformers 5 call them
+    model, told = DetrForObjectDetection.from_pretrained(
+        None, config=config, state_dict=dict(state), output_loading_info=True, dtype=torch.float64
+    )
+    complete(type(model).__name__, told["missing_keys"], told["unexpected_keys"])
+    found = model.eval()(pixel_values=images)
+    logits = found.logits
+    if made.classes_cut_from is not None:
+        # the last row is "no object"
+        logits = logits[..., [*CATEGORIES, rows - 1]]
+    return {
+        "encoder": found.encoder_last_hidden_state[0],
+        "decoder": found.last_hidden_state[0],
+        "logits": logits[0],
+        "boxes": found.pred_boxes[0],
+    }
+
+
+def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
+    features = resnet.features(_depth(made), settings, state, images, "backbone.")["res5"]
+    x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
+    place = _sine(
+        x,
+        settings["model.position_embedding.temperature"],
+        settings["model.position_embedding.offset"],
+    )
+    x = x.flatten(2)[0].T
+    heads = settings["model.transformer.encoder.num_heads"]
+    for number in range(made.encoder_layers):
+        at = f"transformer.encoder.layers.{number}."
+        x = x + _attention(state, f"{at}attentions.0.attn.", x + place, x + place, x, heads)
+        x = _norm(state, f"{at}norms.0", x)
+        x = _norm(state, f"{at}norms.1", x + _feed_forward(state, at, x))
+    queries = state["query_embed.weight"]
+    heads = settings["model.transformer.decoder.num_heads"]
+    y = torch.zeros_like(queries)
+    for number in range(made.decoder_layers):
+        at = f"transformer.decoder.layers.{number}."
+        z = y + queries
+        y = y + _attention(state, f"{at}attentions.0.attn.", z, z, y, heads)
+        y = _norm(state, f"{at}norms.0", y)
+        z = y + queries
+        y = y + _attention(state, f"{at}attentions.1.attn.", z, x + place, x, heads)
+        y = _norm(state, f"{at}norms.1", y)
+        y = _norm(state, f"{at}norms.2", y + _feed_forward(state, at, y))
+    y = _norm(state, "transformer.decoder.post_norm_layer", y)
+    z = y
+    for number in range(3):
+        z = _linear(state, f"bbox_embed.layers.{number}", z if number == 0 else z.relu())
+    return {
+        "encoder": x,
+        "decoder": y,
+        "logits": _linear(state, "class_embed", y),
+        "boxes": z.sigmoid(),
+    }
+
+
+def _sine(x: torch.Tensor, temperature: float, offset: float) -> torch.Tensor:
+    """detrex's `PositionEmbeddingSine`, normalised: ``(1, c, h, w) -> (h * w, c)``."""
+    _, channels, height, width = x.shape
+    half = channels // 2
+    steps = temperature ** (2 * (torch.arange(half).double() // 2) / half)
+
+    def along(length: int) -> torch.Tensor:
+        places = (torch.arange(1, length + 1).double() + offset) / (length + 1e-6) * 2 * math.pi
+        angles = places[:, None] / steps
+        return torch.stack((angles[:, 0::2].sin(), angles[:, 1::2].cos()), 2).flatten(1)
+
+    rows = along(height)[:, None].expand(-1, width, -1)
+    columns = along(width)[None].expand(height, -1, -1)
+    return torch.cat((rows, columns), 2).flatten(0, 1)
+
+
+def _attention(
+    state: State, at: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int
+) -> torch.Tensor:
+    weights, biases = state[f"{at}in_proj_weight"].chunk(3), state[f"{at}in_proj_bias"].chunk(3)
+    q, k, v = (
+        functional.linear(x, weight, bias).unflatten(-1, (heads, -1)).transpose(0, 1)
+        for x, weight, bias in zip((q, k, v), weights, biases, strict=True)
+    )
+    scores = (q @ k.transpose(1, 2)) * q.shape[-1] ** -0.5
+    return _linear(state, f"{at}out_proj", (scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
+
+
+def _feed_forward(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
+    return _linear(
+        state, f"{at}ffns.0.layers.1", _linear(state, f"{at}ffns.0.layers.0.0", x).relu()
+    )
+
+
+def _norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    return functional.layer_norm(x, weight.shape, weight, bias, _EPS)
+
+
+def _linear(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
+    return functional.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])

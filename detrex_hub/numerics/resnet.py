@@ -1,0 +1,95 @@
+"""ResNets: timm's, whose names are torchvision's, beside detectron2's.
+
+detectron2/modeling/backbone/resnet.py and layers/batch_norm.py, 02b5c4e2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from detrex_hub.architectures.resnet import BLOCKS, ResNet
+from detrex_hub.numerics.strict import load
+
+if TYPE_CHECKING:
+    from detrex_hub.numerics import Outputs, Settings, State
+
+NEEDS = ("timm",)
+
+_EPS = 1e-5
+
+
+def image_size(made: ResNet) -> int:
+    return 64
+
+
+def original(made: ResNet, layout: str, state: State, images: torch.Tensor) -> Outputs:
+    import timm
+
+    classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
+    model = timm.create_model(f"resnet{made.depth}", num_classes=classes)
+    # files that were saved by early versions of torch have no counters
+    load(model, state, absent="num_batches_tracked")
+    x = model.maxpool(model.act1(model.bn1(model.conv1(images))))
+    found = {"stem": x}
+    for stage in range(1, 5):
+        x = getattr(model, f"layer{stage}")(x)
+        found[f"res{stage + 1}"] = x
+    return found
+
+
+def converted(made: ResNet, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
+    return features(made.depth, settings, state, images)
+
+
+def features(
+    depth: int, settings: Settings, state: State, images: torch.Tensor, prefix: str = ""
+) -> Outputs:
+    """The outputs of stem and stages, whose names in the state dict begin with a prefix."""
+    x = _conv(state, f"{prefix}stem.conv1", images, 2)
+    x = functional.max_pool2d(functional.relu(x), kernel_size=3, stride=2, padding=1)
+    found = {"stem": x}
+    # detectron2's default
+    in_1x1 = settings.get("model.backbone.stages.stride_in_1x1", True)
+    for number, blocks in enumerate(BLOCKS[depth], 2):
+        for index in range(blocks):
+            at, stride = f"{prefix}res{number}.{index}.", 2 if index == 0 and number > 2 else 1
+            if depth >= 50:
+                x = _bottleneck(state, at, x, stride, in_1x1=in_1x1)
+            else:
+                x = _basic(state, at, x, stride)
+        found[f"res{number}"] = x
+    return found
+
+
+def _bottleneck(
+    state: State, at: str, x: torch.Tensor, stride: int, *, in_1x1: bool
+) -> torch.Tensor:
+    first, second = (stride, 1) if in_1x1 else (1, stride)
+    y = functional.relu(_conv(state, f"{at}conv1", x, first))
+    y = functional.relu(_conv(state, f"{at}conv2", y, second))
+    return functional.relu(_conv(state, f"{at}conv3", y, 1) + _shortcut(state, at, x, stride))
+
+
+def _basic(state: State, at: str, x: torch.Tensor, stride: int) -> torch.Tensor:
+    y = functional.relu(_conv(state, f"{at}conv1", x, stride))
+    return functional.relu(_conv(state, f"{at}conv2", y, 1) + _shortcut(state, at, x, stride))
+
+
+def _shortcut(state: State, at: str, x: torch.Tensor, stride: int) -> torch.Tensor:
+    there = f"{at}shortcut.weight" in state
+    return _conv(state, f"{at}shortcut", x, stride) if there else x
+
+
+def _conv(state: State, name: str, x: torch.Tensor, stride: int) -> torch.Tensor:
+    weight = state[f"{name}.weight"]
+    x = functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+    return _norm(state, f"{name}.norm", x)
+
+
+def _norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
+    mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    return functional.batch_norm(x, mean, var, weight, bias, eps=_EPS)

@@ -1,0 +1,186 @@
+"""The same numbers from the original and from what was converted; others from anything else."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from detrex_hub import numerics
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.conversion import convert, prepare
+from detrex_hub.errors import UsageError, VerificationError
+from detrex_hub.loading import load_state_dict, tensors_of
+from detrex_hub.verification import verify
+from tests import tiny, torchvision_operators
+
+torchvision_operators.declare()
+
+
+def timm_resnet():
+    import timm
+
+    return timm.create_model("resnet18", num_classes=3)
+
+
+def timm_convnext():
+    from timm.models.convnext import ConvNeXt
+
+    return ConvNeXt(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32), num_classes=3)
+
+
+def timm_swin():
+    from timm.models.swin_transformer import SwinTransformer
+
+    return SwinTransformer(
+        img_size=64,
+        window_size=2,
+        embed_dim=8,
+        depths=(2, 2, 2, 2),
+        num_heads=(1, 2, 2, 4),
+        num_classes=3,
+    )
+
+
+def transformers_detr():
+    from transformers import DetrConfig, DetrForObjectDetection
+
+    return DetrForObjectDetection(
+        DetrConfig(
+            backbone="resnet18",
+            use_timm_backbone=True,
+            use_pretrained_backbone=False,
+            num_labels=91,
+            num_queries=5,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_ffn_dim=16,
+            decoder_ffn_dim=16,
+        )
+    )
+
+
+# two tensors of one shape that a wrong mapper could take for each other
+MODELS = {
+    "resnet": (timm_resnet, "res2.0.conv1.norm.weight", "res2.0.conv2.norm.weight"),
+    "convnext": (timm_convnext, "stages.2.0.norm.bias", "stages.2.1.norm.bias"),
+    "swin": (timm_swin, "layers.1.blocks.0.norm1.weight", "layers.1.blocks.0.norm2.weight"),
+    "detr": (
+        transformers_detr,
+        "transformer.decoder.layers.1.norms.0.weight",
+        "transformer.decoder.layers.1.norms.1.weight",
+    ),
+}
+
+
+def randomised(model):
+    dice = torch.Generator().manual_seed(1)
+    return {
+        key: torch.rand(value.shape, generator=dice) + 0.5
+        if key.endswith("running_var")
+        else torch.randn(value.shape, generator=dice) * 0.1
+        for key, value in model.state_dict().items()
+        if value.is_floating_point()
+    }
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def made(request, tmp_path_factory):
+    """A real model's file with every tensor randomised, and the folder that it is converted to."""
+    place = tmp_path_factory.mktemp(request.param)
+    model, *swapped = MODELS[request.param]
+    model = model()
+    state = randomised(model)
+    model.load_state_dict(state, strict=False)
+    if hasattr(model, "save_pretrained"):
+        model.save_pretrained(place)
+        path = place / "model.safetensors"
+    else:
+        path = place / "original.safetensors"
+        save_file(state, path)
+    return path, convert(path, place / "converted").folder, swapped
+
+
+def differences(path, converted, **settings):
+    with prepare(path) as planned:
+        lazy = planned.overrides.lazy | {k.replace("__", "."): v for k, v in settings.items()}
+        original = tensors_of(planned.checkpoint, {})
+        return numerics.compare(planned.architecture, planned.layout, lazy, original, converted)
+
+
+def test_the_converted_weights_compute_what_the_original_does(made):
+    path, folder, _ = made
+    found = differences(path, load_state_dict(folder))
+    assert len(found) >= 4
+    assert all(one.is_rounding for one in found), found
+    assert all(one.largest > 1e-3 for one in found)
+
+
+def test_a_swap_of_two_tensors_of_one_shape_shows(made):
+    path, folder, (one, other) = made
+    state = load_state_dict(folder)
+    state[one], state[other] = state[other], state[one]
+    found = differences(path, state)
+    assert not all(each.is_rounding for each in found)
+    # what is computed before them is still the same
+    assert found[0].is_rounding
+
+
+def test_verify_prints_it(made, capfd):
+    path, folder, _ = made
+    found = verify(folder, source=str(path), with_numerics=True)
+    assert found.checks[-1].name == "numerics"
+    assert found.checks[-1].detail.startswith("max |Δ| in float64")
+    with pytest.raises(UsageError, match="--numerics needs the original"):
+        verify(folder, with_numerics=True)
+
+
+def test_a_config_value_that_is_wrong_shows():
+    import timm
+
+    state = randomised(timm.create_model("resnet50", num_classes=0))
+    made = ResNet(depth=50)
+    specs, _ = made.original()
+    plan = made.plan({key: specs[key] for key in state}, "torchvision")
+    converted = {key: state[move.pieces[0].key] for key, move in plan.moves.items()}
+    right = made.overrides(made.preprocessing({})).lazy
+    assert right["model.backbone.stages.stride_in_1x1"] is False
+    wrong = right | {"model.backbone.stages.stride_in_1x1": True}
+    found = numerics.compare(made, "torchvision", wrong, state, converted)
+    assert [one.is_rounding for one in found] == [True, True, False, False, False]
+
+
+def test_an_original_that_is_another_model_is_refused():
+    state = timm_resnet().state_dict()
+    del state["bn1.weight"]
+    made = ResNet(depth=18)
+    with pytest.raises(VerificationError, match=r"missing bn1\.weight"):
+        numerics.compare(made, "torchvision", {}, state, {})
+
+
+def test_nan_is_no_rounding():
+    assert not numerics.Difference("x", float("nan"), 1.0).is_rounding
+    assert numerics.Difference("x", 0.0, 0.0).is_rounding
+
+
+@pytest.mark.parametrize("lacking", ["timm", "transformers"])
+def test_what_is_lacking_is_said(lacking, monkeypatch, made):
+    path, _, _ = made
+    monkeypatch.setitem(sys.modules, lacking, None)
+    with prepare(path) as planned:
+        try:
+            numerics.check(planned.architecture, planned.layout)
+        except UsageError as error:
+            assert f"pip install {lacking}" in str(error)
+        else:
+            assert lacking not in numerics._model(planned.architecture, planned.layout).NEEDS
+
+
+def test_an_architecture_without_a_forward_pass_is_said():
+    made = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
+    with pytest.raises(UsageError, match=r"no forward pass of convnext \(detrex\)"):
+        numerics.check(made, "detrex")
