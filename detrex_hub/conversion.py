@@ -38,7 +38,7 @@ from detrex_hub.records import (
     plan_to_json,
 )
 from detrex_hub.seeded import SyntheticCheckpoint, fresh_rows
-from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise
+from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise, unwritable
 
 if TYPE_CHECKING:
     from detrex_hub.sources import Progress
@@ -440,7 +440,10 @@ def _execute(
 ) -> Converted:
     target = Path(to) if to is not None else Path(conversion.name)
     single = _single_file_format(to) is not None
-    _check_target(target, single=single)
+    try:
+        _check_target(target, single=single)
+    except OSError as error:
+        raise unwritable(target, error) from None
 
     with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(2) as threads:
         staged = staging / (target.name if single else WEIGHTS[format])

@@ -120,5 +120,9 @@ def convert_and_push_all(
             unforeseen.__cause__ = error
             return Published(name, error=unforeseen)
 
-    with ThreadPoolExecutor(max(jobs, 1)) as threads:
+    if jobs <= 1:
+        # not in a thread: whoever interrupts would wait for it
+        yield from map(publish, names)
+        return
+    with ThreadPoolExecutor(jobs) as threads:
         yield from threads.map(publish, names)

@@ -85,8 +85,13 @@ def publish_files(staging: Path, target: Path) -> None:
             path.rename(complete / path.name)
     complete.chmod(0o777 & ~_umask())
     if not target.exists():
-        complete.rename(target)
-        return
+        try:
+            complete.rename(target)
+            return
+        except OSError:
+            # somebody else may have been quicker by a moment
+            if not target.exists():
+                raise
     if _exchanged(complete, target):
         return
     replaced = staging / _REPLACED / target.name

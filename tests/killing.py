@@ -1,17 +1,20 @@
 """Run a command again and again, struck down a step later every time.
 
-``python -m tests.killing ROOT SIGNAL EVERY -- ARGUMENTS...`` runs ``detrex-hub ARGUMENTS`` in a
-child that sends itself the signal at the n-th step it takes, n growing by EVERY: a file or folder
-below ROOT that is opened, made, renamed or removed, a piece of weights that is written, a request
-to a server. SIGKILL leaves it no time for any cleaning up. After each child it writes a line of
-JSON with the step, the exit code and what was said on stderr, and waits for a line on stdin, while
-the test looks at what is left behind; then a second child runs the command to its end, which is a
-line too. It ends once a child has nowhere been struck.
+``python -m tests.killing ROOT STRIKE EVERY -- ARGUMENTS...`` runs ``detrex-hub ARGUMENTS`` in a
+child that is struck at the n-th step it takes, n growing by EVERY: a file or folder below ROOT that
+is opened, made, renamed or removed, a piece of weights that is written, a request to a server. A
+STRIKE is a signal, of which SIGKILL leaves no time for any cleaning up, or what the system refuses
+the step with, such as ENOSPC. With EVERY = 0 every step is struck.
+
+After each child it writes a line of JSON with the step, the exit code and what was said on stderr,
+and waits for a line on stdin, while the test looks at what is left behind; then a second child runs
+the command to its end, which is a line too. It ends once a child has nowhere been struck.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -27,23 +30,31 @@ _EVENTS = {
 }
 
 
+EVERYWHERE = -1
+
+
 class _Steps:
     """Counts the steps of this process; the one numbered ``last`` is not taken."""
 
-    def __init__(self, root: str, last: int, strike: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: str, last: int, strike: Callable[[str], None], *, refused: bool
+    ) -> None:
         self.root = root
+        self.refused = refused
         self.last = last
         self.strike = strike
         self.taken = 0
 
     def step(self, name: str) -> None:
         self.taken += 1
-        if self.taken == self.last:
+        if self.last in (self.taken, EVERYWHERE):
             self.strike(name)
 
     def audit(self, event: str, arguments: tuple[object, ...]) -> None:
         if event not in _EVENTS or (event == "open" and not _writes(arguments)):
             return
+        if self.refused and not event.startswith(("os.", "open")):
+            return  # no call of the system
         if any(isinstance(one, (str, os.PathLike)) and self._below(one) for one in arguments):
             self.step(event)
 
@@ -76,15 +87,20 @@ def _install(steps: _Steps) -> None:
     sys.addaudithook(steps.audit)
 
 
-def _child(arguments: list[str], root: str, last: int, number: int) -> dict[str, object]:
+def _child(arguments: list[str], root: str, last: int, by: str) -> dict[str, object]:
     """Run the command in a child: where it was struck, how it ended and what it said."""
     from detrex_hub.cli import main
 
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as struck:
+        refused = by not in signal.Signals.__members__
 
         def strike(step: str) -> None:
-            os.write(struck.fileno(), step.encode())
-            os.kill(os.getpid(), number)
+            os.write(struck.fileno(), f"{step} ".encode())
+            if not refused:
+                os.kill(os.getpid(), signal.Signals[by])
+            else:
+                number = getattr(errno, by)
+                raise OSError(number, os.strerror(number))
 
         child = os.fork()
         if child == 0:
@@ -92,7 +108,7 @@ def _child(arguments: list[str], root: str, last: int, number: int) -> dict[str,
             try:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(said.fileno(), 2)
-                _install(_Steps(root, last, strike))
+                _install(_Steps(root, last, strike, refused=refused))
                 sys.argv[1:] = [*arguments, "--quiet"]
                 main()
             except SystemExit as end:
@@ -102,7 +118,7 @@ def _child(arguments: list[str], root: str, last: int, number: int) -> dict[str,
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said.seek(0)
         struck.seek(0)
-        return {"step": struck.read(), "code": code, "said": said.read()}
+        return {"step": struck.read().strip(), "code": code, "said": said.read()}
 
 
 def _warm_up() -> None:
@@ -127,17 +143,17 @@ def _warm_up() -> None:
 
 
 def main() -> None:
-    root, number, every, _, *arguments = sys.argv[1:]
+    root, by, every, _, *arguments = sys.argv[1:]
     _warm_up()
 
     def tell(found: dict[str, object]) -> None:
         print(json.dumps(found), flush=True)
         sys.stdin.readline()
 
-    last = 1
-    while (found := _child(arguments, root, last, signal.Signals[number]))["step"]:
+    last = 1 if int(every) else EVERYWHERE
+    while (found := _child(arguments, root, last, by))["step"]:
         tell(found)
-        tell(_child(arguments, root, 0, 0))
+        tell(_child(arguments, root, 0, by))
         last += int(every)
     print(json.dumps(found), flush=True)
 

@@ -62,7 +62,7 @@ def test_who_interrupts_does_not_wait_for_the_whole_catalogue(monkeypatch):
         return result(name)
 
     monkeypatch.setattr(publishing, "ThreadPoolExecutor", Executor)
-    running = convert_and_push_all([str(number) for number in range(100)], one, jobs=1)
+    running = convert_and_push_all([str(number) for number in range(100)], one, jobs=2)
     assert next(running).name == "0"
     running.close()
-    assert begun in (["0"], ["0", "1"])
+    assert len(begun) <= 3

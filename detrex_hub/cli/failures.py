@@ -46,7 +46,11 @@ def run(arguments: Sequence[str]) -> int:
 
     try:
         # typer hands the code of an Exit back as the result
-        return group()(args=list(arguments), prog_name="detrex-hub", standalone_mode=False) or 0
+        code = group()(args=list(arguments), prog_name="detrex-hub", standalone_mode=False)
+        if sys.stdout is not None:
+            # here, where it can still be told what goes wrong
+            sys.stdout.flush()
+        return code or 0
     except DetrexHubError as error:
         return _fail(str(error), error.exit_code)
     except _EndedError as error:
@@ -54,10 +58,11 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; what was begun can be run again", INTERRUPTED)
     except BrokenPipeError:
-        # the reader, such as `head`, has seen enough; nothing may be flushed to it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # the reader, such as `head`, has seen enough
+        _leave_stdout()
         return REFUSED
     except OSError as error:
+        _leave_stdout()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", REFUSED)
     except Exception as error:
@@ -69,6 +74,15 @@ def run(arguments: Sequence[str]) -> int:
                 REFUSED,
             )
         return _fail(_usage(said(), getattr(error, "ctx", None)), WRONG_USAGE)
+
+
+def _leave_stdout() -> None:
+    """Let nothing be flushed at exit to a stdout that does not take it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(message: str, context: object) -> str:

@@ -38,7 +38,8 @@ class Output:
 
     @property
     def _talkative(self) -> bool:
-        return not self.quiet and not self.json and sys.stderr.isatty()
+        heard = sys.stderr is not None and sys.stderr.isatty()
+        return heard and not self.quiet and not self.json
 
     def show(self, document: Any, lines: Iterable[str], *, bare: Iterable[str] = ()) -> None:
         """Say the result: as JSON, as lines for people, or as bare lines where ``quiet``."""
@@ -127,7 +128,7 @@ def _bars() -> Bars:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Rows in aligned columns. Where stdout is no terminal, columns are parted by tabs and have no
     head, so that `cut` and `awk` find them."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         yield from ("\t".join(row) for row in rows)
         return
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

@@ -34,6 +34,12 @@ def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: b
         created=not target.exists(),
         dry_run=dry_run,
     )
+    namesakes = _namesakes(target)
+    if namesakes:
+        raise HubError(
+            f"{target} and {namesakes[0]} differ only in case, and are one folder on many machines",
+            hint="Choose another name or namespace",
+        )
     strays = sorted(there - _OURS)
     if changed and strays:
         raise HubError(
@@ -61,6 +67,17 @@ def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: b
                 )
         publish_files(staging, target)
     return result
+
+
+def _namesakes(target: Path) -> list[Path]:
+    """What is there under a name that many file systems take for the same."""
+    return [
+        other
+        for path in (target.parent, target)
+        if path.parent.is_dir()
+        for other in path.parent.iterdir()
+        if other.name != path.name and other.name.casefold() == path.name.casefold()
+    ]
 
 
 def _there(target: Path) -> set[str]:

@@ -1,0 +1,280 @@
+"""Machines without a home, without room, with a clock that is far off, and with somebody else at
+work on the same thing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from detrex_hub import conversion, staging
+from detrex_hub.conversion import convert
+from detrex_hub.errors import DetrexHubError, HubError
+from detrex_hub.hub import push
+from tests import tiny
+from tests.hub_server import contents, converted_folder
+from tests.test_killed import struck
+
+
+@pytest.fixture
+def entries(tmp_path):
+    return tiny.catalogue(tmp_path / "tiny.toml")
+
+
+@pytest.fixture
+def synthetic(entries):
+    return {"synthetic": True, "extra_catalogues": [entries]}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def detrex_hub(*arguments, **options):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "detrex_hub.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+# places that take nothing
+
+
+@pytest.mark.parametrize("reason", ["EROFS", "EACCES", "ENOSPC"])
+def test_a_target_that_takes_nothing(tmp_path, entries, reason):
+    root = tmp_path / "root"
+    root.mkdir()
+    arguments = ("convert", "tiny", "--synthetic", "--catalogue", entries, "-o", root / "tiny")
+    elsewhere = {"HF_HOME": str(tmp_path / "home")}
+    with struck(root, *arguments, by=reason, every=0, **elsewhere) as strikes:
+        found, _ = next(strikes)
+    assert found["code"] == 1
+    assert f"{root / 'tiny'} cannot be written: " in found["said"]
+    assert found["said"].count("\n") == 1
+    assert names(root) == []
+
+
+@pytest.mark.parametrize("way", ["is below a file", "is read-only"])
+def test_a_cache_that_takes_nothing(cli, entries, tmp_path, monkeypatch, way):
+    """What does not need it works without; what does says where it lies."""
+    cache = tmp_path / "file" / "assets"
+    if way == "is below a file":
+        cache.parent.write_bytes(b"")
+    else:
+        cache.mkdir(parents=True)
+        allowed, mkdir = os.access, Path.mkdir
+
+        def access(path, mode):
+            return not Path(path).is_relative_to(cache) and allowed(path, mode)
+
+        def refused(self, *arguments, **options):
+            if self.is_relative_to(cache) and not self.exists():
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+            mkdir(self, *arguments, **options)
+
+        monkeypatch.setattr(os, "access", access)
+        monkeypatch.setattr(Path, "mkdir", refused)
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(cache))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    options = ("--catalogue", entries, "--quiet")
+    pushed = cli("convert-and-push", "tiny", "--synthetic", "--to", "hub", *options)
+    assert (pushed.code, pushed.err) == (0, "")
+    loaded = cli("load", pushed.out.strip(), "--quiet")
+    assert (loaded.code, loaded.err) == (0, "")
+    pulled = cli("pull", "tiny", *options)
+    assert pulled.code == 1
+    assert f"the cache {cache}" in pulled.err and "HF_HOME" in pulled.err
+    assert pulled.err.count("\n") == 1
+
+
+def test_a_file_that_may_grow_no_further(tmp_path, entries):
+    """The kernel itself refuses to write on, in the middle of the weights."""
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    done = detrex_hub(
+        *(
+            "convert",
+            "tiny",
+            "--synthetic",
+            "--catalogue",
+            entries,
+            "-o",
+            tmp_path / "out" / "tiny",
+        ),
+        preexec_fn=limit,
+    )
+    assert done.returncode == 1
+    assert "cannot be written: File too large" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert names(tmp_path / "out") == []
+
+
+def test_no_home(tmp_path, entries):
+    """HOME is not set, or leads nowhere; what needs no cache of the user's works all the same."""
+    for home in ({"HOME": "/dev/null/none"}, {}):
+        path = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        place = tmp_path / f"place{len(home)}"
+        place.mkdir()
+        done = detrex_hub(
+            *("convert-and-push", "tiny", "--synthetic", "--catalogue", entries, "--to", "hub"),
+            cwd=place,
+            env={**path, **home, "TMPDIR": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert names(place / "hub" / "detrex") == ["tiny"]
+        if not home:
+            continue
+        done = detrex_hub(
+            "load", "./hub/detrex/tiny", cwd=place, env={**path, **home, "TMPDIR": str(tmp_path)}
+        )
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("length", [255, 256, 5000])
+def test_long_names(tmp_path, synthetic, length):
+    target = tmp_path / ("x" * length)
+    if length <= 255:
+        convert("tiny", target, **synthetic)
+        assert len(contents(target)) == 4
+    else:
+        with pytest.raises(DetrexHubError, match="cannot be written: File name too long"):
+            convert("tiny", target, **synthetic)
+
+
+def test_long_paths(tmp_path, synthetic):
+    deep = tmp_path.joinpath(*["x" * 200] * 20)
+    with pytest.raises(DetrexHubError, match="cannot be written: File name too long") as refused:
+        convert("tiny", deep / "tiny", **synthetic)
+    assert "\n" not in str(refused.value)
+
+
+def test_names_that_differ_in_case(tmp_path):
+    """They are one folder on many machines, where one would replace the other."""
+    lower = converted_folder(tmp_path / "r18")
+    upper = converted_folder(tmp_path / "upper" / "R18", b"other weights")
+    push(lower, to=tmp_path / "hub")
+    before = contents(tmp_path / "hub" / "detrex" / "r18")
+    for repo_id in ("detrex/R18", "Detrex/r18"):
+        with pytest.raises(HubError, match="differ only in case"):
+            push(upper, repo_id, to=tmp_path / "hub")
+    assert names(tmp_path / "hub") == ["detrex"]
+    assert names(tmp_path / "hub" / "detrex") == ["r18"]
+    assert contents(tmp_path / "hub" / "detrex" / "r18") == before
+
+
+# clocks
+
+
+@pytest.mark.parametrize("now", [0.0, 4e9], ids=["1970", "2096"])
+def test_a_clock_that_is_far_off(tmp_path, synthetic, monkeypatch, now):
+    """Neither what is written nor what is cleared away depends on it."""
+    for format in ("safetensors", "pth", "pkl"):
+        convert("tiny", tmp_path / f"right.{format}", **synthetic)
+    left = tmp_path / ".wrong.pth.partial-left"
+    left.mkdir()
+    (left / "half").write_bytes(b"half")
+    os.utime(left, (now, now))
+    os.utime(left / "half", (now, now))
+    monkeypatch.setattr(time, "time", lambda: now)
+    for format in ("safetensors", "pth", "pkl"):
+        convert("tiny", tmp_path / f"wrong.{format}", **synthetic)
+        written = (tmp_path / f"wrong.{format}").read_bytes()
+        assert written == (tmp_path / f"right.{format}").read_bytes()
+    assert not left.exists()
+
+
+def test_a_source_from_the_future(tmp_path):
+    file = tiny.original(tmp_path / "tiny.pth")
+    convert(file, tmp_path / "now")
+    os.utime(file, (4e9, 4e9))
+    convert(file, tmp_path / "then")
+    assert contents(tmp_path / "now") == contents(tmp_path / "then")
+
+
+# others at work
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["nothing there", "another there"])
+def test_two_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, there):
+    """Each is told that it is done, and it is; whoever comes last has the last word."""
+    together, publish = threading.Barrier(2), staging.publish_files
+    target = tmp_path / "tiny"
+    if there:
+        converted_folder(target)
+
+    def at_once(folder, to):
+        together.wait(timeout=60)
+        publish(folder, to)
+
+    monkeypatch.setattr(conversion, "publish_files", at_once)
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(convert, "tiny", target, **synthetic) for _ in range(2)]
+    assert both[0].result().sha256 == both[1].result().sha256
+    assert len(contents(target)) == 4
+    assert names(tmp_path) == ["tiny", "tiny.toml"]
+
+
+def test_somebody_is_quicker_by_a_moment(tmp_path):
+    """Between the look whether a folder is there and the rename to its name."""
+    target = tmp_path / "tiny"
+    rename = Path.rename
+
+    def later(self, to):
+        if to == target and not target.exists():
+            converted_folder(target, b"theirs")
+        return rename(self, to)
+
+    with staging.staging_folder(target) as folder, pytest.MonkeyPatch.context() as patched:
+        (folder / "file").write_text("ours")
+        patched.setattr(Path, "rename", later)
+        staging.publish_files(folder, target)
+    assert contents(target) == {"file": b"ours"}
+    assert names(tmp_path) == ["tiny"]
+
+
+def test_two_processes_convert_the_same(tmp_path, entries):
+    command = [sys.executable, "-m", "detrex_hub.cli", "convert", "tiny", "--synthetic", "--quiet"]
+    command += ["--catalogue", str(entries), "-o", str(tmp_path / "tiny")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [(one.communicate()[1], one.returncode) for one in both] == [("", 0)] * 2
+    assert names(tmp_path) == ["tiny", "tiny.toml"]
+    assert len(contents(tmp_path / "tiny")) == 4
+
+
+# who reads
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("list", "resnet"), ("list", "--json")])
+def test_a_reader_that_has_seen_enough(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stdout:
+        command = [sys.executable, "-m", "detrex_hub.cli", *arguments]
+        done = subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_nobody_reads():
+    done = detrex_hub("list", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_stdout():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "detrex_hub.cli", "list", "resnet"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
