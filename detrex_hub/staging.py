@@ -136,11 +136,11 @@ def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
-            folder.chmod(0o755 & ~_umask())
-            lock = FileLock(folder / _LOCK)
+            # before it is locked, another process may take it for an abandoned one
             with suppress(FileNotFoundError):
+                folder.chmod(0o755 & ~_umask())
+                lock = FileLock(folder / _LOCK)
                 lock.acquire()
-                # before it was locked, another process may have taken it for an abandoned one
                 if (folder / _LOCK).exists():
                     return folder, lock
                 lock.release()
@@ -165,8 +165,9 @@ def remove_abandoned(target: Path) -> None:
             _put_back(folder)
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
-            # where an open file cannot be removed
-            shutil.rmtree(folder, ignore_errors=True)
+            if os.name == "nt":
+                # an open file could not be removed
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_back(abandoned: Path) -> None:

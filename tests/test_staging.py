@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from detrex_hub import staging
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.staging import publish_file, publish_files, staging_folder
 
@@ -75,6 +76,23 @@ def test_the_folder_of_somebody_at_work_is_left_alone(tmp_path):
         assert first.exists()
         assert second.exists()
         assert first != second
+
+
+def test_a_folder_is_taken_for_abandoned_before_it_is_locked(tmp_path, monkeypatch):
+    target, make = tmp_path / "out", staging.tempfile.mkdtemp
+    made = []
+
+    def taken_at_once(**options):
+        made.append(make(**options))
+        if len(made) == 1:
+            staging.remove_abandoned(target)
+        return made[-1]
+
+    monkeypatch.setattr(staging.tempfile, "mkdtemp", taken_at_once)
+    with staging_folder(target) as folder:
+        assert names(tmp_path) == [folder.name]
+    assert len(made) == 2
+    assert names(tmp_path) == []
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
