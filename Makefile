@@ -29,8 +29,7 @@ budgets: $(STAMP) ## memory and bytes read of conversions, which are counts
 
 bench: $(STAMP) ## time and memory beside other ways, up to 5 GB; takes a quarter of an hour
 	$(INSTALL) -e '.[bench]'
-	mkdir -p docs
-	$(BIN)/python -m benchmarks --scale --plot docs/scaling.svg
+	$(BIN)/python -m benchmarks --scale --plot docs/scaling.svg --record docs/performance.md
 
 lint: $(STAMP) ## style
 	$(BIN)/ruff check .

@@ -15,20 +15,24 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Measurement:
-    """Medians over the runs: seconds of wall time, peak resident bytes, bytes read by syscalls."""
+    """Medians over the runs: seconds of wall time and of all cores' work, peak resident bytes,
+    bytes read by system calls (0 where the system does not tell)."""
 
     seconds: float
+    cpu: float
     peak: int
     read: int
 
 
 @dataclass(frozen=True)
 class Command:
-    """A program with its arguments; what removes its last traces; environment variables on top."""
+    """A program with its arguments; what removes its last traces; environment variables on top;
+    the exit code of success."""
 
     arguments: Sequence[str | os.PathLike[str]]
     before: Callable[[], object] = lambda: None
     env: Mapping[str, str] = field(default_factory=dict)
+    code: int = 0
 
 
 def measure_all(commands: Mapping[str, Command], *, runs: int) -> dict[str, Measurement]:
@@ -49,6 +53,7 @@ def measure_all(commands: Mapping[str, Command], *, runs: int) -> dict[str, Meas
     return {
         name: Measurement(
             statistics.median(one.seconds for one in found),
+            statistics.median(one.cpu for one in found),
             int(statistics.median(one.peak for one in found)),
             int(statistics.median(one.read for one in found)),
         )
@@ -77,18 +82,20 @@ def _once(command: Command) -> Measurement:
     errors: list[bytes] = []
     drain = threading.Thread(target=lambda: errors.append(process.stderr.read()))  # type: ignore[union-attr]
     drain.start()
-    # the counters of a process are there until it is reaped
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    seconds = time.perf_counter() - start
+    if hasattr(os, "waitid"):
+        # the counters of a process are there until it is reaped
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     read = _bytes_read(process.pid)
     _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     drain.join()
-    if process.returncode != 0:
+    if process.returncode != command.code:
         last = b"".join(errors).decode(errors="replace").strip().splitlines()[-1:]
         raise RuntimeError(f"{' '.join(map(str, command.arguments))} failed: {' '.join(last)}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return Measurement(seconds, usage.ru_maxrss * unit, read)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measurement(seconds, cpu, usage.ru_maxrss * unit, read)
 
 
 def _bytes_read(pid: int) -> int:
