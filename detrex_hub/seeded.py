@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_PIECE = 4 * 2**20
+# numbers that are made at a time, in double precision
+_PIECE = 2**17
 
 
 class SyntheticCheckpoint:
@@ -59,27 +60,29 @@ class SyntheticCheckpoint:
     def chunks(
         self, key: str, rows: Sequence[tuple[int, int]] | None = None
     ) -> Iterator[bytes | memoryview]:
-        data = memoryview(self.read(key))
-        spec = self.specs[key]
         if rows is None:
-            ranges = [(0, len(data))]
-        else:
-            height = spec.nbytes // max(spec.shape[0], 1)
-            ranges = [(start * height, stop * height) for start, stop in rows]
-        for start, stop in ranges:
-            for offset in range(start, stop, _PIECE):
-                yield data[offset : min(offset + _PIECE, stop)]
+            yield from self._pieces(key)
+            return
+        data, spec = memoryview(self.read(key)), self.specs[key]
+        height = spec.nbytes // max(spec.shape[0], 1)
+        yield from (data[start * height : stop * height] for start, stop in rows)
 
     def read(self, key: str) -> bytes:
+        return b"".join(self._pieces(key))
+
+    def _pieces(self, key: str) -> Iterator[bytes]:
         spec = self.specs[key]
         name = self._same_as.get(key, key)
         if not spec.dtype.startswith("F"):
-            return bytes(spec.nbytes)
+            yield from (bytes(count * spec.itemsize) for count in _counts(spec.numel))
+            return
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
-        values = _uniform(seed, spec.numel)
-        # a variance is positive, and 0.5 to 1.5 lets deep networks keep finite outputs
-        values = values + 0.5 if name.endswith("running_var") else (values - 0.5) * 0.1
-        return _encoded(values, spec.dtype)
+        generator = _generator(seed)
+        for count in _counts(spec.numel):
+            values = _uniform(generator, count)
+            # a variance is positive, and 0.5 to 1.5 lets deep networks keep finite outputs
+            made = values + 0.5 if name.endswith("running_var") else (values - 0.5) * 0.1
+            yield _encoded(made, spec.dtype)
 
 
 def fresh_rows(fresh: Fresh, key: str, spec: TensorSpec) -> bytes:
@@ -93,21 +96,33 @@ def fresh_rows(fresh: Fresh, key: str, spec: TensorSpec) -> bytes:
     seed = int.from_bytes(digest[:16], "little")
     if fresh.uniform:
         half = fresh.std * np.sqrt(3.0)
-        return _encoded(fresh.mean + half * (2.0 * _uniform(seed, numel) - 1.0), spec.dtype)
-    uniform = _uniform(seed, 2 * numel)
+        uniform = _uniform(_generator(seed), numel)
+        return _encoded(fresh.mean + half * (2.0 * uniform - 1.0), spec.dtype)
+    uniform = _uniform(_generator(seed), 2 * numel)
     # Box-Muller: numpy promises the bits of its generators for all versions, not their normals
     radius = np.sqrt(-2.0 * np.log1p(-uniform[:numel]))
     normal = radius * np.cos(2.0 * np.pi * uniform[numel:])
     return _encoded(fresh.mean + fresh.std * normal, spec.dtype)
 
 
-def _uniform(seed: int, count: int) -> NDArray[np.float64]:
-    """``count`` numbers in [0, 1), each a multiple of 2**-24."""
+def _generator(seed: int) -> np.random.Philox:
     import numpy as np
 
-    raw = np.atleast_1d(np.random.Philox(key=seed).random_raw(count))
+    return np.random.Philox(key=seed)
+
+
+def _uniform(generator: np.random.Philox, count: int) -> NDArray[np.float64]:
+    """The next ``count`` numbers in [0, 1), each a multiple of 2**-24."""
+    import numpy as np
+
+    raw = np.atleast_1d(generator.random_raw(count))
     uniform: NDArray[np.float64] = (raw >> np.uint64(40)).astype(np.float64) * 2.0**-24
     return uniform
+
+
+def _counts(count: int) -> Iterator[int]:
+    """``count`` in parts."""
+    return (min(_PIECE, count - made) for made in range(0, count, _PIECE))
 
 
 def _encoded(values: NDArray[np.float64], dtype: str) -> bytes:
