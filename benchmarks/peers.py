@@ -31,9 +31,12 @@ def tutorial(source: str, target: str) -> None:
 
 def torch_safetensors(source: str, target: str) -> None:
     """The fastest that torch and safetensors do by themselves, without renaming or checking."""
+    import argparse
+
     import torch
     from safetensors.torch import save_file
 
+    torch.serialization.add_safe_globals([argparse.Namespace])
     state = torch.load(source, map_location="cpu", mmap=True, weights_only=True)
     save_file(state.get("model", state), target)
 

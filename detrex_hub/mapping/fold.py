@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from detrex_hub.mapping.templates import numbers_in_short
+
 _NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])")
 _LONGEST_KEY = 300
 # last segments that are all that a module has, so that "*" says it
@@ -124,7 +126,10 @@ def _follows(column: Sequence[int], sources: Sequence[Sequence[int]]) -> bool:
 
 
 def _pattern(group: Sequence[_Parsed], note: str) -> Pattern:
-    labels = (_label(set(column)) for column in zip(*(one.numbers for one in group), strict=True))
+    labels = (
+        numbers_in_short(set(column))
+        for column in zip(*(one.numbers for one in group), strict=True)
+    )
     tails = {one.tail for one in group}
     tail = tails.pop() if len(tails) == 1 else _tail(tails)
     *sources, target = (
@@ -140,16 +145,3 @@ def _tail(tails: set[str]) -> str:
     if not few or all(map(_PARAMETERS.fullmatch, tails)):
         return "*"
     return "{" + ",".join(sorted(tails)) + "}"
-
-
-def _label(numbers: set[int]) -> str:
-    """``{0..3,5}`` for 0, 1, 2, 3, 5; ``7`` for 7."""
-    if len(numbers) == 1:
-        return str(next(iter(numbers)))
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return "{" + ",".join(str(a) if a == b else f"{a}..{b}" for a, b in runs) + "}"

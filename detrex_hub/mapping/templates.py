@@ -137,7 +137,7 @@ def collapse(keys: Iterable[str]) -> list[str]:
                 else:
                     others.append(key)
             for frame, numbers in groups.items():
-                label = str(numbers[0]) if len(numbers) == 1 else "{" + _ranges(numbers) + "}"
+                label = numbers_in_short(numbers)
                 changed = changed or len(numbers) > 1
                 others.append(".".join(label if part == "\0" else part for part in frame))
             folded = others
@@ -148,12 +148,13 @@ def _is_monstrous(key: str) -> bool:
     return len(key) > _LONGEST_KEY or key.count(".") > _MOST_SEGMENTS
 
 
-def _ranges(numbers: list[int]) -> str:
-    """``0..3,5`` for 0, 1, 2, 3, 5."""
+def numbers_in_short(numbers: Iterable[int]) -> str:
+    """``{0..3,5}`` for 0, 1, 2, 3, 5; ``7`` for 7. The numbers are distinct."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}..{b}" for a, b in runs)
+    shown = ",".join(str(a) if a == b else f"{a}..{b}" for a, b in runs)
+    return shown if shown.isdigit() else f"{{{shown}}}"
