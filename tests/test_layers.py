@@ -80,3 +80,15 @@ def test_importing_costs_little(module):
         "safetensors",
         "rich",
     }
+
+
+def test_who_needs_one_architecture_imports_no_other():
+    script = (
+        "import sys; from detrex_hub.architectures import architecture; architecture('resnet'); "
+        "print(*(name for name in ('resnet', 'dino') if f'detrex_hub.architectures.{name}' "
+        "in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["resnet"]

@@ -10,54 +10,44 @@ from functools import cache
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.errors import UsageError
 
-_PLUMBING = frozenset(
-    {
-        "anchor_boxes",
-        "base",
-        "blocks",
-        "bodies",
-        "coco",
-        "detection",
-        "multi_level",
-        "plain_vit",
-        "recognise",
-        "single_level",
-        "stages",
-        "transformer",
-        "transformers_layout",
-    }
-)
-
 
 @cache
 def architectures() -> Mapping[str, type[Architecture]]:
     """Every architecture by name."""
-    found: dict[str, type[Architecture]] = {}
-    for module in pkgutil.iter_modules(__path__):
-        if module.name in _PLUMBING or module.name.startswith("_"):
-            continue
-        contents = vars(importlib.import_module(f"{__name__}.{module.name}"))
-        for value in contents.values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, Architecture)
-                and value.__module__ == f"{__name__}.{module.name}"
-                and "name" in vars(value)
-            ):
-                found[value.name] = value
-    return found
+    found = {name: _of_module(name) for name in _modules()}
+    return {name: kind for name, kind in found.items() if kind is not None}
 
 
 def architecture(name: str) -> type[Architecture]:
-    """The architecture of a name.
+    """The architecture of a name; the others are not imported.
 
     Raises:
         UsageError: there is none; the message lists those that there are.
     """
-    try:
-        return architectures()[name]
-    except KeyError:
+    kind = _of_module(name) if name in _modules() else None
+    if kind is None:
         raise UsageError(
             f"there is no architecture {name!r}",
             hint=f"Known: {', '.join(sorted(architectures()))}",
-        ) from None
+        )
+    return kind
+
+
+@cache
+def _modules() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+@cache
+def _of_module(name: str) -> type[Architecture] | None:
+    """The architecture that a module is named after; None where it holds what several share."""
+    contents = vars(importlib.import_module(f"{__name__}.{name}"))
+    kinds = (value for value in contents.values() if isinstance(value, type))
+    return next(
+        (
+            kind
+            for kind in kinds
+            if issubclass(kind, Architecture) and vars(kind).get("name") == name
+        ),
+        None,
+    )
