@@ -8,12 +8,22 @@ from __future__ import annotations
 import os
 
 from detrex_hub.checkpoints.base import Checkpoint, Tensor
-from detrex_hub.checkpoints.compare import aligned, digest, same_bytes
+from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
 from detrex_hub.checkpoints.files import PIECE, File, HashedFile
 from detrex_hub.checkpoints.recognise import reader
 from detrex_hub.checkpoints.writing import write
 
-__all__ = ["PIECE", "Checkpoint", "Tensor", "aligned", "digest", "open", "same_bytes", "write"]
+__all__ = [
+    "PIECE",
+    "Checkpoint",
+    "Tensor",
+    "aligned",
+    "digest",
+    "first_other",
+    "open",
+    "same_bytes",
+    "write",
+]
 
 
 def open(

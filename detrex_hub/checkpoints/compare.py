@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.base import Checkpoint, Tensor
 
 
 def digest(checkpoint: Checkpoint, key: str) -> str:
@@ -14,6 +14,12 @@ def digest(checkpoint: Checkpoint, key: str) -> str:
     for piece in checkpoint.chunks(key):
         hashed.update(piece)
     return hashed.hexdigest()
+
+
+def first_other(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> str | None:
+    """The key of the first tensor that a checkpoint holds with other bytes, if there is one."""
+    others = (t.key for t in tensors if not same_bytes(t.chunks(), checkpoint.chunks(t.key)))
+    return next(others, None)
 
 
 def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]) -> bool:
