@@ -450,9 +450,10 @@ def _execute(
         sha256 = _write(conversion, staged, format, progress)
         size = staged.stat().st_size
         compared = threads.submit(_compare, conversion, staged, format)
-        threads.submit(synchronise, staged)
+        synchronised = threads.submit(synchronise, staged)
         if single:
             compared.result()
+            synchronised.result()
             publish_file(staged, target.absolute())
             return Converted(
                 conversion=conversion, path=target, folder=None, sha256=sha256, size=size
@@ -464,6 +465,8 @@ def _execute(
         for name, text in documents.items():
             (staging / name).write_text(text, encoding="utf-8", newline="\n")
         compared.result()
+        # Windows renames nothing that is open
+        synchronised.result()
         publish_files(staging, target.absolute())
     return Converted(
         conversion=conversion,

@@ -116,11 +116,9 @@ def synchronise(path: Path) -> None:
 
     Publishing does it; who has other things to do meanwhile does it earlier, in a thread.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # Windows does this only for who may write
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def unwritable(target: Path, error: OSError) -> DetrexHubError:
