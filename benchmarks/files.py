@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 
 def made(kind: str, path: Path, number: int) -> Path:
-    """A file of a kind, written unless it is there: a ResNet of so many layers, or a training
-    checkpoint of so many bytes of weights."""
+    """A file of a kind, written unless it is there; see the functions below for the number."""
     if not path.exists():
         subprocess.run(
             [sys.executable, "-m", "benchmarks.files", kind, str(path), str(number)], check=True
@@ -36,21 +35,49 @@ def resnet(path: Path, depth: int) -> None:
     torch.save(_filled(ResNet(depth=depth).original()[0]), path)
 
 
-def detector(path: Path, weights: int) -> None:
-    """A DETR training checkpoint whose weights hold about so many bytes.
+def detector(path: Path, layers: int) -> None:
+    """A small DETR training checkpoint with so many encoder and decoder layers."""
+    made = architecture("detr").from_hyper_parameters(
+        {
+            "backbone": "resnet",
+            "backbone_depth": 18,
+            "num_queries": 100,
+            "num_classes": 80,
+            "encoder_layers": layers,
+            "decoder_layers": layers,
+            "embed_dim": 256,
+            "feedforward_dim": 2048,
+            "classes_cut_from": 92,
+        }
+    )
+    _save_training(path, made.original()[0])
 
-    Beside them lie AdamW's two moments of every parameter and the arguments of the training
-    script, which makes the file three times as large as its weights. The width of the feed-forward
-    layers is what grows.
-    """
+
+def backbone(path: Path, weights: int) -> None:
+    """A ConvNeXt training checkpoint whose weights hold about so many bytes: its channels grow."""
+
+    def specs(width: int) -> dict[str, TensorSpec]:
+        dims = [width, 2 * width, 4 * width, 8 * width]
+        parameters = {"depths": [3, 3, 9, 3], "dims": dims}
+        return architecture("convnext").from_hyper_parameters(parameters).original()[0]
+
+    def held(width: int) -> int:
+        return sum(spec.nbytes for spec in specs(width).values())
+
+    width = max(8, int(96 * (weights / held(96)) ** 0.5))
+    while held(width) < weights:
+        width += 1
+    _save_training(path, specs(width))
+
+
+def _save_training(path: Path, specs: dict[str, TensorSpec]) -> None:
+    """Beside the weights lie AdamW's two moments of every parameter and the arguments of the
+    training script, which makes the file three times as large as its weights."""
     import argparse
 
     import torch
 
-    specs = _detr(feedforward_dim=1)
-    fixed = sum(spec.nbytes for spec in specs.values())
-    per_unit = sum(spec.nbytes for spec in _detr(feedforward_dim=2).values()) - fixed
-    state = _filled(_detr(feedforward_dim=max(1, (weights - fixed) // per_unit)))
+    state = _filled(specs)
     moments = {
         number: {"step": torch.tensor(1.0), "exp_avg": tensor.clone(), "exp_avg_sq": tensor.clone()}
         for number, tensor in enumerate(state.values())
@@ -67,23 +94,6 @@ def detector(path: Path, weights: int) -> None:
     )
 
 
-def _detr(feedforward_dim: int) -> dict[str, TensorSpec]:
-    made = architecture("detr").from_hyper_parameters(
-        {
-            "backbone": "resnet",
-            "backbone_depth": 50,
-            "num_queries": 100,
-            "num_classes": 80,
-            "encoder_layers": 6,
-            "decoder_layers": 6,
-            "embed_dim": 256,
-            "feedforward_dim": feedforward_dim,
-            "classes_cut_from": 92,
-        }
-    )
-    return made.original()[0]
-
-
 def _filled(specs: dict[str, TensorSpec]) -> dict[str, torch.Tensor]:
     import torch
 
@@ -97,4 +107,5 @@ def _filled(specs: dict[str, TensorSpec]) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    {"resnet": resnet, "detector": detector}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    kinds = {"resnet": resnet, "detector": detector, "backbone": backbone}
+    kinds[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

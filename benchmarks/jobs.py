@@ -136,8 +136,8 @@ def scaling(folder: Path, runs: int) -> dict[int, Measurements]:
     """Training checkpoints of so many MB, a third of that weights: by size and job."""
     found = {}
     for total in TOTALS:
-        source, out, saved = folder / f"detector-{total}.pth", folder / "out", folder / "saved"
-        files.made("detector", source, int(total * 1e6 / 3))
+        source, out, saved = folder / f"training-{total}.pth", folder / "out", folder / "saved"
+        files.made("backbone", source, int(total * 1e6 / 3))
         found[total] = measure_all(
             {
                 CONVERT: convert(source, out),
