@@ -286,7 +286,9 @@ def load_json(path: Path, *, where: str | None = None) -> Any:
     try:
         if path.stat().st_size > _MAX_RECORD_BYTES:
             raise ConfigError(f"{where} is larger than {_MAX_RECORD_BYTES >> 20} MiB")
-        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return json.loads(
+            path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=_without_doubles
+        )
     except FileNotFoundError:
         raise ConfigError(
             f"{where} does not exist", hint="A converted folder has one: detrex-hub convert NAME"
@@ -295,6 +297,16 @@ def load_json(path: Path, *, where: str | None = None) -> Any:
         raise ConfigError(f"{where} is not valid JSON: {error}") from None
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # readers disagree on which of two counts
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = iter(found)
+        twice = next(name for name, _ in pairs if name != next(names, None))
+        raise ValueError(f"{twice[:80]!r} occurs twice")
+    return found
 
 
 def _refuse_constant(name: str) -> None:

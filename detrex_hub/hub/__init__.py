@@ -60,6 +60,7 @@ def push(
     whole = converted.read(Path(folder))
     if license is not None:
         whole = whole.licensed(license)
+    whole.check_license()
     name = repo_id or whole.folder.resolve().name
     if to is not None:
         from detrex_hub.hub.folders import push_to_folder

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from detrex_hub import card
+from detrex_hub import card, catalogue
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.records import (
     CARD,
@@ -86,6 +86,26 @@ class Converted:
             UsageError: the licence is unknown to the Hub, or the card says another.
         """
         return self._with_card(card.licensed(self.card(), license))
+
+    def check_license(self) -> None:
+        """Refuse a card that says another licence than the catalogue does of the same original.
+
+        Raises:
+            HubError: it does, or is not text.
+            ConfigError: ``conversion.json`` is malformed.
+        """
+        read = Reader(load_json(self.folder / CONVERSION), str(self.folder / CONVERSION))
+        url = (read.optional("source", dict) or {}).get("url")
+        entry = catalogue.load().get(read.get("name", str))
+        if entry is None or entry.license is None or url not in (s.url for s in entry.sources):
+            return
+        said = card.license_of(self.card())
+        if said != entry.license:
+            raise HubError(
+                f"{self.folder / CARD} says the licence {(said or 'none')[:80]!r}, and that of"
+                f" {entry.name} is {entry.license}",
+                hint=f"Write the card anew: detrex-hub card {self.folder}",
+            )
 
     def _with_card(self, text: str) -> Converted:
         content = text.encode()

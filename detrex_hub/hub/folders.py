@@ -20,6 +20,11 @@ _OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD})
 def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: bool) -> PushResult:
     """See `detrex_hub.hub.push`."""
     target = root / repo_id
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        raise HubError(
+            f"{target.parent} is a symbolic link to a place outside of {root}",
+            hint="Move it away, or choose another folder",
+        )
     there = _there(target)
     changed = tuple(
         name
