@@ -95,9 +95,9 @@ class Converted:
             ConfigError: ``conversion.json`` is malformed.
         """
         read = Reader(load_json(self.folder / CONVERSION), str(self.folder / CONVERSION))
-        url = (read.optional("source", dict) or {}).get("url")
+        url = str((read.optional("source", dict) or {}).get("url"))
         entry = catalogue.load().get(read.get("name", str))
-        if entry is None or entry.license is None or url not in (s.url for s in entry.sources):
+        if entry is None or entry.license is None or url not in {one.url for one in entry.sources}:
             return
         said = card.license_of(self.card())
         if said != entry.license:
