@@ -27,6 +27,7 @@ class AnchorBoxDetector(SingleLevelDetector):
     modulate_hw_attn: bool = True
     position_temperature: float | None = 20
 
+    takes_temperature: ClassVar[bool] = True
     prelu: ClassVar[bool] = True
     encoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
         "original": transformer.encoder(*transformer.ENCODER_LAYER, *transformer.PRELU),

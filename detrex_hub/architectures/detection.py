@@ -89,6 +89,10 @@ class Detector(Architecture):
         ),
     }
     """The first weight of a layer's feed-forward, ``(feedforward_dim, embed_dim)``, by layout."""
+    takes_temperature: ClassVar[bool] = False
+    """Whether the original's model takes the temperature of its position embedding from the
+    arguments. The training scripts of DAB-DETR and DN-DETR say 20 to their deformable models too,
+    which pay no heed and have 10000."""
     original_rows: ClassVar[int] = 91
     """Rows of the originals' released class heads."""
 
@@ -150,7 +154,7 @@ class Detector(Architecture):
             found["dilation"] = arguments["dilation"]
         if type(arguments.get("nheads")) is int:
             found["num_heads"] = arguments["nheads"]
-        if "position_temperature" in cls.facts:
+        if cls.takes_temperature:
             high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
             if isinstance(high, int | float) and high == wide:
                 found["position_temperature"] = high

@@ -37,6 +37,7 @@ class Dino(MultiLevelDetector):
     position_offset: float | None = 0.0
 
     name: ClassVar[str] = "dino"
+    takes_temperature: ClassVar[bool] = True
     # its authors put ResNets alone below a body
     other_body_prefixes: ClassVar[Mapping[str, str]] = {
         "original": "backbone.0.",

@@ -71,21 +71,35 @@ def recognise(
     if not specs:
         raise ArchitectureError(f"{what} holds no tensors", hint="Try: detrex-hub inspect FILE")
     nearest = max(candidates, key=lambda candidate: (candidate.score, len(candidate.found)))
-    if nearest.score <= 0:
+    if nearest.score <= 0 and len(among) != 1:
         some = ", ".join(collapse(specs)[:3])
         raise ArchitectureError(
             f"{what} is of no known architecture; its keys are such as {some}",
             hint="Look at all of them with: detrex-hub inspect FILE",
         )
-    reasons = [
+    reasons = " and ".join(
         f"{label} {', '.join(keys[:4])}"
         for label, keys in (("it lacks", nearest.lacking), ("it has", nearest.against))
         if keys
-    ]
+    )
+    called = f"{nearest.architecture.name} ({nearest.layout})"
+    hint = "Look at all keys with: detrex-hub inspect FILE"
+    if len(among) == 1:
+        raise ArchitectureError(f"{what} is no {called}: {reasons}", hint=_known_as(specs) or hint)
     raise ArchitectureError(
-        f"{what} is of no known architecture; nearest is {nearest.architecture.name} "
-        f"({nearest.layout}), but {' and '.join(reasons)}",
-        hint="Look at all keys with: detrex-hub inspect FILE",
+        f"{what} is of no known architecture; nearest is {called}, but {reasons}", hint=hint
+    )
+
+
+def _known_as(specs: Specs) -> str | None:
+    """What a state dict is that is not what it was said to be."""
+    try:
+        found = recognise(specs)
+    except ArchitectureError:
+        return None
+    return (
+        f"By its keys it is {found.architecture.name} ({found.layout}), which is found without "
+        "being told"
     )
 
 

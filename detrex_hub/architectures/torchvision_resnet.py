@@ -68,7 +68,9 @@ class TorchvisionResNet(Architecture):
 
     def __post_init__(self) -> None:
         if self.dilation and self.depth < 50:
-            raise ArchitectureError(f"torchvision cannot dilate a ResNet-{self.depth}")
+            raise ArchitectureError(
+                f"torchvision cannot dilate a ResNet-{self.depth}", hint="Convert without --dc5"
+            )
 
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> TorchvisionResNet:
