@@ -20,7 +20,14 @@ MODELS = {
     "detr_of_ones_own_classes": ("Detr", "hf_detr_r50", {**WIDTH, "num_labels": 5}),
     "conditional_detr": ("ConditionalDetr", "hf_conditional_detr_r50", WIDTH),
     "dab_detr": ("DabDetr", "hf_dab_detr_r50", {"hidden_size": 32}),
+    "dab_detr_no_timm": ("DabDetr", "hf_dab_detr_r50", {"hidden_size": 32, "num_patterns": 2}),
     "deformable_detr": ("DeformableDetr", "hf_deformable_detr_r50", WIDTH),
+    "deformable_detr_no_timm": ("DeformableDetr", "hf_deformable_detr_r50", WIDTH),
+    "deformable_detr_single_scale": (
+        "DeformableDetr",
+        "hf_deformable_detr_r50",
+        {**WIDTH, "num_feature_levels": 1},
+    ),
     "deformable_detr_refine": (
         "DeformableDetr",
         "hf_deformable_detr_r50_refine",
@@ -42,16 +49,17 @@ def build():
 
     def _build(name):
         kind, _, arguments = MODELS[name]
+        several = kind == "DeformableDetr" and "num_feature_levels" not in arguments
+        levels = (2, 3, 4) if several else (4,)
         if name.endswith("no_timm"):
             backbone = transformers.ResNetConfig(
                 layer_type="basic",
                 depths=[2, 2, 2, 2],
                 hidden_sizes=[64, 128, 256, 512],
                 embedding_size=64,
-                out_features=["stage4"],
+                out_features=[f"stage{level}" for level in levels],
             )
         else:
-            levels = (2, 3, 4) if kind == "DeformableDetr" else (4,)
             backbone = transformers.TimmBackboneConfig(
                 backbone="resnet18", use_pretrained_backbone=False, out_indices=levels
             )
@@ -85,6 +93,16 @@ def ties_of(name):
             yield [f"class_embed.{i}.{parameter}" for i in range(6)]
 
 
+def measured_moves(name):
+    """Which tensors become which, by the tables."""
+    moves = dict(reference.load(MODELS[name][1]).moves)
+    if name.endswith("no_timm"):
+        others = reference.load("hf_detr_r50_no_timm").moves
+        moves |= {key: parts for key, parts in others.items() if key.startswith("backbone.")}
+    patterns = "transformer.patterns.weight"
+    return moves | {patterns: (reference.Part("model.patterns.weight"),)}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_real_model_of_transformers_is_converted(build, tmp_path, name):
     _, table, arguments = MODELS[name]
@@ -103,9 +121,10 @@ def test_a_real_model_of_transformers_is_converted(build, tmp_path, name):
     assert (made.embed_dim, made.feedforward_dim) == (32, 24)
     assert made.num_classes == (5 if "num_labels" in arguments else 80)
     assert written.keys() | made.set_by_model() == made.target().keys()
+    moves = measured_moves(name)
     for target, tensor in written.items():
         parts = []
-        for part in variant.moves[target]:
+        for part in moves[target]:
             whole = state[part.key]
             own = "class" in part.key and "num_labels" in arguments
             parts.append(whole if part.rows is None or own else whole[list(part.rows)])
