@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from detrex_hub import numerics
-from detrex_hub.architectures import architecture
+from detrex_hub.architectures import architecture, convnext
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.loading import load_state_dict, tensors_of
+from detrex_hub.mapping import Rename
 from detrex_hub.verification import verify
 from tests import tiny, torchvision_operators
 
@@ -137,6 +138,23 @@ def test_verify_prints_it(made, capfd):
     assert found.checks[-1].detail.startswith("max |Δ| in float64")
     with pytest.raises(UsageError, match="--numerics needs the original"):
         verify(folder, with_numerics=True)
+
+
+def test_a_wrong_mapper_passes_all_but_the_numerics(tmp_path, monkeypatch):
+    """Keys, shapes and bytes agree, since the same mapper made both."""
+    at, names = "stages.{i}.{j}", ("dwconv", "pwconv2")
+    wrong = [
+        rule for rule in convnext.ORIGINAL if rule.source not in {f"{at}.{n}.*" for n in names}
+    ]
+    for one, other in (names, names[::-1]):
+        wrong.append(Rename(f"{at}.{one}.weight", f"{at}.{one}.weight"))
+        wrong.append(Rename(f"{at}.{one}.bias", f"{at}.{other}.bias"))
+    monkeypatch.setattr(convnext, "ORIGINAL", tuple(wrong))
+    path = tiny.original(tmp_path / "tiny.pth")
+    folder = convert(path, tmp_path / "converted").folder
+    assert verify(folder, source=str(path)).repeated
+    with pytest.raises(VerificationError, match="does not compute what the original does"):
+        verify(folder, source=str(path), with_numerics=True)
 
 
 def test_a_config_value_that_is_wrong_shows():
