@@ -141,6 +141,8 @@ LAZY_PATHS: dict[str, _Kind] = {
     "model.backbone.stages.depth": DEPTH,
     "model.backbone.stages.stride_in_1x1": FLAG,
     "model.backbone.name": RESNET_NAME,
+    "model.backbone.out_features": FEATURES,
+    "model.backbone.out_indices": COUNTS,
     # a list for Swin's stages, one number for a ViT
     "model.backbone.num_heads": HEADS,
     "model.backbone.net.num_heads": HEADS,

@@ -168,6 +168,16 @@ class Architecture(ABC):
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
         """What a config must say, given image format, mean and std."""
 
+    @property
+    def keeps_rows(self) -> str:
+        """What to do where rows were cut away, so that there is no way back."""
+        return "The detrex model has no place for them: take them from the original file"
+
+    def returning(self, stages: Sequence[int]) -> dict[str, Any]:
+        """Overrides by which a backbone returns the feature maps of these stages and no others;
+        none where its class always returns the same ones. ``stages`` are those of `build`."""
+        return {}
+
     def build(
         self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
     ) -> BackboneCall | None:
@@ -261,7 +271,7 @@ class Architecture(ABC):
         whole = {**specs, **{alias: specs[key] for alias, key in stored.items()}}
         self.prove(whole)
         planned = plan(
-            inverse(self.rules(layout)),
+            inverse(self.rules(layout), hint=self.keeps_rows),
             whole,
             mapper=f"{self.name} (back to {layout})",
             ignore=stored.keys() | self.set_by_model(),

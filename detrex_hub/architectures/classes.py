@@ -128,8 +128,8 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
         raise UsageError(f"classes is {choice!r}", hint="Say --classes auto, coco or keep")
     original = layout != "detrex" and rows == released
     if "num_classes" in facts or "class_names" in facts:
-        if choice == "keep":
-            raise UsageError("--classes keep and another number of classes exclude each other")
+        if choice != "auto":
+            raise UsageError(f"--classes {choice} and another number of classes exclude each other")
         of_coco = coco.CATEGORIES if original else tuple(range(80)) * (layout == "detrex")
         return _prepared(rows, of_coco if original or rows == 80 else (), facts)
     if choice == "coco" and not original:

@@ -260,6 +260,12 @@ class Detector(Architecture):
         )
 
     @property
+    def keeps_rows(self) -> str:
+        if self.chosen is None:
+            return super().keeps_rows
+        return "Class heads are kept whole by: detrex-hub convert FILE --classes keep"
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         """What a config must say, and neither shapes nor facts tell."""
         found = [name for name in self.facts if getattr(self, name, 0) is None]

@@ -182,7 +182,10 @@ class MultiLevelDetector(TransformerDetector):
         return tuple((key, f"transformer.decoder.{key}") for key in twice)
 
     def detector_overrides(self) -> dict[str, Any]:
+        stages = range(len(self.body.out_channels))[-self.neck_inputs :]
+        # the neck takes as many feature maps as it reads, and no more
         return super().detector_overrides() | {
+            **self.body.returning(stages),
             "model.neck.in_features": list(self.features),
             "model.neck.out_channels": self.embed_dim,
             "model.neck.norm_layer.num_channels": self.embed_dim,

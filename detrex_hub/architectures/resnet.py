@@ -245,6 +245,9 @@ class ResNet(Architecture):
             yacs=yacs | images.yacs,
         )
 
+    def returning(self, stages: Sequence[int]) -> dict[str, Any]:
+        return {f"{self.node}.out_features": [f"res{stage + 2}" for stage in stages]}
+
     def build(
         self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
     ) -> BackboneCall | None:

@@ -148,6 +148,9 @@ class StagedBackbone(Architecture):
             yacs=images.yacs,
         )
 
+    def returning(self, stages: Sequence[int]) -> dict[str, Any]:
+        return {f"{self.node}.out_indices": list(stages)}
+
     def build(
         self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
     ) -> BackboneCall:

@@ -151,8 +151,12 @@ def _prefixed(rule: Rule, source: str, target: str) -> Rule:
             )
 
 
-def inverse(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, ...]:
     """The rules from target to source; drops have nothing to give back.
+
+    Args:
+        rules: from source to target.
+        hint: what can be done where rules lost rows.
 
     Raises:
         MappingError: rules lost rows, so that there is no way back; it names them all.
@@ -175,7 +179,7 @@ def inverse(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
                 f"{rows.count} of {rows.of} rows ({rows.name})"
                 for rows, targets in lost.items()
             ),
-            hint="Where class heads were cut, convert with --classes keep",
+            hint=hint,
         )
     return tuple(found)
 

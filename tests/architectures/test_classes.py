@@ -176,6 +176,7 @@ def test_detr_has_no_focal_prior(tmp_path):
     ("facts", "said"),
     [
         ({"classes": "keep", "num_classes": 3}, "exclude each other"),
+        ({"classes": "coco", "class_names": ["cat"]}, "coco and another number"),
         ({"num_classes": 0}, "at least 1"),
         ({"num_classes": True}, "at least 1"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, "2 names for 3 classes"),

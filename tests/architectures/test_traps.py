@@ -186,6 +186,22 @@ def test_the_neck_is_split_where_the_backbones_levels_end():
     assert moves["neck.extra_convs.0.conv.weight"][0].key == "input_proj.4.0.weight"
 
 
+@pytest.mark.parametrize(
+    ("name", "path", "stages"),
+    [
+        ("deformable_detr_r50", "out_features", ["res3", "res4", "res5"]),
+        ("deformable_detr_r50_single_scale", "out_features", ["res5"]),
+        ("dino_swin_tiny_224_4scale", "out_indices", [1, 2, 3]),
+    ],
+)
+def test_the_backbone_returns_no_more_than_the_neck_reads(name, path, stages):
+    # detrex's neck counts what it is given: another number ends in an AssertionError
+    made, _ = planned(name)
+    lazy = made.overrides(made.preprocessing({})).lazy
+    assert lazy[f"model.backbone.{path}"] == stages
+    assert len(lazy["model.neck.in_features"]) == len(stages)
+
+
 # -- classes --------------------------------------------------------------------------------------
 
 
