@@ -326,3 +326,14 @@ def test_pushed_files_are_those_of_the_folder(hub, login, folder):
     login("alice")
     push(folder)
     assert contents(folder) == before
+
+
+def test_a_transfer_through_xet_that_fails_says_how_to_do_without(hub, login, folder, monkeypatch):
+    from huggingface_hub import constants
+
+    login("alice")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    with pytest.raises(HubError, match="HF_HUB_DISABLE_XET=1"):
+        push(folder)
+    assert hub.seen("GET", "*/xet-write-token/main")
+    assert hub.commits("alice/r18") == []
