@@ -83,6 +83,14 @@ class AnchorDetr(Detector):
             **found,
         )
 
+    @classmethod
+    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().told(arguments)
+        points = arguments.get("num_query_position")
+        if arguments.get("spatial_prior") == "grid" and type(points) is int:
+            found["num_queries"] = points
+        return found
+
     def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
         kept = [
             *(f"transformer.{side}_layers.{{i}}.**" for side in _SIDES),

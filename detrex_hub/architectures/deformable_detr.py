@@ -119,6 +119,18 @@ class DeformableDetr(MultiLevelDetector):
             )
         return found
 
+    @classmethod
+    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().told(arguments)
+        # otherwise queries are learned, and their number is in the shapes
+        if arguments.get("two_stage") is True and not arguments.get("mixed_selection"):
+            # H-Deformable-DETR's script, which trains this model too, counts its branches apart
+            for names in (("num_queries",), ("num_queries_one2one", "num_queries_one2many")):
+                numbers = [arguments.get(name) for name in names]
+                if all(type(number) is int for number in numbers):
+                    found["num_queries"] = sum(numbers)
+        return found
+
     @property
     def refines(self) -> bool:
         return self.with_box_refine

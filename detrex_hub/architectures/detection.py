@@ -144,11 +144,13 @@ class Detector(Architecture):
 
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """What the arguments of the original's training script tell, where they are beside the
-        weights."""
         arguments = metadata.get("args")
-        if not isinstance(arguments, Mapping):
-            return {}
+        return cls.told(arguments) if isinstance(arguments, Mapping) else {}
+
+    @classmethod
+    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Facts in the arguments of the original's training script, which lie beside the weights.
+        They are anybody's words: a value of another type is none."""
         found: dict[str, Any] = {}
         if isinstance(arguments.get("dilation"), bool):
             found["dilation"] = arguments["dilation"]

@@ -80,13 +80,11 @@ class HDeformableDetr(DeformableDetr):
         return cls(num_queries=queries, num_queries_one2one=one2one, mixed_selection=mixed, **found)
 
     @classmethod
-    def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        found = super().facts_in(metadata)
-        arguments = metadata.get("args")
-        if isinstance(arguments, Mapping):
-            one2one = arguments.get("num_queries_one2one")
-            if type(one2one) is int:
-                found["num_queries_one2one"] = one2one
+    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().told(arguments)
+        one2one = arguments.get("num_queries_one2one")
+        if type(one2one) is int:
+            found["num_queries_one2one"] = one2one
         return found
 
     def transformer_rules(self, layout: str) -> tuple[Rule, ...]:

@@ -359,6 +359,41 @@ def test_deformable_models_pay_no_heed_to_the_temperature_in_the_arguments(name,
     assert facts.get("position_temperature") == read
 
 
+TWO_STAGE = {"two_stage": True}
+BRANCHES = {"num_queries_one2one": 300, "num_queries_one2many": 1500}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("deformable_detr", {**TWO_STAGE, "num_queries": 900}, {"num_queries": 900}),
+        ("deformable_detr", {**TWO_STAGE, **BRANCHES}, {"num_queries": 1800}),
+        # the shapes tell
+        ("deformable_detr", {"two_stage": False, "num_queries": 900}, {}),
+        ("h_deformable_detr", {**TWO_STAGE, **BRANCHES, "mixed_selection": True}, {}),
+        ("h_deformable_detr", {**TWO_STAGE, **BRANCHES}, {"num_queries": 1800}),
+        ("anchor_detr", {"spatial_prior": "grid", "num_query_position": 49}, {"num_queries": 49}),
+        ("anchor_detr", {"spatial_prior": "learned", "num_query_position": 49}, {}),
+        # anybody's words
+        ("deformable_detr", {**TWO_STAGE, "num_queries": "900"}, {}),
+        ("deformable_detr", {**TWO_STAGE, "num_queries": True}, {}),
+        ("anchor_detr", {"spatial_prior": "grid", "num_query_position": None}, {}),
+    ],
+)
+def test_queries_that_no_shape_shows_are_told_by_the_arguments(name, arguments, told):
+    facts = architectures()[name].facts_in({"args": arguments})
+    one2one = facts.pop("num_queries_one2one", None)
+    assert facts == told
+    assert one2one == (300 if name == "h_deformable_detr" else None)
+
+
+def test_proposals_come_into_the_config_as_the_arguments_tell(tmp_path):
+    path = trained(tmp_path, "deformable_detr_r50_two_stage", two_stage=True, num_queries=900)
+    done = convert(path, tmp_path / "out")
+    config = RepositoryConfig.load(done.folder / "config.json")
+    assert config.overrides.lazy["model.num_queries"] == 900
+
+
 def test_arguments_beside_the_weights_are_no_obstacle_and_tell_the_dilation(tmp_path):
     # torch 2.6 and later refuse to load an argparse.Namespace
     path = trained(tmp_path, "conditional_detr_r50_dc5", dilation=True, nheads=8)
