@@ -95,7 +95,9 @@ def rows(projects: Path) -> Iterator[Row]:
             converted = convert(name, Path(folder) / name, synthetic=True).folder
             assert converted is not None
             for config, file in configs:
-                yield _row(projects, config, file, name, converted, Path(folder))
+                row = _row(projects, config, file, name, converted, Path(folder))
+                print(row, file=sys.stderr)
+                yield row
 
 
 def _row(projects: Path, config: str, file: str, name: str, converted: Path, folder: Path) -> Row:
@@ -120,6 +122,7 @@ def _row(projects: Path, config: str, file: str, name: str, converted: Path, fol
         path = from_hub(converted)
     model = built(cfg)
     after = load(model, path)
+    Path(path).unlink()
     assert not after.unexpected
     assert not after.wrong_shape
     keys = {key for key in model.state_dict() if key.startswith(node)}
