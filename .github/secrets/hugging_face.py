@@ -6,5 +6,5 @@ from detect_secrets.plugins.base import RegexBasedDetector
 
 
 class HuggingFaceDetector(RegexBasedDetector):
-    secret_type = "Hugging Face Token"  # pragma: allowlist secret
+    secret_type = "Hugging Face Token"
     denylist = (re.compile(r"\bhf_[A-Za-z]{34}\b"),)
