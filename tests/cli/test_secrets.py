@@ -95,9 +95,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize(
-    "fault", [None, Fault.status(403), Fault.cut_before()], ids=["no fault", "403", "cut"]
-)
+@pytest.mark.parametrize("fault", [None, Fault.status(403)], ids=["no fault", "403"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_tells_the_token(
     cli,
