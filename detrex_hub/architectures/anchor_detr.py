@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
-from detrex_hub.architectures.detection import FACTS, Detector, shape_of
+from detrex_hub.architectures.detection import FACTS, Detector, count, shape_of
 from detrex_hub.mapping import Rename, Rule
 
 # rows of in_proj of the encoder's attention, in widths: queries and keys for rows and for columns
@@ -86,8 +86,8 @@ class AnchorDetr(Detector):
     @classmethod
     def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         found = super().told(arguments)
-        points = arguments.get("num_query_position")
-        if arguments.get("spatial_prior") == "grid" and type(points) is int:
+        points = count(arguments, "num_query_position")
+        if arguments.get("spatial_prior") == "grid" and points is not None:
             found["num_queries"] = points
         return found
 

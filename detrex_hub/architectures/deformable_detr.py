@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
-from detrex_hub.architectures.detection import shape_of
+from detrex_hub.architectures.detection import count, shape_of
 from detrex_hub.architectures.multi_level import MultiLevelDetector
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, Rule
@@ -124,11 +124,14 @@ class DeformableDetr(MultiLevelDetector):
         found = super().told(arguments)
         # otherwise queries are learned, and their number is in the shapes
         if arguments.get("two_stage") is True and not arguments.get("mixed_selection"):
+            queries = count(arguments, "num_queries")
             # H-Deformable-DETR's script, which trains this model too, counts its branches apart
-            for names in (("num_queries",), ("num_queries_one2one", "num_queries_one2many")):
-                numbers = [arguments.get(name) for name in names]
-                if all(type(number) is int for number in numbers):
-                    found["num_queries"] = sum(numbers)
+            one2one = count(arguments, "num_queries_one2one")
+            one2many = count(arguments, "num_queries_one2many", least=0)
+            if one2one is not None and one2many is not None:
+                queries = one2one + one2many
+            if queries is not None:
+                found["num_queries"] = queries
         return found
 
     @property

@@ -154,8 +154,9 @@ class Detector(Architecture):
         found: dict[str, Any] = {}
         if isinstance(arguments.get("dilation"), bool):
             found["dilation"] = arguments["dilation"]
-        if type(arguments.get("nheads")) is int:
-            found["num_heads"] = arguments["nheads"]
+        heads = count(arguments, "nheads")
+        if heads is not None:
+            found["num_heads"] = heads
         if cls.takes_temperature:
             high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
             if isinstance(high, int | float) and high == wide:
@@ -377,6 +378,12 @@ class TransformerDetector(Detector):
             if self.num_heads is not None:
                 found[f"model.transformer.{side}.num_heads"] = self.num_heads
         return found
+
+
+def count(arguments: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:
+    """A number of at least ``least`` among somebody's arguments; None where it is anything else."""
+    value = arguments.get(name)
+    return value if type(value) is int and value >= least else None
 
 
 def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:

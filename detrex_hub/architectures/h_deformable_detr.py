@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
+from detrex_hub.architectures.detection import count
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, Rule
 
@@ -82,8 +83,8 @@ class HDeformableDetr(DeformableDetr):
     @classmethod
     def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         found = super().told(arguments)
-        one2one = arguments.get("num_queries_one2one")
-        if type(one2one) is int:
+        one2one = count(arguments, "num_queries_one2one")
+        if one2one is not None:
             found["num_queries_one2one"] = one2one
         return found
 

@@ -368,6 +368,11 @@ BRANCHES = {"num_queries_one2one": 300, "num_queries_one2many": 1500}
     [
         ("deformable_detr", {**TWO_STAGE, "num_queries": 900}, {"num_queries": 900}),
         ("deformable_detr", {**TWO_STAGE, **BRANCHES}, {"num_queries": 1800}),
+        (
+            "deformable_detr",
+            {**TWO_STAGE, **BRANCHES, "num_queries_one2many": 0},
+            {"num_queries": 300},
+        ),
         # the shapes tell
         ("deformable_detr", {"two_stage": False, "num_queries": 900}, {}),
         ("h_deformable_detr", {**TWO_STAGE, **BRANCHES, "mixed_selection": True}, {}),
@@ -377,6 +382,8 @@ BRANCHES = {"num_queries_one2one": 300, "num_queries_one2many": 1500}
         # anybody's words
         ("deformable_detr", {**TWO_STAGE, "num_queries": "900"}, {}),
         ("deformable_detr", {**TWO_STAGE, "num_queries": True}, {}),
+        ("deformable_detr", {**TWO_STAGE, "num_queries": -5}, {}),
+        ("deformable_detr", {"nheads": 0}, {}),
         ("anchor_detr", {"spatial_prior": "grid", "num_query_position": None}, {}),
     ],
 )
