@@ -92,13 +92,19 @@ def test_the_second_load_writes_nothing(folder):
     assert path.stat().st_ino == before.st_ino
 
 
-def test_weights_that_config_json_does_not_describe_are_refused(folder):
+# in a tensor, in the header, and in its length
+@pytest.mark.parametrize("at", [-1, 8, 5])
+@pytest.mark.parametrize("load", [from_hub, load_state_dict])
+def test_weights_that_config_json_does_not_describe_are_refused(folder, own_cache, load, at):
     weights = folder / "model.safetensors"
     data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
+    data[at] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(VerificationError, match="sha256"):
-        from_hub(folder)
+    with pytest.raises(VerificationError, match=r"is not the file that config\.json describes"):
+        load(folder)
+    from huggingface_hub import constants
+
+    assert not [*Path(constants.HF_ASSETS_CACHE).rglob("*.pth")], "unchecked bytes were published"
 
 
 @pytest.mark.parametrize("format", ["pth", "pkl"])
