@@ -19,7 +19,12 @@ class Report:
 
     def __init__(self, *, runs: int) -> None:
         self._lines: list[str] = []
-        self._add(f"Medians of {runs} runs on {_machine()}.")
+        busy = (
+            f", at a load of {os.getloadavg()[0]:.1f} when it began"
+            if hasattr(os, "getloadavg")
+            else ""
+        )
+        self._add(f"Medians of {runs} runs on {_machine()}{busy}.")
 
     def _add(self, line: str) -> None:
         print(line, flush=True)
