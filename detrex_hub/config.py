@@ -439,6 +439,8 @@ def _elsewhere(path: str) -> str:
     hint = "Start from a config whose model these weights belong to"
     if path.startswith("model.backbone."):
         hint += ", or let the backbone be replaced: from_hub(..., build=True)"
+    if path.endswith("_num_embed"):
+        hint += ", with model.position_embedding = L(detrex.layers.PositionEmbeddingLearned)()"
     return hint
 
 

@@ -119,6 +119,18 @@ def make_stages(depth):
     return depth
 
 
+def test_learned_position_embeddings_are_refused_by_sine_ones_with_what_to_write_instead():
+    cfg = lazy_config()
+    cfg.model.position_embedding = {"_target_": f"{__name__}.sine_embedding"}
+    wanted = Overrides(lazy={"model.position_embedding.row_num_embed": 50})
+    with pytest.raises(ConfigError, match=r"has no row_num_embed.*PositionEmbeddingLearned"):
+        config.apply(wanted, model=cfg.model, where="x/y")
+
+
+def sine_embedding(num_pos_feats):
+    return num_pos_feats
+
+
 def test_the_number_of_classes_is_the_configs_to_decide():
     cfg = lazy_config()
     wanted = Overrides(lazy={"model.num_classes": 91})

@@ -24,6 +24,7 @@ FACTS: Mapping[str, str] = {
     "dilation": "whether the last stage of the backbone is dilated (DC5)",
     "num_heads": "attention heads, 8 in every released model",
 }
+_LOOK = "Look at the keys with: detrex-hub inspect FILE"
 POSITION_FACTS: Mapping[str, str] = {
     "position_temperature": "temperature of the sine position embedding",
     "position_offset": "offset of the sine position embedding",
@@ -397,12 +398,12 @@ def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:
             shape = specs[name].shape
             if len(shape) != dimensions or 0 in shape:
                 raise ArchitectureError(
-                    f"{name} is {specs[name]} and should have {dimensions} dimensions"
+                    f"{name} is {specs[name]} and should have {dimensions} dimensions", hint=_LOOK
                 )
             return shape
     raise ArchitectureError(
         f"there is no tensor {' or '.join(names)}",
-        hint="Look at the keys with: detrex-hub inspect FILE",
+        hint=_LOOK,
     )
 
 
@@ -416,9 +417,11 @@ def _layers(specs: Specs, templates: tuple[str, ...]) -> list[str]:
         found = indices(specs, text)
         if found:
             if found != tuple(range(len(found))):
-                raise ArchitectureError(f"layers are missing: {text} has only {list(found)}")
+                raise ArchitectureError(
+                    f"layers are missing: {text} has only {list(found)}", hint=_LOOK
+                )
             return [text.replace("{i}", str(i)) for i in found]
-    raise ArchitectureError(f"there is no layer {' or '.join(templates)}")
+    raise ArchitectureError(f"there is no layer {' or '.join(templates)}", hint=_LOOK)
 
 
 # DN-DETR's embedding of labels, which has a further row for "unknown"
