@@ -5,6 +5,7 @@ With both on PYTHONPATH: ``python -m pytest tests/real``.
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,10 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def own_cache(hub):
-    return hub
+def own_cache(hub, tmp_path):
+    yield hub
+    # checkpoints of real sizes, which pytest would keep
+    shutil.rmtree(tmp_path)
 
 
 @pytest.fixture(scope="session")

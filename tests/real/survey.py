@@ -29,8 +29,9 @@ from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.lazyconfig import keys_of, weightless
 from detrex_hub.matching import ModelKeys
+from tests.detrex_configs import RECORD, entry_of
 from tests.real.checkpointers import Loaded, load
-from tests.real.originals import entry_of, original
+from tests.real.originals import original
 
 # weights for configs that name a file of another model
 INSTEAD = {
@@ -39,7 +40,6 @@ INSTEAD = {
     "conditional_detr_r101_50ep": "r101_v1",
     "pnp_detr_r101_300ep": "r101_v1",
 }
-RECORD = Path(__file__).parents[1] / "reference" / "detrex_configs.json.gz"
 
 
 def configs(projects: Path) -> Iterator[tuple[str, object]]:
@@ -163,10 +163,8 @@ def stored(keys: ModelKeys, parts: dict[str, dict[str, object]]) -> list[str]:
         document = {
             "shapes": {key: list(keys.shapes[key]) for key in mine},
             "statistics": sorted(keys.statistics.intersection(mine)),
-            "swallowed": sorted(k for k in keys.swallowed if k.startswith("backbone.") == part),
-            "ties": [
-                list(group) for group in keys.ties if group[0].startswith("backbone.") == part
-            ],
+            "swallowed": sorted(key for key in keys.swallowed if _in(key) == part),
+            "ties": [list(group) for group in keys.ties if _in(group[0]) == part],
         }
         name = digest([json.dumps(document)])[:12]
         parts[name] = document

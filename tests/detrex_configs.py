@@ -1,0 +1,183 @@
+"""What detrex's own configs load: the facts that `tests/real/survey.py` recorded, and the tables
+that `docs/what-detrex-configs-load.md` shows of them: ``python -m tests.detrex_configs``."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from detrex_hub import catalogue
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.matching import ModelKeys, Shape
+
+RECORD = Path(__file__).parent / "reference" / "detrex_configs.json.gz"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "what-detrex-configs-load.md"
+
+# files that somebody converted from torchvision's, by detectron2's script or detrex's: depth
+CONVERTED = {"R-50": 50, "R-101": 101, "r50_v1": 50, "r101_v1": 101, "r101": 101}
+_NAMES = {
+    **{stem: f"r{depth}_v1" for stem, depth in CONVERTED.items()},
+    "resnet50-0676ba61": "r50_v1",
+    "resnet101-63fe2227": "r101_v1",
+}
+
+
+def entry_of(file: str) -> str | None:
+    """The catalogue's name of the weights in a file that a config names."""
+    name = _NAMES.get(Path(file).stem, Path(file).stem)
+    return name if name in catalogue.load() else None
+
+
+def shapes_of(file: str, model: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Names and shapes in a file that a config names, as it is published.
+
+    Args:
+        model: those of the model, for ``eva_o365.pth``, which is published nowhere that a machine
+            could find: a whole detector, of which detrex's model has the backbone.
+    """
+    stem = Path(file).stem
+    if stem in CONVERTED:
+        target = ResNet(depth=CONVERTED[stem]).target()
+        return {"stem.fc.weight": (1000, 2048), **{key: spec.shape for key, spec in target.items()}}
+    name = entry_of(file)
+    if name is None:
+        assert stem == "eva_o365", file
+        return {key: shape for key, shape in model.items() if key.startswith("backbone.")}
+    entry = catalogue.load()[name]
+    made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
+    return {key: spec.shape for key, spec in made.original()[0].items()}
+
+
+@cache
+def record() -> dict[str, Any]:
+    """``configs``: what each config names, and what became of it; ``parts``: keys of models."""
+    found: dict[str, Any] = json.loads(gzip.decompress(RECORD.read_bytes()))
+    return found
+
+
+def keys_of(config: str) -> ModelKeys:
+    """What the checkpointer sees of a config's model."""
+    parts = [record()["parts"][name] for name in record()["configs"][config]["keys"]]
+    return ModelKeys(
+        shapes={key: tuple(shape) for part in parts for key, shape in part["shapes"].items()},
+        ties=tuple(tuple(group) for part in parts for group in part["ties"]),
+        statistics=frozenset(key for part in parts for key in part["statistics"]),
+        swallowed=frozenset(key for part in parts for key in part["swallowed"]),
+    )
+
+
+def loaded_of(config: str, how: str) -> tuple[int, int]:
+    """Tensors of the backbone that are loaded, and those that there are.
+
+    Args:
+        how: ``exact``, ``forced`` or ``after``.
+    """
+    facts = record()["configs"][config]
+    return facts[how]["backbone"], len(record()["parts"][facts["keys"][0]]["shapes"])
+
+
+def surveyed() -> list[str]:
+    """Configs that can be loaded."""
+    return [name for name, facts in record()["configs"].items() if "error" not in facts]
+
+
+def tables() -> dict[str, str]:
+    """The tables of the document, by the name of the place where each stands."""
+    return {
+        "summary": "\n".join(_summary()),
+        "by file": "\n".join(_by_file()),
+        "by config": "\n".join(_by_config()),
+        "not loadable": "\n".join(_not_loadable()),
+    }
+
+
+def _summary() -> Iterator[str]:
+    yield "| checkpointer | all of the backbone | partly | nothing |"
+    yield "|---|---:|---:|---:|"
+    for how, said in (
+        ("exact", "detectron2's, with the file as the config names it"),
+        ("forced", "detrex's own copy, or detectron2's with `?matching_heuristics=True`"),
+        ("after", "detectron2's, with one line of `from_hub`"),
+    ):
+        count = Counter(_degree(name, how) for name in surveyed())
+        yield f"| {said} | {count['all']} | {count['partly']} | {count['nothing']} |"
+
+
+def _degree(name: str, how: str) -> str:
+    if how == "after" and "after" not in record()["configs"][name]:
+        # from_hub has nothing better
+        how = "exact"
+    loaded, of = loaded_of(name, how)
+    if how == "after":
+        # what no file of its kind holds is not missing
+        of -= record()["configs"][name]["after"]["by_model"]
+    return "all" if loaded == of else "partly" if loaded else "nothing"
+
+
+def _by_file() -> Iterator[str]:
+    yield "| file | backbone | configs | today | matched by suffix | `from_hub` |"
+    yield "|---|---|---:|---:|---:|---:|"
+    groups: Counter[tuple[str, ...]] = Counter()
+    for name in surveyed():
+        facts = record()["configs"][name]
+        row = (Path(facts["file"]).name, _backbone(name))
+        groups[(*row, *(_share(name, how) for how in ("exact", "forced", "after")))] += 1
+    for (file, backbone, *shares), count in sorted(groups.items()):
+        yield f"| `{file}` | {backbone} | {count} | {' | '.join(shares)} |"
+
+
+def _by_config() -> Iterator[str]:
+    yield "| config | file | backbone | today | matched by suffix | `from_hub` | weights |"
+    yield "|---|---|---|---:|---:|---:|---|"
+    for name in surveyed():
+        facts = record()["configs"][name]
+        shares = " | ".join(_share(name, how) for how in ("exact", "forced", "after"))
+        weights = f"`{facts['after']['name']}`" if "after" in facts else ""
+        path = name.removeprefix("projects/").replace("/configs/", "/")
+        yield (
+            f"| `{path}` | `{Path(facts['file']).name}` | {_backbone(name)} | {shares} "
+            f"| {weights} |"
+        )
+
+
+def _not_loadable() -> Iterator[str]:
+    yield "| config | detectron2 says |"
+    yield "|---|---|"
+    for name, facts in record()["configs"].items():
+        if "error" in facts:
+            yield f"| `{name.removeprefix('projects/')}` | {facts['error'].partition('. ')[0]} |"
+
+
+def _share(name: str, how: str) -> str:
+    facts = record()["configs"][name]
+    if how not in facts:
+        return "—"
+    loaded, of = loaded_of(name, how)
+    anew = facts[how].get("by_model", 0)
+    return f"{loaded}/{of}" + (f", {anew} new" if anew else "")
+
+
+def _backbone(name: str) -> str:
+    facts = record()["configs"][name]
+    if facts["backbone"] != "ResNet":
+        return str(facts["backbone"])
+    return "ResNet-101" if loaded_of(name, "exact")[1] == 520 else "ResNet-50"
+
+
+def written(text: str) -> str:
+    """The document with its tables as they are now."""
+    for place, table in tables().items():
+        begin, end = f"<!-- {place} -->\n", f"\n<!-- end of {place} -->"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}{table}{end}{rest.partition(end)[2]}"
+    return text
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
