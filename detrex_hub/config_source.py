@@ -64,6 +64,8 @@ def corrected(text: str, values: Mapping[str, Any]) -> str:
         found = _assignments(tree, path)
         line = _statement(path, value)
         if isinstance(value, Expression):
+            if found and ast.unparse(found[-1]) == ast.unparse(ast.parse(line)):
+                continue
             appended += [f"{value.needs}\n", f"{line}\n"]
         elif found and value is not None and _literal(found[-1].value) is not None:
             node = found[-1]

@@ -17,7 +17,7 @@ def replayed(keys: tuple[str, ...], file: str, heuristics: bool):
     """Configs of one model and one file share a replay."""
     name = next(one for one in surveyed() if tuple(record()["configs"][one]["keys"]) == keys)
     model = keys_of(name)
-    return model, match(model, FileKeys(shapes_of(file, model.shapes), heuristics))
+    return match(model, FileKeys(shapes_of(file, model.shapes), heuristics))
 
 
 @pytest.mark.parametrize("how", ["exact", "forced"])
@@ -25,7 +25,7 @@ def test_the_replay_foresees_what_the_real_checkpointers_load(how):
     for name in surveyed():
         facts = record()["configs"][name]
         heuristics = how == "forced" or facts["file"].endswith(".pkl")
-        model, found = replayed(tuple(facts["keys"]), facts["file"], heuristics)
+        found = replayed(tuple(facts["keys"]), facts["file"], heuristics)
         really = facts[how]
         assert len(found.loaded) == really["all"], name
         digest = hashlib.sha256("\n".join(sorted(found.loaded)).encode()).hexdigest()

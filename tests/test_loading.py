@@ -233,6 +233,56 @@ def test_many_processes_write_the_file_once(folder, monkeypatch):
     assert len(written) == 1
 
 
+def test_ranks_of_a_run_download_and_write_once_and_tell_it_once(folder, hub, login, tmp_path):
+    login("alice")
+    push(folder, "alice/r18", license="bsd-3-clause")
+    before = len(hub.log)
+    script = (
+        "from omegaconf import OmegaConf; from detrex_hub import from_hub;"
+        "model = OmegaConf.create({'_target_': 'x.DETR', 'pixel_std': [1.0, 1.0, 1.0],"
+        " 'pixel_mean': [0.0, 0.0, 0.0], 'backbone': {'_target_': 'x.ResNet',"
+        " 'stages': {'_target_': 'x.make', 'depth': 50}}});"
+        "print(from_hub('alice/r18', model=model), model.backbone.stages.depth)"
+    )
+
+    def rank(number, **more):
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "shared"), "RANK": str(number)}
+        return subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=environment | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    ranks = [rank(number) for number in range(3)]
+    said = [one.communicate() for one in ranks]
+    assert {out for out, _ in said} == {said[0][0]}
+    path, depth = said[0][0].split()
+    assert depth == "18"
+    (written,) = (tmp_path / "shared").rglob("*.pth")
+    assert str(written) == path
+    asked = [one for one in hub.log[before:] if one.method == "GET"]
+    assert sum("model.safetensors" in one.path for one in asked) == 1
+    # the changes are told on the main process alone
+    assert "depth: 50 -> 18" in said[0][1]
+    assert [err for _, err in said[1:]] == ["", ""]
+    offline = rank(0, HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+    assert offline.communicate()[0] == said[0][0]
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, OSError])
+def test_where_there_are_no_locks_each_writes_and_all_read_the_same(folder, monkeypatch, error):
+    def no_locks(*_, **__):
+        raise error("no locks here")
+
+    monkeypatch.setattr(loading.FileLock, "acquire", no_locks)
+    with ThreadPoolExecutor(4) as threads:
+        (path,) = set(threads.map(lambda _: from_hub(folder), range(4)))
+    assert read(path)["model"].keys() == VARIANT.moves.keys()
+    assert [one.suffix for one in Path(path).parent.iterdir()] == [".pth"]
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(folder, monkeypatch, tmp_path):
     from huggingface_hub import constants
 

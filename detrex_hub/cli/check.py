@@ -59,7 +59,7 @@ def command(
         return check_config(config, checkpoint, min_matched, overrides=given, target=target)
 
     found = look()
-    if fix and not found.passed:
+    if fix and (checkpoint is not None or not found.passed):
         for line in fix_config(config, found, checkpoint=checkpoint):
             out.hint(line)
         found = look()
@@ -86,6 +86,7 @@ def _lines(found: Check) -> Iterator[str]:
         ],
     )
     if found.settings:
+        yield ""
         yield from table(
             ("setting", "config", "weights", ""),
             [

@@ -118,6 +118,17 @@ def test_fix_writes_from_hub_for_a_repository(cli, r18, tmp_path):
     ]
 
 
+def test_fix_writes_the_checkpoint_that_fits_too_and_once(cli, r18, tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text("train = model = dataloader = dict()\ntrain.init_checkpoint = 'x.pth'\n")
+    arguments = ["check", path, "--target", "r18_v1", "--checkpoint", r18, "--fix"]
+    assert cli(*arguments).code == 0
+    text = path.read_text()
+    assert text.endswith(f"from_hub('{r18}', model=model, dataloader=dataloader)\n")
+    assert cli(*arguments).code == 0
+    assert path.read_text() == text
+
+
 def test_fix_leaves_what_it_cannot_mend(cli, r18, yaml):
     path = yaml(config_for(r18, depth=34))
     before = path.read_text()
