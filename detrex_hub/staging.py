@@ -6,6 +6,7 @@ such a sibling behind; the next run for the same target finds its lock free and 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -18,6 +19,8 @@ from filelock import FileLock, Timeout
 from detrex_hub.errors import DetrexHubError
 
 _LOCK = ".lock"
+# what file systems without locks answer, as some shared ones are
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 _REPLACED = "replaced"
 
 
@@ -138,7 +141,13 @@ def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
             with suppress(FileNotFoundError):
                 folder.chmod(0o755 & ~_umask())
                 lock = FileLock(folder / _LOCK)
-                lock.acquire()
+                try:
+                    lock.acquire()
+                except (NotImplementedError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                        raise
+                    # there nobody can take it for abandoned either
+                    return folder, lock
                 if (folder / _LOCK).exists():
                     return folder, lock
                 lock.release()
@@ -158,7 +167,7 @@ def remove_abandoned(target: Path) -> None:
     for folder in target.parent.glob(f"{_escaped(_prefix(target))}*"):
         lock = FileLock(folder / _LOCK)
         # a folder whose lock is held, or cannot be taken, belongs to somebody who is still at work
-        with suppress(OSError, Timeout):
+        with suppress(NotImplementedError, OSError, Timeout):
             lock.acquire(timeout=0)
             _put_back(folder)
             shutil.rmtree(folder, ignore_errors=True)
