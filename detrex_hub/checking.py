@@ -6,7 +6,6 @@ and shapes, and nothing of the config is changed.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ from detrex_hub.errors import (
 from detrex_hub.hub import names
 from detrex_hub.lazyconfig import has_detectron2, load_config, model_keys
 from detrex_hub.matching import FileKeys, Match, ModelKeys, match
-from detrex_hub.records import CONFIG, RepositoryConfig
+from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
 from detrex_hub.staging import publish_file, staging_folder
 
 HEURISTICS = "?matching_heuristics=True"
@@ -518,7 +517,8 @@ def _from_file(path: Path, query: str, name: str, backbone: str) -> Weights:
         file = _as_detectron2_reads(checkpoint, query)
         own = checkpoint.metadata.get(loading.DESCRIBED_BY)
         if isinstance(own, str):
-            described = RepositoryConfig.from_json(json.loads(own), where=str(path))
+            where = f"{path}: {loading.DESCRIBED_BY}"
+            described = RepositoryConfig.from_json(parse_json(own, where=where), where=where)
             return _described(name, file, described, str(path))
         return _recognised(name, file, checkpoint, backbone)
 

@@ -286,17 +286,25 @@ def load_json(path: Path, *, where: str | None = None) -> Any:
     try:
         if path.stat().st_size > _MAX_RECORD_BYTES:
             raise ConfigError(f"{where} is larger than {_MAX_RECORD_BYTES >> 20} MiB")
-        return json.loads(
-            path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=_without_doubles
-        )
+        return parse_json(path.read_bytes(), where=where)
     except FileNotFoundError:
         raise ConfigError(
             f"{where} does not exist", hint="A converted folder has one: detrex-hub convert NAME"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not valid JSON: {error}") from None
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+
+
+def parse_json(text: str | bytes, *, where: str) -> Any:
+    """Parse a record that is read already.
+
+    Raises:
+        ConfigError: it is not JSON, or holds a name twice.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_doubles)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not valid JSON: {error}") from None
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -272,3 +272,27 @@ def test_a_card_of_another_licence_is_not_pushed(hub, login, tmp_path, monkeypat
                 hubs.push(folder, "alice/r", to=to)
     assert [*hub.repositories] == ["alice/good"]
     assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("dab_detr", {"pe_temperatureH": float("inf"), "pe_temperatureW": float("inf")}),
+        ("dab_detr", {"pe_temperatureH": 2**2000, "pe_temperatureW": 2**2000}),
+        ("dab_detr", {"pe_temperatureH": -20, "pe_temperatureW": -20}),
+        ("dino", {"nheads": 0}),
+        ("dino", {"nheads": 10**300}),
+        ("h_deformable_detr", {"num_queries_one2one": -300}),
+    ],
+)
+def test_arguments_beside_weights_that_no_model_has_are_no_facts(kind, arguments):
+    assert architecture(kind).facts_in({"args": arguments}) == {}
+
+
+@pytest.mark.parametrize("described", ["{", "[]", "{}", '{"a": 1, "a": 2}', "[" * 100_000, "NaN"])
+def test_a_checkpoint_that_describes_itself_wrongly_is_refused(tmp_path, capfd, described):
+    checkpoint, config = tmp_path / "x.pth", tmp_path / "config.yaml"
+    torch.save({"model": {"w": torch.ones(1)}, "detrex_hub": described}, checkpoint)
+    config.write_text("model: {backbone: {}}\n")
+    arguments = ["check", str(config), "--checkpoint", str(checkpoint), "--target", "r18_v1"]
+    assert one_line(capfd, arguments) == 1

@@ -160,7 +160,7 @@ class Detector(Architecture):
             found["num_heads"] = heads
         if cls.takes_temperature:
             high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
-            if isinstance(high, int | float) and high == wide:
+            if type(high) in (int, float) and high == wide and 0 < high <= _HIGHEST_TEMPERATURE:
                 found["position_temperature"] = high
         return found
 
@@ -381,10 +381,15 @@ class TransformerDetector(Detector):
         return found
 
 
+# beyond any model, and what a config may be told
+_LARGEST_COUNT = 65536
+_HIGHEST_TEMPERATURE = 1e6
+
+
 def count(arguments: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:
     """A number of at least ``least`` among somebody's arguments; None where it is anything else."""
     value = arguments.get(name)
-    return value if type(value) is int and value >= least else None
+    return value if type(value) is int and least <= value <= _LARGEST_COUNT else None
 
 
 def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:
