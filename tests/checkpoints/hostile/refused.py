@@ -83,6 +83,14 @@ _OPCODES = {
         call(name("numpy", "dtype"), text("\x1b[31mred"), b"\x89\x88"),
         "a numpy type whose name makes no sense",
     ),
+    "a number of the wrong size": (
+        call(
+            name("numpy.core.multiarray", "scalar"),
+            call(name("numpy", "dtype"), text("f8"), b"\x89\x88"),
+            raw(b"abc"),
+        ),
+        "damaged",
+    ),
     "a protocol of the future": (b"\x80\x09", "protocol 9 is unknown"),
 }
 
