@@ -160,8 +160,8 @@ class Detector(Architecture):
             found["num_heads"] = heads
         if cls.takes_temperature:
             high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
-            if type(high) in (int, float) and high == wide and 0 < high <= _HIGHEST_TEMPERATURE:
-                found["position_temperature"] = high
+            number = isinstance(high, int | float) and high is not True and high == wide
+            found |= {"position_temperature": high} if number and _is_temperature(high) else {}
         return found
 
     # -- mapping --------------------------------------------------------------------------------
@@ -384,6 +384,10 @@ class TransformerDetector(Detector):
 # beyond any model, and what a config may be told
 _LARGEST_COUNT = 65536
 _HIGHEST_TEMPERATURE = 1e6
+
+
+def _is_temperature(value: Any) -> bool:
+    return bool(0 < value <= _HIGHEST_TEMPERATURE)
 
 
 def count(arguments: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:
