@@ -82,6 +82,16 @@ def loaded_of(config: str, how: str) -> tuple[int, int]:
     return facts[how]["backbone"], len(record()["parts"][facts["keys"][0]]["shapes"])
 
 
+def new_of(config: str) -> int:
+    """Tensors of the backbone that no file of the kind of ``after`` holds: layers that the original
+    lacks, and the pyramid that is built on a ViT."""
+    facts = record()["configs"][config]
+    backbone = record()["parts"][facts["keys"][0]]["shapes"]
+    built_on = [key for key in backbone if facts["backbone"] == "SimpleFeaturePyramid"]
+    pyramid = sum(not key.startswith("backbone.net.") for key in built_on)
+    return int(facts["after"]["by_model"]) + pyramid
+
+
 def surveyed() -> list[str]:
     """Configs that can be loaded."""
     return [name for name, facts in record()["configs"].items() if "error" not in facts]
@@ -110,13 +120,13 @@ def _summary() -> Iterator[str]:
 
 
 def _degree(name: str, how: str) -> str:
-    if how == "after" and "after" not in record()["configs"][name]:
+    if how == "after" and "backbone" not in record()["configs"][name].get("after", {}):
         # from_hub has nothing better
         how = "exact"
     loaded, of = loaded_of(name, how)
     if how == "after":
         # what no file of its kind holds is not missing
-        of -= record()["configs"][name]["after"]["by_model"]
+        of -= new_of(name)
     return "all" if loaded == of else "partly" if loaded else "nothing"
 
 
@@ -141,8 +151,8 @@ def _by_config() -> Iterator[str]:
         weights = f"`{facts['after']['name']}`" if "after" in facts else ""
         path = name.removeprefix("projects/").replace("/configs/", "/")
         yield (
-            f"| `{path}` | `{Path(facts['file']).name}` | {_backbone(name)} | {shares} "
-            f"| {weights} |"
+            f"| `{path}`{' *' if facts.get('replayed') else ''} | `{Path(facts['file']).name}` "
+            f"| {_backbone(name)} | {shares} | {weights} |"
         )
 
 
@@ -158,8 +168,10 @@ def _share(name: str, how: str) -> str:
     facts = record()["configs"][name]
     if how not in facts:
         return "—"
+    if "refused" in facts[how]:
+        return "refused"
     loaded, of = loaded_of(name, how)
-    anew = facts[how].get("by_model", 0)
+    anew = new_of(name) if how == "after" else 0
     return f"{loaded}/{of}" + (f", {anew} new" if anew else "")
 
 
