@@ -190,7 +190,12 @@ def tensors_of(
 
     tensors: dict[str, torch.Tensor] = {}
     for key, spec in checkpoint.specs.items():
-        dtype = getattr(torch, _TORCH_NAMES[spec.dtype])
+        dtype = getattr(torch, _TORCH_NAMES[spec.dtype], None)
+        if dtype is None:
+            raise CheckpointError(
+                f"{key} is {spec}, which torch {torch.__version__} does not know",
+                hint="Upgrade: pip install -U torch",
+            )
         data = bytearray()
         for piece in checkpoint.chunks(key):
             data += piece

@@ -15,7 +15,10 @@ from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 # the tests run in several processes already
 torch.set_num_threads(1)
 
-_TORCH = {ours: getattr(torch, theirs) for theirs, ours in TORCH_DTYPES.items()}
+# older versions of torch lack some
+_TORCH = {
+    ours: getattr(torch, theirs) for theirs, ours in TORCH_DTYPES.items() if hasattr(torch, theirs)
+}
 
 
 def tensors(
