@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from detrex_hub.architectures.convnext import ConvNeXt
+from detrex_hub.numerics.layers import linear, norm
 from detrex_hub.numerics.strict import load
 
 if TYPE_CHECKING:
@@ -65,21 +66,15 @@ def _convolution(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
 
 def _norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
     """Over the channels of ``(n, c, h, w)``."""
-    return _last_norm(state, name, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-def _last_norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    return functional.layer_norm(x, weight.shape, weight, bias, _EPS)
+    return norm(state, name, x.permute(0, 2, 3, 1), eps=_EPS).permute(0, 3, 1, 2)
 
 
 def _block(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
     weight, bias = state[f"{at}dwconv.weight"], state[f"{at}dwconv.bias"]
     y = functional.conv2d(x, weight, bias, padding=3, groups=weight.shape[0])
-    y = _last_norm(state, f"{at}norm", y.permute(0, 2, 3, 1))
-    y = functional.linear(y, state[f"{at}pwconv1.weight"], state[f"{at}pwconv1.bias"])
-    y = functional.gelu(y)
-    y = functional.linear(y, state[f"{at}pwconv2.weight"], state[f"{at}pwconv2.bias"])
+    y = norm(state, f"{at}norm", y.permute(0, 2, 3, 1), eps=_EPS)
+    y = functional.gelu(linear(state, f"{at}pwconv1", y))
+    y = linear(state, f"{at}pwconv2", y)
     if f"{at}gamma" in state:
         y = y * state[f"{at}gamma"]
     return x + y.permute(0, 3, 1, 2)

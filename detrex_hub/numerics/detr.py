@@ -13,14 +13,13 @@ from detrex_hub.architectures.detr import Detr
 from detrex_hub.architectures.resnet import BLOCKS, ResNet
 from detrex_hub.errors import UsageError
 from detrex_hub.numerics import resnet
+from detrex_hub.numerics.layers import linear, norm
 from detrex_hub.numerics.strict import complete
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm", "transformers")
-
-_EPS = 1e-5
 
 
 def image_size(made: Detr) -> int:
@@ -98,8 +97,8 @@ def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor
     for number in range(made.encoder_layers):
         at = f"transformer.encoder.layers.{number}."
         x = x + _attention(state, f"{at}attentions.0.attn.", x + place, x + place, x, heads)
-        x = _norm(state, f"{at}norms.0", x)
-        x = _norm(state, f"{at}norms.1", x + _feed_forward(state, at, x))
+        x = norm(state, f"{at}norms.0", x)
+        x = norm(state, f"{at}norms.1", x + _feed_forward(state, at, x))
     queries = state["query_embed.weight"]
     heads = settings["model.transformer.decoder.num_heads"]
     y = torch.zeros_like(queries)
@@ -107,19 +106,19 @@ def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor
         at = f"transformer.decoder.layers.{number}."
         z = y + queries
         y = y + _attention(state, f"{at}attentions.0.attn.", z, z, y, heads)
-        y = _norm(state, f"{at}norms.0", y)
+        y = norm(state, f"{at}norms.0", y)
         z = y + queries
         y = y + _attention(state, f"{at}attentions.1.attn.", z, x + place, x, heads)
-        y = _norm(state, f"{at}norms.1", y)
-        y = _norm(state, f"{at}norms.2", y + _feed_forward(state, at, y))
-    y = _norm(state, "transformer.decoder.post_norm_layer", y)
+        y = norm(state, f"{at}norms.1", y)
+        y = norm(state, f"{at}norms.2", y + _feed_forward(state, at, y))
+    y = norm(state, "transformer.decoder.post_norm_layer", y)
     z = y
     for number in range(3):
-        z = _linear(state, f"bbox_embed.layers.{number}", z if number == 0 else z.relu())
+        z = linear(state, f"bbox_embed.layers.{number}", z if number == 0 else z.relu())
     return {
         "encoder": x,
         "decoder": y,
-        "logits": _linear(state, "class_embed", y),
+        "logits": linear(state, "class_embed", y),
         "boxes": z.sigmoid(),
     }
 
@@ -149,19 +148,8 @@ def _attention(
         for x, weight, bias in zip((q, k, v), weights, biases, strict=True)
     )
     scores = (q @ k.transpose(1, 2)) * q.shape[-1] ** -0.5
-    return _linear(state, f"{at}out_proj", (scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
+    return linear(state, f"{at}out_proj", (scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
 
 
 def _feed_forward(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
-    return _linear(
-        state, f"{at}ffns.0.layers.1", _linear(state, f"{at}ffns.0.layers.0.0", x).relu()
-    )
-
-
-def _norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    return functional.layer_norm(x, weight.shape, weight, bias, _EPS)
-
-
-def _linear(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    return functional.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+    return linear(state, f"{at}ffns.0.layers.1", linear(state, f"{at}ffns.0.layers.0.0", x).relu())

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from detrex_hub.architectures.swin import Swin
+from detrex_hub.numerics.layers import linear, norm
 from detrex_hub.numerics.strict import load
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 NEEDS = ("timm",)
 
-_EPS = 1e-5
 # what models compute for themselves
 _COMPUTED = ("relative_position_index", "attn_mask")
 
@@ -62,7 +62,7 @@ def converted(made: Swin, settings: Settings, state: State, images: torch.Tensor
         stride=made.patch_size,
     ).permute(0, 2, 3, 1)
     if made.patch_norm:
-        x = _norm(state, "patch_embed.norm", x)
+        x = norm(state, "patch_embed.norm", x)
     found = {"patches": x}
     for stage, (depth, heads) in enumerate(zip(made.depths, made.num_heads, strict=True)):
         for index in range(depth):
@@ -78,11 +78,11 @@ def converted(made: Swin, settings: Settings, state: State, images: torch.Tensor
 def _block(
     state: State, at: str, x: torch.Tensor, heads: int, window: int, shift: int
 ) -> torch.Tensor:
-    y = torch.roll(_norm(state, f"{at}norm1", x), (-shift, -shift), (1, 2))
+    y = torch.roll(norm(state, f"{at}norm1", x), (-shift, -shift), (1, 2))
     y = _attention(state, f"{at}attn.", y, heads, window, shift)
     x = x + torch.roll(y, (shift, shift), (1, 2))
-    y = functional.gelu(_linear(state, f"{at}mlp.fc1", _norm(state, f"{at}norm2", x)))
-    return x + _linear(state, f"{at}mlp.fc2", y)
+    y = functional.gelu(linear(state, f"{at}mlp.fc1", norm(state, f"{at}norm2", x)))
+    return x + linear(state, f"{at}mlp.fc2", y)
 
 
 def _attention(
@@ -101,7 +101,7 @@ def _attention(
         apart = regions != regions.transpose(1, 2)
         scores = scores - 100.0 * apart[:, None]
     y = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
-    y = _linear(state, f"{at}proj", y)
+    y = linear(state, f"{at}proj", y)
     y = y.unflatten(0, (height // window, width // window)).unflatten(2, (window, window))
     return y.permute(0, 2, 1, 3, 4).reshape(1, height, width, channels)
 
@@ -132,14 +132,5 @@ def _relative_positions(window: int) -> torch.Tensor:
 
 def _merged(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
     parts = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
-    x = _norm(state, f"{at}norm", torch.cat(parts, -1))
+    x = norm(state, f"{at}norm", torch.cat(parts, -1))
     return functional.linear(x, state[f"{at}reduction.weight"])
-
-
-def _norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    return functional.layer_norm(x, weight.shape, weight, bias, _EPS)
-
-
-def _linear(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    return functional.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
