@@ -235,7 +235,8 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         # the distance of two integers always fits an unsigned one of their width
         unsigned = np.dtype(f"u{one.dtype.itemsize}")
         a, b = one.view(unsigned), other.view(unsigned)
-        return np.where(one > other, a - b, b - a)  # type: ignore[no-any-return]
+        found: NDArray[Any] = np.where(one > other, a - b, b - a)
+        return found
     if "c" not in (one.dtype.kind, other.dtype.kind):
         one, other = one.astype(np.float64), other.astype(np.float64)
     alike = (one == other) | (np.isnan(one) & np.isnan(other))

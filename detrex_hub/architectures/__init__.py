@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABCMeta
 from collections.abc import Mapping
 from functools import cache
 
@@ -42,7 +43,8 @@ def _modules() -> tuple[str, ...]:
 def _of_module(name: str) -> type[Architecture] | None:
     """The architecture that a module is named after; None where it holds what several share."""
     contents = vars(importlib.import_module(f"{__name__}.{name}"))
-    kinds = (value for value in contents.values() if isinstance(value, type))
+    # in Python 3.10 an alias such as Mapping[str, int] is an instance of what its origin is one of
+    kinds = (value for value in contents.values() if type(value) is ABCMeta)
     return next(
         (
             kind
