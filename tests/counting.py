@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import pathlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,4 +50,7 @@ def counted(*paths: Path) -> Iterator[Counter[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(io, "open", opened)
         patch.setattr(builtins, "open", opened)
+        if accessor := getattr(pathlib, "_NormalAccessor", None):
+            # Python 3.10's paths remember what opened files when they were imported
+            patch.setattr(accessor, "open", staticmethod(opened))
         yield found
