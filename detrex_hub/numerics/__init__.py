@@ -27,14 +27,12 @@ Settings: TypeAlias = Mapping[str, Any]
 # largest difference, as a part of the output's largest value, that float64 rounding explains
 TOLERANCE = 1e-9
 
-_MODELS = {
-    ("resnet", "torchvision"): "resnet",
-    ("convnext", "original"): "convnext",
-    ("convnext", "timm"): "convnext",
-    ("swin", "original"): "swin",
-    ("swin", "timm"): "swin",
-    ("detr", "transformers"): "detr",
-    ("detr", "transformers_no_timm"): "detr",
+# architecture, which is the name of its module here as well -> the layouts that can be run
+_LAYOUTS = {
+    "resnet": ("torchvision",),
+    "convnext": ("original", "timm"),
+    "swin": ("original", "timm"),
+    "detr": ("transformers", "transformers_no_timm"),
 }
 
 
@@ -116,13 +114,12 @@ def check(made: Architecture, layout: str) -> None:
 
 
 def _model(made: Architecture, layout: str) -> _Model:
-    name = _MODELS.get((made.name, layout))
-    if name is None:
-        known = ", ".join(f"{kind} ({known})" for kind, known in _MODELS)
+    if layout not in _LAYOUTS.get(made.name, ()):
+        known = ", ".join(f"{name} ({', '.join(layouts)})" for name, layouts in _LAYOUTS.items())
         raise UsageError(
             f"--numerics has no forward pass of {made.name} ({layout})", hint=f"It has {known}"
         )
-    model: Any = import_module(f"detrex_hub.numerics.{name}")
+    model: Any = import_module(f"detrex_hub.numerics.{made.name}")
     for needed in model.NEEDS:
         try:
             import_module(needed)

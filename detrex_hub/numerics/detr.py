@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +12,14 @@ from detrex_hub.architectures.detr import Detr
 from detrex_hub.architectures.resnet import BLOCKS, ResNet
 from detrex_hub.errors import UsageError
 from detrex_hub.numerics import resnet
-from detrex_hub.numerics.layers import linear, norm
+from detrex_hub.numerics.layers import (
+    feed_forward,
+    linear,
+    mlp,
+    multihead_attention,
+    norm,
+    sine_embedding,
+)
 from detrex_hub.numerics.strict import complete
 
 if TYPE_CHECKING:
@@ -87,7 +93,7 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
 def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
     features = resnet.features(_depth(made), settings, state, images, "backbone.")["res5"]
     x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
-    place = _sine(
+    place = sine_embedding(
         x,
         settings["model.position_embedding.temperature"],
         settings["model.position_embedding.offset"],
@@ -96,60 +102,25 @@ def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor
     heads = settings["model.transformer.encoder.num_heads"]
     for number in range(made.encoder_layers):
         at = f"transformer.encoder.layers.{number}."
-        x = x + _attention(state, f"{at}attentions.0.attn.", x + place, x + place, x, heads)
+        x = x + multihead_attention(state, f"{at}attentions.0.attn", x + place, x + place, x, heads)
         x = norm(state, f"{at}norms.0", x)
-        x = norm(state, f"{at}norms.1", x + _feed_forward(state, at, x))
+        x = norm(state, f"{at}norms.1", x + feed_forward(state, at, x))
     queries = state["query_embed.weight"]
     heads = settings["model.transformer.decoder.num_heads"]
     y = torch.zeros_like(queries)
     for number in range(made.decoder_layers):
         at = f"transformer.decoder.layers.{number}."
         z = y + queries
-        y = y + _attention(state, f"{at}attentions.0.attn.", z, z, y, heads)
+        y = y + multihead_attention(state, f"{at}attentions.0.attn", z, z, y, heads)
         y = norm(state, f"{at}norms.0", y)
         z = y + queries
-        y = y + _attention(state, f"{at}attentions.1.attn.", z, x + place, x, heads)
+        y = y + multihead_attention(state, f"{at}attentions.1.attn", z, x + place, x, heads)
         y = norm(state, f"{at}norms.1", y)
-        y = norm(state, f"{at}norms.2", y + _feed_forward(state, at, y))
+        y = norm(state, f"{at}norms.2", y + feed_forward(state, at, y))
     y = norm(state, "transformer.decoder.post_norm_layer", y)
-    z = y
-    for number in range(3):
-        z = linear(state, f"bbox_embed.layers.{number}", z if number == 0 else z.relu())
     return {
         "encoder": x,
         "decoder": y,
         "logits": linear(state, "class_embed", y),
-        "boxes": z.sigmoid(),
+        "boxes": mlp(state, "bbox_embed", y).sigmoid(),
     }
-
-
-def _sine(x: torch.Tensor, temperature: float, offset: float) -> torch.Tensor:
-    """detrex's `PositionEmbeddingSine`, normalised: ``(1, c, h, w) -> (h * w, c)``."""
-    _, channels, height, width = x.shape
-    half = channels // 2
-    steps = temperature ** (2 * (torch.arange(half).double() // 2) / half)
-
-    def along(length: int) -> torch.Tensor:
-        places = (torch.arange(1, length + 1).double() + offset) / (length + 1e-6) * 2 * math.pi
-        angles = places[:, None] / steps
-        return torch.stack((angles[:, 0::2].sin(), angles[:, 1::2].cos()), 2).flatten(1)
-
-    rows = along(height)[:, None].expand(-1, width, -1)
-    columns = along(width)[None].expand(height, -1, -1)
-    return torch.cat((rows, columns), 2).flatten(0, 1)
-
-
-def _attention(
-    state: State, at: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int
-) -> torch.Tensor:
-    weights, biases = state[f"{at}in_proj_weight"].chunk(3), state[f"{at}in_proj_bias"].chunk(3)
-    q, k, v = (
-        functional.linear(x, weight, bias).unflatten(-1, (heads, -1)).transpose(0, 1)
-        for x, weight, bias in zip((q, k, v), weights, biases, strict=True)
-    )
-    scores = (q @ k.transpose(1, 2)) * q.shape[-1] ** -0.5
-    return linear(state, f"{at}out_proj", (scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
-
-
-def _feed_forward(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
-    return linear(state, f"{at}ffns.0.layers.1", linear(state, f"{at}ffns.0.layers.0.0", x).relu())

@@ -17,65 +17,12 @@ from detrex_hub.loading import load_state_dict, tensors_of
 from detrex_hub.mapping import Rename
 from detrex_hub.verification import verify
 from tests import tiny, torchvision_operators
+from tests.numerics import backbones, detr
 
 torchvision_operators.declare()
 
 
-def timm_resnet():
-    import timm
-
-    return timm.create_model("resnet18", num_classes=3)
-
-
-def timm_convnext():
-    from timm.models.convnext import ConvNeXt
-
-    return ConvNeXt(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32), num_classes=3)
-
-
-def timm_swin():
-    from timm.models.swin_transformer import SwinTransformer
-
-    return SwinTransformer(
-        img_size=64,
-        window_size=2,
-        embed_dim=8,
-        depths=(2, 2, 2, 2),
-        num_heads=(1, 2, 2, 4),
-        num_classes=3,
-    )
-
-
-def transformers_detr():
-    from transformers import DetrConfig, DetrForObjectDetection
-
-    return DetrForObjectDetection(
-        DetrConfig(
-            backbone="resnet18",
-            use_timm_backbone=True,
-            use_pretrained_backbone=False,
-            num_labels=91,
-            num_queries=5,
-            d_model=32,
-            encoder_layers=2,
-            decoder_layers=2,
-            encoder_ffn_dim=16,
-            decoder_ffn_dim=16,
-        )
-    )
-
-
-# two tensors of one shape that a wrong mapper could take for each other
-MODELS = {
-    "resnet": (timm_resnet, "res2.0.conv1.norm.weight", "res2.0.conv2.norm.weight"),
-    "convnext": (timm_convnext, "stages.2.0.norm.bias", "stages.2.1.norm.bias"),
-    "swin": (timm_swin, "layers.1.blocks.0.norm1.weight", "layers.1.blocks.0.norm2.weight"),
-    "detr": (
-        transformers_detr,
-        "transformer.decoder.layers.1.norms.0.weight",
-        "transformer.decoder.layers.1.norms.1.weight",
-    ),
-}
+MODELS = backbones.MODELS | detr.MODELS
 
 
 def randomised(model):
@@ -173,7 +120,7 @@ def test_a_config_value_that_is_wrong_shows():
 
 
 def test_an_original_that_is_another_model_is_refused():
-    state = timm_resnet().state_dict()
+    state = backbones.timm_resnet().state_dict()
     del state["bn1.weight"]
     made = ResNet(depth=18)
     with pytest.raises(VerificationError, match=r"missing bn1\.weight"):
