@@ -8,6 +8,7 @@ of two norms of one shape shows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,6 +31,7 @@ TOLERANCE = 1e-9
 # architecture, which is the name of its module here as well -> the layouts that can be run
 _LAYOUTS = {
     "resnet": ("torchvision",),
+    "torchvision_resnet": ("torchvision",),
     "convnext": ("original", "timm"),
     "swin": ("original", "timm"),
     "detr": ("transformers", "transformers_no_timm"),
@@ -96,13 +98,14 @@ def compare(
         ours = model.converted(made, settings, _double(converted), images)
     assert list(theirs) == list(ours)
     return [
-        Difference(
-            name,
-            (ours[name] - expected).abs().max().item(),
-            expected.abs().max().item(),
-        )
+        Difference(name, _apart(ours[name], expected), expected.abs().max().item())
         for name, expected in theirs.items()
     ]
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest absolute difference, which is infinite where the shapes differ."""
+    return (one - other).abs().max().item() if one.shape == other.shape else math.inf
 
 
 def check(made: Architecture, layout: str) -> None:

@@ -23,6 +23,13 @@ def norm(state: State, name: str, x: torch.Tensor, *, eps: float = 1e-5) -> torc
     return functional.layer_norm(x, weight.shape, weight, bias, eps)
 
 
+def batch_norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
+    """BatchNorm2d with the statistics that it was trained to, as FrozenBatchNorm2d has it."""
+    mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    return functional.batch_norm(x, mean, var, weight, bias, eps=1e-5)
+
+
 def mlp(state: State, name: str, x: torch.Tensor, depth: int = 3) -> torch.Tensor:
     """detrex's `MLP`: linear layers with ReLU between them, ``(..., in) -> (..., out)``."""
     for number in range(depth):

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from detrex_hub.architectures.resnet import BLOCKS, ResNet
+from detrex_hub.numerics.layers import batch_norm
 from detrex_hub.numerics.strict import load
 
 if TYPE_CHECKING:
@@ -18,18 +19,25 @@ if TYPE_CHECKING:
 
 NEEDS = ("timm",)
 
-_EPS = 1e-5
-
 
 def image_size(made: ResNet) -> int:
     return 64
 
 
 def original(made: ResNet, layout: str, state: State, images: torch.Tensor) -> Outputs:
+    return timm_features(made.depth, state, images)
+
+
+def timm_features(
+    depth: int, state: State, images: torch.Tensor, *, dilation: bool = False
+) -> Outputs:
+    """What timm's ResNet computes, its last stage dilated instead of strided where asked for."""
     import timm
 
     classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
-    model = timm.create_model(f"resnet{made.depth}", num_classes=classes)
+    model = timm.create_model(
+        f"resnet{depth}", num_classes=classes, output_stride=16 if dilation else 32
+    )
     # files that were saved by early versions of torch have no counters
     load(model, state, absent="num_batches_tracked")
     x = model.maxpool(model.act1(model.bn1(model.conv1(images))))
@@ -86,10 +94,4 @@ def _shortcut(state: State, at: str, x: torch.Tensor, stride: int) -> torch.Tens
 def _conv(state: State, name: str, x: torch.Tensor, stride: int) -> torch.Tensor:
     weight = state[f"{name}.weight"]
     x = functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-    return _norm(state, f"{name}.norm", x)
-
-
-def _norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
-    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    return functional.batch_norm(x, mean, var, weight, bias, eps=_EPS)
+    return batch_norm(state, f"{name}.norm", x)

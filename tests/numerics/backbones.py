@@ -29,6 +29,13 @@ def timm_swin():
 # two tensors of one shape that a wrong mapper could take for each other
 MODELS = {
     "resnet": (timm_resnet, "res2.0.conv1.norm.weight", "res2.0.conv2.norm.weight"),
+    "torchvision_resnet": (
+        timm_resnet,
+        "body.layer1.0.bn1.weight",
+        "body.layer1.0.bn2.weight",
+    ),
     "convnext": (timm_convnext, "stages.2.0.norm.bias", "stages.2.1.norm.bias"),
     "swin": (timm_swin, "layers.1.blocks.0.norm1.weight", "layers.1.blocks.0.norm2.weight"),
 }
+
+TOLD = {"torchvision_resnet": {"architecture": "torchvision_resnet"}}

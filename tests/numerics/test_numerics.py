@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from safetensors.torch import save_file
 from detrex_hub import numerics
 from detrex_hub.architectures import architecture, convnext
 from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.loading import load_state_dict, tensors_of
@@ -23,6 +26,20 @@ torchvision_operators.declare()
 
 
 MODELS = backbones.MODELS | detr.MODELS
+
+
+# what a conversion must be told, where keys do not tell all
+TOLD = backbones.TOLD
+
+
+class Made(NamedTuple):
+    """A file of a real model, the folder that it is converted to, the keys of two tensors of one
+    shape there, and what the conversion was told."""
+
+    path: Path
+    folder: Path
+    swapped: tuple[str, str]
+    told: dict[str, Any]
 
 
 def randomised(model):
@@ -38,9 +55,10 @@ def randomised(model):
 
 @pytest.fixture(scope="module", params=MODELS)
 def made(request, tmp_path_factory):
-    """A real model's file with every tensor randomised, and the folder that it is converted to."""
+    """With every tensor randomised."""
     place = tmp_path_factory.mktemp(request.param)
     model, *swapped = MODELS[request.param]
+    told = TOLD.get(request.param, {})
     model = model()
     state = randomised(model)
     model.load_state_dict(state, strict=False)
@@ -50,41 +68,39 @@ def made(request, tmp_path_factory):
     else:
         path = place / "original.safetensors"
         save_file(state, path)
-    return path, convert(path, place / "converted").folder, swapped
+    return Made(path, convert(path, place / "converted", **told).folder, tuple(swapped), told)
 
 
-def differences(path, converted, **settings):
-    with prepare(path) as planned:
+def differences(made, converted, **settings):
+    with prepare(made.path, **made.told) as planned:
         lazy = planned.overrides.lazy | {k.replace("__", "."): v for k, v in settings.items()}
         original = tensors_of(planned.checkpoint, {})
         return numerics.compare(planned.architecture, planned.layout, lazy, original, converted)
 
 
 def test_the_converted_weights_compute_what_the_original_does(made):
-    path, folder, _ = made
-    found = differences(path, load_state_dict(folder))
+    found = differences(made, load_state_dict(made.folder))
     assert len(found) >= 4
     assert all(one.is_rounding for one in found), found
     assert all(one.largest > 1e-3 for one in found)
 
 
 def test_a_swap_of_two_tensors_of_one_shape_shows(made):
-    path, folder, (one, other) = made
-    state = load_state_dict(folder)
+    one, other = made.swapped
+    state = load_state_dict(made.folder)
     state[one], state[other] = state[other], state[one]
-    found = differences(path, state)
+    found = differences(made, state)
     assert not all(each.is_rounding for each in found)
     # what is computed before them is still the same
     assert found[0].is_rounding
 
 
 def test_verify_prints_it(made, capfd):
-    path, folder, _ = made
-    found = verify(folder, source=str(path), with_numerics=True)
+    found = verify(made.folder, source=str(made.path), with_numerics=True)
     assert found.checks[-1].name == "numerics"
     assert found.checks[-1].detail.startswith("max |Δ| in float64")
     with pytest.raises(UsageError, match="--numerics needs the original"):
-        verify(folder, with_numerics=True)
+        verify(made.folder, with_numerics=True)
 
 
 def test_a_wrong_mapper_passes_all_but_the_numerics(tmp_path, monkeypatch):
@@ -119,6 +135,20 @@ def test_a_config_value_that_is_wrong_shows():
     assert [one.is_rounding for one in found] == [True, True, False, False, False]
 
 
+def test_a_dilated_stage_is_compared():
+    import timm
+
+    state = randomised(timm.create_model("resnet50", num_classes=0))
+    converted = {f"body.{key}": value for key, value in state.items()}
+    made = TorchvisionResNet(depth=50, dilation=True)
+    right = made.overrides(made.preprocessing({})).lazy
+    found = numerics.compare(made, "torchvision", right, state, converted)
+    assert all(one.is_rounding for one in found), found
+    wrong = right | {"model.backbone.dilation": False}
+    found = numerics.compare(made, "torchvision", wrong, state, converted)
+    assert [one.is_rounding for one in found] == [True, True, True, True, False]
+
+
 def test_an_original_that_is_another_model_is_refused():
     state = backbones.timm_resnet().state_dict()
     del state["bn1.weight"]
@@ -134,9 +164,8 @@ def test_nan_is_no_rounding():
 
 @pytest.mark.parametrize("lacking", ["timm", "transformers"])
 def test_what_is_lacking_is_said(lacking, monkeypatch, made):
-    path, _, _ = made
     monkeypatch.setitem(sys.modules, lacking, None)
-    with prepare(path) as planned:
+    with prepare(made.path, **made.told) as planned:
         try:
             numerics.check(planned.architecture, planned.layout)
         except UsageError as error:
