@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from detrex_hub.architectures.coco import CATEGORIES
 from detrex_hub.architectures.detr import Detr
-from detrex_hub.architectures.resnet import BLOCKS, ResNet
+from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.errors import UsageError
-from detrex_hub.numerics import resnet
+from detrex_hub.numerics import in_transformers, resnet
 from detrex_hub.numerics.layers import (
     feed_forward,
     linear,
@@ -20,7 +20,6 @@ from detrex_hub.numerics.layers import (
     norm,
     sine_embedding,
 )
-from detrex_hub.numerics.strict import complete
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -40,27 +39,11 @@ def _depth(made: Detr) -> int:
 
 
 def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Outputs:
-    from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
-    from transformers.utils import logging
+    from transformers import DetrConfig, DetrForObjectDetection
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     rows = state["class_labels_classifier.weight"].shape[0]
-    depth = _depth(made)
-    if layout == "transformers":
-        backbone = {"backbone": f"resnet{depth}", "use_timm_backbone": True}
-    else:
-        kind = "bottleneck" if depth >= 50 else "basic"
-        widths = [64, 128, 256, 512] if depth < 50 else [256, 512, 1024, 2048]
-        body = ResNetConfig(
-            depths=list(BLOCKS[depth]),
-            hidden_sizes=widths,
-            layer_type=kind,
-            out_features=["stage4"],
-        )
-        backbone = {"backbone_config": body, "use_timm_backbone": False}
     config = DetrConfig(
-        **backbone,
+        **in_transformers.body(_depth(made), own=layout == "transformers_no_timm"),
         use_pretrained_backbone=False,
         num_labels=rows - 1,
         num_queries=made.num_queries,
@@ -72,12 +55,7 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
         encoder_attention_heads=made.num_heads,
         decoder_attention_heads=made.num_heads,
     )
-    # what files call their tensors is not what models of transformers 5 call them
-    model, told = DetrForObjectDetection.from_pretrained(
-        None, config=config, state_dict=dict(state), output_loading_info=True, dtype=torch.float64
-    )
-    complete(type(model).__name__, told["missing_keys"], told["unexpected_keys"])
-    found = model.eval()(pixel_values=images)
+    found = in_transformers.load(DetrForObjectDetection, config, state)(pixel_values=images)
     logits = found.logits
     if made.classes_cut_from is not None:
         # the last row is "no object"

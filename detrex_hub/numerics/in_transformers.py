@@ -1,0 +1,95 @@
+"""Originals that run in transformers, whether their names are transformers' or become so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from detrex_hub.architectures.resnet import BLOCKS
+from detrex_hub.errors import UsageError
+from detrex_hub.numerics.strict import complete
+
+if TYPE_CHECKING:
+    from detrex_hub.numerics import State
+
+
+def body(depth: int, *, own: bool, dilation: bool = False) -> dict[str, Any]:
+    """What a detector's config says of its ResNet.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        own: whether it is transformers' own ResNet instead of timm's.
+        dilation: whether its last stage is dilated (DC5).
+
+    Raises:
+        UsageError: transformers' own is to be dilated.
+    """
+    if not own:
+        name = f"resnet{depth}"
+        return {"backbone": name, "use_timm_backbone": True, "dilation": dilation}
+    if dilation:
+        raise UsageError("--numerics has no forward pass of transformers' own ResNet with dilation")
+    from transformers import ResNetConfig
+
+    config = ResNetConfig(
+        depths=list(BLOCKS[depth]),
+        hidden_sizes=[64, 128, 256, 512] if depth < 50 else [256, 512, 1024, 2048],
+        layer_type="basic" if depth < 50 else "bottleneck",
+        out_features=["stage4"],
+    )
+    return {"backbone_config": config, "use_timm_backbone": False}
+
+
+def load(kind: Any, config: Any, state: State) -> Any:
+    """A detector with the tensors of a state dict, ready to be run in float64.
+
+    Args:
+        kind: a model's class.
+        config: its config.
+        state: all of its tensors, named as transformers' files name them, which need not be what
+            its models call them.
+
+    Raises:
+        VerificationError: keys are missing or unexpected.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    model, told = kind.from_pretrained(
+        None, config=config, state_dict=dict(state), output_loading_info=True, dtype=torch.float64
+    )
+    complete(kind.__name__, told["missing_keys"], told["unexpected_keys"])
+    return model.eval()
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Compute in float64 also what a model computes in float32 whatever its own type is, such as
+    its position embeddings."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with _Float64():
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+class _Float64(TorchFunctionMode):  # type: ignore[misc]
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        args = tuple(map(_wider, args))
+        kwargs = {name: _wider(value) for name, value in (kwargs or {}).items()}
+        return (torch.Tensor.double if function is torch.Tensor.float else function)(
+            *args, **kwargs
+        )
+
+
+def _wider(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
