@@ -9,9 +9,7 @@ from torch.nn import functional
 
 from detrex_hub.architectures.coco import CATEGORIES
 from detrex_hub.architectures.detr import Detr
-from detrex_hub.architectures.resnet import ResNet
-from detrex_hub.errors import UsageError
-from detrex_hub.numerics import in_transformers, resnet
+from detrex_hub.numerics import bodies, in_transformers
 from detrex_hub.numerics.layers import (
     feed_forward,
     linear,
@@ -28,14 +26,8 @@ NEEDS = ("timm", "transformers")
 
 
 def image_size(made: Detr) -> int:
-    _depth(made)
+    bodies.resnet_of(made)
     return 96
-
-
-def _depth(made: Detr) -> int:
-    if not isinstance(made.body, ResNet):
-        raise UsageError(f"--numerics has no forward pass of a DETR with {made.body.name}")
-    return made.body.depth
 
 
 def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Outputs:
@@ -43,7 +35,7 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
 
     rows = state["class_labels_classifier.weight"].shape[0]
     config = DetrConfig(
-        **in_transformers.body(_depth(made), own=layout == "transformers_no_timm"),
+        **in_transformers.body(made, own=layout == "transformers_no_timm"),
         use_pretrained_backbone=False,
         num_labels=rows - 1,
         num_queries=made.num_queries,
@@ -69,7 +61,7 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
 
 
 def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
-    features = resnet.features(_depth(made), settings, state, images, "backbone.")["res5"]
+    features = bodies.features(made, settings, state, images)["res5"]
     x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
     place = sine_embedding(
         x,

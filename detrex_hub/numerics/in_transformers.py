@@ -9,25 +9,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from detrex_hub.architectures.detection import Detector
 from detrex_hub.architectures.resnet import BLOCKS
+from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.errors import UsageError
+from detrex_hub.numerics.bodies import resnet_of
 from detrex_hub.numerics.strict import complete
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import State
 
 
-def body(depth: int, *, own: bool, dilation: bool = False) -> dict[str, Any]:
+def body(made: Detector, *, own: bool) -> dict[str, Any]:
     """What a detector's config says of its ResNet.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        made: the detector.
         own: whether it is transformers' own ResNet instead of timm's.
-        dilation: whether its last stage is dilated (DC5).
 
     Raises:
-        UsageError: transformers' own is to be dilated.
+        UsageError: the detector has another backbone, or transformers' own is to be dilated.
     """
+    resnet = resnet_of(made)
+    depth, dilation = resnet.depth, isinstance(resnet, TorchvisionResNet) and bool(resnet.dilation)
     if not own:
         name = f"resnet{depth}"
         return {"backbone": name, "use_timm_backbone": True, "dilation": dilation}
