@@ -35,6 +35,7 @@ _LAYOUTS = {
     "convnext": ("original", "timm"),
     "swin": ("original", "timm"),
     "detr": ("transformers", "transformers_no_timm"),
+    "dab_detr": ("original", "transformers", "transformers_no_timm"),
 }
 
 

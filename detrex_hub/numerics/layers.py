@@ -39,7 +39,10 @@ def mlp(state: State, name: str, x: torch.Tensor, depth: int = 3) -> torch.Tenso
 
 def feed_forward(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
     """What detrex's `FFN` adds to its input, the first one of the layer at a prefix."""
-    return linear(state, f"{at}ffns.0.layers.1", linear(state, f"{at}ffns.0.layers.0.0", x).relu())
+    x = linear(state, f"{at}ffns.0.layers.0.0", x)
+    slope = state.get(f"{at}ffns.0.layers.0.1.weight")
+    x = x.relu() if slope is None else functional.prelu(x, slope)
+    return linear(state, f"{at}ffns.0.layers.1", x)
 
 
 def multihead_attention(
@@ -60,6 +63,75 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> 
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(0, 1) for x in (q, k, v))
     scores = (q @ k.transpose(1, 2)) * q.shape[-1] ** -0.5
     return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
+
+
+def conditional_self_attention(
+    state: State, name: str, x: torch.Tensor, place: torch.Tensor, heads: int
+) -> torch.Tensor:
+    """What detrex's `ConditionalSelfAttention` adds to its input: ``(n, c), (n, c) -> (n, c)``.
+
+    detrex/layers/attention.py, e244e6c.
+    """
+    q = linear(state, f"{name}.query_content_proj", x) + linear(
+        state, f"{name}.query_pos_proj", place
+    )
+    k = linear(state, f"{name}.key_content_proj", x) + linear(state, f"{name}.key_pos_proj", place)
+    v = linear(state, f"{name}.value_proj", x)
+    return linear(state, f"{name}.out_proj", attention(q, k, v, heads))
+
+
+def conditional_cross_attention(
+    state: State,
+    name: str,
+    x: torch.Tensor,
+    memory: torch.Tensor,
+    place: torch.Tensor | None,
+    sine: torch.Tensor,
+    memory_place: torch.Tensor,
+    heads: int,
+) -> torch.Tensor:
+    """What detrex's `ConditionalCrossAttention` adds to its input.
+
+    detrex/layers/attention.py, e244e6c.
+
+    Args:
+        x: ``(n, c)``.
+        memory: of the encoder, ``(m, c)``.
+        place: of the queries in the first layer, ``(n, c)``; None in the others.
+        sine: embedding of the queries' places, ``(n, c)``.
+        memory_place: ``(m, c)``.
+    """
+    q = linear(state, f"{name}.query_content_proj", x)
+    k = linear(state, f"{name}.key_content_proj", memory)
+    v = linear(state, f"{name}.value_proj", memory)
+    k_place = linear(state, f"{name}.key_pos_proj", memory_place)
+    if place is not None:
+        q = q + linear(state, f"{name}.query_pos_proj", place)
+        k = k + k_place
+    q_place = linear(state, f"{name}.query_pos_sine_proj", sine)
+    # each head has a part of the content and the same part of the place
+    q, k = (
+        torch.cat([y.unflatten(-1, (heads, -1)) for y in pair], -1).flatten(1)
+        for pair in ((q, q_place), (k, k_place))
+    )
+    return linear(state, f"{name}.out_proj", attention(q, k, v, heads))
+
+
+def inverse_sigmoid(x: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
+    """detrex's, detrex/utils/misc.py, e244e6c."""
+    return (x.clamp(min=eps) / (1 - x).clamp(min=eps)).log()
+
+
+def point_embedding(points: torch.Tensor, width: int = 128) -> torch.Tensor:
+    """detrex's `get_sine_pos_embed` of ``(n, 2 or more)`` coordinates between 0 and 1, x and y
+    exchanged, ``-> (n, width * coordinates)``.
+
+    detrex/layers/position_embedding.py, e244e6c, whose callers leave its ``width`` at 128.
+    """
+    steps = 10000 ** (2 * (torch.arange(width).double() // 2) / width)
+    order = [1, 0, *range(2, points.shape[1])]
+    angles = points[:, order, None] * 2 * math.pi / steps
+    return torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), -1).flatten(1)
 
 
 def sine_embedding(x: torch.Tensor, temperature: float, offset: float) -> torch.Tensor:

@@ -20,12 +20,12 @@ from detrex_hub.loading import load_state_dict, tensors_of
 from detrex_hub.mapping import Rename
 from detrex_hub.verification import verify
 from tests import tiny, torchvision_operators
-from tests.numerics import backbones, detr
+from tests.numerics import backbones, dab_detr, detr
 
 torchvision_operators.declare()
 
 
-MODELS = backbones.MODELS | detr.MODELS
+MODELS = backbones.MODELS | detr.MODELS | dab_detr.MODELS
 
 
 # what a conversion must be told, where keys do not tell all

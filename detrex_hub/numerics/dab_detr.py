@@ -1,0 +1,251 @@
+"""DAB-DETR: transformers' beside detrex's (projects/dab_detr/modeling, e244e6c).
+
+transformers' model follows the original (IDEA-Research/DAB-DETR, 723ddb8) but for one number: its
+`inverse_sigmoid` keeps 1e-5 away from 0 and 1, the original's and detrex's 1e-3. It is run with the
+original's, since all its weights were trained with it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import torch
+from torch.nn import functional
+
+from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
+from detrex_hub.architectures.dab_detr import DabDetr
+from detrex_hub.errors import UsageError
+from detrex_hub.numerics import bodies, in_transformers
+from detrex_hub.numerics.classes import common_rows
+from detrex_hub.numerics.layers import (
+    conditional_cross_attention,
+    conditional_self_attention,
+    feed_forward,
+    inverse_sigmoid,
+    linear,
+    mlp,
+    multihead_attention,
+    norm,
+    point_embedding,
+    sine_embedding,
+)
+
+if TYPE_CHECKING:
+    from detrex_hub.numerics import Outputs, Settings, State
+
+NEEDS = ("timm", "transformers")
+
+_INVERSE_SIGMOID_EPS = 1e-3
+# what detrex's `get_sine_pos_embed` is left at
+_WIDTH = 256
+
+# the original's modules and transformers', the longer of two that begin alike first
+_MODULES = {
+    "backbone.0.body": "model.backbone.conv_encoder.model._backbone",
+    "input_proj": "model.input_projection",
+    "refpoint_embed": "model.query_refpoint_embeddings",
+    "bbox_embed": "bbox_predictor",
+    "transformer.decoder.norm": "model.decoder.layernorm",
+    "transformer": "model",
+}
+# and those of a layer
+_ENCODER_LAYER = {
+    "norm1": "self_attn_layer_norm",
+    "linear1": "fc1",
+    "activation": "activation_fn",
+    "linear2": "fc2",
+    "norm2": "final_layer_norm",
+}
+_DECODER_LAYER = {
+    "sa_qcontent_proj": "self_attn.self_attn_query_content_proj",
+    "sa_qpos_proj": "self_attn.self_attn_query_pos_proj",
+    "sa_kcontent_proj": "self_attn.self_attn_key_content_proj",
+    "sa_kpos_proj": "self_attn.self_attn_key_pos_proj",
+    "sa_v_proj": "self_attn.self_attn_value_proj",
+    "self_attn.out_proj": "self_attn.self_attn.output_proj",
+    "norm1": "self_attn.self_attn_layer_norm",
+    "ca_qcontent_proj": "cross_attn.cross_attn_query_content_proj",
+    "ca_qpos_proj": "cross_attn.cross_attn_query_pos_proj",
+    "ca_kcontent_proj": "cross_attn.cross_attn_key_content_proj",
+    "ca_kpos_proj": "cross_attn.cross_attn_key_pos_proj",
+    "ca_v_proj": "cross_attn.cross_attn_value_proj",
+    "ca_qpos_sine_proj": "cross_attn.cross_attn_query_pos_sine_proj",
+    "cross_attn.out_proj": "cross_attn.cross_attn.output_proj",
+    "norm2": "cross_attn.cross_attn_layer_norm",
+    "linear1": "mlp.fc1",
+    "activation": "mlp.activation_fn",
+    "linear2": "mlp.fc2",
+    "norm3": "mlp.final_layer_norm",
+}
+_LAYER = re.compile(r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(.+)[._](weight|bias)")
+
+
+def image_size(made: AnchorBoxDetector) -> int:
+    bodies.resnet_of(made)
+    lacking = {
+        "a learned position embedding": made.position_grid is not None,
+        "cross-attention that width and height do not modulate": not made.modulate_hw_attn,
+        f"a width of {made.embed_dim}, with which detrex's cannot run": made.embed_dim != _WIDTH,
+    }
+    for what, is_so in lacking.items():
+        if is_so:
+            raise UsageError(f"--numerics has no forward pass of a {made.name} with {what}")
+    return 96
+
+
+def original(made: DabDetr, layout: str, state: State, images: torch.Tensor) -> Outputs:
+    if layout == "original":
+        state = renamed(state)
+    own = layout == "transformers_no_timm"
+    return run_original(made, state, images, own=own, patterns=made.num_patterns)
+
+
+def converted(made: DabDetr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
+    if settings["model.transformer.num_patterns"]:
+        contents = state["transformer.patterns.weight"]
+    else:
+        contents = torch.zeros(1, made.embed_dim).double()
+    return run_converted(made, settings, state, images, contents)
+
+
+def renamed(state: State) -> State:
+    """The original's state dict as transformers names it."""
+    found = {}
+    for key, value in state.items():
+        layer = _LAYER.fullmatch(key)
+        if layer is None:
+            for theirs, ours in _MODULES.items():
+                if key.startswith(f"{theirs}."):
+                    key = ours + key.removeprefix(theirs)
+                    break
+            found[key] = value
+            continue
+        side, number, module, parameter = layer.groups()
+        at = f"model.{side}.layers.{number}"
+        if module == "self_attn.in_proj":
+            for name, part in zip("qkv", value.chunk(3), strict=True):
+                found[f"{at}.self_attn.{name}_proj.{parameter}"] = part
+        else:
+            names = _ENCODER_LAYER if side == "encoder" else _DECODER_LAYER
+            found[f"{at}.{names.get(module, module)}.{parameter}"] = value
+    return found
+
+
+def run_original(
+    made: AnchorBoxDetector, state: State, images: torch.Tensor, *, own: bool, patterns: int
+) -> Outputs:
+    """
+    Args:
+        made: the architecture with its hyper-parameters.
+        state: as transformers names it.
+        images: ``(1, 3, h, w)``.
+        own: whether the backbone is transformers' own.
+        patterns: what each query begins with, 0 for nothing.
+    """
+    from transformers import DabDetrConfig, DabDetrForObjectDetection
+    from transformers.models.dab_detr import modeling_dab_detr
+
+    config = DabDetrConfig(
+        **in_transformers.body(made, own=own),
+        use_pretrained_backbone=False,
+        num_labels=state["class_embed.weight"].shape[0],
+        num_queries=made.num_queries,
+        num_patterns=patterns,
+        hidden_size=made.embed_dim,
+        encoder_layers=made.encoder_layers,
+        decoder_layers=made.decoder_layers,
+        encoder_ffn_dim=made.feedforward_dim,
+        decoder_ffn_dim=made.feedforward_dim,
+        encoder_attention_heads=made.num_heads,
+        decoder_attention_heads=made.num_heads,
+    )
+    model = in_transformers.load(DabDetrForObjectDetection, config, state)
+    # a config takes whole numbers alone
+    place = model.model.backbone.position_embedding
+    place.temperature_height = place.temperature_width = made.position_temperature
+    theirs = partial(modeling_dab_detr.inverse_sigmoid, eps=_INVERSE_SIGMOID_EPS)
+    with (
+        patch.object(modeling_dab_detr, "inverse_sigmoid", theirs),
+        in_transformers.in_float64(),
+    ):
+        found = model(pixel_values=images, output_hidden_states=True)
+    rows, _ = common_rows(made)
+    return {
+        "encoder": found.encoder_last_hidden_state[0],
+        "decoder": found.last_hidden_state[0],
+        "logits": found.logits[0][:, rows],
+        "boxes": found.pred_boxes[0],
+    }
+
+
+def run_converted(
+    made: AnchorBoxDetector,
+    settings: Settings,
+    state: State,
+    images: torch.Tensor,
+    contents: torch.Tensor,
+) -> Outputs:
+    """
+    Args:
+        contents: what each query begins with in turn, ``(patterns, embed_dim)``.
+    """
+    features = bodies.features(made, settings, state, images)["res5"]
+    x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
+    place = sine_embedding(
+        x,
+        settings["model.position_embedding.temperature"],
+        settings["model.position_embedding.offset"],
+    )
+    x = x.flatten(2)[0].T
+    heads = settings["model.transformer.encoder.num_heads"]
+    for number in range(made.encoder_layers):
+        at = f"transformer.encoder.layers.{number}."
+        z = x + place * mlp(state, "transformer.encoder.query_scale", x, 2)
+        x = x + multihead_attention(state, f"{at}attentions.0.attn", z, z, x, heads)
+        x = norm(state, f"{at}norms.0", x)
+        x = norm(state, f"{at}norms.1", x + feed_forward(state, at, x))
+
+    boxes = state["anchor_box_embed.weight"].sigmoid()
+    y = contents.repeat_interleave(len(boxes), 0)
+    boxes = boxes.repeat(len(contents), 1)
+    heads = settings["model.transformer.decoder.num_heads"]
+    for number in range(made.decoder_layers):
+        at = f"transformer.decoder.layers.{number}."
+        if number > 0:
+            offsets = mlp(state, "transformer.decoder.bbox_embed", y)
+            boxes = (offsets + inverse_sigmoid(boxes)).sigmoid()
+        sine = point_embedding(boxes)
+        query_place = mlp(state, "transformer.decoder.ref_point_head", sine, 2)
+        sine = sine[:, : made.embed_dim]
+        if number > 0:
+            sine = sine * mlp(state, "transformer.decoder.query_scale", y, 2)
+        if settings["model.transformer.decoder.modulate_hw_attn"]:
+            sizes = mlp(state, "transformer.decoder.ref_anchor_head", y, 2).sigmoid()
+            # the embedding of y, which the height modulates, stands before that of x
+            scales = (sizes / boxes[:, 2:]).flip(1)
+            sine = sine * scales.repeat_interleave(made.embed_dim // 2, 1)
+        y = y + conditional_self_attention(state, f"{at}attentions.0", y, query_place, heads)
+        y = norm(state, f"{at}norms.0", y)
+        y = y + conditional_cross_attention(
+            state,
+            f"{at}attentions.1",
+            y,
+            x,
+            query_place if number == 0 else None,
+            sine,
+            place,
+            heads,
+        )
+        y = norm(state, f"{at}norms.1", y)
+        y = norm(state, f"{at}norms.2", y + feed_forward(state, at, y))
+    y = norm(state, "transformer.decoder.post_norm_layer", y)
+    _, rows = common_rows(made)
+    return {
+        "encoder": x,
+        "decoder": y,
+        "logits": linear(state, "class_embed", y)[:, rows],
+        "boxes": (mlp(state, "bbox_embed", y) + inverse_sigmoid(boxes)).sigmoid(),
+    }

@@ -1,0 +1,25 @@
+"""Files of originals that only their authors' code could build."""
+
+from __future__ import annotations
+
+import torch
+from safetensors.torch import save_file
+
+from detrex_hub.architectures import architecture
+
+
+class Original:
+    """The keys and shapes of an original's state dict, for the use of a model."""
+
+    def __init__(self, name, **hyper_parameters):
+        made = architecture(name).from_hyper_parameters(hyper_parameters)
+        self._specs, self._same_as = made.original()
+
+    def state_dict(self):
+        return {key: torch.empty(spec.shape) for key, spec in self._specs.items()}
+
+    def load_state_dict(self, state, strict):
+        self._state = {key: state[self._same_as.get(key, key)].clone() for key in self._specs}
+
+    def save_pretrained(self, place):
+        save_file(self._state, place / "model.safetensors")
