@@ -34,7 +34,7 @@ _LAYOUTS = {
     "torchvision_resnet": ("torchvision",),
     "convnext": ("original", "timm"),
     "swin": ("original", "timm"),
-    "detr": ("transformers", "transformers_no_timm"),
+    "detr": ("original", "panoptic", "transformers", "transformers_no_timm"),
     "dab_detr": ("original", "transformers", "transformers_no_timm"),
 }
 

@@ -1,28 +1,27 @@
-"""DETR: transformers' beside detrex's (projects/detr/modeling/detr.py, e244e6c)."""
+"""DETR: transformers' beside detrex's (projects/detr/modeling/detr.py, e244e6c).
+
+The original's own names (facebookresearch/detr, 29901c5) are brought to those of transformers.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from detrex_hub.architectures.coco import CATEGORIES
 from detrex_hub.architectures.detr import Detr
-from detrex_hub.numerics import bodies, in_transformers
-from detrex_hub.numerics.layers import (
-    feed_forward,
-    linear,
-    mlp,
-    multihead_attention,
-    norm,
-    sine_embedding,
-)
+from detrex_hub.numerics import bodies, in_transformers, single_level
+from detrex_hub.numerics.layers import feed_forward, linear, mlp, multihead_attention, norm
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm", "transformers")
+
+_NAMES = (*in_transformers.FAMILY, (r"\.multihead_attn\.", ".encoder_attn."))
+# what checkpoints of panoptic DETR hold beside the detector, which runs without it
+_MASKS = ("mask_head.", "bbox_attention.")
 
 
 def image_size(made: Detr) -> int:
@@ -33,20 +32,13 @@ def image_size(made: Detr) -> int:
 def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Outputs:
     from transformers import DetrConfig, DetrForObjectDetection
 
+    if layout == "panoptic":
+        kept = (key for key in state if not key.startswith(_MASKS))
+        state = {key.removeprefix("detr."): state[key] for key in kept}
+    if layout in ("original", "panoptic"):
+        state = in_transformers.renamed(state, _NAMES)
     rows = state["class_labels_classifier.weight"].shape[0]
-    config = DetrConfig(
-        **in_transformers.body(made, own=layout == "transformers_no_timm"),
-        use_pretrained_backbone=False,
-        num_labels=rows - 1,
-        num_queries=made.num_queries,
-        d_model=made.embed_dim,
-        encoder_layers=made.encoder_layers,
-        decoder_layers=made.decoder_layers,
-        encoder_ffn_dim=made.feedforward_dim,
-        decoder_ffn_dim=made.feedforward_dim,
-        encoder_attention_heads=made.num_heads,
-        decoder_attention_heads=made.num_heads,
-    )
+    config = DetrConfig(**single_level.config(made, layout), num_labels=rows - 1)
     found = in_transformers.load(DetrForObjectDetection, config, state)(pixel_values=images)
     logits = found.logits
     if made.classes_cut_from is not None:
@@ -61,20 +53,7 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
 
 
 def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
-    features = bodies.features(made, settings, state, images)["res5"]
-    x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
-    place = sine_embedding(
-        x,
-        settings["model.position_embedding.temperature"],
-        settings["model.position_embedding.offset"],
-    )
-    x = x.flatten(2)[0].T
-    heads = settings["model.transformer.encoder.num_heads"]
-    for number in range(made.encoder_layers):
-        at = f"transformer.encoder.layers.{number}."
-        x = x + multihead_attention(state, f"{at}attentions.0.attn", x + place, x + place, x, heads)
-        x = norm(state, f"{at}norms.0", x)
-        x = norm(state, f"{at}norms.1", x + feed_forward(state, at, x))
+    x, place = single_level.encoded(made, settings, state, images)
     queries = state["query_embed.weight"]
     heads = settings["model.transformer.decoder.num_heads"]
     y = torch.zeros_like(queries)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from detrex_hub.architectures.detection import Detector
 from detrex_hub.architectures.resnet import BLOCKS
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
-from detrex_hub.errors import UsageError
+from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.numerics.bodies import resnet_of
 from detrex_hub.numerics.strict import complete
 
@@ -48,6 +49,50 @@ def body(made: Detector, *, own: bool) -> dict[str, Any]:
     return {"backbone_config": config, "use_timm_backbone": False}
 
 
+_COUNTERS = ".num_batches_tracked"
+
+# patterns and what becomes of them: names of the originals of the DETR family, and of
+# transformers' files
+FAMILY: tuple[tuple[str, str], ...] = (
+    (r"^backbone\.0\.body\.", "model.backbone.conv_encoder.model."),
+    (r"^backbone\.1\.row_embed\.", "model.position_embedding.row_embeddings."),
+    (r"^backbone\.1\.col_embed\.", "model.position_embedding.column_embeddings."),
+    (r"^transformer\.", "model."),
+    (r"\.linear([12])\.", r".fc\1."),
+    (r"\.norm1\.", ".self_attn_layer_norm."),
+    (r"\.encoder\.layers\.(\d+)\.norm2\.", r".encoder.layers.\1.final_layer_norm."),
+    (r"\.decoder\.layers\.(\d+)\.norm2\.", r".decoder.layers.\1.encoder_attn_layer_norm."),
+    (r"\.norm3\.", ".final_layer_norm."),
+    (r"\.decoder\.norm\.", ".decoder.layernorm."),
+    (r"^input_proj\.", "model.input_projection."),
+    (r"^query_embed\.", "model.query_position_embeddings."),
+    (r"^class_embed\.", "class_labels_classifier."),
+    (r"^bbox_embed\.", "bbox_predictor."),
+)
+
+
+def renamed(state: State, names: Iterable[tuple[str, str]]) -> dict[str, torch.Tensor]:
+    """An original's tensors as transformers' files name them, where queries, keys and values are
+    apart.
+
+    Args:
+        state: those of the original.
+        names: patterns and what becomes of them, one after the other, as `re.sub` takes them.
+    """
+    names = tuple(names)
+    found: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        for pattern, name in names:
+            key = re.sub(pattern, name, key)
+        module, _, parameter = key.rpartition(".in_proj_")
+        if module:
+            parts = value.chunk(3)
+            found |= {f"{module}.{one}_proj.{parameter}": parts[i] for i, one in enumerate("qkv")}
+        else:
+            found[key] = value
+    return found
+
+
 def load(kind: Any, config: Any, state: State) -> Any:
     """A detector with the tensors of a state dict, ready to be run in float64.
 
@@ -58,15 +103,20 @@ def load(kind: Any, config: Any, state: State) -> Any:
             its models call them.
 
     Raises:
-        VerificationError: keys are missing or unexpected.
+        VerificationError: keys are missing or unexpected, or shapes differ.
     """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    model, told = kind.from_pretrained(
-        None, config=config, state_dict=dict(state), output_loading_info=True, dtype=torch.float64
-    )
+    # counters of BatchNorm lie in some files, and are read by no model
+    state = {key: value for key, value in state.items() if not key.endswith(_COUNTERS)}
+    try:
+        model, told = kind.from_pretrained(
+            None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float64
+        )
+    except RuntimeError as error:
+        raise VerificationError(" ".join(str(error).split())[:500]) from None
     complete(kind.__name__, told["missing_keys"], told["unexpected_keys"])
     return model.eval()
 

@@ -45,6 +45,18 @@ def feed_forward(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
     return linear(state, f"{at}ffns.0.layers.1", x)
 
 
+def encoder_layer(
+    state: State, at: str, x: torch.Tensor, place: torch.Tensor, heads: int
+) -> torch.Tensor:
+    """detrex's `BaseTransformerLayer` of an encoder, with attention over all of one image.
+
+    detrex/layers/transformer.py, e244e6c: ``(n, c), (n, c) -> (n, c)``.
+    """
+    x = x + multihead_attention(state, f"{at}attentions.0.attn", x + place, x + place, x, heads)
+    x = norm(state, f"{at}norms.0", x)
+    return norm(state, f"{at}norms.1", x + feed_forward(state, at, x))
+
+
 def multihead_attention(
     state: State, name: str, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int
 ) -> torch.Tensor:

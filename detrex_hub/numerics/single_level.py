@@ -1,0 +1,64 @@
+"""DETR and Conditional-DETR up to their decoders: transformers' configs, and detrex's encoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from detrex_hub.architectures.single_level import SingleLevelDetector
+from detrex_hub.numerics import bodies, in_transformers
+from detrex_hub.numerics.layers import encoder_layer, sine_embedding
+
+if TYPE_CHECKING:
+    from detrex_hub.numerics import Settings, State
+
+
+def config(made: SingleLevelDetector, layout: str) -> dict[str, Any]:
+    """What the config of transformers' detector says, but for the number of classes.
+
+    Raises:
+        UsageError: transformers cannot build such a backbone.
+    """
+    return {
+        **in_transformers.body(made, own=layout == "transformers_no_timm"),
+        "use_pretrained_backbone": False,
+        "position_embedding_type": "learned" if made.position_grid else "sine",
+        "num_queries": made.num_queries,
+        "d_model": made.embed_dim,
+        "encoder_layers": made.encoder_layers,
+        "decoder_layers": made.decoder_layers,
+        "encoder_ffn_dim": made.feedforward_dim,
+        "decoder_ffn_dim": made.feedforward_dim,
+        "encoder_attention_heads": made.num_heads,
+        "decoder_attention_heads": made.num_heads,
+    }
+
+
+def encoded(
+    made: SingleLevelDetector, settings: Settings, state: State, images: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What detrex's encoder makes of the last feature map, and the embeddings of its positions:
+    both ``(h * w, embed_dim)``."""
+    features = bodies.features(made, settings, state, images)["res5"]
+    x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
+    place = _positions(made, settings, state, x)
+    x = x.flatten(2)[0].T
+    heads = settings["model.transformer.encoder.num_heads"]
+    for number in range(made.encoder_layers):
+        x = encoder_layer(state, f"transformer.encoder.layers.{number}.", x, place, heads)
+    return x, place
+
+
+def _positions(
+    made: SingleLevelDetector, settings: Settings, state: State, x: torch.Tensor
+) -> torch.Tensor:
+    if made.position_grid is None:
+        name = "model.position_embedding"
+        return sine_embedding(x, settings[f"{name}.temperature"], settings[f"{name}.offset"])
+    # detrex's `PositionEmbeddingLearned` (detrex/layers/position_embedding.py, e244e6c)
+    height, width = x.shape[-2:]
+    rows = state["position_embedding.row_embed.weight"][:height, None].expand(-1, width, -1)
+    columns = state["position_embedding.col_embed.weight"][None, :width].expand(height, -1, -1)
+    return torch.cat((columns, rows), 2).flatten(0, 1)
