@@ -34,6 +34,9 @@ _LAYOUTS = {
     "torchvision_resnet": ("torchvision",),
     "convnext": ("original", "timm"),
     "swin": ("original", "timm"),
+    "focalnet": ("original",),
+    "vit_mae": ("original",),
+    "eva02": ("original",),
     "detr": ("original", "panoptic", "transformers", "transformers_no_timm"),
     "dab_detr": ("original", "transformers", "transformers_no_timm"),
 }

@@ -23,11 +23,12 @@ def load(model: Any, state: State, *, absent: str | tuple[str, ...] = ()) -> Non
     Raises:
         VerificationError: other keys are missing or unexpected, or shapes differ.
     """
-    model.double().eval()
     try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
+        # assigned instead of copied: a large model need not be there twice
+        missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         raise VerificationError(" ".join(str(error).split())[:500]) from None
+    model.double().eval()
     complete(type(model).__name__, missing, unexpected, absent=absent)
 
 

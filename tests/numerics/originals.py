@@ -13,7 +13,8 @@ class Original:
 
     def __init__(self, name, **hyper_parameters):
         made = architecture(name).from_hyper_parameters(hyper_parameters)
-        self._specs, self._same_as = made.original()
+        specs, self._same_as = made.original()
+        self._specs = {key: spec for key, spec in specs.items() if spec.dtype == "F32"}
 
     def state_dict(self):
         return {key: torch.empty(spec.shape) for key, spec in self._specs.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -31,8 +32,7 @@ torch.set_num_threads(1)
 
 MODELS = backbones.MODELS | detr.MODELS | dab_detr.MODELS
 
-
-VARIANTS = detr.VARIANTS
+VARIANTS = backbones.VARIANTS | detr.VARIANTS
 # what a conversion must be told, where keys do not tell all
 TOLD = backbones.TOLD | detr.TOLD
 
@@ -78,9 +78,9 @@ def made(request, tmp_path_factory):
     return make(request.param, tmp_path_factory.mktemp(request.param), model(), *swapped)
 
 
-def differences(made, converted, **settings):
+def differences(made, converted, settings=MappingProxyType({})):
     with prepare(made.path, **made.told) as planned:
-        lazy = planned.overrides.lazy | {k.replace("__", "."): v for k, v in settings.items()}
+        lazy = {**planned.overrides.lazy, **settings}
         original = tensors_of(planned.checkpoint, {})
         return numerics.compare(planned.architecture, planned.layout, lazy, original, converted)
 
@@ -147,6 +147,22 @@ def test_a_config_value_that_is_wrong_shows():
     wrong = right | {"model.backbone.stages.stride_in_1x1": True}
     found = numerics.compare(made, "torchvision", wrong, state, converted)
     assert [one.is_rounding for one in found] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("made", "setting", "wrong"),
+    [
+        ("focalnet_huge", "use_postln", False),
+        ("focalnet_huge", "normalize_modulator", False),
+        ("focalnet_huge", "use_conv_embed", False),
+        ("vit_mae", "net.num_heads", 2),
+        ("eva02", "net.num_heads", 4),
+    ],
+    indirect=["made"],
+)
+def test_a_config_value_that_no_weight_shows_is_used(made, setting, wrong):
+    found = differences(made, load_state_dict(made.folder), {f"model.backbone.{setting}": wrong})
+    assert not found[-1].is_rounding
 
 
 def test_a_dilated_stage_is_compared():

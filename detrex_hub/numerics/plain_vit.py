@@ -1,0 +1,51 @@
+"""What plain ViTs have in common: which of the original's tensors are run, and the patches.
+
+Both sides read one image as wide as the pretraining's, so that no position is resized, and attend
+to the whole of it, without the class token that detectors do not have. Every tensor that was
+converted takes part in that. What a config does with them on larger images, windows and resized
+positions, needs no weight and is not compared. Heads are in no shape: both sides have the number
+that the conversion found or was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from detrex_hub.architectures.plain_vit import PlainViT
+
+if TYPE_CHECKING:
+    from detrex_hub.numerics import Settings, State
+
+# of the original's tensors, those that no detector has
+_NOT_RUN = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "lm_head.", "decoder_")
+
+
+def run_by_detectors(made: PlainViT, state: State) -> dict[str, torch.Tensor]:
+    """The original's tensors without class token and its position, final norm, and what stands
+    behind the last block."""
+    kept = {key: value for key, value in state.items() if not key.startswith(_NOT_RUN)}
+    if made.pretrain_use_cls_token:
+        kept["pos_embed"] = kept["pos_embed"][:, 1:]
+    return kept
+
+
+def compared(depth: int) -> Mapping[int, str]:
+    """The blocks whose outputs are compared, the last of each fourth of the depth."""
+    last = (-(-depth * fourth // 4) - 1 for fourth in range(1, 5))
+    return {number: f"block {number}" for number in last}
+
+
+def patches(settings: Settings, state: State, images: torch.Tensor) -> torch.Tensor:
+    """With positions, of the converted weights: ``(1, 3, h, w) -> (patches, c)``.
+
+    detectron2/modeling/backbone/utils.py, 02b5c4e2.
+    """
+    weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
+    x = functional.conv2d(images, weight, bias, stride=weight.shape[-1])
+    # the class token has the first position
+    first = int(settings.get("model.backbone.net.pretrain_use_cls_token", True))
+    return x[0].flatten(1).T + state["pos_embed"][0, first:]

@@ -1,0 +1,72 @@
+"""Plain ViTs, such as MAE's: timm's beside detectron2's (modeling/backbone/vit.py, 02b5c4e2).
+
+Relative positions are not compared: the original has none, and those of detectron2 begin as zeros.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from detrex_hub.architectures.vit_mae import ViTMAE
+from detrex_hub.numerics.layers import attention, linear, norm
+from detrex_hub.numerics.plain_vit import compared, patches, run_by_detectors
+from detrex_hub.numerics.strict import load
+
+if TYPE_CHECKING:
+    from detrex_hub.numerics import Outputs, Settings, State
+
+NEEDS = ("timm",)
+
+# detrex's configs give it to a class whose default is another
+_EPS = 1e-6
+
+
+def image_size(made: ViTMAE) -> int:
+    return made.pretrain_img_size
+
+
+def original(made: ViTMAE, layout: str, state: State, images: torch.Tensor) -> Outputs:
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = VisionTransformer(
+        img_size=made.pretrain_img_size,
+        patch_size=made.patch_size,
+        embed_dim=made.embed_dim,
+        depth=made.depth,
+        num_heads=made.num_heads,
+        mlp_ratio=made.mlp_ratio,
+        qkv_bias=made.qkv_bias,
+        class_token=False,
+        final_norm=False,
+        global_pool="avg",
+        num_classes=0,
+    )
+    load(model, run_by_detectors(made, state))
+    x = model.patch_embed(images) + model.pos_embed
+    found = {"patches": x[0]}
+    names = compared(made.depth)
+    for number, block in enumerate(model.blocks):
+        x = block(x)
+        if number in names:
+            found[names[number]] = x[0]
+    return found
+
+
+def converted(made: ViTMAE, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
+    x = patches(settings, state, images)
+    found = {"patches": x}
+    names, heads = compared(made.depth), settings["model.backbone.net.num_heads"]
+    for number in range(made.depth):
+        at = f"blocks.{number}."
+        y = norm(state, f"{at}norm1", x, eps=_EPS)
+        weight, bias = state[f"{at}attn.qkv.weight"], state.get(f"{at}attn.qkv.bias")
+        q, k, v = functional.linear(y, weight, bias).chunk(3, -1)
+        x = x + linear(state, f"{at}attn.proj", attention(q, k, v, heads))
+        y = norm(state, f"{at}norm2", x, eps=_EPS)
+        x = x + linear(state, f"{at}mlp.fc2", functional.gelu(linear(state, f"{at}mlp.fc1", y)))
+        if number in names:
+            found[names[number]] = x
+    return found
