@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from detrex_hub.architectures.coco import CATEGORIES
 from detrex_hub.architectures.detr import Detr
 from detrex_hub.numerics import bodies, in_transformers, single_level
+from detrex_hub.numerics.classes import common_rows
 from detrex_hub.numerics.layers import feed_forward, linear, mlp, multihead_attention, norm
 
 if TYPE_CHECKING:
@@ -33,21 +33,18 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
     from transformers import DetrConfig, DetrForObjectDetection
 
     if layout == "panoptic":
-        kept = (key for key in state if not key.startswith(_MASKS))
-        state = {key.removeprefix("detr."): state[key] for key in kept}
+        detector = (key for key in state if not key.startswith(_MASKS))
+        state = {key.removeprefix("detr."): state[key] for key in detector}
     if layout in ("original", "panoptic"):
         state = in_transformers.renamed(state, _NAMES)
     rows = state["class_labels_classifier.weight"].shape[0]
     config = DetrConfig(**single_level.config(made, layout), num_labels=rows - 1)
     found = in_transformers.load(DetrForObjectDetection, config, state)(pixel_values=images)
-    logits = found.logits
-    if made.classes_cut_from is not None:
-        # the last row is "no object"
-        logits = logits[..., [*CATEGORIES, rows - 1]]
+    kept, _ = common_rows(made)
     return {
         "encoder": found.encoder_last_hidden_state[0],
         "decoder": found.last_hidden_state[0],
-        "logits": logits[0],
+        "logits": found.logits[0][:, kept],
         "boxes": found.pred_boxes[0],
     }
 
@@ -67,9 +64,10 @@ def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor
         y = norm(state, f"{at}norms.1", y)
         y = norm(state, f"{at}norms.2", y + feed_forward(state, at, y))
     y = norm(state, "transformer.decoder.post_norm_layer", y)
+    _, kept = common_rows(made)
     return {
         "encoder": x,
         "decoder": y,
-        "logits": linear(state, "class_embed", y),
+        "logits": linear(state, "class_embed", y)[:, kept],
         "boxes": mlp(state, "bbox_embed", y).sigmoid(),
     }

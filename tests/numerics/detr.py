@@ -1,10 +1,41 @@
-"""Small DETRs: as transformers makes them, and as modules with the original's names."""
+"""Small DETRs."""
 
-import itertools
+from functools import partial
 
-from torch import nn
+import torch
+
+from tests.numerics.originals import Original
 
 WIDTH = 32
+HYPER_PARAMETERS = {
+    "backbone": "resnet",
+    "backbone_depth": 18,
+    "num_queries": 5,
+    "num_classes": 80,
+    "classes_cut_from": 92,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "embed_dim": WIDTH,
+    "feedforward_dim": 16,
+}
+DC5 = {"backbone": "torchvision_resnet", "backbone_depth": 50, "backbone_dilation": True}
+
+
+class Panoptic(Original):
+    """The detector beside a mask head."""
+
+    def __init__(self):
+        super().__init__(
+            "detr", **{**HYPER_PARAMETERS, "num_classes": 250, "classes_cut_from": None}
+        )
+
+    def state_dict(self):
+        detector = {f"detr.{key}": value for key, value in super().state_dict().items()}
+        masks = ("mask_head.lay1.weight", "bbox_attention.q_linear.weight")
+        return detector | {key: torch.empty(8, 8) for key in masks}
+
+    def load_state_dict(self, state, strict):
+        self._state = state
 
 
 def transformers_detr(**backbone):
@@ -37,59 +68,19 @@ def own_resnet18():
     return {"backbone_config": body, "use_timm_backbone": False}
 
 
-def mlp(*widths):
-    module = nn.Module()
-    pairs = itertools.pairwise(widths)
-    module.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairs)
-    return module
-
-
-class Original(nn.Module):
-    """The names and shapes of facebookresearch/detr, whose layers are torch's own; it is not run.
-
-    A decoder layer may be another module.
-    """
-
-    def __init__(self, depth=18, rows=92, grid=None, decoder_layers=None):
-        import timm
-
-        super().__init__()
-        body = timm.create_model(f"resnet{depth}", num_classes=0)
-        self.backbone = nn.ModuleList([nn.ModuleDict({"body": body})])
-        if grid is not None:
-            sides = {f"{side}_embed": nn.Embedding(grid, WIDTH // 2) for side in ("row", "col")}
-            self.backbone.append(nn.ModuleDict(sides))
-        self.transformer = nn.Transformer(WIDTH, 8, 2, 2, 16, batch_first=True)
-        self.transformer.encoder.norm = None
-        if decoder_layers is not None:
-            self.transformer.decoder.layers = nn.ModuleList(decoder_layers)
-        self.input_proj = nn.Conv2d(body.num_features, WIDTH, 1)
-        self.query_embed = nn.Embedding(5, WIDTH)
-        self.class_embed = nn.Linear(WIDTH, rows)
-        self.bbox_embed = mlp(WIDTH, WIDTH, WIDTH, 4)
-
-
-def panoptic():
-    model = nn.Module()
-    model.detr = Original(rows=251)
-    model.mask_head = nn.ModuleDict({"lay1": nn.Conv2d(40, 40, 3)})
-    model.bbox_attention = nn.ModuleDict({"q_linear": nn.Linear(WIDTH, WIDTH)})
-    return model
-
-
 _NORMS = tuple(f"transformer.decoder.layers.1.norms.{i}.weight" for i in (0, 1))
 # two tensors of one shape that a wrong mapper could take for each other
 MODELS = {
-    "detr": (Original, *_NORMS),
+    "detr_original": (partial(Original, "detr", **HYPER_PARAMETERS), *_NORMS),
     "detr_transformers": (transformers_detr, *_NORMS),
 }
 
-# the same models otherwise, which are compared alone
+# what else such files can be, which is compared alone
 VARIANTS = {
-    "detr_learned_positions": lambda: Original(grid=50),
-    "detr_panoptic": panoptic,
+    "detr_learned_positions": partial(Original, "detr", **HYPER_PARAMETERS, position_grid=[50, 50]),
+    "detr_panoptic": Panoptic,
     "detr_no_timm": lambda: transformers_detr(**own_resnet18()),
-    "detr_dc5": lambda: Original(depth=50),
+    "detr_dc5": partial(Original, "detr", **{**HYPER_PARAMETERS, **DC5}),
 }
 
 TOLD = {"detr_dc5": {"facts": {"dilation": True}}}

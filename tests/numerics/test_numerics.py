@@ -11,30 +11,39 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detrex_hub import numerics
+from detrex_hub import catalogue, numerics
 from detrex_hub.architectures import architecture, convnext
-from detrex_hub.architectures.detr import Detr
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.loading import load_state_dict, tensors_of
-from detrex_hub.mapping import Rename
+from detrex_hub.mapping import Drop, Rename
 from detrex_hub.numerics import detr as detr_numerics
 from detrex_hub.verification import verify
 from tests import tiny, torchvision_operators
-from tests.numerics import backbones, dab_detr, detr
+from tests.numerics import backbones, conditional_detr, dab_detr, detr
+from tests.numerics.originals import Original
 
 torchvision_operators.declare()
 # on small models threads wait for each other more than they compute
 torch.set_num_threads(1)
 
 
-MODELS = backbones.MODELS | detr.MODELS | dab_detr.MODELS
+def merged(name):
+    files = (
+        backbones,
+        conditional_detr,
+        dab_detr,
+        detr,
+    )
+    return {key: value for file in files for key, value in getattr(file, name, {}).items()}
 
-VARIANTS = backbones.VARIANTS | detr.VARIANTS
+
+MODELS = merged("MODELS")
+VARIANTS = merged("VARIANTS")
 # what a conversion must be told, where keys do not tell all
-TOLD = backbones.TOLD | detr.TOLD
+TOLD = merged("TOLD")
 
 
 class Made(NamedTuple):
@@ -189,21 +198,13 @@ def test_an_original_that_is_another_model_is_refused():
 
 def test_counters_of_batch_norm_are_passed_over():
     """Those that lie in a detector's file, and in no detector."""
-    model = detr.Original()
+    made = architecture("detr").from_hyper_parameters(detr.HYPER_PARAMETERS)
+    model = Original("detr", **detr.HYPER_PARAMETERS)
     state = {key: value.double() for key, value in randomised(model).items()}
-    made = Detr(
-        body=ResNet(depth=18),
-        num_queries=5,
-        num_classes=91,
-        encoder_layers=2,
-        decoder_layers=2,
-        embed_dim=detr.WIDTH,
-        feedforward_dim=16,
-    )
     images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     found = detr_numerics.original(made, "original", state, images)
-    counters = {key: value for key, value in model.state_dict().items() if key not in state}
-    assert all(key.endswith("num_batches_tracked") for key in counters) and counters
+    norms = [key.removesuffix("running_var") for key in state if key.endswith("running_var")]
+    counters = {f"{norm}num_batches_tracked": torch.tensor(1) for norm in norms}
     again = detr_numerics.original(made, "original", state | counters, images)
     assert torch.equal(found["boxes"], again["boxes"])
 
@@ -227,5 +228,22 @@ def test_what_is_lacking_is_said(lacking, monkeypatch, made):
 
 def test_an_architecture_without_a_forward_pass_is_said():
     made = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
-    with pytest.raises(UsageError, match=r"no forward pass of convnext \(detrex\)"):
-        numerics.check(made, "detrex")
+    with pytest.raises(UsageError, match=r"no forward pass of convnext \(other\)"):
+        numerics.check(made, "other")
+
+
+def test_an_original_in_names_of_detrex_is_the_same_already(tmp_path):
+    first = convert(tiny.original(tmp_path / "tiny.pth"), tmp_path / "first").folder
+    path = first / "model.safetensors"
+    folder = convert(path, tmp_path / "again").folder
+    with pytest.raises(UsageError, match="no other forward pass to compare with") as refused:
+        verify(folder, source=str(path), with_numerics=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_whatever_has_names_of_detrex_keeps_them():
+    for entry in catalogue.load().values():
+        if entry.converted:
+            made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
+            for rule in made.rules("detrex"):
+                assert isinstance(rule, Drop) or rule.source == rule.target
