@@ -132,8 +132,9 @@ def _model(made: Architecture, layout: str) -> _Model:
         )
     if layout not in _LAYOUTS.get(made.name, ()):
         known = ", ".join(f"{name} ({', '.join(layouts)})" for name, layouts in _LAYOUTS.items())
+        own = ", whose names no other library has" if layout == "detrex" else ""
         raise UsageError(
-            f"--numerics has no forward pass of {made.name} ({layout})", hint=f"It has {known}"
+            f"--numerics has no forward pass of {made.name} ({layout}){own}", hint=f"It has {known}"
         )
     model: Any = import_module(f"detrex_hub.numerics.{made.name}")
     for needed in model.NEEDS:

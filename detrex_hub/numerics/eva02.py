@@ -47,12 +47,11 @@ def original(made: EVA02, layout: str, state: State, images: torch.Tensor) -> Ou
         use_rot_pos_emb=True,
         ref_feat_shape=_ROTATED,
         class_token=False,
-        use_fc_norm=False,
-        use_post_transformer_norm=False,
         num_classes=0,
     )
     # timm's own reading of the original's names
-    load(model, checkpoint_filter_fn(run_by_detectors(made, state), model))
+    kept = checkpoint_filter_fn(run_by_detectors(made, state), model)
+    load(model, kept, absent=("fc_norm.weight", "fc_norm.bias"))
     x = model.patch_embed(images) + model.pos_embed
     found = {"patches": x[0]}
     names, rotations = compared(made.depth), _timm_rotations(made)

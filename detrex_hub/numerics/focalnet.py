@@ -20,10 +20,8 @@ NEEDS = ("timm",)
 
 def image_size(made: FocalNet) -> int:
     if made.patch_size != 4 or not made.patch_norm:
-        raise UsageError(
-            "--numerics runs FocalNets in timm, which has none with "
-            + ("other patches than 4 pixels" if made.patch_norm else "no norm of its patches")
-        )
+        lacking = "without a norm of its patches" if made.patch_size == 4 else "of other patches"
+        raise UsageError(f"--numerics runs FocalNets in timm, which has none {lacking}")
     return 64
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from detrex_hub.architectures.resnet import BLOCKS, ResNet
-from detrex_hub.numerics.layers import batch_norm
+from detrex_hub.numerics.layers import batch_norm, linear
 from detrex_hub.numerics.strict import load
 
 if TYPE_CHECKING:
@@ -25,13 +25,19 @@ def image_size(made: ResNet) -> int:
 
 
 def original(made: ResNet, layout: str, state: State, images: torch.Tensor) -> Outputs:
-    return timm_features(made.depth, state, images)
+    return timm_features(made.depth, state, images, classifier=made.num_classes is not None)
 
 
 def timm_features(
-    depth: int, state: State, images: torch.Tensor, *, dilation: bool = False
+    depth: int,
+    state: State,
+    images: torch.Tensor,
+    *,
+    dilation: bool = False,
+    classifier: bool = False,
 ) -> Outputs:
-    """What timm's ResNet computes, its last stage dilated instead of strided where asked for."""
+    """What timm's ResNet computes, its last stage dilated instead of strided, and classified too,
+    where asked for."""
     import timm
 
     classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
@@ -45,16 +51,19 @@ def timm_features(
     for stage in range(1, 5):
         x = getattr(model, f"layer{stage}")(x)
         found[f"res{stage + 1}"] = x
-    return found
+    return found | {"logits": model.forward_head(x)} if classifier else found
 
 
 def converted(made: ResNet, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
-    return features(made.depth, settings, state, images)
+    found = features(made.depth, settings, state, images)
+    if made.num_classes is not None:
+        found["logits"] = linear(state, "linear", found["res5"].mean((2, 3)))
+    return found
 
 
 def features(
     depth: int, settings: Settings, state: State, images: torch.Tensor, prefix: str = ""
-) -> Outputs:
+) -> dict[str, torch.Tensor]:
     """The outputs of stem and stages, whose names in the state dict begin with a prefix."""
     x = _conv(state, f"{prefix}stem.conv1", images, 2)
     x = functional.max_pool2d(functional.relu(x), kernel_size=3, stride=2, padding=1)

@@ -108,12 +108,14 @@ MODELS = {
 }
 
 VARIANTS = {
+    "resnet_with_classifier": timm_resnet,
     "convnext_original": original_convnext,
     "swin_original": original_swin,
     "focalnet": original_focalnet,
 }
 
 TOLD = {
+    "resnet_with_classifier": {"facts": {"keep_classifier": True}},
     "torchvision_resnet": {"architecture": "torchvision_resnet"},
     "focalnet_huge": {"facts": {"normalize_modulator": True}},
     "vit_mae": {"facts": {"num_heads": 4}},

@@ -247,3 +247,14 @@ def test_whatever_has_names_of_detrex_keeps_them():
             made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
             for rule in made.rules("detrex"):
                 assert isinstance(rule, Drop) or rule.source == rule.target
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"),
+    [({"patch_size": 2}, "of other patches"), ({"patch_norm": False}, "without a norm")],
+)
+def test_a_focalnet_that_timm_cannot_build_is_said(lacking, told):
+    stages = {"depths": [1, 1], "focal_levels": [2, 2], "focal_windows": [3, 3]}
+    made = architecture("focalnet").from_hyper_parameters({"embed_dim": 8, **stages, **lacking})
+    with pytest.raises(UsageError, match=f"timm, which has none {told}"):
+        numerics.check(made, "original")
