@@ -40,6 +40,7 @@ _LAYOUTS = {
     "detr": ("original", "panoptic", "transformers", "transformers_no_timm"),
     "conditional_detr": ("original", "transformers", "transformers_no_timm"),
     "dab_detr": ("original", "transformers", "transformers_no_timm"),
+    "deformable_detr": ("original", "transformers", "transformers_no_timm"),
 }
 
 

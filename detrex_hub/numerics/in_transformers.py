@@ -21,32 +21,39 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import State
 
 
-def body(made: Detector, *, own: bool) -> dict[str, Any]:
+def body(made: Detector, *, own: bool, stages: int = 1) -> dict[str, Any]:
     """What a detector's config says of its ResNet.
 
     Args:
         made: the detector.
         own: whether it is transformers' own ResNet instead of timm's.
+        stages: its last stages, which the detector reads.
 
     Raises:
         UsageError: the detector has another backbone, or transformers' own is to be dilated.
     """
     resnet = resnet_of(made)
     depth, dilation = resnet.depth, isinstance(resnet, TorchvisionResNet) and bool(resnet.dilation)
-    if not own:
-        name = f"resnet{depth}"
-        return {"backbone": name, "use_timm_backbone": True, "dilation": dilation}
-    if dilation:
+    if own and dilation:
         raise UsageError("--numerics has no forward pass of transformers' own ResNet with dilation")
-    from transformers import ResNetConfig
+    from transformers import ResNetConfig, TimmBackboneConfig
 
-    config = ResNetConfig(
-        depths=list(BLOCKS[depth]),
-        hidden_sizes=[64, 128, 256, 512] if depth < 50 else [256, 512, 1024, 2048],
-        layer_type="basic" if depth < 50 else "bottleneck",
-        out_features=["stage4"],
-    )
-    return {"backbone_config": config, "use_timm_backbone": False}
+    read = range(5 - stages, 5)
+    if own:
+        config = ResNetConfig(
+            depths=list(BLOCKS[depth]),
+            hidden_sizes=[64, 128, 256, 512] if depth < 50 else [256, 512, 1024, 2048],
+            layer_type="basic" if depth < 50 else "bottleneck",
+            out_features=[f"stage{number}" for number in read],
+        )
+    else:
+        config = TimmBackboneConfig(
+            backbone=f"resnet{depth}",
+            use_pretrained_backbone=False,
+            out_indices=list(read),
+            output_stride=16 if dilation else 32,
+        )
+    return {"backbone_config": config}
 
 
 _COUNTERS = ".num_batches_tracked"

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from detrex_hub import catalogue, numerics
 from detrex_hub.architectures import architecture, convnext
+from detrex_hub.architectures.deformable_detr import DeformableDetr
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.conversion import convert, prepare
@@ -22,7 +23,7 @@ from detrex_hub.mapping import Drop, Rename
 from detrex_hub.numerics import detr as detr_numerics
 from detrex_hub.verification import verify
 from tests import tiny, torchvision_operators
-from tests.numerics import backbones, conditional_detr, dab_detr, detr
+from tests.numerics import backbones, conditional_detr, dab_detr, deformable_detr, detr
 from tests.numerics.originals import Original
 
 torchvision_operators.declare()
@@ -35,6 +36,7 @@ def merged(name):
         backbones,
         conditional_detr,
         dab_detr,
+        deformable_detr,
         detr,
     )
     return {key: value for file in files for key, value in getattr(file, name, {}).items()}
@@ -186,6 +188,34 @@ def test_a_dilated_stage_is_compared():
     wrong = right | {"model.backbone.dilation": False}
     found = numerics.compare(made, "torchvision", wrong, state, converted)
     assert [one.is_rounding for one in found] == [True, True, True, True, False]
+
+
+def test_proposals_ranked_by_another_class_show(tmp_path, monkeypatch):
+    """The first row of the encoder's class head ranks them, and is no class of COCO's."""
+    monkeypatch.setattr(DeformableDetr, "proposals_by_first_row", False)
+    model, *swapped = deformable_detr.MODELS["deformable_detr_two_stage"]
+    made = make("deformable_detr_two_stage", tmp_path, model(), *swapped)
+    found = differences(made, load_state_dict(made.folder))
+    assert [one.name for one in found if one.is_rounding] == ["encoder"]
+
+
+def test_boxes_at_the_border_are_those_of_the_original(tmp_path):
+    """detrex cuts the inverse sigmoid earlier than the original, which no weights can mend."""
+    made = make("deformable_detr", tmp_path, deformable_detr.original())
+    with prepare(made.path) as planned:
+        states = tensors_of(planned.checkpoint, {}), load_state_dict(made.folder)
+        for state in states:
+            state["transformer.reference_points.bias"] -= 9
+        lazy = planned.overrides.lazy
+        found = numerics.compare(planned.architecture, planned.layout, lazy, *states)
+    assert all(one.is_rounding for one in found), found
+
+
+def test_more_proposals_than_positions_are_said():
+    values = deformable_detr.HYPER_PARAMETERS | {"with_box_refine": True, "as_two_stage": True}
+    made = architecture("deformable_detr").from_hyper_parameters(values | {"num_queries": 10**6})
+    with pytest.raises(UsageError, match="4 feature maps and 1000000 proposals"):
+        numerics.check(made, "original")
 
 
 def test_an_original_that_is_another_model_is_refused():
