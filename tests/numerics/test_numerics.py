@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from types import MappingProxyType
@@ -59,11 +60,18 @@ class Made(NamedTuple):
 
 
 def randomised(model):
+    """Tensors of which all have a part in the outputs, and all outputs depend on the image."""
     dice = torch.Generator().manual_seed(1)
+
+    def tensor(key, shape):
+        if key.endswith(("running_var", "weight")) and len(shape) == 1:
+            return torch.rand(shape, generator=dice) + 0.5
+        found = torch.randn(shape, generator=dice)
+        # what the layers before are made of neither grows nor vanishes
+        return found * (2 / math.prod(shape[1:])) ** 0.5 if len(shape) > 1 else found * 0.1
+
     return {
-        key: torch.rand(value.shape, generator=dice) + 0.5
-        if key.endswith("running_var")
-        else torch.randn(value.shape, generator=dice) * 0.1
+        key: tensor(key, value.shape)
         for key, value in model.state_dict().items()
         if value.is_floating_point()
     }
