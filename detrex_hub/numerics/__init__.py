@@ -131,11 +131,13 @@ def _model(made: Architecture, layout: str) -> _Model:
             "names already, and its tensors are the very same here, byte for byte",
             hint="Leave --numerics out: verify compares the bytes without it",
         )
-    if layout not in _LAYOUTS.get(made.name, ()):
-        known = ", ".join(f"{name} ({', '.join(layouts)})" for name, layouts in _LAYOUTS.items())
+    layouts = _LAYOUTS.get(made.name, ())
+    if layout not in layouts:
         own = ", whose names no other library has" if layout == "detrex" else ""
+        known = ", ".join(layouts or _LAYOUTS)
         raise UsageError(
-            f"--numerics has no forward pass of {made.name} ({layout}){own}", hint=f"It has {known}"
+            f"--numerics has no forward pass of {made.name} ({layout}){own}",
+            hint=f"It has {f'{made.name} ({known})' if layouts else known}",
         )
     model: Any = import_module(f"detrex_hub.numerics.{made.name}")
     for needed in model.NEEDS:
