@@ -1,27 +1,27 @@
 """Fetch from the Hub through huggingface_hub's cache, and check what arrived.
 
 huggingface_hub does not compare a download with its digest. Here every file is, once: a mark in the
-assets cache remembers which file was found right, by its size and time of change.
+assets cache remembers which file was found right, by its size and time of change. Large files are
+brought by `resuming`, which leaves the mark; huggingface_hub then finds them in its cache.
 """
 
 from __future__ import annotations
 
-import hashlib
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
-from detrex_hub.errors import HubError, VerificationError
-from detrex_hub.hub import names
+from detrex_hub.errors import HubError
+from detrex_hub.hub import cache, names
+from detrex_hub.hub.cache import Mark
 from detrex_hub.hub.client import LIBRARY, hub_api
 from detrex_hub.hub.converted import digest
-from detrex_hub.hub.refusals import plainly
+from detrex_hub.hub.refusals import damaged, plainly
 from detrex_hub.hub.result import Fetched
+from detrex_hub.hub.resuming import bring
 from detrex_hub.hub.retry import patiently
 
 
@@ -65,31 +65,20 @@ def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | Non
 
 
 def _cached(repo_id: str, name: str, revision: str | None) -> Path | None:
-    """A file in the cache that was checked and that no network could make another one.
-
-    Looked up without huggingface_hub's client: importing that takes longer than all the rest of a
-    load. The folders are those of its documented cache layout.
-    """
+    """A file in the cache that was checked and that no network could make another one."""
     from huggingface_hub import constants
 
-    repository = Path(constants.HF_HUB_CACHE) / "--".join(("models", *repo_id.split("/")))
-    commit = revision or "main"
-    if not names.is_commit(commit):
-        if not constants.HF_HUB_OFFLINE:
-            return None
-        try:
-            commit = (repository / "refs" / commit).read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-    path = repository / "snapshots" / commit / name
-    return path if names.is_commit(commit) and _Mark(path).is_there() else None
+    if not constants.HF_HUB_OFFLINE and not names.is_commit(revision or "main"):
+        return None
+    path = cache.path(repo_id, name, revision)
+    return path if path is not None and Mark(path).is_there() else None
 
 
 def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
     if (cached := _cached(repo_id, name, revision)) is not None:
         return cached
     path = _download(repo_id, name, revision)
-    mark = _Mark(path)
+    mark = Mark(path)
     if mark.is_there():
         return path
     with mark.locked():
@@ -108,10 +97,7 @@ def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
             _remove(path)
             if not last:
                 path = _download(repo_id, name, commit)
-    raise VerificationError(
-        f"{repo_id}: {name} arrived twice with a sha256 other than the Hub's; it was removed",
-        hint="Try again later or over another network; if it stays, tell the repository's owner",
-    )
+    raise damaged(repo_id, name)
 
 
 def _download(repo_id: str, name: str, revision: str | None) -> Path:
@@ -132,6 +118,8 @@ def _download(repo_id: str, name: str, revision: str | None) -> Path:
 
     with plainly(repo_id, writing=False, file=name, revision=revision):
         try:
+            if not only_cached and not constants.HF_HUB_OFFLINE:
+                bring(repo_id, name, revision)
             return patiently(download)
         except httpx.TransportError as error:
             # the client takes a line that breaks off for no reason to look into its cache
@@ -180,44 +168,3 @@ def _remove(path: Path) -> None:
     blob = path.parent / path.readlink() if path.is_symlink() else path
     for one in (blob, path):
         one.unlink(missing_ok=True)
-
-
-class _Mark:
-    """Remembers that a cached file was compared with its digest. A cache that cannot be written to
-    has no marks; its files are hashed every time."""
-
-    def __init__(self, path: Path) -> None:
-        from huggingface_hub import constants
-
-        self._path = path
-        key = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
-        self._mark = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "verified" / key
-
-    def _state(self) -> str:
-        state = self._path.stat()
-        return f"{state.st_size} {state.st_mtime_ns} {state.st_ino}"
-
-    def is_there(self) -> bool:
-        try:
-            return self._mark.read_text() == self._state()
-        except (OSError, UnicodeDecodeError):
-            return False
-
-    def leave(self) -> None:
-        with suppress(OSError):
-            self._mark.write_text(self._state())
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Let one process of several hash a file while the others wait."""
-        lock = FileLock(f"{self._mark}.lock")
-        try:
-            self._mark.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except (NotImplementedError, OSError):
-            yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from detrex_hub.errors import DetrexHubError, HubError
+from detrex_hub.errors import DetrexHubError, HubError, VerificationError
 from detrex_hub.redaction import redacted
 
 
@@ -181,6 +181,14 @@ def explain(
         if refusal is not None:
             return refusal
     return None
+
+
+def damaged(repo: str, file: str) -> VerificationError:
+    """The line for a file that arrived wrong again."""
+    return VerificationError(
+        f"{repo}: {file} arrived twice with a sha256 other than the Hub's; it was removed",
+        hint="Try again later or over another network; if it stays, tell the repository's owner",
+    )
 
 
 def _find(

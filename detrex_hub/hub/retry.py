@@ -16,27 +16,43 @@ TRIES = 4
 # seconds: the first pause, and the longest one; a server that asks for more is not waited for
 _PAUSE = 1.0
 _LONGEST = 60.0
+# bytes by which a try must get a transfer on
+_GETTING_ON = 2**20
 
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _RATE_LIMIT = re.compile(r"\bt\s*=\s*(\d+)")
 
 
-def patiently(call: Callable[[], _Result], *, tries: int = TRIES) -> _Result:
+def patiently(
+    call: Callable[[], _Result],
+    *,
+    tries: int = TRIES,
+    reached: Callable[[], int] | None = None,
+) -> _Result:
     """Call until it succeeds or fails for a reason that stays.
+
+    Args:
+        call: what to try.
+        tries: how often, at most.
+        reached: the bytes of a transfer that have come so far. A try that got it on by more than a
+            MiB begins the count anew: a line may break as often as it likes while it is of use.
 
     Raises:
         Exception: what the last try raised.
     """
-    for tried in range(1, tries):
+    tried = 0
+    while True:
+        before = reached() if reached is not None else 0
         try:
             return call()
         except Exception as error:
-            pause = pause_after(error, tried)
+            got_on = reached is not None and reached() > before + _GETTING_ON
+            tried = 1 if got_on else tried + 1
+            pause = pause_after(error, tried) if tried < tries else None
             if pause is None:
                 raise
             log.warning("%s; next try in %g s", type(error).__name__, pause)
-            time.sleep(pause)
-    return call()
+        time.sleep(pause)
 
 
 def pause_after(error: BaseException, tried: int) -> float | None:
