@@ -7,6 +7,7 @@ at all of them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -198,4 +199,20 @@ def test_a_killed_download_is_resumed(root, tmp_path):
                 target.unlink()
                 shutil.rmtree(root / "home")
                 mirror.forget()
+    assert len(steps) > 10
+
+
+def test_a_killed_load_from_the_hub_is_resumed(made, hub, root):
+    hub.put("alice/tiny", made)
+    weights = made["model.safetensors"]
+    blob = Path("home/hub/models--alice--tiny/blobs") / hashlib.sha256(weights).hexdigest()
+    steps = []
+    with struck(root, "load", "alice/tiny", every=3) as strikes:
+        for found, finish in strikes:
+            steps.append(found["step"])
+            assert not (root / blob).exists() or (root / blob).read_bytes() == weights, found
+            finish()
+            assert (root / blob).read_bytes() == weights
+            assert not (root / f"{blob}.incomplete").exists()
+            shutil.rmtree(root / "home")
     assert len(steps) > 10

@@ -63,10 +63,11 @@ class LoopbackHub(Server):
     """The Hub. Large files lie on `storage`, a server of its own with another origin.
 
     ``part_size`` bytes is the size from which, and the pieces in which, large files are uploaded
-    in parts.
+    in parts. With ``xet`` it says of large files that they are to be had through Xet too.
     """
 
     part_size = 2**20
+    xet = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class LoopbackHub(Server):
         """An empty Hub, without faults."""
         self.forget()
         self.storage.clear()
-        self.part_size = type(self).part_size
+        self.part_size, self.xet = type(self).part_size, False
         for content in (self.users, self.tokens, self.repositories, self.moved, self.unverified):
             content.clear()
 
@@ -452,6 +453,9 @@ class LoopbackHub(Server):
             "X-Linked-Size": str(len(blob.content)),
             "Accept-Ranges": "bytes",
         }
+        if self.xet:
+            headers["X-Xet-Hash"] = blob.sha256[::-1]
+            headers["X-Xet-Refresh-Route"] = f"{self.url}/api/models/{repo_id}/xet-read-token/main"
         return Response(302, headers, b"Found. Redirecting to the storage")
 
     # uploading
