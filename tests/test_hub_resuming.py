@@ -11,15 +11,16 @@ import subprocess
 import sys
 import threading
 import warnings
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import constants, scan_cache_dir
+from huggingface_hub import constants, file_download, scan_cache_dir, utils
 
 from detrex_hub.errors import HubError, VerificationError
-from detrex_hub.hub import download, fetch
+from detrex_hub.hub import download, fetch, resuming
 from tests.hub_server import Fault
 from tests.hub_server.store import Blob
 
@@ -147,6 +148,36 @@ def test_two_processes_download_once(hub, there):
     assert ranges(hub) == [None]
 
 
+def test_the_lock_is_that_of_huggingface_hub(hub, there, monkeypatch):
+    """So that whoever fetches the same file through it waits, and is waited for."""
+    taken = []
+
+    @contextmanager
+    def noted(path):
+        before = len(ranges(hub))
+        yield
+        taken.append((str(path), before, len(ranges(hub))))
+
+    for module in (utils, file_download):
+        monkeypatch.setattr(module, "WeakFileLock", noted)
+    assert fetched() == CONTENT
+    (ours, *seen), (theirs, *rest) = taken
+    assert ours == theirs
+    assert (seen, rest) == ([0, 1], [1, 1])
+
+
+def test_where_locks_do_nothing_a_part_of_somebody_else_is_not_taken(
+    hub, there, cache, monkeypatch
+):
+    def begin_anew(*_):
+        cache.part.unlink()
+        cache.part.write_bytes(b"?" * len(CONTENT))
+
+    monkeypatch.setattr(resuming, "_check_space", begin_anew)
+    assert fetched() == CONTENT
+    assert cache.blob.read_bytes() == CONTENT
+
+
 def test_a_file_that_may_grow_no_further_is_resumed_when_it_may(hub, there, cache):
     """The kernel itself refuses to write on."""
     import resource
@@ -207,6 +238,18 @@ def test_an_answer_that_is_not_the_file_costs_nothing_of_it(hub, there, cache, n
     hub.storage.forget()
     assert fetched() == CONTENT
     assert ranges(hub) == [f"bytes={FIRST}-"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.html(), Fault.status(500), Fault.cut_during(0)],
+    ids=["a page", "an error", "a cut"],
+)
+def test_nothing_of_the_file_is_no_part(hub, there, cache, naps, fault):
+    hub.storage.inject("GET", "*", fault, times=None)
+    with pytest.raises(HubError):
+        fetched()
+    assert not cache.part.exists()
 
 
 def test_nobody_waits_for_a_day(hub, there, naps):
@@ -407,7 +450,14 @@ def test_the_token_goes_to_the_hub_alone(hub, login):
     assert not any("Authorization" in request.headers for request in hub.storage.log)
 
 
-def test_the_network_is_left_alone_where_it_is_to_be(hub, there, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with hub.quiet(), pytest.raises(HubError, match="HF_HUB_OFFLINE"):
+@pytest.mark.parametrize(
+    ("module", "name", "value", "said"),
+    [
+        (constants, "HF_HUB_OFFLINE", True, "HF_HUB_OFFLINE"),
+        (download, "_has_address", lambda _: False, "cannot be reached"),
+    ],
+)
+def test_the_network_is_left_alone(hub, there, monkeypatch, module, name, value, said):
+    monkeypatch.setattr(module, name, value)
+    with hub.quiet(), pytest.raises(HubError, match=said):
         fetched(revision=there.id)

@@ -1,7 +1,7 @@
 """Struck down at any step, or refused it: nothing half-written has a final name, and the next run
 finishes.
 
-Commands of very many steps are struck at every second or third one; with ``STRIKE_EVERYWHERE=1``
+Commands of very many steps are struck at every second to seventh one; with ``STRIKE_EVERYWHERE=1``
 at all of them.
 """
 
@@ -207,7 +207,7 @@ def test_a_killed_load_from_the_hub_is_resumed(made, hub, root):
     weights = made["model.safetensors"]
     blob = Path("home/hub/models--alice--tiny/blobs") / hashlib.sha256(weights).hexdigest()
     steps = []
-    with struck(root, "load", "alice/tiny", every=3) as strikes:
+    with struck(root, "load", "alice/tiny", every=7) as strikes:
         for found, finish in strikes:
             steps.append(found["step"])
             assert not (root / blob).exists() or (root / blob).read_bytes() == weights, found
@@ -215,4 +215,4 @@ def test_a_killed_load_from_the_hub_is_resumed(made, hub, root):
             assert (root / blob).read_bytes() == weights
             assert not (root / f"{blob}.incomplete").exists()
             shutil.rmtree(root / "home")
-    assert len(steps) > 10
+    assert len(steps) > 5

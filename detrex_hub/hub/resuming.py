@@ -95,11 +95,11 @@ class _LargeFile:
                 stack.enter_context(WeakFileLock(lock))
                 if blob.exists() or target.exists():
                     return
-                part = _Part(blob.with_name(f"{self.sha256}.incomplete"), self.size)
+                part = _Part(blob.with_name(f"{self.sha256}.incomplete"))
             except OSError:
                 return  # huggingface_hub will say what the cache does not take
             if not self._complete(part):
-                part = _Part(part.path, self.size)
+                part = _Part(part.path)
                 if not self._complete(part):
                     raise damaged(self.repo_id, self.name)
             if part.is_in_place:
@@ -166,7 +166,7 @@ class _Part:
         OSError: it cannot be opened, or is no regular file.
     """
 
-    def __init__(self, path: Path, whole: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
         self._digest = hashlib.sha256()
@@ -177,8 +177,6 @@ class _Part:
         if not stat.S_ISREG(self._state.st_mode):
             self._file.close()
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
-        if self._state.st_size > whole:
-            self._file.truncate(0)
         while chunk := self._file.read(_CHUNK):
             self._count(chunk)
 
