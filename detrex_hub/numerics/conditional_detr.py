@@ -13,7 +13,7 @@ import torch
 
 from detrex_hub.architectures.conditional_detr import ConditionalDetr
 from detrex_hub.errors import UsageError
-from detrex_hub.numerics import bodies, in_transformers, single_level
+from detrex_hub.numerics import in_transformers, single_level
 from detrex_hub.numerics.classes import common_rows
 from detrex_hub.numerics.layers import (
     conditional_cross_attention,
@@ -38,7 +38,7 @@ _WIDTH = 256
 
 
 def image_size(made: ConditionalDetr) -> int:
-    bodies.resnet_of(made)
+    single_level.check(made)
     if made.embed_dim != _WIDTH:
         raise UsageError(
             f"--numerics has no forward pass of a {made.name} with a width of {made.embed_dim}: "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from detrex_hub.architectures.detr import Detr
-from detrex_hub.numerics import bodies, in_transformers, single_level
+from detrex_hub.numerics import in_transformers, single_level
 from detrex_hub.numerics.classes import common_rows
 from detrex_hub.numerics.layers import feed_forward, linear, mlp, multihead_attention, norm
 
@@ -25,7 +25,7 @@ _MASKS = ("mask_head.", "bbox_attention.")
 
 
 def image_size(made: Detr) -> int:
-    bodies.resnet_of(made)
+    single_level.check(made)
     return 96
 
 

@@ -8,11 +8,30 @@ import torch
 from torch.nn import functional
 
 from detrex_hub.architectures.single_level import SingleLevelDetector
+from detrex_hub.errors import UsageError
 from detrex_hub.numerics import bodies, in_transformers
 from detrex_hub.numerics.layers import encoder_layer, sine_embedding
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Settings, State
+
+
+# rows and columns that transformers' learned position embedding has
+_GRID = (50, 50)
+
+
+def check(made: SingleLevelDetector) -> None:
+    """
+    Raises:
+        UsageError: transformers cannot build the detector.
+    """
+    bodies.resnet_of(made)
+    if made.position_grid not in (None, _GRID):
+        raise UsageError(
+            f"--numerics has no forward pass of a {made.name} with a position embedding of "
+            f"{made.position_grid[0]} x {made.position_grid[1]}: transformers' is "
+            f"{_GRID[0]} x {_GRID[1]}"
+        )
 
 
 def config(made: SingleLevelDetector, layout: str) -> dict[str, Any]:

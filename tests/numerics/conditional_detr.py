@@ -54,6 +54,11 @@ MODELS = {
 VARIANTS = {
     "conditional_detr_no_timm": lambda: transformers_conditional_detr(**own_resnet18()),
     "conditional_detr_dc5": partial(Original, "conditional_detr", **{**HYPER_PARAMETERS, **DC5}),
+    "conditional_detr_prepared": partial(Original, "conditional_detr", **HYPER_PARAMETERS),
 }
 
-TOLD = {"conditional_detr_dc5": {"facts": {"dilation": True}}}
+TOLD = {
+    "conditional_detr_dc5": {"facts": {"dilation": True}},
+    # no class head of the original is left
+    "conditional_detr_prepared": {"facts": {"num_classes": 3}},
+}

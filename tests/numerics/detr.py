@@ -81,6 +81,10 @@ VARIANTS = {
     "detr_panoptic": Panoptic,
     "detr_no_timm": lambda: transformers_detr(**own_resnet18()),
     "detr_dc5": partial(Original, "detr", **{**HYPER_PARAMETERS, **DC5}),
+    "detr_prepared": partial(Original, "detr", **HYPER_PARAMETERS),
 }
 
-TOLD = {"detr_dc5": {"facts": {"dilation": True}}}
+TOLD = {
+    "detr_dc5": {"facts": {"dilation": True}},
+    "detr_prepared": {"facts": {"class_names": ["zebra", "unicorn", "cat"]}},
+}

@@ -270,6 +270,20 @@ def test_an_architecture_without_a_forward_pass_is_said():
         numerics.check(made, "other")
 
 
+@pytest.mark.parametrize(
+    "name, otherwise, why",
+    [
+        ("detr", {"position_grid": [50, 60]}, "a position embedding of 50 x 60"),
+        ("conditional_detr", {"embed_dim": 128}, "a width of 128"),
+    ],
+)
+def test_what_transformers_has_otherwise_is_said(name, otherwise, why):
+    hyper_parameters = {**detr.HYPER_PARAMETERS, "classes_cut_from": None, **otherwise}
+    made = architecture(name).from_hyper_parameters(hyper_parameters)
+    with pytest.raises(UsageError, match=f"no forward pass of a {name} with {why}"):
+        numerics.check(made, "original")
+
+
 def test_an_original_in_names_of_detrex_is_the_same_already(tmp_path):
     first = convert(tiny.original(tmp_path / "tiny.pth"), tmp_path / "first").folder
     path = first / "model.safetensors"
