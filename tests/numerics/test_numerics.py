@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from detrex_hub import catalogue, numerics
 from detrex_hub.architectures import architecture, convnext
+from detrex_hub.architectures.coco import CATEGORIES
 from detrex_hub.architectures.deformable_detr import DeformableDetr
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
@@ -22,6 +23,7 @@ from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.loading import load_state_dict, tensors_of
 from detrex_hub.mapping import Drop, Rename
 from detrex_hub.numerics import detr as detr_numerics
+from detrex_hub.numerics.classes import common_rows
 from detrex_hub.verification import verify
 from tests import tiny, torchvision_operators
 from tests.numerics import backbones, conditional_detr, dab_detr, deformable_detr, detr
@@ -245,6 +247,11 @@ def test_counters_of_batch_norm_are_passed_over():
     counters = {f"{norm}num_batches_tracked": torch.tensor(1) for norm in norms}
     again = detr_numerics.original(made, "original", state | counters, images)
     assert torch.equal(found["boxes"], again["boxes"])
+
+
+def test_no_object_is_compared_too():
+    made = architecture("detr").from_hyper_parameters(detr.HYPER_PARAMETERS)
+    assert common_rows(made) == ([*CATEGORIES, 91], list(range(81)))
 
 
 def test_nan_is_no_rounding():
