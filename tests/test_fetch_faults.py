@@ -38,6 +38,8 @@ PASSING = {
 }
 LASTING = {
     "503": Fault.status(503),
+    "429, a day": Fault.status(429, retry_after=86400),
+    "429, window": Fault.status(429, headers={"RateLimit": '"api";r=0;t=86400'}),
     "cut before": Fault.cut_before(),
     "cut within": Fault.cut_during(1),
     "truncated": Fault.truncate(300),

@@ -54,6 +54,7 @@ PASSING = {
 }
 LASTING = {
     "503": Fault.status(503),
+    "429, a day": Fault.status(429, retry_after=86400),
     "cut before": Fault.cut_before(),
     "page": Fault.html(),
     "nonsense": Fault.status(200, body=b"[]"),

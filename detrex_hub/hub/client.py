@@ -13,7 +13,7 @@ from detrex_hub import __version__
 from detrex_hub.errors import HubError
 from detrex_hub.hub.converted import Digest
 from detrex_hub.hub.refusals import explain, plainly
-from detrex_hub.hub.retry import patiently
+from detrex_hub.hub.retry import patiently, refuse_long_pauses
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
@@ -28,15 +28,28 @@ ANSWER_SECONDS = 120.0
 
 
 def hub_api() -> HfApi:
-    """huggingface_hub's client, which does not wait for ever for an answer that does not come."""
+    """huggingface_hub's client, which does not wait for ever."""
     from huggingface_hub import HfApi
+
+    set_limits()
+    return HfApi(**LIBRARY)
+
+
+def set_limits() -> None:
+    """Let huggingface_hub's session wait neither for ever for an answer that does not come, nor for
+    a day because an answer says so.
+
+    To be done before each use: after an error it is another session.
+    """
     from huggingface_hub.utils import get_session, httpx  # type: ignore[attr-defined]
 
     session = get_session()
-    # anew each time: after an error it is another session. One with limits is somebody's choice.
+    # one with limits is somebody's choice
     if session.timeout == httpx.Timeout(None):
         session.timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-    return HfApi(**LIBRARY)
+    told = session.event_hooks["response"]
+    if refuse_long_pauses not in told:
+        session.event_hooks = {**session.event_hooks, "response": [*told, refuse_long_pauses]}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from detrex_hub.errors import HubError
 from detrex_hub.hub import cache, names
 from detrex_hub.hub.cache import Mark
-from detrex_hub.hub.client import LIBRARY, hub_api
+from detrex_hub.hub.client import LIBRARY, hub_api, set_limits
 from detrex_hub.hub.converted import digest
 from detrex_hub.hub.refusals import damaged, plainly
 from detrex_hub.hub.result import Fetched
@@ -110,6 +110,7 @@ def _download(repo_id: str, name: str, revision: str | None) -> Path:
     only_cached = not _has_address(constants.ENDPOINT)
 
     def download(only_cached: bool = only_cached) -> Path:
+        set_limits()
         return Path(
             hf_hub_download(
                 repo_id, name, revision=revision, local_files_only=only_cached, **LIBRARY

@@ -6,7 +6,10 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +19,9 @@ TRIES = 4
 # seconds: the first pause, and the longest one; a server that asks for more is not waited for
 _PAUSE = 1.0
 _LONGEST = 60.0
+# the longest that huggingface_hub may wait of its own accord, as it does in the midst of an upload:
+# the Hub counts requests in windows of five minutes
+_LONGEST_WITHIN = 600.0
 # bytes by which a try must get a transfer on
 _GETTING_ON = 2**20
 
@@ -62,7 +68,8 @@ def pause_after(error: BaseException, tried: int) -> float | None:
     """
     if not is_passing(error):
         return None
-    asked = _asked_for(error)
+    response = getattr(error, "response", None)
+    asked = _asked_for(response) if response is not None else None
     if asked is None:
         return min(_PAUSE * 2.0 ** (tried - 1), 8.0)
     return asked if asked <= _LONGEST else None
@@ -81,10 +88,19 @@ def is_passing(error: BaseException) -> bool:
     return type(error) is OSError and error.errno is None
 
 
-def _asked_for(error: BaseException) -> float | None:
-    response = getattr(error, "response", None)
-    if response is None:
-        return None
+def refuse_long_pauses(response: httpx.Response) -> None:
+    """Raise what an answer stands for, if it asks for a pause that nobody has the time for.
+
+    For huggingface_hub's session, since the client itself would wait for days.
+    """
+    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
+
+    if response.status_code in _BUSY and (_asked_for(response) or 0) > _LONGEST_WITHIN:
+        response.read()
+        hf_raise_for_status(response)
+
+
+def _asked_for(response: httpx.Response) -> float | None:
     after = response.headers.get("Retry-After", "")
     if after.isdecimal():
         return float(after)
