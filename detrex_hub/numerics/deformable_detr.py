@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 NEEDS = ("timm", "transformers")
 
+# of a model in two stages, whose embedding of proposals has no other
+_WIDTH = 256
+
 _NAMES = (
     (r"^backbone\.0\.body\.", "model.backbone.conv_encoder.model."),
     (r"^transformer\.", "model."),
@@ -44,6 +47,11 @@ def image_size(made: DeformableDetr) -> int:
     With 50 positions a side, proposals would be too close to the border, where all have one score.
     """
     bodies.resnet_of(made)
+    if made.proposes and made.embed_dim != _WIDTH:
+        raise UsageError(
+            f"--numerics has no forward pass of a {made.name} in two stages with a width of "
+            f"{made.embed_dim}: detrex and the original have {_WIDTH} always"
+        )
     chosen = made.learned_queries if made.proposes else 0
     for size in range(96, 1600, 32):
         sides = _sides(made, size)
@@ -133,7 +141,7 @@ def converted(
         chosen = scores.topk(settings["model.num_queries"]).indices
         references = (change + anchors)[chosen].sigmoid()
         found["scores"] = scores
-        queries = multi_level.box_embedding(references, x.shape[1] // 2)
+        queries = multi_level.box_embedding(references)
         queries = linear(state, "transformer.pos_trans", queries)
         queries = norm(state, "transformer.pos_trans_norm", queries)
     else:

@@ -160,8 +160,8 @@ def proposals(
 
     Returns:
         what the heads read, ``(positions, c)``, and the boxes to which the box head adds, before
-        their sigmoid, ``(positions, 4)``. Too close to the border they are infinite, which then
-        is true of a whole feature map's rim if it has 50 rows or columns.
+        their sigmoid, ``(positions, 4)``. Those too close to the border are infinite, and what the
+        heads read there is the same everywhere.
     """
     sides = [
         torch.full((height * width, 2), 0.05 * 2.0**level, dtype=torch.float64)
@@ -174,8 +174,9 @@ def proposals(
     return norm(state, "transformer.enc_output_norm", memory), boxes
 
 
-def box_embedding(boxes: torch.Tensor, width: int) -> torch.Tensor:
-    """detrex's `get_proposal_pos_embed`: ``(n, 4)`` in 0..1 -> ``(n, 4 * width)``."""
+def box_embedding(boxes: torch.Tensor, width: int = 128) -> torch.Tensor:
+    """detrex's `get_proposal_pos_embed`, whose callers leave its ``width`` at 128: ``(n, 4)`` in
+    0..1 -> ``(n, 4 * width)``."""
     steps = 10000 ** (2 * (torch.arange(width).double() // 2) / width)
     angles = boxes[:, :, None] * 2 * math.pi / steps
     return torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), 3).flatten(1)

@@ -24,7 +24,11 @@ def original(**arguments):
     return Original("deformable_detr", **(HYPER_PARAMETERS | arguments))
 
 
-def in_transformers(backbone=None, **arguments):
+def original_in_two_stages():
+    return original(embed_dim=256, num_queries=20, with_box_refine=True, as_two_stage=True)
+
+
+def in_transformers(backbone=None, d_model=32, **arguments):
     from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection
 
     return DeformableDetrForObjectDetection(
@@ -33,7 +37,7 @@ def in_transformers(backbone=None, **arguments):
             **arguments,
             num_labels=91,
             num_queries=5,
-            d_model=32,
+            d_model=d_model,
             encoder_layers=2,
             decoder_layers=2,
             encoder_ffn_dim=16,
@@ -48,7 +52,7 @@ MODELS = {
     "deformable_detr": (original, *_NORMS),
     "deformable_detr_transformers": (in_transformers, *_NORMS),
     "deformable_detr_two_stage": (
-        lambda: original(with_box_refine=True, as_two_stage=True, num_queries=20),
+        original_in_two_stages,
         "transformer.decoder.class_embed.1.weight",
         "transformer.decoder.class_embed.2.weight",
     ),
@@ -58,13 +62,14 @@ MODELS = {
 VARIANTS = {
     "deformable_detr_refined": lambda: original(with_box_refine=True),
     "deformable_detr_of_five_levels": lambda: original(neck_inputs=4, feature_levels=5),
+    "deformable_detr_on_two_stages": lambda: original(neck_inputs=2, feature_levels=4),
     "deformable_detr_dc5": lambda: original(
         backbone="torchvision_resnet", backbone_depth=50, neck_inputs=1, feature_levels=1
     ),
     "deformable_detr_of_other_classes": original,
     "deformable_detr_of_new_classes": original,
     "deformable_detr_transformers_two_stage": lambda: in_transformers(
-        with_box_refine=True, two_stage=True
+        d_model=256, with_box_refine=True, two_stage=True
     ),
     "deformable_detr_no_timm_of_one_level": lambda: in_transformers(
         own_resnet18(), num_feature_levels=1, with_box_refine=True

@@ -203,8 +203,7 @@ def test_a_dilated_stage_is_compared():
 def test_proposals_ranked_by_another_class_show(tmp_path, monkeypatch):
     """The first row of the encoder's class head ranks them, and is no class of COCO's."""
     monkeypatch.setattr(DeformableDetr, "proposals_by_first_row", False)
-    model, *swapped = deformable_detr.MODELS["deformable_detr_two_stage"]
-    made = make("deformable_detr_two_stage", tmp_path, model(), *swapped)
+    made = make("deformable_detr_two_stage", tmp_path, deformable_detr.original_in_two_stages())
     found = differences(made, load_state_dict(made.folder))
     assert [one.name for one in found if one.is_rounding] == ["encoder"]
 
@@ -221,10 +220,18 @@ def test_boxes_at_the_border_are_those_of_the_original(tmp_path):
     assert all(one.is_rounding for one in found), found
 
 
-def test_more_proposals_than_positions_are_said():
-    values = deformable_detr.HYPER_PARAMETERS | {"with_box_refine": True, "as_two_stage": True}
-    made = architecture("deformable_detr").from_hyper_parameters(values | {"num_queries": 10**6})
-    with pytest.raises(UsageError, match="4 feature maps and 1000000 proposals"):
+@pytest.mark.parametrize(
+    "otherwise, why",
+    [
+        ({"embed_dim": 256, "num_queries": 2500}, "with 4 feature maps and 2500 proposals"),
+        ({"embed_dim": 128}, "in two stages with a width of 128"),
+    ],
+)
+def test_two_stages_that_cannot_be_run_are_said(otherwise, why):
+    two_stage = {"with_box_refine": True, "as_two_stage": True}
+    values = {**deformable_detr.HYPER_PARAMETERS, **two_stage, **otherwise}
+    made = architecture("deformable_detr").from_hyper_parameters(values)
+    with pytest.raises(UsageError, match=why):
         numerics.check(made, "original")
 
 
