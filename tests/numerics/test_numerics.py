@@ -173,16 +173,19 @@ def test_a_config_value_that_is_wrong_shows():
 @pytest.mark.parametrize(
     ("made", "setting", "wrong"),
     [
-        ("focalnet_huge", "use_postln", False),
-        ("focalnet_huge", "normalize_modulator", False),
-        ("focalnet_huge", "use_conv_embed", False),
-        ("vit_mae", "net.num_heads", 2),
-        ("eva02", "net.num_heads", 4),
+        ("focalnet_huge", "backbone.use_postln", False),
+        ("focalnet_huge", "backbone.normalize_modulator", False),
+        ("focalnet_huge", "backbone.use_conv_embed", False),
+        ("vit_mae", "backbone.net.num_heads", 2),
+        ("eva02", "backbone.net.num_heads", 4),
+        ("detr_original", "position_embedding.temperature", 20),
+        ("detr_original", "transformer.encoder.num_heads", 4),
+        ("conditional_detr_original", "transformer.decoder.num_heads", 4),
     ],
     indirect=["made"],
 )
 def test_a_config_value_that_no_weight_shows_is_used(made, setting, wrong):
-    found = differences(made, load_state_dict(made.folder), {f"model.backbone.{setting}": wrong})
+    found = differences(made, load_state_dict(made.folder), {f"model.{setting}": wrong})
     assert not found[-1].is_rounding
 
 
