@@ -1,8 +1,6 @@
 """Conditional-DETR: transformers' beside detrex's (projects/conditional_detr/modeling, e244e6c).
 
 The original's own names (Atten4Vis/ConditionalDETR, 8ea7c3f) are brought to those of transformers.
-detrex's inverse sigmoid is cut at 1e-3 and theirs at 1e-5, as each card says; here all are cut at
-1e-5, so that weights are compared and not this.
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ from detrex_hub.numerics.layers import (
     conditional_cross_attention,
     conditional_self_attention,
     feed_forward,
-    inverse_sigmoid,
     linear,
     mlp,
     norm,
     point_embedding,
+    refined,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 NEEDS = ("timm", "transformers")
 
 _NAMES = (*in_transformers.FAMILY, (r"\.cross_attn\.", ".encoder_attn."))
-_INVERSE_SIGMOID_EPS = 1e-5
 # of the embedding of a point, whatever the width of the rest
 _WIDTH = 256
 
@@ -87,12 +84,10 @@ def converted(
         y = norm(state, f"{at}norms.1", y)
         y = norm(state, f"{at}norms.2", y + feed_forward(state, at, y))
     y = norm(state, "transformer.decoder.post_norm_layer", y)
-    boxes = mlp(state, "bbox_embed", y)
-    boxes[:, :2] += inverse_sigmoid(points, _INVERSE_SIGMOID_EPS)
     _, kept = common_rows(made)
     return {
         "encoder": x,
         "decoder": y,
         "logits": linear(state, "class_embed", y)[:, kept],
-        "boxes": boxes.sigmoid(),
+        "boxes": refined(mlp(state, "bbox_embed", y), points),
     }

@@ -14,7 +14,14 @@ from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.errors import UsageError
 from detrex_hub.numerics import bodies, in_transformers, multi_level
 from detrex_hub.numerics.classes import common_rows
-from detrex_hub.numerics.layers import feed_forward, linear, mlp, multihead_attention, norm
+from detrex_hub.numerics.layers import (
+    feed_forward,
+    linear,
+    mlp,
+    multihead_attention,
+    norm,
+    refined,
+)
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -163,10 +170,10 @@ def converted(
         y = norm(state, f"{at}norms.2", y + feed_forward(state, at, y))
         states.append(y)
         logits.append(linear(state, f"class_embed.{number}", y))
-        boxes.append(multi_level.refined(mlp(state, f"bbox_embed.{number}", y), references))
+        boxes.append(refined(mlp(state, f"bbox_embed.{number}", y), references))
         if settings["model.with_box_refine"]:
             change = mlp(state, f"transformer.decoder.bbox_embed.{number}", y)
-            references = multi_level.refined(change, references)
+            references = refined(change, references)
     return found | {
         "decoder": torch.stack(states),
         "logits": torch.stack(logits)[..., common_rows(made)[1]],

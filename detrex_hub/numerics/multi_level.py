@@ -16,7 +16,6 @@ from torch.nn import functional
 from detrex_hub.architectures.transformer import POINTS
 from detrex_hub.numerics.layers import (
     feed_forward,
-    inverse_sigmoid,
     linear,
     norm,
     sine_embedding,
@@ -180,13 +179,3 @@ def box_embedding(boxes: torch.Tensor, width: int = 128) -> torch.Tensor:
     steps = 10000 ** (2 * (torch.arange(width).double() // 2) / width)
     angles = boxes[:, :, None] * 2 * math.pi / steps
     return torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), 3).flatten(1)
-
-
-def refined(change: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
-    """The box that a box head makes of a point ``(n, 2)`` or a box ``(n, 4)``, all in 0..1.
-
-    detrex cuts the inverse sigmoid at 1e-3 and the originals at 1e-5, as is done here: that boxes
-    closer to the border are others in detrex is no fault of the weights.
-    """
-    inside = inverse_sigmoid(references, 1e-5)
-    return (change + functional.pad(inside, (0, 4 - references.shape[1]))).sigmoid()

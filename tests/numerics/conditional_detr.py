@@ -35,11 +35,12 @@ def transformers_conditional_detr(**backbone):
     )
 
 
+original = partial(Original, "conditional_detr", **HYPER_PARAMETERS)
 _LAYER = "transformer.decoder.layers.1.attentions"
 # two tensors of one shape that a wrong mapper could take for each other
 MODELS = {
     "conditional_detr_original": (
-        partial(Original, "conditional_detr", **HYPER_PARAMETERS),
+        original,
         f"{_LAYER}.1.query_pos_sine_proj.weight",
         f"{_LAYER}.1.key_pos_proj.weight",
     ),
@@ -54,7 +55,7 @@ MODELS = {
 VARIANTS = {
     "conditional_detr_no_timm": lambda: transformers_conditional_detr(**own_resnet18()),
     "conditional_detr_dc5": partial(Original, "conditional_detr", **{**HYPER_PARAMETERS, **DC5}),
-    "conditional_detr_prepared": partial(Original, "conditional_detr", **HYPER_PARAMETERS),
+    "conditional_detr_prepared": original,
 }
 
 TOLD = {

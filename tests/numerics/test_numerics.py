@@ -211,13 +211,24 @@ def test_proposals_ranked_by_another_class_show(tmp_path, monkeypatch):
     assert [one.name for one in found if one.is_rounding] == ["encoder"]
 
 
-def test_boxes_at_the_border_are_those_of_the_original(tmp_path):
+@pytest.mark.parametrize(
+    "name, original, points",
+    [
+        ("deformable_detr", deformable_detr.original, "transformer.reference_points.bias"),
+        (
+            "conditional_detr",
+            conditional_detr.original,
+            "transformer.decoder.ref_point_head.layers.1.bias",
+        ),
+    ],
+)
+def test_boxes_at_the_border_are_those_of_the_original(name, original, points, tmp_path):
     """detrex cuts the inverse sigmoid earlier than the original, which no weights can mend."""
-    made = make("deformable_detr", tmp_path, deformable_detr.original())
+    made = make(name, tmp_path, original())
     with prepare(made.path) as planned:
         states = tensors_of(planned.checkpoint, {}), load_state_dict(made.folder)
         for state in states:
-            state["transformer.reference_points.bias"] -= 9
+            state[points] -= 9
         lazy = planned.overrides.lazy
         found = numerics.compare(planned.architecture, planned.layout, lazy, *states)
     assert all(one.is_rounding for one in found), found
