@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detrex_hub.cli import options
 from detrex_hub.cli.output import Output, table
 from detrex_hub.cli.pushed import as_json, as_lines, outcome, warning
+
+if TYPE_CHECKING:
+    from detrex_hub.publishing import Published
 
 EXAMPLES = (
     "detrex-hub convert-and-push r101_v2",
@@ -50,35 +53,50 @@ def command(
     if source is not None and len(wanted) != 1:
         raise typer.BadParameter("--source goes with one name")
     out = Output(json=json, quiet=quiet)
-    with out.progress() as progress:
-        one = partial(
-            convert_and_push,
-            to=to,
-            namespace=namespace,
-            private=private,
-            create_pr=create_pr,
-            license=license,
-            allow_synthetic=allow_synthetic,
-            dry_run=dry_run,
-            progress=progress,
-            conversion={
-                "source": source,
-                "synthetic": synthetic,
-                "extra_catalogues": catalogue or (),
-                "facts": options.facts(
-                    keep_classifier=keep_classifier, dc5=dc5, classes=classes, given=fact
-                ),
-            },
-        )
-        done = list(convert_and_push_all(wanted, one, jobs=jobs))
+    one = partial(
+        convert_and_push,
+        to=to,
+        namespace=namespace,
+        private=private,
+        create_pr=create_pr,
+        license=license,
+        allow_synthetic=allow_synthetic,
+        dry_run=dry_run,
+        conversion={
+            "source": source,
+            "synthetic": synthetic,
+            "extra_catalogues": catalogue or (),
+            "facts": options.facts(
+                keep_classifier=keep_classifier, dc5=dc5, classes=classes, given=fact
+            ),
+        },
+    )
+    done: list[Published] = []
+    try:
+        with out.progress() as progress:
+            for one_done in convert_and_push_all(wanted, one, jobs=jobs, progress=progress):
+                done.append(one_done)
+    except BaseException:
+        # interrupted: what was done is told all the same
+        if done:
+            _tell(done, wanted, out)
+        raise
     if synthetic:
         out.hint("These are seeded numbers in the original's shapes, not the real weights.")
-    for one_done in done:
-        if one_done.result is not None and (told := warning(one_done.result)):
+    failed = [one.error for one in done if one.error is not None]
+    if len(wanted) == 1 and failed:
+        raise failed[0]
+    _tell(done, wanted, out)
+    if failed:
+        raise SystemExit(1)
+
+
+def _tell(done: list[Published], wanted: list[str], out: Output) -> None:
+    """Say what became of the names, in the order in which they were asked for."""
+    done = sorted(done, key=lambda one: wanted.index(one.name))
+    for one in done:
+        if one.result is not None and (told := warning(one.result)):
             out.hint(told)
-    failed = [one for one in done if one.error is not None]
-    if len(done) == 1 and failed:
-        raise failed[0].error  # type: ignore[misc]
     document = [
         {"name": one.name, "error": str(one.error)}
         if one.result is None
@@ -92,7 +110,5 @@ def command(
         for one in done
     ]
     first = done[0].result
-    lines = as_lines(first) if first and len(done) == 1 else table(("NAME", "", ""), rows)
+    lines = as_lines(first) if first and len(wanted) == 1 else table(("NAME", "", ""), rows)
     out.show(document, lines, bare=(one.result.url for one in done if one.result))
-    if failed:
-        raise SystemExit(1)

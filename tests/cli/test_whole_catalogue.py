@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from detrex_hub import catalogue
 from tests import tiny
-from tests.hub_server import Mirror
+from tests.hub_server import Fault, Mirror
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -83,3 +87,71 @@ def test_all_into_a_folder(cli, hub, origin):
     done = cli("convert-and-push", "--all", "--jobs", "3", "--to", "hub", "--quiet")
     assert (done.code, done.err) == (0, "")
     assert [line.rpartition("/")[2] for line in done.out.splitlines()] == NAMES
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """`interrupted(fault, times)` converts a, b and c into a folder, two at once, and interrupts it
+    so many times once a is done and the others' downloads have met the fault."""
+    content = tiny.original(tmp_path / "tiny.pth").read_bytes()
+    with Mirror() as mirror:
+        tables = []
+        for name in "abc":
+            url = mirror.add(f"{name}.pth", content)
+            entry = tiny.catalogue(tmp_path / "one.toml", url, content).read_text()
+            tables.append(entry.replace("weights.tiny", f"weights.{name}"))
+        entries = tmp_path / "abc.toml"
+        entries.write_text("\n".join(tables))
+
+        def _interrupted(fault, times):
+            for name in "bc":
+                mirror.inject("GET", f"/{name}.pth", fault, times=None)
+            options = ("--catalogue", entries, "--to", tmp_path / "hub", "--jobs", "2")
+            command = ("detrex_hub.cli", "convert-and-push", "a", "b", "c", *options)
+            process = subprocess.Popen(
+                [sys.executable, "-m", *map(str, command)],
+                env={**os.environ, "HF_HOME": str(tmp_path / "home")},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            said, parts = [], {"b.pth.part", "c.pth.part"}
+            while not parts <= {path.name for path in (tmp_path / "home").rglob("*.part")}:
+                assert process.poll() is None, process.communicate()
+                threading.Event().wait(0.01)
+            for _ in range(times):
+                process.send_signal(signal.SIGINT)
+                if times > 1:
+                    while not (said and said[-1].startswith("stopping")):
+                        said.append(process.stderr.readline())
+            out, rest = process.communicate()
+            return process.returncode, out, "".join(said) + rest
+
+        yield _interrupted
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [(Fault.slow(pieces=2000, pause=0.05), 1), (Fault.stall(1000), 2)],
+    ids=["while they get on", "again, while they hang"],
+)
+def test_an_interruption_is_prompt_and_tells_what_was_done(tmp_path, interrupted, fault, times):
+    code, out, said = interrupted(fault, times)
+    assert code == 130
+    assert out == f"a\tcreated\t{tmp_path / 'hub' / 'detrex' / 'a'}\n"
+    assert said.splitlines()[-1] == "Error: interrupted; what was begun can be run again"
+    assert "Traceback" not in said
+    assert [path.name for path in (tmp_path / "hub" / "detrex").iterdir()] == ["a"]
+    # what has arrived stays
+    assert len([*(tmp_path / "home").rglob("*.part")]) == 2
+
+
+def test_who_interrupts_does_not_wait_for_threads():
+    """Such as those in which huggingface_hub uploads."""
+    script = """
+import threading
+from detrex_hub.cli import failures, main
+failures.run = lambda _: threading.Thread(target=threading.Event().wait).start() or 130
+main()
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 130
