@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from detrex_hub import publishing
 from detrex_hub.errors import HubError
 from detrex_hub.hub import PushResult
 from detrex_hub.publishing import convert_and_push_all
@@ -50,51 +53,82 @@ def test_one_failure_does_not_stop_the_others(jobs, error):
     assert str(error) in str(done["b"].error)
 
 
-def begin(names="abcde"):
-    """Two jobs at once, of which "a" is done and told when this returns, and the others go on for
-    ever: what is to come, what was begun, and what was cleared away."""
-    begun, cleared = [], []
+def begin():
+    """Two jobs at once, of which "a" is done and told when this returns, and the others go on until
+    they are stopped: what is to come, what was begun, and what was stopped."""
+    begun, stopped = [], []
 
     def one(name, progress):
         begun.append(name)
         if name != "a":
             try:
-                while True:
+                for _ in range(1000):
                     progress.advance(1)
-            finally:
-                cleared.append(name)
+                    threading.Event().wait(0.01)
+            except BaseException:
+                stopped.append(name)
+                raise
         return result(name)
 
-    running = convert_and_push_all(names, one, jobs=2)
+    running = convert_and_push_all("abcdefgh", one, jobs=2)
     assert next(running).name == "a"
-    return running, begun, cleared
+    return running, begun, stopped
 
 
 def test_who_interrupts_waits_for_what_runs_to_be_cleared_away():
-    running, begun, cleared = begin()
+    running, begun, stopped = begin()
     with pytest.raises(KeyboardInterrupt):
         running.throw(KeyboardInterrupt)
-    assert sorted(cleared) == sorted(begun)[1:]
+    assert sorted(stopped) == sorted(begun)[1:]
     assert len(begun) <= 3
 
 
 def test_who_needs_no_more_stops_what_runs():
-    running, begun, _ = begin("abcdefghij")
+    running, begun, stopped = begin()
     running.close()
+    for _ in range(500):
+        if len(stopped) < len(begun) - 1:
+            threading.Event().wait(0.01)
+    assert sorted(stopped) == sorted(begun)[1:]
     assert len(begun) <= 3
 
 
-def test_who_interrupts_is_told_what_was_done_meanwhile():
-    interrupted = threading.Event()
+def test_who_interrupts_is_told_what_was_done_meanwhile(monkeypatch):
+    begun, stopped, stop = [], threading.Event(), publishing._Jobs.stop
 
     def one(name, progress):
-        if name == "b":
-            assert interrupted.wait(timeout=60)
+        begun.append(name)
+        if name != "a":
+            assert stopped.wait(timeout=60)
         return result(name)
 
-    running = convert_and_push_all(["a", "b"], one, jobs=2)
+    def noted(self):
+        stop(self)
+        stopped.set()
+
+    monkeypatch.setattr(publishing._Jobs, "stop", noted)
+    running = convert_and_push_all("abcde", one, jobs=2)
     assert next(running).name == "a"
-    interrupted.set()
-    assert running.throw(KeyboardInterrupt).name == "b"
+    while len(begun) < 3:
+        threading.Event().wait(0.01)
+    told = [running.throw(KeyboardInterrupt).name]
     with pytest.raises(KeyboardInterrupt):
-        next(running)
+        told.extend(published.name for published in running)
+    assert sorted(told) == ["b", "c"]
+    assert sorted(begun) == ["a", "b", "c"]
+
+
+def test_a_job_that_hangs_does_not_keep_the_process():
+    script = """
+import threading
+from detrex_hub.publishing import convert_and_push_all
+hang, begun = threading.Event(), threading.Event()
+def one(name, progress):
+    if name == "b":
+        begun.set()
+        hang.wait()
+running = convert_and_push_all("ab", one, jobs=2)
+assert next(running).name == "a" and begun.wait(60)
+running.close()
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
