@@ -29,7 +29,8 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FIRST = 100_000
 
 FETCH = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who tests in the background ignores it
 from huggingface_hub import constants
 from detrex_hub.hub import fetch
 try:

@@ -6,8 +6,8 @@ which ``hf cache list`` and ``hf cache prune`` know. They stay there whatever ha
 for no second time. Once whole and right they become the blob, which `hf_hub_download` finds and
 links; a mark keeps them from being read once more.
 
-They come over plain HTTP even where Xet is installed: what Xet fetched of a file is lost with its
-process, and it does not hand out the bytes in order, to be hashed as they arrive.
+They come over plain HTTP even where Xet is installed: what Xet has written of a file is removed
+like everything else, and it tells nobody the bytes in their order, to be hashed as they arrive.
 """
 
 from __future__ import annotations

@@ -111,6 +111,8 @@ def interrupted(tmp_path):
             process = subprocess.Popen(
                 [sys.executable, "-m", *map(str, command)],
                 env={**os.environ, "HF_HOME": str(tmp_path / "home")},
+                # who tests in the background ignores it
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
