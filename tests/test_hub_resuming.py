@@ -388,6 +388,14 @@ def test_a_large_file_that_git_keeps_is_left_to_huggingface_hub(hub, there, cach
     assert SHA256 not in "".join(path.name for path in cache.folder.rglob("*"))
 
 
+def test_a_file_too_large_for_plain_http_is_left_to_huggingface_hub(hub, there, monkeypatch):
+    """Which has Xet for it, and says so where it has not."""
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 100)
+    with pytest.raises(HubError, match="ValueError"):
+        fetched()
+    assert ranges(hub) == []
+
+
 def test_the_cache_commands_know_parts(hub, there, cache, naps):
     assert fetched("config.json") == b"{}"
     hub.storage.inject("GET", "*", Fault.cut_during(1000), times=None)
@@ -441,14 +449,37 @@ def test_xet(hub, there, cache, monkeypatch, lent):
     assert not hub.seen("GET", "*/xet-read-token/*")
 
 
-def test_the_token_goes_to_the_hub_alone(hub, login):
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_token_goes_to_the_hub_alone(hub, login, moved):
     token = login("alice")
     hub.create("alice/w", private=True)
     hub.put("alice/w", {"w.pth": CONTENT})
+    if moved:
+        hub.move("alice/w", "alice/x")
     assert fetched() == CONTENT
     assert {request.token for request in hub.log} == {token}
     assert ranges(hub) == [None]
     assert not any("Authorization" in request.headers for request in hub.storage.log)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("private", "alice/w does not exist on .*, or is private"),
+        ("gated", "alice/w is gated"),
+        ("no such file", "alice/w has no file none.pth"),
+        ("no such revision", "alice/w has no revision 'v2'"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_as_ever(hub, there, cache, what, said):
+    repository = hub.repository("alice/w")
+    repository.private, repository.gated = what == "private", what == "gated"
+    name = "none.pth" if what == "no such file" else "w.pth"
+    with pytest.raises(HubError, match=said):
+        fetched(name, revision="v2" if what == "no such revision" else None)
+    assert ranges(hub) == []
+    # huggingface_hub remembers what is not there
+    assert (cache.folder / ".no_exist").exists() == (what == "no such file")
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,8 @@ class LoopbackHub(Server):
     def _redirected(self, repo_id: str, request: Request) -> Response:
         query = "&".join(f"{name}={quote(value)}" for name, value in request.query.items())
         path = request.raw_path.replace(repo_id, self.moved[repo_id], 1)
-        location = f"{self.url}{path}" + (f"?{query}" if query else "")
+        # relative, as the Hub's is
+        location = path + (f"?{query}" if query else "")
         return Response(307, {"Location": location})
 
     def _new_ref(self, repo_id: str, kind: str, revision: str, request: Request) -> Response:
