@@ -41,6 +41,7 @@ _LAYOUTS = {
     "conditional_detr": ("original", "transformers", "transformers_no_timm"),
     "dab_detr": ("original", "transformers", "transformers_no_timm"),
     "deformable_detr": ("original", "transformers", "transformers_no_timm"),
+    "dn_detr": ("original",),
 }
 
 

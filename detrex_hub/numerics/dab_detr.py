@@ -13,24 +13,22 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import torch
-from torch.nn import functional
 
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.dab_detr import DabDetr
 from detrex_hub.errors import UsageError
-from detrex_hub.numerics import bodies, in_transformers
+from detrex_hub.numerics import bodies, in_transformers, single_level
 from detrex_hub.numerics.classes import common_rows
 from detrex_hub.numerics.layers import (
     conditional_cross_attention,
     conditional_self_attention,
+    encoder_layer,
     feed_forward,
     inverse_sigmoid,
     linear,
     mlp,
-    multihead_attention,
     norm,
     point_embedding,
-    sine_embedding,
 )
 
 if TYPE_CHECKING:
@@ -42,16 +40,7 @@ _INVERSE_SIGMOID_EPS = 1e-3
 # what detrex's `get_sine_pos_embed` is left at
 _WIDTH = 256
 
-# the original's modules and transformers', the longer of two that begin alike first
-_MODULES = {
-    "backbone.0.body": "model.backbone.conv_encoder.model._backbone",
-    "input_proj": "model.input_projection",
-    "refpoint_embed": "model.query_refpoint_embeddings",
-    "bbox_embed": "bbox_predictor",
-    "transformer.decoder.norm": "model.decoder.layernorm",
-    "transformer": "model",
-}
-# and those of a layer
+# the original's modules and transformers', in a layer
 _ENCODER_LAYER = {
     "norm1": "self_attn_layer_norm",
     "linear1": "fc1",
@@ -80,7 +69,20 @@ _DECODER_LAYER = {
     "linear2": "mlp.fc2",
     "norm3": "mlp.final_layer_norm",
 }
-_LAYER = re.compile(r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(.+)[._](weight|bias)")
+# patterns and what becomes of them, as `in_transformers.renamed` takes them
+_NAMES = (
+    (r"^backbone\.0\.body\.", "model.backbone.conv_encoder.model._backbone."),
+    (r"^input_proj\.", "model.input_projection."),
+    (r"^refpoint_embed\.", "model.query_refpoint_embeddings."),
+    (r"^bbox_embed\.", "bbox_predictor."),
+    (r"^transformer\.", "model."),
+    (r"^model\.decoder\.norm\.", "model.decoder.layernorm."),
+    *(
+        (rf"^(model\.{side}\.layers\.\d+)\.{re.escape(theirs)}\.", rf"\1.{ours}.")
+        for side, names in (("encoder", _ENCODER_LAYER), ("decoder", _DECODER_LAYER))
+        for theirs, ours in names.items()
+    ),
+)
 
 
 def image_size(made: AnchorBoxDetector) -> int:
@@ -111,27 +113,9 @@ def converted(made: DabDetr, settings: Settings, state: State, images: torch.Ten
     return run_converted(made, settings, state, images, contents)
 
 
-def renamed(state: State) -> State:
+def renamed(state: State) -> dict[str, torch.Tensor]:
     """The original's state dict as transformers names it."""
-    found = {}
-    for key, value in state.items():
-        layer = _LAYER.fullmatch(key)
-        if layer is None:
-            for theirs, ours in _MODULES.items():
-                if key.startswith(f"{theirs}."):
-                    key = ours + key.removeprefix(theirs)
-                    break
-            found[key] = value
-            continue
-        side, number, module, parameter = layer.groups()
-        at = f"model.{side}.layers.{number}"
-        if module == "self_attn.in_proj":
-            for name, part in zip("qkv", value.chunk(3), strict=True):
-                found[f"{at}.self_attn.{name}_proj.{parameter}"] = part
-        else:
-            names = _ENCODER_LAYER if side == "encoder" else _DECODER_LAYER
-            found[f"{at}.{names.get(module, module)}.{parameter}"] = value
-    return found
+    return in_transformers.renamed(state, _NAMES)
 
 
 def run_original(
@@ -139,9 +123,7 @@ def run_original(
 ) -> Outputs:
     """
     Args:
-        made: the architecture with its hyper-parameters.
         state: as transformers names it.
-        images: ``(1, 3, h, w)``.
         own: whether the backbone is transformers' own.
         patterns: what each query begins with, 0 for nothing.
     """
@@ -192,21 +174,11 @@ def run_converted(
     Args:
         contents: what each query begins with in turn, ``(patterns, embed_dim)``.
     """
-    features = bodies.features(made, settings, state, images)["res5"]
-    x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
-    place = sine_embedding(
-        x,
-        settings["model.position_embedding.temperature"],
-        settings["model.position_embedding.offset"],
-    )
-    x = x.flatten(2)[0].T
+    x, place = single_level.projected(made, settings, state, images)
     heads = settings["model.transformer.encoder.num_heads"]
     for number in range(made.encoder_layers):
-        at = f"transformer.encoder.layers.{number}."
-        z = x + place * mlp(state, "transformer.encoder.query_scale", x, 2)
-        x = x + multihead_attention(state, f"{at}attentions.0.attn", z, z, x, heads)
-        x = norm(state, f"{at}norms.0", x)
-        x = norm(state, f"{at}norms.1", x + feed_forward(state, at, x))
+        scaled = place * mlp(state, "transformer.encoder.query_scale", x, 2)
+        x = encoder_layer(state, f"transformer.encoder.layers.{number}.", x, scaled, heads)
 
     boxes = state["anchor_box_embed.weight"].sigmoid()
     y = contents.repeat_interleave(len(boxes), 0)

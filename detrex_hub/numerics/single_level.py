@@ -1,4 +1,4 @@
-"""DETR and Conditional-DETR up to their decoders: transformers' configs, and detrex's encoders."""
+"""Detectors on one feature map before their decoders: transformers' configs, detrex's encoders."""
 
 from __future__ import annotations
 
@@ -60,14 +60,20 @@ def encoded(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What detrex's encoder makes of the last feature map, and the embeddings of its positions:
     both ``(h * w, embed_dim)``."""
-    features = bodies.features(made, settings, state, images)["res5"]
-    x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
-    place = _positions(made, settings, state, x)
-    x = x.flatten(2)[0].T
+    x, place = projected(made, settings, state, images)
     heads = settings["model.transformer.encoder.num_heads"]
     for number in range(made.encoder_layers):
         x = encoder_layer(state, f"transformer.encoder.layers.{number}.", x, place, heads)
     return x, place
+
+
+def projected(
+    made: SingleLevelDetector, settings: Settings, state: State, images: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What detrex's encoder begins with, in the same shapes."""
+    features = bodies.features(made, settings, state, images)["res5"]
+    x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
+    return x.flatten(2)[0].T, _positions(made, settings, state, x)
 
 
 def _positions(

@@ -52,21 +52,40 @@ def on_its_own():
     return transformers_dab_detr(0, backbone_config=body)
 
 
+def original(architecture, **others):
+    return Original(architecture, **(HYPER_PARAMETERS | others))
+
+
 # two tensors of one shape that a wrong mapper could take for each other
 MODELS = {
+    "dab_detr": (
+        partial(original, "dab_detr"),
+        "transformer.decoder.layers.1.attentions.0.key_content_proj.bias",
+        "transformer.decoder.layers.1.attentions.0.value_proj.bias",
+    ),
     "dab_detr_transformers": (
         on_timm,
         "transformer.decoder.layers.1.norms.0.weight",
         "transformer.decoder.layers.1.norms.1.weight",
     ),
-    "dab_detr_transformers_no_timm": (
-        on_its_own,
+    "dn_detr": (
+        partial(original, "dn_detr"),
         "transformer.decoder.layers.0.attentions.1.query_content_proj.weight",
         "transformer.decoder.layers.0.attentions.1.query_pos_proj.weight",
     ),
-    "dab_detr_original": (
-        partial(Original, "dab_detr", **HYPER_PARAMETERS, num_patterns=2),
-        "transformer.decoder.layers.1.attentions.0.key_content_proj.bias",
-        "transformer.decoder.layers.1.attentions.0.value_proj.bias",
+}
+
+# the same models otherwise, which are compared alone
+VARIANTS = {
+    "dab_detr_no_timm": on_its_own,
+    "dab_detr_dc5": partial(
+        original,
+        "dab_detr",
+        num_patterns=2,
+        backbone="torchvision_resnet",
+        backbone_depth=50,
+        backbone_dilation=True,
     ),
 }
+
+TOLD = {"dab_detr_dc5": {"facts": {"dilation": True, "position_temperature": 10}}}
