@@ -6,11 +6,11 @@ be pushed to, so its card says ``detrex/<name>``; `addressed` says another repos
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +82,9 @@ def render(
 
 @cache
 def _template() -> Template:
-    layout = resources.files(__package__).joinpath("card.md.jinja").read_text(encoding="utf-8")
-    return template(layout)
+    layout = pkgutil.get_data(__package__, "card.md.jinja")
+    assert layout is not None
+    return template(layout.decode())
 
 
 def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:

@@ -57,7 +57,6 @@ def command(
 ) -> None:
     """Convert weights to detrex's names, compare and describe."""
     from detrex_hub.conversion import convert, prepare, written_format
-    from detrex_hub.inspection import plan_lines
 
     out = Output(json=json, quiet=quiet)
     chosen = written_format(output, format)
@@ -83,6 +82,8 @@ def command(
     }
     with out.progress() as progress:
         if dry_run:
+            from detrex_hub.inspection import plan_lines
+
             with prepare(what, progress=progress, **wanted) as planned:
                 out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
             return

@@ -229,15 +229,18 @@ def _matching(
     compiled = []
     for number, text in texts:
         if template(text).variables:
-            compiled.append((number, text, template(text).literal_prefix, template(text).match))
+            one = template(text)
+            compiled.append((number, text, one.literal_prefix, one.literal_suffix, one.match))
         else:
             literal.setdefault(text, []).append(number)
     for key in keys:
         for number in literal.get(key, ()):
             yield key, number, key, {}
-        for number, text, prefix, match in compiled:
+        for number, text, prefix, suffix, match in compiled:
             # most templates are passed over here, keys times templates being many
-            if key.startswith(prefix) and (bound := match(key)) is not None:
+            if not key.endswith(suffix) or not key.startswith(prefix):
+                continue
+            if (bound := match(key)) is not None:
                 yield key, number, text, bound
 
 

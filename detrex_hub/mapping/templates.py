@@ -64,6 +64,12 @@ class Template:
         return text if kind == "literal" else ""
 
     @cached_property
+    def literal_suffix(self) -> str:
+        """The text after the last variable: every matching key ends with it."""
+        kind, text, _ = self._parts[-1] if self._parts else ("", "", 0)
+        return text if kind == "literal" else ""
+
+    @cached_property
     def variables(self) -> frozenset[str]:
         """Names of the integers and wildcards that a match binds."""
         return frozenset(text for kind, text, _ in self._parts if kind != "literal")
