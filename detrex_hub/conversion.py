@@ -651,6 +651,7 @@ def _conversion_record(
             "pinned_by": source.pinned_by,
             "format": conversion.checkpoint.format,
             "container": conversion.checkpoint.container,
+            "wrapper": conversion.checkpoint.wrapper,
             "layout": conversion.layout,
         },
         "architecture": conversion.architecture.name,

@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 class Inspection:
     """What a checkpoint holds and, where its keys tell, what it is.
 
-    ``others`` are further dicts of tensors in the file, with their number of tensors; ``runs`` are
-    the keys folded, with the number of keys in each; ``placeholders`` are globals of the pickle
-    that were made inert. ``refusal`` says why the architecture is None.
+    ``wrapper`` stood before each key, such as ``module.``; ``others`` are further dicts of tensors
+    in the file, with their number of tensors; ``runs`` are the keys folded, with the number of keys
+    in each; ``placeholders`` are globals of the pickle that were made inert. ``refusal`` says why
+    the architecture is None.
     """
 
     file: str
     format: str
     size: int
     container: str | None
+    wrapper: str
     others: Mapping[str, int]
     metadata: tuple[str, ...]
     placeholders: tuple[str, ...]
@@ -62,6 +64,7 @@ class Inspection:
             "format": self.format,
             "size": self.size,
             "container": self.container,
+            "wrapper": self.wrapper,
             "others": dict(self.others),
             "metadata": list(self.metadata),
             "placeholders": list(self.placeholders),
@@ -121,6 +124,7 @@ def inspect(
             format=checkpoint.format,
             size=path.stat().st_size,
             container=checkpoint.container,
+            wrapper=checkpoint.wrapper,
             others={
                 name: count
                 for name, count in checkpoint.containers.items()

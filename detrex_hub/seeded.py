@@ -33,6 +33,7 @@ class SyntheticCheckpoint:
 
     format = "synthetic"
     container: str | None = None
+    wrapper = ""
     placeholders: tuple[str, ...] = ()
 
     def __init__(self, specs: Mapping[str, TensorSpec], same_as: Mapping[str, str]) -> None:

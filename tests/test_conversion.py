@@ -22,6 +22,7 @@ from detrex_hub.errors import (
 )
 from detrex_hub.records import RepositoryConfig, load_json
 from detrex_hub.specs import TensorSpec
+from detrex_hub.verification import verify
 from tests import reference
 from tests.checkpoint_files import save, save_pickle, tensors
 
@@ -119,6 +120,20 @@ def test_usual_containers_are_opened(
     source = load_json(tmp_path / "out" / "conversion.json")["source"]
     assert source["container"] == container
     assert source["file"] == "r18.pth"
+
+
+def test_a_wrapped_model_gives_the_same_weights_and_the_record_says_so(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save(resnet18, tmp_path / "plain.pth")
+    torch.save({f"module.{key}": one for key, one in resnet18.items()}, tmp_path / "wrapped.pth")
+    plain = convert(tmp_path / "plain.pth", tmp_path / "plain")
+    wrapped = convert(tmp_path / "wrapped.pth", tmp_path / "wrapped")
+    assert wrapped.sha256 == plain.sha256
+    record = load_json(tmp_path / "wrapped" / "conversion.json")
+    assert record["source"]["wrapper"] == "module."
+    assert "each after `module.`" in (tmp_path / "wrapped" / "README.md").read_text()
+    assert verify(tmp_path / "wrapped", source=str(tmp_path / "wrapped.pth")).repeated
 
 
 def test_every_format_of_a_source_gives_the_same_bytes(

@@ -337,8 +337,10 @@ def _source_rows(
         compared = f", compared with {text(pinned_by)}" if pinned_by else ""
         rows.append(("sha256", Markdown(f"{code(sha256)}{compared}")))
     container = source.optional("container", str)
+    wrapper = source.optional("wrapper", str)
     under = f", under {code(container)}" if container else ""
-    rows.append(("Its names", Markdown(f"{code(source.get('layout', str))}{under}")))
+    after = f", each after {code(wrapper)}" if wrapper else ""
+    rows.append(("Its names", Markdown(f"{code(source.get('layout', str))}{under}{after}")))
     told = {
         name: value
         for name, value in sorted(record.get("facts", dict).items())

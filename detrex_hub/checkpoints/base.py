@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,8 @@ from detrex_hub.specs import TensorSpec
 # views may repeat bytes (expanded, overlapping tensors), but not without end
 _MOST_REPEATED = 16
 _ALWAYS_ALLOWED = 64 << 20
+# what `DistributedDataParallel` and `torch.compile` put before every key of the model they wrap
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Checkpoint:
         format: ``torch`` (zip), ``torch-legacy``, ``pickle`` or ``safetensors``.
         container: key path of the dict that holds the weights, such as ``model`` or
             ``model.state_dict``; None where they are the file's top level.
+        wrapper: what stood before each of its keys and was taken off: that of a model wrapped in
+            ``DistributedDataParallel`` or ``torch.compile``, such as ``module.``; else empty.
         containers: every dict of tensors in the file with its number of tensors, under its key
             path (``""`` is the top level); an optimizer's state is not listed.
         specs: shape and element type of every tensor, in the file's order.
@@ -61,7 +65,8 @@ class Checkpoint:
         placeholders: tuple[str, ...] = (),
     ) -> None:
         self._file = file
-        self._arrays = dict(arrays)
+        self.wrapper = _wrapper(arrays)
+        self._arrays = {key[len(self.wrapper) :]: array for key, array in arrays.items()}
         self.path: Path = file.path
         self.format = format
         self.container = container
@@ -164,3 +169,17 @@ class Checkpoint:
     def tensor(self, key: str) -> Tensor:
         """A tensor to be written elsewhere."""
         return Tensor(key, self.specs[key], lambda: self.chunks(key))
+
+
+def _wrapper(keys: Collection[str]) -> str:
+    """The prefixes of wrapped models that all keys share."""
+    found = ""
+    while True:
+        for prefix in _WRAPPERS:
+            longer = found + prefix
+            # something must be left to be a name
+            if keys and all(key.startswith(longer) and key != longer for key in keys):
+                found = longer
+                break
+        else:
+            return found

@@ -32,7 +32,9 @@ def command(
     shown = {
         "file": f"{found.file}, {found.format}, {human_size(found.size)}",
         "weights": f"{len(found.specs)} tensors, {found.parameters:,} parameters, "
-        f"{human_size(found.nbytes)}" + (f", under {found.container!r}" if found.container else ""),
+        f"{human_size(found.nbytes)}"
+        + (f", under {found.container!r}" if found.container else "")
+        + (f", each key after {found.wrapper!r}" if found.wrapper else ""),
         "other dicts": [
             f"{name}: {count} tensors (--container {name})" for name, count in found.others.items()
         ],

@@ -115,3 +115,18 @@ def test_an_unknown_tensor_is_refused_with_the_package_s_error(tmp_path):
             checkpoint.chunks("layer9.weight")
         with pytest.raises(CheckpointError, match="no tensor 'layer9"):
             checkpoint.identity("layer9.weight")
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_the_prefix_of_a_wrapped_model_is_taken_off(tmp_path, wrapper):
+    wrapped = {f"{wrapper}{key}": value for key, value in weights().items()}
+    checkpoint = opened(tmp_path, {"model": wrapped})
+    assert checkpoint.wrapper == wrapper
+    assert list(checkpoint.specs) == ["layer0.weight", "layer1.weight"]
+
+
+def test_a_prefix_that_some_keys_lack_stays(tmp_path):
+    checkpoint = opened(tmp_path, weights() | {"module.x": torch.ones(1)})
+    assert checkpoint.wrapper == ""
+    assert "module.x" in checkpoint.specs
+    assert list(opened(tmp_path, {"module.": torch.ones(1)}).specs) == ["module."]
