@@ -535,7 +535,8 @@ def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
     Raises:
         CheckpointError: it cannot read it.
     """
-    shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
+    # it knows of one wrapper alone, and takes that off itself
+    shapes = {f"{checkpoint.wrapper}{key}": spec.shape for key, spec in checkpoint.specs.items()}
     metadata, container, path = checkpoint.metadata, checkpoint.container, checkpoint.path
     flagged = bool(metadata.get("matching_heuristics", False))
     caffe2 = metadata.get("__author__") == "Caffe2"

@@ -295,3 +295,10 @@ def test_the_report_is_plain_data(converted):
     assert json.loads(json.dumps(document)) == document
     assert document["matching"] == "suffix"
     assert document["modules"][0]["name"] == "backbone.res2"
+
+
+@pytest.mark.parametrize(("wrapper", "loaded"), [("", 1), ("module.", 1), ("_orig_mod.", 0)])
+def test_of_the_prefixes_of_wrapped_models_detectron2_takes_off_one(tmp_path, wrapper, loaded):
+    path = tmp_path / "wrapped.pth"
+    torch.save({"model": {f"{wrapper}neck.convs.0.norm.weight": torch.zeros(256)}}, path)
+    assert len(check_with(None, 18, path).match.loaded) == loaded
