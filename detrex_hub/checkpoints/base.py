@@ -172,14 +172,12 @@ class Checkpoint:
 
 
 def _wrapper(keys: Collection[str]) -> str:
-    """The prefixes of wrapped models that all keys share."""
+    """The prefixes of wrapped models that all keys share, and that leave a name of each."""
+
+    def shared(prefix: str) -> bool:
+        return bool(keys) and all(key.startswith(prefix) and key != prefix for key in keys)
+
     found = ""
-    while True:
-        for prefix in _WRAPPERS:
-            longer = found + prefix
-            # something must be left to be a name
-            if keys and all(key.startswith(longer) and key != longer for key in keys):
-                found = longer
-                break
-        else:
-            return found
+    while longer := next((found + one for one in _WRAPPERS if shared(found + one)), None):
+        found = longer
+    return found
