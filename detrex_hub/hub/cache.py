@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -64,17 +64,12 @@ class Mark:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let one process of several hash a file while the others wait."""
-        lock = FileLock(f"{self._mark}.lock")
-        try:
-            self._mark.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except (NotImplementedError, OSError):
+        with ExitStack() as stack:
+            # where there are no locks, or no mark can be left, each hashes for itself
+            with suppress(NotImplementedError, OSError):
+                self._mark.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(f"{self._mark}.lock"))
             yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _state(path: Path) -> str:
