@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detrex_hub.architectures import architectures
@@ -53,9 +53,8 @@ def recognise(
         ArchitectureError: none fits, with the nearest candidate and the keys that speak against
             it, or several fit.
     """
-    heads = {key.partition(".")[0] for key in specs}
     candidates = [
-        _judge(architecture, layout_name, layout, specs, heads, named=len(among) == 1)
+        _judge(architecture, layout_name, layout, specs, named=len(among) == 1)
         for architecture in among or architectures().values()
         for layout_name, layout in architecture.layouts.items()
     ]
@@ -105,23 +104,17 @@ def _known_as(specs: Specs) -> str | None:
 
 
 def _judge(
-    architecture: type[Architecture],
-    name: str,
-    layout: Layout,
-    specs: Specs,
-    heads: Container[str],
-    *,
-    named: bool,
+    architecture: type[Architecture], name: str, layout: Layout, specs: Specs, *, named: bool
 ) -> _Candidate:
     found, lacking, against = [], [], []
     for text in layout.present if named else (*layout.present, *layout.peculiar):
-        key = _first(text, specs, heads)
+        key = _first(text, specs)
         if key is None:
             lacking.append(text)
         else:
             found.append(key)
     for text in layout.absent:
-        key = _first(text, specs, heads)
+        key = _first(text, specs)
         if key is not None:
             against.append(key)
     if layout.check is not None and not lacking and not against:
@@ -131,13 +124,9 @@ def _judge(
     return _Candidate(architecture, name, tuple(found), tuple(lacking), tuple(against))
 
 
-def _first(text: str, specs: Specs, heads: Container[str]) -> str | None:
-    """The first key that a template matches; ``heads`` are the first segments of all keys."""
+def _first(text: str, specs: Specs) -> str | None:
     compiled = template(text)
     if not compiled.variables:
         return text if text in specs else None
     prefix = compiled.literal_prefix
-    head, dot, _ = prefix.partition(".")
-    if dot and head not in heads:
-        return None
     return next((k for k in specs if k.startswith(prefix) and compiled.match(k) is not None), None)
