@@ -54,13 +54,7 @@ def original(made: ConditionalDetr, layout: str, state: State, images: torch.Ten
     model = in_transformers.load(ConditionalDetrForObjectDetection, config, state)
     with in_transformers.in_float64():
         found = model(pixel_values=images)
-    kept, _ = common_rows(made)
-    return {
-        "encoder": found.encoder_last_hidden_state[0],
-        "decoder": found.last_hidden_state[0],
-        "logits": found.logits[0][:, kept],
-        "boxes": found.pred_boxes[0],
-    }
+    return in_transformers.outputs(made, found)
 
 
 def converted(

@@ -137,12 +137,7 @@ def run_original(
         num_queries=made.num_queries,
         num_patterns=patterns,
         hidden_size=made.embed_dim,
-        encoder_layers=made.encoder_layers,
-        decoder_layers=made.decoder_layers,
-        encoder_ffn_dim=made.feedforward_dim,
-        decoder_ffn_dim=made.feedforward_dim,
-        encoder_attention_heads=made.num_heads,
-        decoder_attention_heads=made.num_heads,
+        **in_transformers.layers(made),
     )
     model = in_transformers.load(DabDetrForObjectDetection, config, state)
     # a config takes whole numbers alone
@@ -154,13 +149,7 @@ def run_original(
         in_transformers.in_float64(),
     ):
         found = model(pixel_values=images, output_hidden_states=True)
-    rows, _ = common_rows(made)
-    return {
-        "encoder": found.encoder_last_hidden_state[0],
-        "decoder": found.last_hidden_state[0],
-        "logits": found.logits[0][:, rows],
-        "boxes": found.pred_boxes[0],
-    }
+    return in_transformers.outputs(made, found)
 
 
 def run_converted(

@@ -96,12 +96,7 @@ def original(made: DeformableDetr, layout: str, state: State, images: torch.Tens
         with_box_refine=made.with_box_refine,
         two_stage=made.as_two_stage,
         d_model=made.embed_dim,
-        encoder_layers=made.encoder_layers,
-        decoder_layers=made.decoder_layers,
-        encoder_ffn_dim=made.feedforward_dim,
-        decoder_ffn_dim=made.feedforward_dim,
-        encoder_attention_heads=made.num_heads,
-        decoder_attention_heads=made.num_heads,
+        **in_transformers.layers(made),
     )
     model = in_transformers.load(DeformableDetrForObjectDetection, config, state)
     # it gives those of its last layer alone, and has the others for its loss

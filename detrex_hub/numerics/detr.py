@@ -40,13 +40,7 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
     rows = state["class_labels_classifier.weight"].shape[0]
     config = DetrConfig(**single_level.config(made, layout), num_labels=rows - 1)
     found = in_transformers.load(DetrForObjectDetection, config, state)(pixel_values=images)
-    kept, _ = common_rows(made)
-    return {
-        "encoder": found.encoder_last_hidden_state[0],
-        "decoder": found.last_hidden_state[0],
-        "logits": found.logits[0][:, kept],
-        "boxes": found.pred_boxes[0],
-    }
+    return in_transformers.outputs(made, found)
 
 
 def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:

@@ -13,7 +13,13 @@ from torch.nn import functional
 
 from detrex_hub.architectures.eva02 import EVA02
 from detrex_hub.numerics.layers import attention, linear, norm
-from detrex_hub.numerics.plain_vit import compared, patches, run_by_detectors
+from detrex_hub.numerics.plain_vit import (
+    compared,
+    outputs_in_timm,
+    patches,
+    run_by_detectors,
+    sizes,
+)
 from detrex_hub.numerics.strict import load
 
 if TYPE_CHECKING:
@@ -34,32 +40,17 @@ def original(made: EVA02, layout: str, state: State, images: torch.Tensor) -> Ou
     from timm.models.eva import Eva, checkpoint_filter_fn
 
     model = Eva(
-        img_size=made.pretrain_img_size,
-        patch_size=made.patch_size,
-        embed_dim=made.embed_dim,
-        depth=made.depth,
-        num_heads=made.num_heads,
-        mlp_ratio=made.mlp_ratio,
-        qkv_bias=made.qkv_bias,
+        **sizes(made),
         qkv_fused=False,
         swiglu_mlp=True,
         scale_mlp=True,
         use_rot_pos_emb=True,
         ref_feat_shape=_ROTATED,
-        class_token=False,
-        num_classes=0,
     )
     # timm's own reading of the original's names
     kept = checkpoint_filter_fn(run_by_detectors(made, state), model)
     load(model, kept, absent=("fc_norm.weight", "fc_norm.bias"))
-    x = model.patch_embed(images) + model.pos_embed
-    found = {"patches": x[0]}
-    names, rotations = compared(made.depth), _timm_rotations(made)
-    for number, block in enumerate(model.blocks):
-        x = block(x, rope=rotations)
-        if number in names:
-            found[names[number]] = x[0]
-    return found
+    return outputs_in_timm(model, images, rope=_timm_rotations(made))
 
 
 def _timm_rotations(made: EVA02) -> torch.Tensor:

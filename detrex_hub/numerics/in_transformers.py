@@ -15,10 +15,11 @@ from detrex_hub.architectures.resnet import BLOCKS
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.numerics.bodies import resnet_of
+from detrex_hub.numerics.classes import common_rows
 from detrex_hub.numerics.strict import complete
 
 if TYPE_CHECKING:
-    from detrex_hub.numerics import State
+    from detrex_hub.numerics import Outputs, State
 
 
 def body(made: Detector, *, own: bool, stages: int = 1) -> dict[str, Any]:
@@ -54,6 +55,29 @@ def body(made: Detector, *, own: bool, stages: int = 1) -> dict[str, Any]:
             output_stride=16 if dilation else 32,
         )
     return {"backbone_config": config}
+
+
+def layers(made: Detector) -> dict[str, int | None]:
+    """What a detector's config says of its layers, but for their width."""
+    return {
+        "encoder_layers": made.encoder_layers,
+        "decoder_layers": made.decoder_layers,
+        "encoder_ffn_dim": made.feedforward_dim,
+        "decoder_ffn_dim": made.feedforward_dim,
+        "encoder_attention_heads": made.num_heads,
+        "decoder_attention_heads": made.num_heads,
+    }
+
+
+def outputs(made: Detector, found: Any) -> Outputs:
+    """What detectors on one feature map give, in the order in which they compute it."""
+    kept, _ = common_rows(made)
+    return {
+        "encoder": found.encoder_last_hidden_state[0],
+        "decoder": found.last_hidden_state[0],
+        "logits": found.logits[0][:, kept],
+        "boxes": found.pred_boxes[0],
+    }
 
 
 _COUNTERS = ".num_batches_tracked"

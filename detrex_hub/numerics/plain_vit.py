@@ -10,7 +10,7 @@ that the conversion found or was told.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -18,7 +18,7 @@ from torch.nn import functional
 from detrex_hub.architectures.plain_vit import PlainViT
 
 if TYPE_CHECKING:
-    from detrex_hub.numerics import Settings, State
+    from detrex_hub.numerics import Outputs, Settings, State
 
 # of the original's tensors, those that no detector has
 _NOT_RUN = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "lm_head.", "decoder_")
@@ -31,6 +31,38 @@ def run_by_detectors(made: PlainViT, state: State) -> dict[str, torch.Tensor]:
     if made.pretrain_use_cls_token:
         kept["pos_embed"] = kept["pos_embed"][:, 1:]
     return kept
+
+
+def sizes(made: PlainViT) -> dict[str, Any]:
+    """What timm's models are told of theirs."""
+    return {
+        "img_size": made.pretrain_img_size,
+        "patch_size": made.patch_size,
+        "embed_dim": made.embed_dim,
+        "depth": made.depth,
+        "num_heads": made.num_heads,
+        "mlp_ratio": made.mlp_ratio,
+        "qkv_bias": made.qkv_bias,
+        "class_token": False,
+        "num_classes": 0,
+    }
+
+
+def outputs_in_timm(model: Any, images: torch.Tensor, **options: Any) -> Outputs:
+    """Of timm's patches and blocks.
+
+    Args:
+        model: one without class token.
+        images: ``(1, 3, h, w)``.
+        options: given to each block.
+    """
+    x = model.patch_embed(images) + model.pos_embed
+    found, names = {"patches": x[0]}, compared(len(model.blocks))
+    for number, block in enumerate(model.blocks):
+        x = block(x, **options)
+        if number in names:
+            found[names[number]] = x[0]
+    return found
 
 
 def compared(depth: int) -> Mapping[int, str]:

@@ -46,12 +46,7 @@ def config(made: SingleLevelDetector, layout: str) -> dict[str, Any]:
         "position_embedding_type": "learned" if made.position_grid else "sine",
         "num_queries": made.num_queries,
         "d_model": made.embed_dim,
-        "encoder_layers": made.encoder_layers,
-        "decoder_layers": made.decoder_layers,
-        "encoder_ffn_dim": made.feedforward_dim,
-        "decoder_ffn_dim": made.feedforward_dim,
-        "encoder_attention_heads": made.num_heads,
-        "decoder_attention_heads": made.num_heads,
+        **in_transformers.layers(made),
     }
 
 

@@ -12,7 +12,13 @@ from torch.nn import functional
 
 from detrex_hub.architectures.vit_mae import ViTMAE
 from detrex_hub.numerics.layers import attention, linear, norm
-from detrex_hub.numerics.plain_vit import compared, patches, run_by_detectors
+from detrex_hub.numerics.plain_vit import (
+    compared,
+    outputs_in_timm,
+    patches,
+    run_by_detectors,
+    sizes,
+)
 from detrex_hub.numerics.strict import load
 
 if TYPE_CHECKING:
@@ -31,28 +37,9 @@ def image_size(made: ViTMAE) -> int:
 def original(made: ViTMAE, layout: str, state: State, images: torch.Tensor) -> Outputs:
     from timm.models.vision_transformer import VisionTransformer
 
-    model = VisionTransformer(
-        img_size=made.pretrain_img_size,
-        patch_size=made.patch_size,
-        embed_dim=made.embed_dim,
-        depth=made.depth,
-        num_heads=made.num_heads,
-        mlp_ratio=made.mlp_ratio,
-        qkv_bias=made.qkv_bias,
-        class_token=False,
-        final_norm=False,
-        global_pool="avg",
-        num_classes=0,
-    )
+    model = VisionTransformer(**sizes(made), final_norm=False, global_pool="avg")
     load(model, run_by_detectors(made, state))
-    x = model.patch_embed(images) + model.pos_embed
-    found = {"patches": x[0]}
-    names = compared(made.depth)
-    for number, block in enumerate(model.blocks):
-        x = block(x)
-        if number in names:
-            found[names[number]] = x[0]
-    return found
+    return outputs_in_timm(model, images)
 
 
 def converted(made: ViTMAE, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
