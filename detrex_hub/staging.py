@@ -124,6 +124,16 @@ def synchronise(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def require_space(folder: Path, needed: int) -> None:
+    """
+    Raises:
+        OSError: the disk of a folder has less free than so many bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB are free")
+
+
 def unwritable(target: Path, error: OSError) -> DetrexHubError:
     """The one line for an operating system's refusal."""
     return DetrexHubError(

@@ -174,7 +174,7 @@ def test_where_locks_do_nothing_a_part_of_somebody_else_is_not_taken(
         cache.part.unlink()
         cache.part.write_bytes(b"?" * len(CONTENT))
 
-    monkeypatch.setattr(resuming, "_check_space", begin_anew)
+    monkeypatch.setattr(resuming, "require_space", begin_anew)
     assert fetched() == CONTENT
     assert cache.blob.read_bytes() == CONTENT
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shutil
 import signal
 import socket
 import subprocess
@@ -609,7 +610,7 @@ def test_a_cache_that_cannot_be_written(mirror, cache):
 
 def test_a_full_disk(mirror, cache, monkeypatch):
     url = mirror.add("w.pth", CONTENT)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(DetrexHubError, match="0 MiB are needed and 0 MiB are free"):
         sources.pull(entry(url))
     monkeypatch.undo()

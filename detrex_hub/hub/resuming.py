@@ -17,7 +17,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import stat
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from detrex_hub.hub import cache, names
 from detrex_hub.hub.client import LIBRARY
 from detrex_hub.hub.refusals import damaged
 from detrex_hub.hub.retry import patiently
+from detrex_hub.staging import require_space
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -109,7 +109,7 @@ class _LargeFile:
     def _complete(self, part: _Part) -> bool:
         """Fetch what is lacking; whether the whole is right. What is not right is removed."""
         with closing(part):
-            _check_space(part.path.parent, self.size - part.size)
+            require_space(part.path.parent, self.size - part.size)
             if part.size < self.size:
                 patiently(_Transfer(self, part).run, reached=lambda: part.size)
             if part.sha256 == self.sha256:
@@ -151,12 +151,6 @@ def _is_shared(found: HfFileMetadata) -> bool:
         cache_dir=constants.HF_HUB_CACHE,
         expected_size=found.size,
     )
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB are free")
 
 
 class _Part:

@@ -6,13 +6,11 @@ file it is, so that another process can resume it, and a file that changed meanw
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +26,7 @@ from detrex_hub import __version__
 from detrex_hub.errors import SourceError
 from detrex_hub.sources.contents import refuse_page, refuse_type
 from detrex_hub.sources.progress import Progress
+from detrex_hub.staging import require_space
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
@@ -224,7 +223,8 @@ class _Transfer:
             self.version = version
         if self.size is not None and version.total not in (None, self.size):
             raise SourceError(f"has a file of {version.total} bytes instead of {self.size}")
-        self._check_space(version.total)
+        if version.total is not None:
+            require_space(self.part.parent, version.total - self.done)
         self._write_record()
 
     def _complete_already(self, response: httpx.Response) -> bool:
@@ -267,14 +267,6 @@ class _Transfer:
             while chunk := file.read(_CHUNK):
                 self.digest.update(chunk)
                 self.done += len(chunk)
-
-    def _check_space(self, total: int | None) -> None:
-        needed = 0 if total is None else total - self.done
-        free = shutil.disk_usage(self.part.parent).free
-        if needed > free:
-            raise OSError(
-                errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB are free"
-            )
 
     def _recorded(self) -> _Version | None:
         try:
