@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from detrex_hub.mapping.templates import numbers_in_short
@@ -83,23 +84,27 @@ def fold_keys(keys: Iterable[str]) -> list[Pattern]:
 
 def _parse(pair: Pair) -> _Parsed:
     keys = [*pair.sources, pair.target]
-    tails = {key.rpartition(".")[2] for key in keys}
-    tail = ""
-    if len(tails) == 1 and all("." in key for key in keys):
-        (tail,) = tails
+    tail = pair.target.rpartition(".")[2]
+    if all(key.endswith(f".{tail}") for key in keys):
         keys = [key.removesuffix(tail) for key in keys]
-    frame: list[tuple[str, ...]] = []
-    numbers: list[int] = []
-    in_sources = 0
-    for key in keys:
-        in_sources = len(numbers)
-        # what is longer than any real key, or all numbers, is shown as it is
-        parts = _NUMBER.split(key) if len(key) <= _LONGEST_KEY else [key]
-        if len(parts) > 2 * _MOST_NUMBERS:
-            parts = [key]
-        numbers += map(int, parts[1::2])
-        frame.append(tuple(parts[::2]))
-    return _Parsed(tuple(frame), tuple(numbers), in_sources, tail)
+    else:
+        tail = ""
+    # what is longer than any real key is shown as it is
+    parts = [_split(key) if len(key) <= _LONGEST_KEY else ((key,), ()) for key in keys]
+    numbers = [number for _, found in parts for number in found]
+    in_sources = len(numbers) - len(parts[-1][1])
+    return _Parsed(tuple(texts for texts, _ in parts), tuple(numbers), in_sources, tail)
+
+
+# the parameters of a module have all but their last segment in common
+@lru_cache(maxsize=1024)
+def _split(key: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The text between a key's numbers, and the numbers."""
+    parts = _NUMBER.split(key)
+    if len(parts) > 2 * _MOST_NUMBERS:
+        # and so is what is all numbers
+        parts = [key]
+    return tuple(parts[::2]), tuple(map(int, parts[1::2]))
 
 
 def _consistent(group: Sequence[_Parsed]) -> list[Sequence[_Parsed]]:
