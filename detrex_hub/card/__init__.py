@@ -6,19 +6,17 @@ be pushed to, so its card says ``detrex/<name>``; `addressed` says another repos
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
+from detrex_hub.card.body import body
 from detrex_hub.card.contents import body_values, metadata
-from detrex_hub.card.markdown import template
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.errors import UsageError
@@ -31,9 +29,6 @@ from detrex_hub.records import (
     load_json,
     plan_to_json,
 )
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 NAMESPACE = "detrex"
 
@@ -76,15 +71,8 @@ def render(
     head = yaml.safe_dump(
         metadata(config, read, entry), sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    body = _template().render(body_values(config, read, entry, repo), another=another)
-    return f"---\n{head}---\n\n{body}"
-
-
-@cache
-def _template() -> Template:
-    layout = pkgutil.get_data(__package__, "card.md.jinja")
-    assert layout is not None
-    return template(layout.decode())
+    said = body_values(config, read, entry, repo, another=another)
+    return f"---\n{head}---\n\n{body(said)}"
 
 
 def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:

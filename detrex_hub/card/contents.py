@@ -1,15 +1,25 @@
-"""What a card says, out of the records and the catalogue; how it looks is the template's."""
+"""What a card says, out of the records and the catalogue; `body` says how it looks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from detrex_hub.architectures import architecture, coco
-from detrex_hub.card.markdown import Markdown, clean, code, link, number, text, web_address
+from detrex_hub.card.markdown import (
+    Markdown,
+    clean,
+    code,
+    joined,
+    link,
+    md,
+    number,
+    text,
+    web_address,
+)
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric, Source, hub_file
 from detrex_hub.config import DECIDED_BY_CONFIG
@@ -65,9 +75,21 @@ def metadata(
 
 
 def body_values(
-    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None, repo_id: str
+    config: RepositoryConfig,
+    record: Reader,
+    entry: CatalogueEntry | None,
+    repo_id: str,
+    *,
+    another: bool,
 ) -> dict[str, Any]:
-    """What the template of the body prints.
+    """What stands in the body, by the names that `body` prints it by.
+
+    Args:
+        config: what is described.
+        record: its `conversion.json`.
+        entry: what the catalogue says of the weights.
+        repo_id: the repository that the commands name, which is checked.
+        another: whether the weights are known to be of another file than the entry's.
 
     Raises:
         ConfigError: the record is malformed.
@@ -76,6 +98,7 @@ def body_values(
     name = record.get("name", str)
     # what was trained here, and not published elsewhere, has no source
     trained = entry is not None and not entry.sources
+    plan = _plan(record)
     return {
         "name": name,
         "title": clean(entry.title if entry else name, 200),
@@ -83,12 +106,13 @@ def body_values(
         "repo_id": Markdown(repo_id),
         "backbone": kind.backbone,
         "synthetic": config.synthetic,
+        "another": another,
         "non_commercial": entry is not None and entry.non_commercial,
         "licence": _licence(entry),
         **_snippet(config, name),
         **_overrides(config),
-        **_conversion(config, record, entry),
-        "facts": _facts(config, record, entry),
+        **plan,
+        "facts": _facts(config, record, entry, plan["types"]),
         "metrics": _metrics(entry),
         "metric_pages": _links(one.source for one in entry.metrics if one.source) if entry else "",
         "differences": [] if trained else _differences(config),
@@ -96,6 +120,13 @@ def body_values(
         "authors": ", ".join(entry.authors) if entry else "",
         "pages": _pages(entry),
         "citation": entry.citation if entry else None,
+        "provenance": [
+            *_source_rows(record, entry, synthetic=config.synthetic),
+            *_result_rows(config, record),
+        ],
+        "proof": _proof(record),
+        "notes": record.strings("notes"),
+        "set_by_model": _codes(one.target for one in fold_keys(config.set_by_model)),
     }
 
 
@@ -152,14 +183,14 @@ def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
             "base_module": Markdown("your_config"),
             "base_link": None,
             "own": Markdown(own),
-            "before": [],
+            "decided": [],
             "build": False,
         }
     path = PurePosixPath(base_config)
     lazy = config.overrides.lazy
     return {
         # the dataset decides these and no weights may, and detrex's configs are for COCO's
-        "before": [
+        "decided": [
             Markdown(f"{decided} = {lazy[decided]:d}")
             for decided in sorted(DECIDED_BY_CONFIG.intersection(lazy))
             if type(lazy[decided]) is int and lazy[decided] != len(coco.CATEGORIES)
@@ -197,7 +228,7 @@ def _python(value: Any) -> str:
 
 
 def _facts(
-    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None
+    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None, types: str
 ) -> list[tuple[str, Markdown]]:
     """The few things to know at a glance, as (name, Markdown)."""
     chosen = [
@@ -205,31 +236,26 @@ def _facts(
         for name, value in sorted(config.hyper_parameters.items())
         if value is not None
     ]
-    shown = f"{code(config.architecture)}{', ' if chosen else ''}{text(', '.join(chosen))}"
-    rows = [("Architecture", Markdown(shown))]
+    shown = [code(config.architecture), *([", ".join(chosen)] if chosen else [])]
+    rows = [("Architecture", joined(", ", shown))]
     result = record.inner("result")
     parameters, tensors = result.optional("parameters", int), result.optional("tensors", int)
     if parameters is not None and tensors is not None:
-        types = _element_types(record)
         size = f"{parameters / 1e6:,.1f} M in {number(tensors)} tensors"
         rows.append(("Parameters", text(f"{size} of {types}" if types else size)))
     images = config.preprocessing
     if all(name in images for name in _IMAGES):
-        mean, std = code(images["pixel_mean"]), code(images["pixel_std"])
-        order = text(images["image_format"])
-        rows.append(("Images", Markdown(f"{order}, mean {mean}, std {std}, in 0..255")))
+        order, mean, std = (images[name] for name in _IMAGES)
+        scale = {"order": order, "mean": code(mean), "std": code(std)}
+        rows.append(("Images", md("{order}, mean {mean}, std {std}, in 0..255", **scale)))
     if entry is not None:
-        licence = _licence(entry) or Markdown("not stated by the authors")
+        licence = _licence(entry) or text("not stated by the authors")
         rows.append(("Licence", licence))
     return rows
 
 
-def _element_types(record: Reader) -> str:
-    plan = record.optional("plan", dict)
-    if plan is None:
-        return ""
-    specs = specs_from_json(record.inner("plan").get("source_tensors", dict), CONVERSION)
-    found = {specs[key].dtype for pair in _moves(record) for key in pair.sources if key in specs}
+def _element_types(moves: Iterable[Pair], specs: Mapping[str, TensorSpec]) -> str:
+    found = {specs[key].dtype for one in moves for key in one.sources if key in specs}
     return " and ".join(sorted(name for name, ours in TORCH_DTYPES.items() if ours in found))
 
 
@@ -244,26 +270,23 @@ def _metrics(entry: CatalogueEntry | None) -> list[tuple[str, str, str]]:
     ]
 
 
-def _conversion(
-    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None
-) -> dict[str, Any]:
-    known = record.optional("plan", dict) is not None
-    patterns = fold(_moves(record)) if known else []
+def _plan(record: Reader) -> dict[str, Any]:
+    """What became of each tensor, and the types of those that were read."""
+    if record.optional("plan", dict) is None:
+        return {"planned": False, "types": ""}
+    plan = record.inner("plan")
+    specs = specs_from_json(plan.get("source_tensors", dict), CONVERSION)
+    moves = list(_moves(plan, specs))
+    patterns = fold(moves)
     moved = [one for one in patterns if not one.same_name or one.note]
-    dropped = list(_dropped(record)) if known else []
+    dropped = list(_dropped(plan))
     return {
-        "provenance": [
-            *_source_rows(record, entry, synthetic=config.synthetic),
-            *_result_rows(config, record),
-        ],
-        "planned": known,
-        "proof": _proof(record),
-        "notes": record.strings("notes"),
+        "planned": True,
+        "types": _element_types(moves, specs),
         "moved": _rows(moved),
         "fate": _fate(patterns, moved, dropped),
         "dropped": dropped,
-        "ties": _rows(fold(_ties(record))) if known else [],
-        "set_by_model": _codes(one.target for one in fold_keys(config.set_by_model)),
+        "ties": _rows(fold(_ties(plan))),
     }
 
 
@@ -309,7 +332,7 @@ def _result_rows(config: RepositoryConfig, record: Reader) -> list[tuple[str, Ma
     by = text(f"{tool.get('name', str)} {tool.get('version', str)}, mapper {mapper}")
     return [
         ("Converted by", by),
-        ("Result", Markdown(f"{code(config.file)}, {number(size)} bytes")),
+        ("Result", md("{file}, {size} bytes", file=code(config.file), size=number(size))),
         ("sha256", code(config.sha256)),
     ]
 
@@ -323,32 +346,35 @@ def _source_rows(
     size, sha256 = source.optional("size", int), source.optional("sha256", str)
     shown = link(web_page(url), _label(url, file)) if url else code(file)
     if url and url.startswith("gdrive-folder"):
-        fetched = code(f"detrex-hub convert {record.name('name')} --source FILE")
-        shown = Markdown(f"{shown}, to be fetched by hand: {fetched}")
+        command = code(f"detrex-hub convert {record.name('name')} --source FILE")
+        shown = md("{shown}, to be fetched by hand: {command}", shown=shown, command=command)
     others = _links_to(entry.sources if entry else (), without=url)
     if synthetic:
         rows = [("Original", text("none: seeded random numbers")), ("Real weights", others)]
     else:
-        bytes_long = f", {number(size)} bytes" if size else ""
-        rows = [("Original", Markdown(f"{shown}{bytes_long}")), ("Also at", others)]
+        if size:
+            shown = md("{shown}, {size} bytes", shown=shown, size=number(size))
+        rows = [("Original", shown), ("Also at", others)]
     rows = [row for row in rows if row[1]]
     if sha256 is not None:
-        pinned_by = source.optional("pinned_by", str)
-        compared = f", compared with {text(pinned_by)}" if pinned_by else ""
-        rows.append(("sha256", Markdown(f"{code(sha256)}{compared}")))
-    container = source.optional("container", str)
-    wrapper = source.optional("wrapper", str)
-    under = f", under {code(container)}" if container else ""
-    after = f", each after {code(wrapper)}" if wrapper else ""
-    rows.append(("Its names", Markdown(f"{code(source.get('layout', str))}{under}{after}")))
+        shown = code(sha256)
+        if pinned_by := source.optional("pinned_by", str):
+            shown = md("{shown}, compared with {pinned_by}", shown=shown, pinned_by=pinned_by)
+        rows.append(("sha256", shown))
+    shown = code(source.get("layout", str))
+    if container := source.optional("container", str):
+        shown = md("{shown}, under {container}", shown=shown, container=code(container))
+    if wrapper := source.optional("wrapper", str):
+        shown = md("{shown}, each after {wrapper}", shown=shown, wrapper=code(wrapper))
+    rows.append(("Its names", shown))
     told = {
         name: value
         for name, value in sorted(record.get("facts", dict).items())
         if name not in _IMAGES
     }
     if told:
-        values = ", ".join(code(f"{name} = {_python(value)}") for name, value in told.items())
-        rows.append(("Not in its shapes", Markdown(values)))
+        values = (code(f"{name} = {_python(value)}") for name, value in told.items())
+        rows.append(("Not in its shapes", joined(", ", values)))
     return rows
 
 
@@ -367,11 +393,14 @@ def web_page(url: str) -> str:
 
 
 def _links_to(sources: Iterable[Source], *, without: str | None) -> Markdown:
-    shown = []
-    for one in sources:
-        if one.url != without:
-            shown.append(link(web_page(one.url), _label(one.url, one.file)))
-    return Markdown(", ".join(shown))
+    return joined(
+        ", ",
+        (
+            link(web_page(one.url), _label(one.url, one.file))
+            for one in sources
+            if one.url != without
+        ),
+    )
 
 
 def _label(url: str, file: str) -> Markdown:
@@ -382,14 +411,12 @@ def _label(url: str, file: str) -> Markdown:
     return code(f"{on_hub[0]}/{on_hub[2]}" if on_hub else file)
 
 
-def _moves(record: Reader) -> Iterator[Pair]:
-    """Every move of the plan.
+def _moves(plan: Reader, specs: Mapping[str, TensorSpec]) -> Iterator[Pair]:
+    """Every move of a plan.
 
     Raises:
         ConfigError: one is malformed.
     """
-    plan = record.inner("plan")
-    specs = specs_from_json(plan.get("source_tensors", dict), CONVERSION)
     for target, pieces in plan.get("moves", dict).items():
         if not isinstance(pieces, list):
             raise _malformed(target)
@@ -424,24 +451,24 @@ def _malformed(target: str) -> ConfigError:
     return ConfigError(f"{CONVERSION}: plan.moves has a malformed entry for {target[:120]!r}")
 
 
-def _dropped(record: Reader) -> Iterator[tuple[str, Markdown, int]]:
+def _dropped(plan: Reader) -> Iterator[tuple[str, Markdown, int]]:
     """(reason, folded keys, number of keys) of what went nowhere."""
     by_reason: dict[str, list[str]] = {}
-    for key, reason in record.inner("plan").get("dropped", dict).items():
+    for key, reason in plan.get("dropped", dict).items():
         by_reason.setdefault(clean(reason), []).append(key)
     for reason, keys in sorted(by_reason.items()):
         yield reason, _codes(one.target for one in fold_keys(keys)), len(keys)
 
 
-def _ties(record: Reader) -> Iterator[Pair]:
-    for alias, stored in record.inner("plan").get("ties", dict).items():
+def _ties(plan: Reader) -> Iterator[Pair]:
+    for alias, stored in plan.get("ties", dict).items():
         yield Pair((clean(stored),), alias)
 
 
 def _rows(patterns: Iterable[Pattern]) -> list[tuple[Markdown, str, str, int]]:
     """(sources, target, note, tensors) of patterns, the most of them that a card should have."""
     rows = [
-        (Markdown(" + ".join(map(code, one.sources)) or "new"), one.target, one.note, one.tensors)
+        (joined(" + ", map(code, one.sources)) or md("new"), one.target, one.note, one.tensors)
         for one in patterns
     ]
     return rows[:_MOST_PATTERNS]
@@ -450,17 +477,20 @@ def _rows(patterns: Iterable[Pattern]) -> list[tuple[Markdown, str, str, int]]:
 def _codes(keys: Iterable[str]) -> Markdown:
     shown = [code(key) for key in keys]
     more = len(shown) - _MOST_PATTERNS
-    return Markdown(", ".join(shown[:_MOST_PATTERNS]) + (f" and {more} more" if more > 0 else ""))
+    codes = joined(", ", shown[:_MOST_PATTERNS])
+    return md("{codes} and {more} more", codes=codes, more=more) if more > 0 else codes
 
 
 def _links(pages: Iterable[str]) -> Markdown:
-    return Markdown(", ".join(link(page) for page in dict.fromkeys(pages)))
+    return joined(", ", map(link, dict.fromkeys(pages)))
 
 
 def _pages(entry: CatalogueEntry | None) -> list[Markdown]:
     """Paper and code of the original."""
     found = {"Paper": entry.paper, "Code": entry.homepage} if entry else {}
-    return [Markdown(f"{name}: {link(page)}") for name, page in found.items() if page]
+    return [
+        md("{name}: {page}", name=name, page=link(page)) for name, page in found.items() if page
+    ]
 
 
 _SMALL_EPS = ("deformable_detr", "conditional_detr", "anchor_detr", "h_deformable_detr")

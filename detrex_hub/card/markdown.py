@@ -1,19 +1,17 @@
 """Markdown that says what it is given and nothing else.
 
-Keys, reasons, names and addresses come from strangers' checkpoints and repositories. In a template
-rendered by `template`, whatever is printed is escaped unless it is `Markdown` already, which only
-the functions below make.
+Keys, reasons, names and addresses come from strangers' checkpoints and repositories. Whatever is
+put into a literal by `md`, or into what `table`, `bullets` and `joined` make, is escaped unless it
+is `Markdown` already, which only the functions below make, and `contents` of names that it checked.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote, urlsplit
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 _LONGEST_TEXT = 2000
 _LONGEST_CODE = 300
@@ -22,6 +20,7 @@ _LONGEST_BLOCK = 20_000
 _SPECIAL = re.compile(r"[`*_\[\]<>|~$&#]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 _STARTS_A_BLOCK = re.compile(r"[-+=]|[0-9]+(?=[.)]( |$))")
 _PLAIN_CODE = re.compile(r"[^`|]+")
+_PLACE = re.compile(r"\{(\w+)\}")
 _WEB = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?([/?#].*)?")
 
 
@@ -37,8 +36,7 @@ def clean(value: Any, limit: int = _LONGEST_TEXT) -> str:
     Line ends and runs of blanks become one blank; control characters, marks that change the
     direction of writing and lone surrogates become U+FFFD.
     """
-    line = " ".join(str(value)[: 10 * limit].split())
-    line = "".join(char if _visible(char) else "\N{REPLACEMENT CHARACTER}" for char in line)
+    line = _visible(" ".join(str(value)[: 10 * limit].split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
@@ -83,31 +81,39 @@ def web_address(url: str) -> str | None:
 
 def block(value: str, language: str) -> Markdown:
     """A block of code of several lines."""
-    lines = []
-    for line in value[:_LONGEST_BLOCK].splitlines():
-        shown = (c if _visible(c) or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
-        lines.append("".join(shown).rstrip())
+    lines = (_visible(line, "\t").rstrip() for line in value[:_LONGEST_BLOCK].splitlines())
     longest = max((len(run) for run in re.findall("`+", value)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markdown("\n".join((f"{fence}{language}", *lines, fence)))
 
 
-def template(source: str) -> Template:
-    """A template that escapes what it prints, and refuses names that it is not given."""
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def md(literal: str, /, **values: Any) -> Markdown:
+    """A literal with values in place of their names in braces, each escaped unless it is Markdown.
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        finalize=text,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # that would escape for HTML; `finalize` escapes for Markdown
-        autoescape=False,
-    )
-    environment.filters.update(code=code, link=link, block=block, number=number)
-    return environment.from_string(source)
+    Args:
+        literal: Markdown of this package's own, never anybody's data. Braces that hold more than a
+            name stay as they are, and so do those in values.
+        values: what to put in; more than the literal names may be given.
+
+    Raises:
+        KeyError: the literal names a value that is not given.
+    """
+    return Markdown(_PLACE.sub(lambda place: text(values[place[1]]), literal))
+
+
+def joined(separator: str, values: Iterable[Any]) -> Markdown:
+    """Values one after another, each escaped unless it is Markdown; the separator is a literal."""
+    return Markdown(separator.join(map(text, values)))
+
+
+def bullets(items: Iterable[Any]) -> Markdown:
+    """A list, each item escaped unless it is Markdown."""
+    return joined("\n", (md("- {item}", item=item) for item in items))
+
+
+def table(head: str, rows: Iterable[Iterable[Any]]) -> Markdown:
+    """A table, each cell escaped unless it is Markdown; the head, of two lines, is a literal."""
+    return Markdown("\n".join((head, *(f"| {joined(' | ', row)} |" for row in rows))))
 
 
 def number(value: int | float) -> str:
@@ -115,5 +121,14 @@ def number(value: int | float) -> str:
     return f"{value:,}"
 
 
-def _visible(char: str) -> bool:
-    return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co")
+def _visible(line: str, kept: str = "") -> str:
+    """The same with U+FFFD for characters that are neither visible nor kept."""
+    # nearly every line, and quicker told than each of its characters
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(
+        char
+        if char in kept or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co")
+        else "\N{REPLACEMENT CHARACTER}"
+        for char in line
+    )
