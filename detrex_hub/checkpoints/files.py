@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,18 +75,23 @@ class File:
         if offset < 0 or nbytes < 0 or offset + nbytes > self.size:
             raise self.error(f"ends after {size(self.size)}, in the middle of its data")
         try:
-            with self._lock:
-                self._handle.seek(offset)
-                data = self._handle.read(nbytes) or b""
-                while len(data) < nbytes:
-                    more = self._handle.read(nbytes - len(data))
-                    if not more:
-                        raise self.error("got shorter while it was being read")
-                    data += more
+            data = self._read_at(offset, nbytes)
+            while len(data) < nbytes:
+                more = self._read_at(offset + len(data), nbytes - len(data))
+                if not more:
+                    raise self.error("got shorter while it was being read")
+                data += more
         except OSError as error:
             raise self.error(f"cannot be read: {error.strerror or error}") from None
         self.bytes_read += nbytes
         return data
+
+    def _read_at(self, offset: int, nbytes: int) -> bytes:
+        if sys.platform != "win32":
+            return os.pread(self._handle.fileno(), nbytes, offset)
+        with self._lock:
+            self._handle.seek(offset)
+            return self._handle.read(nbytes) or b""
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
         """The same range in pieces of at most `PIECE` bytes."""

@@ -68,8 +68,9 @@ class Member:
         """Where the member's bytes begin in the file."""
         if self._offset is None:
             self.check()
-            header = self.file.read(self.header, LOCAL.size)
-            magic, _, flags, method, *_, name_length, extra_length = LOCAL.unpack(header)
+            name = self.name.encode()
+            header = self.file.read(self.header, LOCAL.size + len(name))
+            magic, _, flags, method, *_, name_length, extra_length = LOCAL.unpack_from(header)
             offset = self.header + LOCAL.size + name_length + extra_length
             if (
                 magic != b"PK\3\4"
@@ -78,8 +79,7 @@ class Member:
                 or offset + self.nbytes > self.end
             ):
                 raise self._broken("its header contradicts the archive's directory")
-            name = self.file.read(self.header + LOCAL.size, name_length)
-            if name != self.name.encode():
+            if name_length != len(name) or header[LOCAL.size :] != name:
                 raise self._broken("its header has another name")
             self._offset = offset
         return self._offset

@@ -29,4 +29,6 @@ def main() -> None:
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         os._exit(code)
+    # the interpreter's last search for garbage would walk through all that the system takes back
+    gc.freeze()
     sys.exit(code)
