@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,8 @@ while it is checked, hashed and written, which makes copying faster than with la
 bytes(8 << 20)
 
 _SHOWN = 80
+# Windows has no such call
+_POSITIONAL = hasattr(os, "pread")
 
 
 def shown(text: str) -> str:
@@ -87,7 +88,7 @@ class File:
         return data
 
     def _read_at(self, offset: int, nbytes: int) -> bytes:
-        if sys.platform != "win32":
+        if _POSITIONAL:
             return os.pread(self._handle.fileno(), nbytes, offset)
         with self._lock:
             self._handle.seek(offset)
