@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,8 +54,9 @@ def recognise(
         ArchitectureError: none fits, with the nearest candidate and the keys that speak against
             it, or several fit.
     """
+    ordered = sorted(specs)
     candidates = [
-        _judge(architecture, layout_name, layout, specs, named=len(among) == 1)
+        _judge(architecture, layout_name, layout, specs, ordered, named=len(among) == 1)
         for architecture in among or architectures().values()
         for layout_name, layout in architecture.layouts.items()
     ]
@@ -104,17 +106,23 @@ def _known_as(specs: Specs) -> str | None:
 
 
 def _judge(
-    architecture: type[Architecture], name: str, layout: Layout, specs: Specs, *, named: bool
+    architecture: type[Architecture],
+    name: str,
+    layout: Layout,
+    specs: Specs,
+    ordered: Sequence[str],
+    *,
+    named: bool,
 ) -> _Candidate:
     found, lacking, against = [], [], []
     for text in layout.present if named else (*layout.present, *layout.peculiar):
-        key = _first(text, specs)
+        key = _first(text, specs, ordered)
         if key is None:
             lacking.append(text)
         else:
             found.append(key)
     for text in layout.absent:
-        key = _first(text, specs)
+        key = _first(text, specs, ordered)
         if key is not None:
             against.append(key)
     if layout.check is not None and not lacking and not against:
@@ -124,9 +132,14 @@ def _judge(
     return _Candidate(architecture, name, tuple(found), tuple(lacking), tuple(against))
 
 
-def _first(text: str, specs: Specs) -> str | None:
+def _first(text: str, specs: Specs, ordered: Sequence[str]) -> str | None:
+    """The first key that a template matches. ``ordered`` are the sorted keys, which tell at once
+    that none begins as it does."""
     compiled = template(text)
     if not compiled.variables:
         return text if text in specs else None
     prefix = compiled.literal_prefix
+    place = bisect_left(ordered, prefix)
+    if place == len(ordered) or not ordered[place].startswith(prefix):
+        return None
     return next((k for k in specs if k.startswith(prefix) and compiled.match(k) is not None), None)

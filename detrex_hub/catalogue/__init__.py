@@ -9,7 +9,6 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
-from detrex_hub.catalogue.loader import read_catalogue
 from detrex_hub.errors import CatalogueError, UsageError
 
 __all__ = ["CatalogueEntry", "Metric", "Source", "find", "load", "of_file"]
@@ -31,7 +30,7 @@ def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
     entries = dict(_built_in())
     named = os.environ.get(CATALOGUE_VARIABLE, "").split(os.pathsep)
     for path in (*(Path(name).expanduser() for name in named if name), *extra):
-        for name, entry in read_catalogue(Path(path)).items():
+        for name, entry in _read(Path(path)).items():
             _refuse_case_twin(name, entries, Path(path))
             entries[name] = entry
     return entries
@@ -87,12 +86,19 @@ def _agreed(address: Sequence[str], path: Sequence[str]) -> int:
 def _built_in() -> Mapping[str, CatalogueEntry]:
     entries: dict[str, CatalogueEntry] = {}
     for path in sorted(Path(__file__).parent.glob("*.toml")):
-        for name, entry in read_catalogue(path).items():
+        for name, entry in _read(path).items():
             if name in entries:
                 raise CatalogueError(f"{path}: [weights.{name}] is in {entries[name].family} too")
             _refuse_case_twin(name, entries, path)
             entries[name] = entry
     return entries
+
+
+def _read(path: Path) -> Mapping[str, CatalogueEntry]:
+    # a conversion of a file asks for no entry
+    from detrex_hub.catalogue.loader import read_catalogue
+
+    return read_catalogue(path)
 
 
 def _refuse_case_twin(name: str, entries: Mapping[str, CatalogueEntry], path: Path) -> None:

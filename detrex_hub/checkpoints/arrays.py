@@ -62,12 +62,13 @@ class StoredArray:
             raise ValueError(f"has sizes beyond all bounds: {self.spec}")
         if not self.spec.numel:
             return
-        if self.offset + _span(shape, strides, itemsize) > self.storage.nbytes:
+        span = _span(shape, strides, itemsize)
+        if self.offset + span > self.storage.nbytes:
             raise ValueError(
                 f"reaches outside its storage: {self.spec} from byte {self.offset} on"
                 f" in {size(self.storage.nbytes)}"
             )
-        if _span(shape, strides, itemsize) > PIECE and _overlaps(shape, strides):
+        if span > PIECE and _overlaps(shape, strides):
             raise ValueError("is a view that overlaps itself")
 
     @property

@@ -119,9 +119,10 @@ class Machine:
                 operation = operations[code]
                 if operation is None:
                     raise ValueError(f"unknown opcode 0x{code:02x}")
-                self.left -= costs[code]
-                if self.left < 0:
+                left = self.left - costs[code]
+                if left < 0:
                     raise ValueError(f"its objects would take more than {size(BUDGET)} of memory")
+                self.left = left
                 operation()
         except EOFError:
             raise window.file.error(

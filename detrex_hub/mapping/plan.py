@@ -67,6 +67,8 @@ class ConversionPlan:
         Args:
             stored: absent source key -> the key that holds its tensor.
         """
+        if not stored:
+            return self
         moves = {
             target: dataclasses.replace(
                 move,

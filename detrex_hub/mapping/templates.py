@@ -72,7 +72,12 @@ class Template:
     @cached_property
     def variables(self) -> frozenset[str]:
         """Names of the integers and wildcards that a match binds."""
-        return frozenset(text for kind, text, _ in self._parts if kind != "literal")
+        return frozenset(name for _, name, _ in self._bound)
+
+    @cached_property
+    def _bound(self) -> tuple[tuple[str, str, int], ...]:
+        """The parts that a match binds."""
+        return tuple(part for part in self._parts if part[0] != "literal")
 
     def match(self, key: str) -> Bindings | None:
         """What the template binds in a key, or None where it does not match the whole key."""
@@ -82,8 +87,7 @@ class Template:
         if found is None:
             return None
         bound: Bindings = {}
-        variables = (part for part in self._parts if part[0] != "literal")
-        for (kind, name, shift), text in zip(variables, found.groups(), strict=True):
+        for (kind, name, shift), text in zip(self._bound, found.groups(), strict=True):
             value = int(text) - shift if kind == "integer" else text
             if isinstance(value, int) and value < 0:
                 return None
