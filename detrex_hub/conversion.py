@@ -1,4 +1,4 @@
-"""From a name or a file to a converted folder: look up, pull, inspect, plan, prove, write, compare.
+"""From an original to a converted folder: plan, prove, write, compare, describe.
 
 Everything up to the plan needs names and shapes alone, so that `prepare` answers in milliseconds
 whatever the size of the file, and every refusal comes before the first byte is written.
@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from detrex_hub import __version__, card, catalogue, checkpoints
+from detrex_hub import __version__, card, checkpoints
 from detrex_hub.architectures import architecture as architecture_named
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.architectures.recognise import Recognition, recognise
 from detrex_hub.catalogue import CatalogueEntry
-from detrex_hub.checkpoints import Checkpoint, Tensor, first_other, same_bytes
+from detrex_hub.checkpoints import (
+    Checkpoint,
+    Format,
+    Tensor,
+    first_other,
+    format_of,
+    same_bytes,
+    written_format,
+)
 from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.mapping import ConversionPlan, Fresh, Move
+from detrex_hub.originals import Original, Provenance, open_original
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -42,20 +50,6 @@ from detrex_hub.staging import publish_file, publish_files, staging_folder, sync
 
 if TYPE_CHECKING:
     from detrex_hub.sources import Progress
-
-Format: TypeAlias = Literal["safetensors", "pth", "pkl"]
-FORMATS: tuple[Format, ...] = ("safetensors", "pth", "pkl")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where the source's bytes come from. ``sha256`` is None until they have been read."""
-
-    url: str | None
-    file: str
-    size: int
-    sha256: str | None
-    pinned_by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,33 +136,22 @@ class Converted:
 
 
 def prepare(
-    what: str | os.PathLike[str],
+    what: str | os.PathLike[str] | Original,
     *,
     architecture: str | None = None,
     layout: str | None = None,
-    container: str | None = None,
-    ema: bool = False,
     facts: Mapping[str, Any] | None = None,
-    source: str | None = None,
-    synthetic: bool = False,
-    extra_catalogues: Sequence[Path] = (),
-    progress: Progress | None = None,
-    hash_source: bool = False,
+    **options: Any,
 ) -> Conversion:
     """Plan a conversion and prove that nothing will be lost, before any tensor is read.
 
     Args:
-        what: a catalogue name, or the path of a checkpoint.
+        what: a catalogue name, the path of a checkpoint, or an original, which is closed with the
+            conversion, or when there will be none.
         architecture: the architecture, where it is not to be recognised from the keys.
         layout: the layout, where it is not to be recognised.
-        container: the dict of the checkpoint that holds the weights, such as ``ema_state``.
-        ema: take the averaged weights of a training checkpoint, whatever their dict is called.
         facts: what no shape shows, such as ``dilation``; wins over the catalogue's facts.
-        source: a file or URL to be used instead of the catalogue's sources.
-        synthetic: use seeded numbers in the original's keys, shapes and types.
-        extra_catalogues: catalogue files of the user.
-        progress: told of downloads.
-        hash_source: hash a file of the user's beside the planning, as `convert` wants it.
+        options: as for `open_original`.
 
     Raises:
         UsageError: the name is unknown, or the options exclude each other.
@@ -177,48 +160,16 @@ def prepare(
         ArchitectureError: it is of no known architecture, or not what the catalogue says.
         MappingError: its keys do not fit the mapper.
     """
-    entry, path = _look_up(what, source, synthetic, extra_catalogues)
-    given = dict(facts or {})
-    checkpoint: Checkpoint | SyntheticCheckpoint
-    if synthetic:
-        assert entry is not None
-        checkpoint, provenance = _synthesise(entry)
-    elif path is not None:
-        checkpoint = _open(path, container, ema)
-        provenance = Provenance(
-            url=None,
-            file=path.name,
-            size=path.stat().st_size,
-            sha256=None,
-            pinned_by="nothing: a file of the user's",
-        )
-    else:
-        assert entry is not None
-        from detrex_hub import sources
-
-        pulled = sources.pull(entry, source=source, progress=progress)
-        checkpoint = _open(pulled.path, container or pulled.source.container, ema)
-        provenance = Provenance(
-            url=pulled.url,
-            file=Path(pulled.url).name,
-            size=pulled.size,
-            sha256=pulled.sha256,
-            pinned_by=pulled.pinned_by,
-        )
-    hashing = _begin_hashing(checkpoint, provenance) if hash_source else None
+    original = what if isinstance(what, Original) else open_original(what, **options)
     try:
-        return _plan(
-            what, entry, checkpoint, provenance, hashing, architecture, layout, given, synthetic
-        )
+        return _plan(original, architecture, layout, dict(facts or {}))
     except BaseException:
-        if hashing is not None:
-            hashing.stop()
-        checkpoint.close()
+        original.close()
         raise
 
 
 def convert(
-    what: str | os.PathLike[str] | Conversion,
+    what: str | os.PathLike[str] | Original | Conversion,
     to: str | os.PathLike[str] | None = None,
     *,
     format: str | None = None,
@@ -228,7 +179,7 @@ def convert(
     """Convert weights to detrex's names, compare what was written with the source, and describe it.
 
     Args:
-        what: a catalogue name, the path of a checkpoint, or a prepared conversion.
+        what: a catalogue name, the path of a checkpoint, an original, or a prepared conversion.
         to: the folder to write, ``./<name>`` where none is given. A name that ends in
             ``.safetensors``, ``.pth`` or ``.pkl`` writes just that file.
         format: ``safetensors`` (default), ``pth`` or ``pkl``.
@@ -245,121 +196,32 @@ def convert(
     chosen = written_format(to, format)
     if isinstance(what, Conversion):
         return _execute(what, to, chosen, progress)
-    # a single file has no record beside it that would tell the source's sha256
-    hash_source = _single_file_format(to) is None
-    with prepare(what, progress=progress, hash_source=hash_source, **options) as conversion:
+    if not isinstance(what, Original):
+        # a single file has no record beside it that would tell the source's sha256
+        options |= {"progress": progress, "hashed": format_of(to) is None}
+    with prepare(what, **options) as conversion:
         return _execute(conversion, to, chosen, progress)
 
 
-def written_format(to: str | os.PathLike[str] | None, format: str | None) -> Format:
-    """The format that is meant by a target's ending, by name, or by neither.
-
-    Raises:
-        UsageError: the format is unknown, or the two contradict each other.
-    """
-    by_ending = _single_file_format(to)
-    if format is None:
-        return by_ending or "safetensors"
-    for known in FORMATS:
-        if format == known:
-            if by_ending not in (None, known):
-                raise UsageError(f"--format {format} contradicts the ending of {to}")
-            return known
-    raise UsageError(f"there is no format {format!r}", hint=f"Formats: {', '.join(FORMATS)}")
-
-
-def _single_file_format(to: str | os.PathLike[str] | None) -> Format | None:
-    ending = Path(to).suffix if to is not None else ""
-    return next((format for format in FORMATS if ending == f".{format}"), None)
-
-
-def _look_up(
-    what: str | os.PathLike[str],
-    source: str | None,
-    synthetic: bool,
-    extra_catalogues: Sequence[Path],
-) -> tuple[CatalogueEntry | None, Path | None]:
-    """The catalogue entry, or the path of the user's file."""
-    text = os.fspath(what)
-    path = Path(text)
-    if not path.suffix and os.sep not in text:
-        # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
-        entry = catalogue.load(extra_catalogues).get(text)
-        if entry is None and not path.is_file():
-            entry = catalogue.find(text, extra_catalogues)
-        if entry is not None:
-            if source is not None and synthetic:
-                raise UsageError("--source and --synthetic exclude each other")
-            return entry, None
-    if path.is_dir():
-        raise UsageError(f"{text} is a folder, and a checkpoint file or a name is needed")
-    if not path.is_file():
-        raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
-    if synthetic or source is not None:
-        option = "--synthetic" if synthetic else "--source"
-        raise UsageError(f"{option} goes with a catalogue name, and {text} is a file")
-    return None, path
-
-
-def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
-    if not ema:
-        return checkpoints.open(path, container=container)
-    with checkpoints.open(path) as whole:
-        names = {name: count for name, count in whole.containers.items() if _AVERAGED.search(name)}
-        others = ", ".join(name for name in whole.containers if name)
-    if len(names) != 1:
-        found = f"several: {', '.join(names)}" if names else f"none among {others or 'its dicts'}"
-        raise UsageError(
-            f"--ema wants averaged weights, and {path} has {found}",
-            hint="Say which dict to take: --container KEY",
-        )
-    return checkpoints.open(path, container=next(iter(names)))
-
-
-# detrex calls them ema_state, others state_dict_ema, model_ema, ema_model, ema.module
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)", re.IGNORECASE)
-
-
-def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
-    kind = architecture_named(entry.architecture)
-    made = kind.from_hyper_parameters(entry.hyper_parameters)
-    specs, same_as = made.original("detrex" if entry.converted else None)
-    checkpoint = SyntheticCheckpoint(specs, same_as)
-    return checkpoint, Provenance(
-        url=None,
-        file="synthetic",
-        size=sum(spec.nbytes for spec in specs.values()),
-        sha256=None,
-        pinned_by="nothing: seeded numbers instead of weights",
-    )
-
-
 def _plan(
-    what: str | os.PathLike[str],
-    entry: CatalogueEntry | None,
-    checkpoint: Checkpoint | SyntheticCheckpoint,
-    provenance: Provenance,
-    hashing: FileSha256 | None,
-    architecture: str | None,
-    layout: str | None,
-    given: dict[str, Any],
-    synthetic: bool,
+    original: Original, architecture: str | None, layout: str | None, given: dict[str, Any]
 ) -> Conversion:
+    entry, checkpoint, file = original.entry, original.checkpoint, original.provenance.file
     among = architecture or (entry.architecture if entry else None)
-    recognised = _recognise(checkpoint, provenance.file, among, layout)
+    recognised = _recognise(checkpoint, file, among, layout)
     kind = recognised.architecture
     facts = _facts(kind, recognised.layout, entry, checkpoint.metadata, given)
     made = kind.read(checkpoint.specs, recognised.layout, facts)
     if entry is not None:
-        _check_entry(entry, made, provenance.file)
+        _check_entry(entry, made, file)
     plan = made.plan(checkpoint.specs, recognised.layout)
     preprocessing = made.preprocessing(facts)
     return Conversion(
-        name=entry.name if entry else Path(what).stem,
+        name=original.name,
         entry=entry,
         checkpoint=checkpoint,
-        provenance=provenance,
-        hashing=hashing,
+        provenance=original.provenance,
+        hashing=original.hashing,
         architecture=made,
         layout=recognised.layout,
         because=recognised.because,
@@ -368,7 +230,7 @@ def _plan(
         preprocessing=preprocessing,
         overrides=made.overrides(preprocessing),
         notes=made.notes(),
-        synthetic=synthetic,
+        synthetic=original.synthetic,
     )
 
 
@@ -439,7 +301,7 @@ def _execute(
     progress: Progress | None,
 ) -> Converted:
     target = Path(to) if to is not None else Path(conversion.name)
-    single = _single_file_format(to) is not None
+    single = format_of(to) is not None
     try:
         _check_target(target, single=single)
     except OSError as error:
@@ -476,22 +338,6 @@ def _execute(
         size=size,
         documents=documents,
     )
-
-
-def _begin_hashing(
-    checkpoint: Checkpoint | SyntheticCheckpoint, provenance: Provenance
-) -> FileSha256 | None:
-    """Hash the source file, unless pulling has told its digest already.
-
-    A user's file that is mostly something else, such as the state of an optimizer, is not hashed:
-    that would cost far more than the conversion.
-    """
-    if provenance.sha256 is not None or isinstance(checkpoint, SyntheticCheckpoint):
-        return None
-    weights = sum(spec.nbytes for spec in checkpoint.specs.values())
-    if provenance.size > 2 * weights + 2**20:
-        return None
-    return FileSha256(checkpoint.path)
 
 
 def _check_target(target: Path, *, single: bool) -> None:

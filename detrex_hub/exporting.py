@@ -13,8 +13,8 @@ from detrex_hub import checkpoints, hub
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.recognise import recognise
-from detrex_hub.checkpoints import Checkpoint, Tensor
-from detrex_hub.conversion import told, written_format
+from detrex_hub.checkpoints import Checkpoint, Tensor, written_format
+from detrex_hub.conversion import told
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.mapping import ConversionPlan, Move, Piece
 from detrex_hub.records import CONFIG, CONVERSION, Reader, RepositoryConfig, load_json

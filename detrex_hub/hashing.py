@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import queue
+import os
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 # between two pieces the thread waits for the interpreter, which others keep busy: few and long ones
 _PIECE = 4 * 2**20
@@ -21,22 +24,27 @@ class Sha256:
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._queue: queue.Queue[bytes | bytearray | memoryview | None] = queue.Queue(_WAITING)
+        self._pieces: SimpleQueue[bytes | bytearray | memoryview | None] = SimpleQueue()
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(_WAITING):
+            self._places.put(None)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
-        while (piece := self._queue.get()) is not None:
+        while (piece := self._pieces.get()) is not None:
             self._digest.update(piece)
+            self._places.put(None)
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
         """Take another piece; waits while too many are there already."""
-        self._queue.put(piece)
+        self._places.get()
+        self._pieces.put(piece)
 
     def result(self) -> str:
         """End it; the digest in hexadecimal digits of all that was given."""
         if self._thread.is_alive():
-            self._queue.put(None)
+            self._pieces.put(None)
             self._thread.join()
         return self._digest.hexdigest()
 
@@ -46,13 +54,16 @@ class FileSha256:
 
     Args:
         path: the file.
+        yielding: leave the processor to whatever else wants it, where the system can tell threads
+            apart: for a digest that is wanted last of all.
 
     Raises:
         OSError: from `result`, where the file could not be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, yielding: bool = False) -> None:
         self._path = path
+        self._yielding = yielding
         self._digest = hashlib.sha256()
         self._error: OSError | None = None
         self._stopped = False
@@ -60,6 +71,8 @@ class FileSha256:
         self._thread.start()
 
     def _read(self) -> None:
+        if self._yielding:
+            _yield()
         try:
             buffer = memoryview(bytearray(_PIECE))
             with self._path.open("rb", buffering=0) as file:
@@ -79,3 +92,10 @@ class FileSha256:
         """Give up what nobody wants to know any more."""
         self._stopped = True
         self._thread.join()
+
+
+def _yield() -> None:
+    """Give this thread the lowest priority. Elsewhere than on Linux it would be the process's."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

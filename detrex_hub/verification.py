@@ -17,7 +17,7 @@ from detrex_hub import __version__, card, catalogue, checkpoints, config, hub, n
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
-from detrex_hub.conversion import Conversion, Provenance, author_of, convert, prepare
+from detrex_hub.conversion import Conversion, author_of, convert, prepare
 from detrex_hub.errors import (
     ConfigError,
     DetrexHubError,
@@ -28,6 +28,7 @@ from detrex_hub.errors import (
 from detrex_hub.hashing import FileSha256
 from detrex_hub.loading import tensors_of
 from detrex_hub.mapping import ConversionPlan
+from detrex_hub.originals import Provenance
 from detrex_hub.records import (
     CARD,
     CONFIG,

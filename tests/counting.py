@@ -22,6 +22,8 @@ def counted(*paths: Path) -> Iterator[Counter[str]]:
     found: Counter[str] = Counter()
     wanted = {os.path.realpath(path) for path in paths}
     real = io.open
+    read_at = getattr(os, "pread", None)
+    names: dict[int, str] = {}
 
     class Raw(io.FileIO):
         def readinto(self, buffer: Any) -> int | None:
@@ -41,15 +43,30 @@ def counted(*paths: Path) -> Iterator[Counter[str]]:
             found[Path(str(self.name)).name] += len(data or b"")
             return data
 
+        def close(self) -> None:
+            if not self.closed:
+                names.pop(self.fileno(), None)
+            super().close()
+
+    def pread(handle: int, nbytes: int, offset: int) -> bytes:
+        assert read_at is not None
+        data: bytes = read_at(handle, nbytes, offset)
+        if handle in names:
+            found[names[handle]] += len(data)
+        return data
+
     def opened(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **named: Any) -> Any:
         if mode != "rb" or isinstance(file, int) or os.path.realpath(file) not in wanted:
             return real(file, mode, buffering, *rest, **named)
         raw = Raw(os.fspath(file))
+        names[raw.fileno()] = Path(os.fspath(file)).name
         return raw if buffering == 0 else io.BufferedReader(raw)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(io, "open", opened)
         patch.setattr(builtins, "open", opened)
+        if read_at is not None:
+            patch.setattr(os, "pread", pread)
         if accessor := getattr(pathlib, "_NormalAccessor", None):
             # Python 3.10's paths remember what opened files when they were imported
             patch.setattr(accessor, "open", staticmethod(opened))

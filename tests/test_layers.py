@@ -19,7 +19,7 @@ LAYERS = (
     ("records", "config", "lazyconfig", "backbones"),
     ("card",),
     ("hub", "sources"),
-    ("numerics",),
+    ("numerics", "originals"),
     ("conversion", "loading", "verification", "inspection"),
     ("publishing", "detectron2", "checking", "comparison", "exporting", "training_run"),
     ("cli",),

@@ -11,18 +11,21 @@ from detrex_hub.checkpoints.base import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
 from detrex_hub.checkpoints.files import PIECE, File, HashedFile
 from detrex_hub.checkpoints.recognise import reader
-from detrex_hub.checkpoints.writing import write
+from detrex_hub.checkpoints.writing import Format, format_of, write, written_format
 
 __all__ = [
     "PIECE",
     "Checkpoint",
+    "Format",
     "Tensor",
     "aligned",
     "digest",
     "first_other",
+    "format_of",
     "open",
     "same_bytes",
     "write",
+    "written_format",
 ]
 
 

@@ -21,6 +21,8 @@ def main() -> None:
 
     # what is imported stays: to look for garbage in it again and again is 3 % of a conversion
     gc.set_threshold(50_000, 20, 100)
+    # what hashes and compares needs the interpreter for moments: it would wait longer than it works
+    sys.setswitchinterval(0.0005)
     end_in_order()
     code = run(sys.argv[1:] or ["--help"])
     if code in (INTERRUPTED, TERMINATED) and threading.active_count() > 1:

@@ -56,7 +56,8 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Convert weights to detrex's names, compare and describe."""
-    from detrex_hub.conversion import convert, prepare, written_format
+    from detrex_hub.checkpoints import format_of, written_format
+    from detrex_hub.originals import open_original
 
     out = Output(json=json, quiet=quiet)
     chosen = written_format(output, format)
@@ -70,24 +71,30 @@ def command(
         image_format=image_format,
         given=fact,
     )
-    wanted: dict[str, Any] = {
-        "architecture": arch,
-        "layout": layout,
-        "container": container,
-        "ema": ema,
-        "facts": facts,
-        "source": source,
-        "synthetic": synthetic,
-        "extra_catalogues": catalogue or (),
-    }
-    with out.progress() as progress:
+    wanted: dict[str, Any] = {"architecture": arch, "layout": layout, "facts": facts}
+    with (
+        out.progress() as progress,
+        open_original(
+            what,
+            container=container,
+            ema=ema,
+            source=source,
+            synthetic=synthetic,
+            extra_catalogues=catalogue or (),
+            progress=progress,
+            hashed=not dry_run and format_of(output) is None,
+        ) as original,
+    ):
+        # these take long enough to be imported that a good part of the file is hashed meanwhile
+        from detrex_hub.conversion import convert, prepare
+
         if dry_run:
             from detrex_hub.inspection import plan_lines
 
-            with prepare(what, progress=progress, **wanted) as planned:
+            with prepare(original, **wanted) as planned:
                 out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
             return
-        done = convert(what, output, format=chosen, progress=progress, **wanted)
+        done = convert(original, output, format=chosen, progress=progress, **wanted)
     conversion = done.conversion
     for note in conversion.notes:
         out.hint(note)

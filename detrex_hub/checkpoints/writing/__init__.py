@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from detrex_hub.checkpoints.base import Tensor
 from detrex_hub.checkpoints.writing import archives, pickles, safetensors
 from detrex_hub.checkpoints.writing.sink import Sink
+from detrex_hub.errors import UsageError
 
-Format = Literal["safetensors", "pth", "pkl"]
+Format: TypeAlias = Literal["safetensors", "pth", "pkl"]
+FORMATS: tuple[Format, ...] = ("safetensors", "pth", "pkl")
+
+
+def format_of(path: str | os.PathLike[str] | None) -> Format | None:
+    """The format that the ending of a file's name means; None for a folder, or where none is
+    named."""
+    ending = Path(path).suffix if path is not None else ""
+    return next((format for format in FORMATS if ending == f".{format}"), None)
+
+
+def written_format(to: str | os.PathLike[str] | None, format: str | None) -> Format:
+    """The format that is meant by a target's ending, by name, or by neither.
+
+    Raises:
+        UsageError: the format is unknown, or the two contradict each other.
+    """
+    by_ending = format_of(to)
+    if format is None:
+        return by_ending or "safetensors"
+    for known in FORMATS:
+        if format == known:
+            if by_ending not in (None, known):
+                raise UsageError(f"--format {format} contradicts the ending of {to}")
+            return known
+    raise UsageError(f"there is no format {format!r}", hint=f"Formats: {', '.join(FORMATS)}")
 
 
 def write(
