@@ -1,0 +1,38 @@
+"""Digests that are computed beside other work are those of the bytes."""
+
+import hashlib
+import os
+
+import pytest
+
+from detrex_hub.hashing import FileSha256, Sha256
+
+
+@pytest.mark.parametrize("yielding", [False, True])
+def test_a_file_is_hashed_whole(tmp_path, yielding):
+    data = os.urandom(9 << 20) + b"the rest"
+    path = tmp_path / "weights.pth"
+    path.write_bytes(data)
+    assert FileSha256(path, yielding=yielding).result() == hashlib.sha256(data).hexdigest()
+
+
+def test_only_the_thread_that_hashes_yields(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"1234")
+    before = os.nice(0)
+    FileSha256(path, yielding=True).result()
+    assert os.nice(0) == before
+
+
+def test_what_cannot_be_read_is_told_when_it_is_asked_for(tmp_path):
+    hashing = FileSha256(tmp_path / "absent.pth", yielding=True)
+    with pytest.raises(FileNotFoundError):
+        hashing.result()
+
+
+def test_pieces_are_hashed_in_their_order():
+    pieces = [bytes([n]) * 1000 for n in range(200)]
+    hashing = Sha256()
+    for piece in pieces:
+        hashing.update(piece)
+    assert hashing.result() == hashing.result() == hashlib.sha256(b"".join(pieces)).hexdigest()
