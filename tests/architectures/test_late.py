@@ -34,14 +34,26 @@ def test_what_was_made_is_a_dataclass():
         Below(width=1)  # type: ignore[call-arg]
 
 
-def test_threads_that_make_the_first_at_once_get_it_whole():
-    for _ in range(20):
-        kind = late.dataclass(frozen=True, kw_only=True)(
-            type("Made", (Above,), {"__annotations__": {"depth": "int"}})
-        )
-        with ThreadPoolExecutor(8) as threads:
-            made = [*threads.map(lambda n, kind=kind: kind(depth=n), range(8))]
-        assert [one.depth for one in made] == [*range(8)]
+def test_no_thread_makes_one_that_another_is_still_completing(monkeypatch):
+    real, others = dataclasses.dataclass, []
+
+    def interrupted(**options):
+        def complete(kind):
+            others.append(threads.submit(kind, depth=2))
+            # every thread gets its turn
+            assert threads.submit(int).result() == 0
+            assert not others[0].done()
+            return real(**options)(kind)
+
+        return complete
+
+    kind = late.dataclass(frozen=True, kw_only=True)(
+        type("Made", (Above,), {"__annotations__": {"depth": "int"}})
+    )
+    late.complete(Above)
+    with ThreadPoolExecutor(2) as threads:
+        monkeypatch.setattr(dataclasses, "dataclass", interrupted)
+        assert (kind(depth=1).depth, others[0].result().depth) == (1, 2)
 
 
 @pytest.mark.parametrize("name", sorted(architectures()))
