@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from detrex_hub import checkpoints
@@ -38,7 +37,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """An opened checkpoint, or what stands in for it. A context manager.
+    """An opened checkpoint, or what stands in for it. Close it: it holds the file open.
 
     ``name`` is the catalogue's, or that of the file; ``entry`` is None for a file of the user's,
     and ``hashing`` where the digest is known already or not wanted.
@@ -50,17 +49,6 @@ class Original:
     provenance: Provenance
     hashing: FileSha256 | None
     synthetic: bool
-
-    def __enter__(self) -> Original:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         if self.hashing is not None:

@@ -119,10 +119,9 @@ class Machine:
                 operation = operations[code]
                 if operation is None:
                     raise ValueError(f"unknown opcode 0x{code:02x}")
-                left = self.left - costs[code]
-                if left < 0:
+                self.left -= costs[code]
+                if self.left < 0:
                     raise ValueError(f"its objects would take more than {size(BUDGET)} of memory")
-                self.left = left
                 operation()
         except EOFError:
             raise window.file.error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,15 +75,17 @@ def command(
     wanted: dict[str, Any] = {"architecture": arch, "layout": layout, "facts": facts}
     with (
         out.progress() as progress,
-        open_original(
-            what,
-            container=container,
-            ema=ema,
-            source=source,
-            synthetic=synthetic,
-            extra_catalogues=catalogue or (),
-            progress=progress,
-            hashed=not dry_run and format_of(output) is None,
+        closing(
+            open_original(
+                what,
+                container=container,
+                ema=ema,
+                source=source,
+                synthetic=synthetic,
+                extra_catalogues=catalogue or (),
+                progress=progress,
+                hashed=not dry_run and format_of(output) is None,
+            )
         ) as original,
     ):
         # these take long enough to be imported that a good part of the file is hashed meanwhile
