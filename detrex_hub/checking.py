@@ -15,12 +15,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from detrex_hub import backbones, catalogue, checkpoints, config, config_source, loading
+from detrex_hub import catalogue, checkpoints, loading
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.checkpoints import Checkpoint
-from detrex_hub.config import Setting
+from detrex_hub.configs import placing, settings, source
+from detrex_hub.configs.lazy import has_detectron2, load_config, model_keys
+from detrex_hub.configs.matching import FileKeys, Match, ModelKeys, match
+from detrex_hub.configs.settings import Setting
 from detrex_hub.errors import (
     ArchitectureError,
     CheckpointError,
@@ -29,10 +32,8 @@ from detrex_hub.errors import (
     MappingError,
     UsageError,
 )
-from detrex_hub.hub import names
-from detrex_hub.lazyconfig import has_detectron2, load_config, model_keys
-from detrex_hub.matching import FileKeys, Match, ModelKeys, match
 from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
+from detrex_hub.repositories import names
 from detrex_hub.staging import publish_file, staging_folder
 
 HEURISTICS = "?matching_heuristics=True"
@@ -243,7 +244,7 @@ def check_config(
 
 
 def _written(path: Path) -> str:
-    name = config_source.assigned(_text(path), "train.init_checkpoint")
+    name = source.assigned(_text(path), "train.init_checkpoint")
     if not isinstance(name, str) or not name:
         raise UsageError(
             f"{path} does not itself name a file in train.init_checkpoint",
@@ -286,7 +287,7 @@ def fix_config(
         )
     before = _text(path)
     values = _corrections(found, checkpoint)
-    after = config_source.corrected(before, values) if values else before
+    after = source.corrected(before, values) if values else before
     if after == before:
         return []
     with staging_folder(path) as staging:
@@ -312,7 +313,7 @@ def _corrections(found: Check, checkpoint: str | None) -> dict[str, Any]:
         # it sets all the rest by itself
         call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
         needs = "from detrex_hub import from_hub"
-        return {"train.init_checkpoint": config_source.Expression(call, needs)}
+        return {"train.init_checkpoint": source.Expression(call, needs)}
     values: dict[str, Any] = {one.path: one.wanted for one in found.differences}
     if (found.heuristics_share or 0) > found.share:
         values["train.init_checkpoint"] = f"{found.checkpoint}{HEURISTICS}"
@@ -342,14 +343,14 @@ def examine(
     """
     name = os.fspath(checkpoint) if checkpoint is not None else _init_checkpoint(cfg)
     node = getattr(getattr(cfg, "model", None), "backbone", None)
-    weights = read_weights(name, config.class_of(node))
+    weights = read_weights(name, settings.class_of(node))
     keys = target if target is not None else model_keys(_model(cfg))
     found = match(keys, weights.file, weights.prefix)
     absent = _in_model(weights.absent, found.home, keys)
     loose = None
     if not weights.file.heuristics and found.share(absent) < 1:
         loose = _loose_share(keys, weights, absent)
-    settings, conflict = _settings(cfg, weights)
+    wanted, conflict = _settings(cfg, weights)
     return Check(
         checkpoint=name,
         what=weights.what,
@@ -358,7 +359,7 @@ def examine(
         share=found.share(absent),
         min_matched=min_matched,
         absent=tuple(sorted(absent)),
-        settings=settings,
+        settings=wanted,
         conflict=conflict,
         heuristics_share=loose,
         entry=weights.entry,
@@ -419,9 +420,9 @@ def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | No
     overrides, model = weights.overrides, cfg.get("model")
     try:
         if model is not None and weights.kind is not None and weights.kind.backbone:
-            node = backbones.node_of(weights.kind, model, weights.name)
-            overrides = backbones.placed(overrides, weights.kind, node)
-        wanted = config.settings(
+            node = placing.node_of(weights.kind, model, weights.name)
+            overrides = placing.placed(overrides, weights.kind, node)
+        wanted = settings.settings(
             overrides, model=model, dataloader=cfg.get("dataloader"), where=weights.name
         )
         return tuple(wanted), None
@@ -475,7 +476,7 @@ def _described(name: str, file: FileKeys, described: RepositoryConfig, where: st
         kind=kind,
         prefix=_prefix(file, kind, described) if kind.backbone else "",
         absent=frozenset(described.set_by_model),
-        overrides=config.check(described.overrides, where=where),
+        overrides=settings.check(described.overrides, where=where),
     )
 
 

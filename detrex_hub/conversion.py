@@ -34,7 +34,7 @@ from detrex_hub.checkpoints import (
 from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.mapping import ConversionPlan, Fresh, Move
-from detrex_hub.originals import Original, Provenance, open_original
+from detrex_hub.originals.opening import Original, Provenance, open_original
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -49,7 +49,7 @@ from detrex_hub.seeded import SyntheticCheckpoint, fresh_rows
 from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise, unwritable
 
 if TYPE_CHECKING:
-    from detrex_hub.sources import Progress
+    from detrex_hub.originals.sources import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

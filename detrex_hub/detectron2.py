@@ -22,10 +22,11 @@ from typing import IO, Any
 
 from iopath.common.file_io import PathHandler, g_pathmgr
 
-from detrex_hub import config, hub, loading
+from detrex_hub import loading, repositories
+from detrex_hub.configs import settings
 from detrex_hub.errors import DetrexHubError, UsageError
-from detrex_hub.hub.names import is_commit, split
 from detrex_hub.records import CONFIG
+from detrex_hub.repositories.names import is_commit, split
 
 SCHEME = "hf://"
 
@@ -40,7 +41,7 @@ class HubHandler(PathHandler):  # type: ignore[misc]
         self._check_kwargs(kwargs)
         loaded = loading.load(_repository(path))
         if loaded.commit is not None and not _pinned(path):
-            config.log(
+            settings.log(
                 f"{path} is {_at(path, loaded.commit)} now; write that to load the same again"
             )
         return loaded.path
@@ -54,7 +55,7 @@ class HubHandler(PathHandler):  # type: ignore[misc]
     def _exists(self, path: str, **kwargs: Any) -> bool:
         self._check_kwargs(kwargs)
         try:
-            hub.fetch(_repository(path), [CONFIG])
+            repositories.fetch(_repository(path), [CONFIG])
         except DetrexHubError:
             return False
         return True
@@ -93,7 +94,7 @@ def pin(path: str) -> str:
         raise UsageError(f"{path[:120]!r} does not begin with {SCHEME}")
     if _pinned(path):
         return path
-    commit = hub.fetch(_repository(path), [CONFIG]).commit
+    commit = repositories.fetch(_repository(path), [CONFIG]).commit
     if commit is None:
         raise UsageError(
             f"{path} is a folder here, which has no commits to pin",

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub import checkpoints, hub
+from detrex_hub import checkpoints, repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.recognise import recognise
@@ -21,7 +21,7 @@ from detrex_hub.records import CONFIG, CONVERSION, Reader, RepositoryConfig, loa
 from detrex_hub.staging import publish_file, staging_folder
 
 if TYPE_CHECKING:
-    from detrex_hub.sources import Progress
+    from detrex_hub.originals.sources import Progress
 
 # layouts whose authors wrap the state dict, as {"model": ...}; the others hold it bare
 _WRAPPED = ("original", "panoptic")
@@ -149,14 +149,14 @@ def _look_up(what: str | os.PathLike[str], revision: str | None) -> _Source:
         return _Source(
             name=Path(text).stem, path=Path(text), architecture=made, absent={}, synthetic=False
         )
-    fetched = hub.fetch(text, [CONFIG, CONVERSION], revision=revision)
+    fetched = repositories.fetch(text, [CONFIG, CONVERSION], revision=revision)
     config = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}")
     where = f"{text}/{CONVERSION}"
     record = Reader(load_json(fetched.files[CONVERSION], where=where), where)
     again = text if fetched.commit is None else text.rpartition("@")[0] or text
     return _Source(
         name=record.name("name"),
-        path=hub.fetch(again, [config.file], revision=fetched.commit).files[config.file],
+        path=repositories.fetch(again, [config.file], revision=fetched.commit).files[config.file],
         architecture=architecture(config.architecture).from_hyper_parameters(
             config.hyper_parameters
         ),

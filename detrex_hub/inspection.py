@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub import checkpoints, hub
+from detrex_hub import checkpoints, repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
 from detrex_hub.mapping import Fresh
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
+from detrex_hub.originals.sources import shown
 from detrex_hub.records import CONFIG, WEIGHTS, RepositoryConfig
-from detrex_hub.sources import shown
 from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def weights(what: str | os.PathLike[str], *, revision: str | None = None) -> Pat
         raise UsageError(
             f"there is no file {text}", hint="Give a checkpoint, a folder or owner/name"
         )
-    fetched = hub.fetch(text, [CONFIG], revision=revision)
+    fetched = repositories.fetch(text, [CONFIG], revision=revision)
     try:
         file = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}").file
     except ConfigError:
@@ -216,4 +216,4 @@ def weights(what: str | os.PathLike[str], *, revision: str | None = None) -> Pat
         file = WEIGHTS["safetensors"]
     commit = fetched.commit
     repo = text.rpartition("@")[0] or text if commit else text
-    return hub.fetch(repo, [file], revision=commit).files[file]
+    return repositories.fetch(repo, [file], revision=commit).files[file]

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from detrex_hub import backbones, checkpoints, config, hub
+from detrex_hub import checkpoints, repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.checkpoints import Checkpoint, Tensor
+from detrex_hub.configs import placing, settings
 from detrex_hub.errors import CheckpointError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
@@ -98,18 +99,18 @@ def load(
 ) -> Loaded:
     """As `from_hub`, with what was found beside the path."""
     name, described, fetched = _describe(repo, revision)
-    overrides = config.check(described.overrides, where=f"{name}/{CONFIG}")
-    replacing = backbones.rebuilt(described, model, name) if build else nullcontext()
+    overrides = settings.check(described.overrides, where=f"{name}/{CONFIG}")
+    replacing = placing.rebuilt(described, model, name) if build else nullcontext()
     # planned on the config before the weights are fetched: a refusal should cost no download
     with replacing as replaced:
         kind = architecture(described.architecture)
         ours = _placed(overrides, kind, model, prefix, name)
-        config.plan_changes(ours, model=model, dataloader=dataloader, where=name)
-        put_before = backbones.prefix_of(kind, model, prefix, name)
+        settings.plan_changes(ours, model=model, dataloader=dataloader, where=name)
+        put_before = placing.prefix_of(kind, model, prefix, name)
         path = _materialise(name, described, fetched, put_before)
-        config.apply(ours, model=model, dataloader=dataloader, where=name)
+        settings.apply(ours, model=model, dataloader=dataloader, where=name)
         if replaced:
-            config.log(f"{name}: model.backbone replaced, {config.described(model.backbone)}")
+            settings.log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
     return Loaded(path=str(path), overrides=dict(overrides.lazy), commit=fetched.commit)
 
 
@@ -119,11 +120,11 @@ def _placed(
     """Overrides with the backbone's paths where the model has the backbone."""
     if model is None or not kind.backbone:
         return overrides
-    if prefix and prefix != backbones.AUTO:
+    if prefix and prefix != placing.AUTO:
         node = f"model.{prefix.rstrip('.')}"
     else:
-        node = backbones.node_of(kind, model, name)
-    return backbones.placed(overrides, kind, node)
+        node = placing.node_of(kind, model, name)
+    return placing.placed(overrides, kind, node)
 
 
 def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | None = None) -> Any:
@@ -142,13 +143,13 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         ConfigError: the config cannot take the weights; nothing of it is changed.
     """
     name, described, _ = _describe(repo, revision)
-    overrides = config.check(described.overrides, where=f"{name}/{CONFIG}")
+    overrides = settings.check(described.overrides, where=f"{name}/{CONFIG}")
     if "MODEL" in cfg:
-        config.apply_yacs(overrides, cfg, where=name)
+        settings.apply_yacs(overrides, cfg, where=name)
     else:
         model, dataloader = cfg.get("model"), cfg.get("dataloader")
         ours = _placed(overrides, architecture(described.architecture), model, None, name)
-        config.apply(ours, model=model, dataloader=dataloader, where=name)
+        settings.apply(ours, model=model, dataloader=dataloader, where=name)
     return cfg
 
 
@@ -165,7 +166,7 @@ def overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> d
 def checked_overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> Overrides:
     """All overrides of a repository, in both config languages."""
     name, described, _ = _describe(repo, revision)
-    return config.check(described.overrides, where=f"{name}/{CONFIG}")
+    return settings.check(described.overrides, where=f"{name}/{CONFIG}")
 
 
 def load_state_dict(
@@ -223,22 +224,22 @@ def fetch_weights(
 
 def _describe(
     repo: str | os.PathLike[str], revision: str | None
-) -> tuple[str, RepositoryConfig, hub.Fetched]:
+) -> tuple[str, RepositoryConfig, repositories.Fetched]:
     """A repository's name for messages, its config, and where it was found.
 
     The config is fetched once a load: by it the Hub counts downloads.
     """
     name = os.fspath(repo).removeprefix("hf://")
-    fetched = hub.fetch(name, [CONFIG], revision=revision)
+    fetched = repositories.fetch(name, [CONFIG], revision=revision)
     described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
     return name, described, fetched
 
 
-def _weights(name: str, described: RepositoryConfig, fetched: hub.Fetched) -> Path:
+def _weights(name: str, described: RepositoryConfig, fetched: repositories.Fetched) -> Path:
     # the weights of the very commit whose config was read
     repo = name.rpartition("@")[0] or name
     commit = fetched.commit
-    return hub.fetch(repo if commit else name, [described.file], revision=commit).files[
+    return repositories.fetch(repo if commit else name, [described.file], revision=commit).files[
         described.file
     ]
 
@@ -264,7 +265,9 @@ def _checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Che
         )
 
 
-def _materialise(name: str, described: RepositoryConfig, fetched: hub.Fetched, prefix: str) -> Path:
+def _materialise(
+    name: str, described: RepositoryConfig, fetched: repositories.Fetched, prefix: str
+) -> Path:
     """The ``.pth`` of these weights with this prefix, written if it is not there yet."""
     exact = bool(prefix) or not described.matching_heuristics
     contents = (

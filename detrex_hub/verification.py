@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detrex_hub import __version__, card, catalogue, checkpoints, config, hub, numerics, sources
+from detrex_hub import __version__, card, catalogue, checkpoints, numerics, repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.configs import settings
 from detrex_hub.conversion import Conversion, author_of, convert, prepare
 from detrex_hub.errors import (
     ConfigError,
@@ -28,7 +29,9 @@ from detrex_hub.errors import (
 from detrex_hub.hashing import FileSha256
 from detrex_hub.loading import tensors_of
 from detrex_hub.mapping import ConversionPlan
-from detrex_hub.originals import Provenance
+from detrex_hub.originals import sources
+from detrex_hub.originals.opening import Provenance
+from detrex_hub.originals.sources import Progress
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -40,7 +43,6 @@ from detrex_hub.records import (
     plan_to_json,
     specs_from_json,
 )
-from detrex_hub.sources import Progress
 from detrex_hub.staging import scratch_folder
 
 # what Python raises where a stranger's record holds a string for a number, or the like
@@ -154,13 +156,15 @@ def verify(
 
 
 def _claims(name: str, revision: str | None) -> _Claims:
-    fetched = hub.fetch(name, [CONFIG, CONVERSION], revision=revision, optional=[CARD])
+    fetched = repositories.fetch(name, [CONFIG, CONVERSION], revision=revision, optional=[CARD])
     described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
-    config.check(described.overrides, where=f"{name}/{CONFIG}")
+    settings.check(described.overrides, where=f"{name}/{CONFIG}")
     record = load_json(fetched.files[CONVERSION], where=f"{name}/{CONVERSION}")
     Reader(record, f"{name}/{CONVERSION}")
     again = name if fetched.commit is None else name.rpartition("@")[0] or name
-    weights = hub.fetch(again, [described.file], revision=fetched.commit).files[described.file]
+    weights = repositories.fetch(again, [described.file], revision=fetched.commit).files[
+        described.file
+    ]
     return _Claims(name, fetched.commit, weights, described, record, fetched.files.get(CARD))
 
 

@@ -69,7 +69,7 @@ def naps(monkeypatch):
     from huggingface_hub import file_download
     from huggingface_hub.utils import _http
 
-    from detrex_hub.hub import retry, upload
+    from detrex_hub.repositories import retry, upload
 
     waited = []
 

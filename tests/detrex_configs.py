@@ -14,7 +14,7 @@ from typing import Any
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.resnet import ResNet
-from detrex_hub.matching import ModelKeys, Shape
+from detrex_hub.configs.matching import ModelKeys, Shape
 
 RECORD = Path(__file__).parent / "reference" / "detrex_configs.json.gz"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "what-detrex-configs-load.md"

@@ -9,7 +9,7 @@ import pytest
 
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
-from detrex_hub.config import check
+from detrex_hub.configs.settings import check
 from detrex_hub.conversion import prepare
 from tests.architectures.backbones import parameters
 

@@ -14,8 +14,8 @@ from detrex_hub.architectures import architecture
 from detrex_hub.comparison import diff
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.exporting import export
-from detrex_hub.hub import push
 from detrex_hub.inspection import inspect
+from detrex_hub.repositories import push
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TensorSpec
 from detrex_hub.verification import verify

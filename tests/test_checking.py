@@ -14,12 +14,12 @@ from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.swin import Swin
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.checking import check, examine, refusal, target_keys
+from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.conversion import convert
 from detrex_hub.errors import CheckpointError, ConfigError, UsageError
-from detrex_hub.matching import ModelKeys
 from tests import reference
 from tests.checkpoint_files import save, tensors
-from tests.test_config import lazy_config
+from tests.configs.test_settings import lazy_config
 
 R18 = reference.load("resnet18")
 

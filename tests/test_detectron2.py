@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from detrex_hub import apply_overrides, from_hub
 from detrex_hub.detectron2 import pin, register
 from detrex_hub.errors import HubError, UsageError
-from detrex_hub.hub import push
+from detrex_hub.repositories import push
 from tests.checkpoint_files import save, tensors
-from tests.test_config import lazy_config
+from tests.configs.test_settings import lazy_config
 from tests.test_loading import VARIANT, convert
 
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from detrex_hub.matching import FileKeys, ModelKeys, match
+from detrex_hub.configs.matching import FileKeys, ModelKeys, match
 from tests.detrex_configs import (
     DOCUMENT,
     keys_of,

@@ -13,15 +13,17 @@ ROOT = Path(detrex_hub.__file__).parent
 
 # Each layer may import from itself and from the layers before it.
 LAYERS = (
-    ("errors", "specs", "redaction", "hashing", "config_source"),
-    ("mapping", "matching", "checkpoints", "catalogue", "staging"),
+    ("errors", "specs", "redaction", "hashing", "progress"),
+    ("mapping", "checkpoints", "catalogue", "staging"),
     ("architectures", "seeded"),
-    ("records", "config", "lazyconfig", "backbones"),
+    ("records",),
+    ("configs",),
     ("card",),
-    ("hub", "sources"),
-    ("numerics", "originals"),
+    ("repositories",),
+    ("originals",),
+    ("numerics",),
     ("conversion", "loading", "verification", "inspection"),
-    ("publishing", "detectron2", "checking", "comparison", "exporting", "training_run"),
+    ("publishing", "detectron2", "checking", "comparison", "exporting"),
     ("cli",),
 )
 

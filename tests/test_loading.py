@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 from detrex_hub import apply_overrides, from_hub, load_state_dict, loading, overrides
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, VerificationError
-from detrex_hub.hub import push
+from detrex_hub.repositories import push
 from tests import reference
 from tests.checkpoint_files import save, tensors
-from tests.test_config import lazy_config
+from tests.configs.test_settings import lazy_config
 
 VARIANT = reference.load("resnet18")
 

@@ -18,7 +18,7 @@ from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.errors import ConfigError
 from tests import reference
 from tests.checkpoint_files import save
-from tests.test_config import lazy_config
+from tests.configs.test_settings import lazy_config
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

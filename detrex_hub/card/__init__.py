@@ -16,7 +16,7 @@ from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.card.body import body
-from detrex_hub.card.contents import body_values, metadata
+from detrex_hub.card.facts import body_values, metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.errors import UsageError

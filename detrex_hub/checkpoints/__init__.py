@@ -10,7 +10,7 @@ import os
 from detrex_hub.checkpoints.base import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
 from detrex_hub.checkpoints.files import PIECE, File, HashedFile
-from detrex_hub.checkpoints.recognise import reader
+from detrex_hub.checkpoints.formats import reader
 from detrex_hub.checkpoints.writing import Format, format_of, write, written_format
 
 __all__ = [

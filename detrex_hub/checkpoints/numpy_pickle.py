@@ -11,7 +11,7 @@ from typing import Any
 
 from detrex_hub.checkpoints import torch_legacy
 from detrex_hub.checkpoints.base import Checkpoint
-from detrex_hub.checkpoints.contents import checkpoint
+from detrex_hub.checkpoints.containers import checkpoint
 from detrex_hub.checkpoints.files import File, Window
 from detrex_hub.checkpoints.known_globals import KNOWN, StorageReference
 from detrex_hub.checkpoints.pickle_machine import Blob, Machine

@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """Convert weights to detrex's names, compare and describe."""
     from detrex_hub.checkpoints import format_of, written_format
-    from detrex_hub.originals import open_original
+    from detrex_hub.originals.opening import open_original
 
     out = Output(json=json, quiet=quiet)
     chosen = written_format(output, format)

@@ -12,7 +12,7 @@ from detrex_hub.cli.output import Output, table
 from detrex_hub.cli.pushed import as_json, as_lines, outcome, warning
 
 if TYPE_CHECKING:
-    from detrex_hub.publishing import Published
+    from detrex_hub.publishing.batch import Published
 
 EXAMPLES = (
     "detrex-hub convert-and-push r101_v2",
@@ -45,7 +45,7 @@ def command(
 ) -> None:
     """Pull, convert, prove, describe and push: the whole job."""
     from detrex_hub.catalogue import load
-    from detrex_hub.publishing import convert_and_push, convert_and_push_all
+    from detrex_hub.publishing.batch import convert_and_push, convert_and_push_all
 
     wanted = list(load(catalogue or ())) if all else list(names or ())
     if not wanted or (all and names):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from detrex_hub.sources import Progress
+    from detrex_hub.originals.sources import Progress
 
 
 class Output:

@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Download original weights, resumed and checked."""
     from detrex_hub.catalogue import find
-    from detrex_hub.sources import pull
+    from detrex_hub.originals.sources import pull
 
     out = Output(json=json, quiet=quiet)
     with out.progress() as progress:

@@ -63,7 +63,7 @@ def command(
     }
     with out.progress() as progress:
         if what.is_file():
-            from detrex_hub.publishing import push_trained
+            from detrex_hub.publishing.batch import push_trained
 
             if config is None:
                 raise BadParameter(f"{what} is a checkpoint: give its --config too")
@@ -78,7 +78,7 @@ def command(
                 **target,
             )
         else:
-            from detrex_hub.hub import push
+            from detrex_hub.repositories import push
 
             if config or metrics or ema or fact:
                 raise BadParameter("--config, --metrics, --ema and --fact go with a checkpoint")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detrex_hub.hub import PushResult
+    from detrex_hub.repositories import PushResult
 
 
 def as_json(result: PushResult) -> dict[str, Any]:

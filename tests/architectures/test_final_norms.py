@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from detrex_hub.matching import FileKeys, ModelKeys, match
+from detrex_hub.configs.matching import FileKeys, ModelKeys, match
 from tests import reference
 from tests.architectures.backbones import read
 from tests.cli.test_backbones import VARIANTS

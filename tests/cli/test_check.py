@@ -6,7 +6,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from detrex_hub import lazyconfig
+from detrex_hub.configs import lazy
 from tests.test_checking import config_for
 
 
@@ -37,7 +37,7 @@ def no_detectron2(monkeypatch):
         if name.partition(".")[0] == "detectron2":
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Hiding(), *sys.meta_path])
-    monkeypatch.setattr(lazyconfig, "has_detectron2", lambda: False)
+    monkeypatch.setattr(lazy, "has_detectron2", lambda: False)
     monkeypatch.setattr("detrex_hub.checking.has_detectron2", lambda: False)
 
 

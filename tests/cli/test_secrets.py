@@ -12,8 +12,8 @@ from huggingface_hub import constants, get_token
 
 from tests import tiny
 from tests.hub_server import Fault, Mirror
-from tests.test_fetch_faults import FETCH
-from tests.test_push_faults import MORE, PUSH
+from tests.repositories.test_fetch_faults import FETCH
+from tests.repositories.test_push_faults import MORE, PUSH
 
 # a word that is found wherever it turns up
 SECRET = "hush"
@@ -208,7 +208,7 @@ def test_addresses_are_shown_without_their_secrets(
     """On the way through pull, convert, card and push, and in what they leave behind."""
     login("alice")
     monkeypatch.setenv("DETREX_HUB_DEBUG", "1")
-    monkeypatch.setattr("detrex_hub.sources.download.wait", lambda _: None)
+    monkeypatch.setattr("detrex_hub.originals.download.wait", lambda _: None)
     tiny.catalogue(tmp_path / "plain.toml", f"{origin.url}/other/tiny.pth")
     options = [origin.secret_url if one == "SECRET" else one for one in ADDRESSES[given]]
     if given == "mirror":

@@ -8,12 +8,12 @@ import torch
 from huggingface_hub import ModelCard
 from omegaconf import OmegaConf
 
-from detrex_hub import training_run
 from detrex_hub.architectures import architecture
+from detrex_hub.configs.lazy import load_config
 from detrex_hub.conversion import prepare
 from detrex_hub.errors import ConfigError
-from detrex_hub.hub import fetch
-from detrex_hub.lazyconfig import load_config
+from detrex_hub.publishing import training_run
+from detrex_hub.repositories import fetch
 from tests.checkpoint_files import tensors
 from tests.cli.test_commands import one_line
 from tests.hub_server import contents

@@ -1,4 +1,4 @@
-"""What a real checkpointer does to a model, in the terms of `detrex_hub.matching`."""
+"""What a real checkpointer does to a model, in the terms of `detrex_hub.configs.matching`."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detrex_hub.matching import Shape
+from detrex_hub.configs.matching import Shape
 from tests.detrex_configs import shapes_of
 
 

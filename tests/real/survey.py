@@ -24,11 +24,11 @@ from pathlib import Path
 
 from detrex_hub import from_hub
 from detrex_hub.checking import HEURISTICS, Check, examine
-from detrex_hub.config import class_of
+from detrex_hub.configs.lazy import keys_of, weightless
+from detrex_hub.configs.matching import ModelKeys
+from detrex_hub.configs.settings import class_of
 from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError
-from detrex_hub.lazyconfig import keys_of, weightless
-from detrex_hub.matching import ModelKeys
 from tests.detrex_configs import RECORD, entry_of
 from tests.real.checkpointers import Loaded, load
 from tests.real.originals import original

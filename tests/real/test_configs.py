@@ -10,7 +10,7 @@ from detrex_hub.checking import check
 from detrex_hub.conversion import convert
 from detrex_hub.detectron2 import pin
 from detrex_hub.errors import ConfigError
-from detrex_hub.hub import push
+from detrex_hub.repositories import push
 from tests.real.checkpointers import built, load
 
 DINO = "projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py"

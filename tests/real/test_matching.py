@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from detrex_hub.configs.lazy import keys_of
+from detrex_hub.configs.matching import FileKeys, match
 from detrex_hub.errors import CheckpointError
-from detrex_hub.lazyconfig import keys_of
-from detrex_hub.matching import FileKeys, match
 from tests.real.checkpointers import load
 
 NAMES = ["a", "b", "norm", "conv", "x1"]

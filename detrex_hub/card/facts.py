@@ -1,0 +1,523 @@
+"""What a card says, out of the records and the catalogue; `body` says how it looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from detrex_hub.architectures import architecture, coco
+from detrex_hub.card.markdown import (
+    Markdown,
+    clean,
+    code,
+    joined,
+    link,
+    md,
+    number,
+    text,
+    web_address,
+)
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.entry import Metric, Source, hub_file
+from detrex_hub.configs.settings import DECIDED_BY_CONFIG
+from detrex_hub.errors import ConfigError
+from detrex_hub.mapping.fold import Pair, Pattern, fold, fold_keys
+from detrex_hub.records import CONVERSION, Reader, RepositoryConfig, specs_from_json
+from detrex_hub.specs import TORCH_DTYPES, TensorSpec
+
+DETREX = "https://github.com/IDEA-Research/detrex"
+
+_BASE_CONFIG = re.compile(r"(?=.{0,200}$)([\w.-]+/)*(?P<module>[A-Za-z_]\w*)\.py", re.ASCII)
+_IMAGES = ("image_format", "pixel_mean", "pixel_std")
+_MOST_PATTERNS = 80
+
+# where the Hub has a name of its own for a metric
+_METRIC_TYPES = {"acc@1": "accuracy", "acc@5": "top_5_accuracy"}
+
+
+def metadata(
+    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None
+) -> dict[str, Any]:
+    """What stands between the dashes: plain values, for the Hub's search and filters.
+
+    Synthetic weights claim no accuracy, no data that they were trained on, and no model that they
+    were made from.
+    """
+    backbone = architecture(config.architecture).backbone
+    tags = ["detrex", "detectron2", config.architecture]
+    found: dict[str, Any] = {
+        "library_name": "detrex",
+        "pipeline_tag": "image-feature-extraction" if backbone else "object-detection",
+    }
+    if entry is not None and entry.license is not None:
+        found["license"] = entry.license
+        if entry.license == "other":
+            found["license_name"] = _slug(entry.license_name or "other")
+            if entry.license_link and web_address(entry.license_link):
+                found["license_link"] = web_address(entry.license_link)
+    if config.synthetic:
+        return found | {"tags": [*tags, "synthetic"]}
+    found["tags"] = tags
+    if entry is not None and entry.datasets:
+        found["datasets"] = [clean(name) for name in entry.datasets]
+    source = record.inner("source").optional("url", str)
+    on_hub = hub_file(source) if source else None
+    if on_hub is not None:
+        found["base_model"] = on_hub[0]
+    if entry is not None and entry.metrics:
+        found["model-index"] = [
+            {"name": clean(entry.name), "results": _results(entry.metrics, entry.datasets)}
+        ]
+    return found
+
+
+def body_values(
+    config: RepositoryConfig,
+    record: Reader,
+    entry: CatalogueEntry | None,
+    repo_id: str,
+    *,
+    another: bool,
+) -> dict[str, Any]:
+    """What stands in the body, by the names that `body` prints it by.
+
+    Args:
+        config: what is described.
+        record: its `conversion.json`.
+        entry: what the catalogue says of the weights.
+        repo_id: the repository that the commands name, which is checked.
+        another: whether the weights are known to be of another file than the entry's.
+
+    Raises:
+        ConfigError: the record is malformed.
+    """
+    kind = architecture(config.architecture)
+    name = record.get("name", str)
+    # what was trained here, and not published elsewhere, has no source
+    trained = entry is not None and not entry.sources
+    plan = _plan(record)
+    return {
+        "name": name,
+        "title": clean(entry.title if entry else name, 200),
+        "summary": entry.summary if entry else "",
+        "repo_id": Markdown(repo_id),
+        "backbone": kind.backbone,
+        "synthetic": config.synthetic,
+        "another": another,
+        "non_commercial": entry is not None and entry.non_commercial,
+        "licence": _licence(entry),
+        **_snippet(config, name),
+        **_overrides(config),
+        **plan,
+        "facts": _facts(config, record, entry, plan["types"]),
+        "metrics": _metrics(entry),
+        "metric_pages": _links(one.source for one in entry.metrics if one.source) if entry else "",
+        "differences": [] if trained else _differences(config),
+        "trained": trained,
+        "authors": ", ".join(entry.authors) if entry else "",
+        "pages": _pages(entry),
+        "citation": entry.citation if entry else None,
+        "provenance": [
+            *_source_rows(record, entry, synthetic=config.synthetic),
+            *_result_rows(config, record),
+        ],
+        "proof": _proof(record),
+        "notes": record.strings("notes"),
+        "set_by_model": _codes(one.target for one in fold_keys(config.set_by_model)),
+    }
+
+
+def _results(metrics: Sequence[Metric], datasets: Sequence[str]) -> list[dict[str, Any]]:
+    """Metrics as the Hub's model-index wants them: one result for a task, a dataset and a page."""
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for one in metrics:
+        kind = _METRIC_TYPES.get(one.name, _slug(one.name, "_"))
+        found.setdefault((one.task, one.dataset, one.source), []).append(
+            {"type": kind, "value": one.value, "name": clean(one.name)}
+        )
+    results = []
+    for (task, dataset, page), figures in found.items():
+        result: dict[str, Any] = {
+            "task": {"type": _slug(task), "name": clean(task).replace("-", " ").title()},
+            "dataset": {"type": _dataset_type(dataset, datasets), "name": clean(dataset)},
+            "metrics": figures,
+        }
+        if address := web_address(page):
+            result["source"] = {"name": urlsplit(address).hostname, "url": address}
+        results.append(result)
+    return results
+
+
+def _dataset_type(name: str, datasets: Sequence[str]) -> str:
+    """The dataset's identifier on the Hub where the catalogue has it."""
+    slug = _slug(name)
+    for one in datasets:
+        if slug.startswith(_slug(one.rpartition("/")[2])):
+            return clean(one)
+    return slug
+
+
+def _slug(value: str, blank: str = "-") -> str:
+    return re.sub(r"[^a-z0-9.]+", blank, clean(value).lower()).strip(blank) or "unknown"
+
+
+def _licence(entry: CatalogueEntry | None) -> Markdown | None:
+    if entry is None or entry.license is None:
+        return None
+    name = entry.license_name if entry.license == "other" else entry.license
+    shown = text(name or entry.license)
+    return link(entry.license_link, shown) if entry.license_link else shown
+
+
+def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
+    """The config to write: its name, that of the one to start from, and what that must be told."""
+    base_config = config.base_config
+    found = _BASE_CONFIG.fullmatch(base_config or "")
+    own = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60].lower().removeprefix("my_")
+    own = f"my_{own}.py"
+    if found is None or base_config is None or ".." in base_config:
+        return {
+            "base_module": Markdown("your_config"),
+            "base_link": None,
+            "own": Markdown(own),
+            "decided": [],
+            "build": False,
+        }
+    path = PurePosixPath(base_config)
+    lazy = config.overrides.lazy
+    return {
+        # the dataset decides these and no weights may, and detrex's configs are for COCO's
+        "decided": [
+            Markdown(f"{decided} = {lazy[decided]:d}")
+            for decided in sorted(DECIDED_BY_CONFIG.intersection(lazy))
+            if type(lazy[decided]) is int and lazy[decided] != len(coco.CATEGORIES)
+        ],
+        # detrex has configs with a dilated backbone for some detectors, and says so in their names
+        "build": lazy.get("model.backbone.dilation") is True and "dc5" not in found["module"],
+        "base_module": Markdown(found["module"]),
+        "base_link": link(f"{DETREX}/blob/main/{path}", code(path.name)),
+        "own": Markdown(str(path.parent / own)),
+    }
+
+
+def _overrides(config: RepositoryConfig) -> dict[str, Any]:
+    """Overrides as (path, value, remark)."""
+    overrides = config.overrides
+    lazy = [
+        *((path, _python(value), "") for path, value in overrides.lazy.items()),
+        *(
+            (path, _python(value), "where the config has it")
+            for path, value in overrides.lazy_if_present.items()
+        ),
+        *((path, "", "must not be there") for path in overrides.lazy_remove),
+    ]
+    return {
+        # what is always set first, the model before the data
+        "lazy": sorted(lazy, key=lambda row: (row[2], row[0].startswith("dataloader."), row[0])),
+        "yacs": [(key, _python(value)) for key, value in sorted(overrides.yacs.items())],
+        "classic": any(key.startswith("MODEL.RESNETS.") for key in overrides.yacs),
+    }
+
+
+def _python(value: Any) -> str:
+    """A value as a config says it, the same before and after it was JSON."""
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+def _facts(
+    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None, types: str
+) -> list[tuple[str, Markdown]]:
+    """The few things to know at a glance, as (name, Markdown)."""
+    chosen = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in sorted(config.hyper_parameters.items())
+        if value is not None
+    ]
+    shown = [code(config.architecture), *([", ".join(chosen)] if chosen else [])]
+    rows = [("Architecture", joined(", ", shown))]
+    result = record.inner("result")
+    parameters, tensors = result.optional("parameters", int), result.optional("tensors", int)
+    if parameters is not None and tensors is not None:
+        size = f"{parameters / 1e6:,.1f} M in {number(tensors)} tensors"
+        rows.append(("Parameters", text(f"{size} of {types}" if types else size)))
+    images = config.preprocessing
+    if all(name in images for name in _IMAGES):
+        order, mean, std = (images[name] for name in _IMAGES)
+        scale = {"order": order, "mean": code(mean), "std": code(std)}
+        rows.append(("Images", md("{order}, mean {mean}, std {std}, in 0..255", **scale)))
+    if entry is not None:
+        licence = _licence(entry) or text("not stated by the authors")
+        rows.append(("Licence", licence))
+    return rows
+
+
+def _element_types(moves: Iterable[Pair], specs: Mapping[str, TensorSpec]) -> str:
+    found = {specs[key].dtype for one in moves for key in one.sources if key in specs}
+    return " and ".join(sorted(name for name, ours in TORCH_DTYPES.items() if ours in found))
+
+
+def _metrics(entry: CatalogueEntry | None) -> list[tuple[str, str, str]]:
+    """Published figures as (dataset, metric, value), all with as many decimals."""
+    if entry is None:
+        return []
+    decimals = max((len(str(m.value).partition(".")[2]) for m in entry.metrics), default=0)
+    return [
+        (one.dataset, one.name, f"{one.value:.{decimals}f}{f' {one.unit}' if one.unit else ''}")
+        for one in entry.metrics
+    ]
+
+
+def _plan(record: Reader) -> dict[str, Any]:
+    """What became of each tensor, and the types of those that were read."""
+    if record.optional("plan", dict) is None:
+        return {"planned": False, "types": ""}
+    plan = record.inner("plan")
+    specs = specs_from_json(plan.get("source_tensors", dict), CONVERSION)
+    moves = list(_moves(plan, specs))
+    patterns = fold(moves)
+    moved = [one for one in patterns if not one.same_name or one.note]
+    dropped = list(_dropped(plan))
+    return {
+        "planned": True,
+        "types": _element_types(moves, specs),
+        "moved": _rows(moved),
+        "fate": _fate(patterns, moved, dropped),
+        "dropped": dropped,
+        "ties": _rows(fold(_ties(plan))),
+    }
+
+
+def _fate(
+    patterns: Sequence[Pattern],
+    moved: Sequence[Pattern],
+    dropped: Sequence[tuple[str, Markdown, int]],
+) -> str:
+    """What became of the tensors, in figures."""
+    total, changed = sum(one.tensors for one in patterns), sum(one.tensors for one in moved)
+    counts = {
+        "have new names or were cut": changed,
+        "keep their names": total - changed,
+        "of the original's were dropped": sum(tensors for _, _, tensors in dropped),
+    }
+    return "Tensors: " + ", ".join(f"{number(n)} {what}" for what, n in counts.items() if n)
+
+
+def _proof(record: Reader) -> dict[str, int] | None:
+    """What a conversion compared; None before one."""
+    if record.optional("proof", dict) is None:
+        return None
+    proof = record.inner("proof")
+    return {name: proof.get(name, int) for name in _PROOF}
+
+
+_PROOF = (
+    "tensors_compared",
+    "bytes_compared",
+    "tensors_that_differ",
+    "missing",
+    "unexpected",
+    "mismatched",
+)
+
+
+def _result_rows(config: RepositoryConfig, record: Reader) -> list[tuple[str, Markdown]]:
+    """What a conversion wrote, as (name, Markdown)."""
+    size = record.inner("result").optional("size", int)
+    if size is None:
+        return []
+    tool, mapper = record.inner("tool"), record.inner("plan").get("mapper", str)
+    by = text(f"{tool.get('name', str)} {tool.get('version', str)}, mapper {mapper}")
+    return [
+        ("Converted by", by),
+        ("Result", md("{file}, {size} bytes", file=code(config.file), size=number(size))),
+        ("sha256", code(config.sha256)),
+    ]
+
+
+def _source_rows(
+    record: Reader, entry: CatalogueEntry | None, *, synthetic: bool
+) -> list[tuple[str, Markdown]]:
+    """Where the weights come from, as (name, Markdown)."""
+    source = record.inner("source")
+    file, url = source.get("file", str), source.optional("url", str)
+    size, sha256 = source.optional("size", int), source.optional("sha256", str)
+    shown = link(web_page(url), _label(url, file)) if url else code(file)
+    if url and url.startswith("gdrive-folder"):
+        command = code(f"detrex-hub convert {record.name('name')} --source FILE")
+        shown = md("{shown}, to be fetched by hand: {command}", shown=shown, command=command)
+    others = _links_to(entry.sources if entry else (), without=url)
+    if synthetic:
+        rows = [("Original", text("none: seeded random numbers")), ("Real weights", others)]
+    else:
+        if size:
+            shown = md("{shown}, {size} bytes", shown=shown, size=number(size))
+        rows = [("Original", shown), ("Also at", others)]
+    rows = [row for row in rows if row[1]]
+    if sha256 is not None:
+        shown = code(sha256)
+        if pinned_by := source.optional("pinned_by", str):
+            shown = md("{shown}, compared with {pinned_by}", shown=shown, pinned_by=pinned_by)
+        rows.append(("sha256", shown))
+    shown = code(source.get("layout", str))
+    if container := source.optional("container", str):
+        shown = md("{shown}, under {container}", shown=shown, container=code(container))
+    if wrapper := source.optional("wrapper", str):
+        shown = md("{shown}, each after {wrapper}", shown=shown, wrapper=code(wrapper))
+    rows.append(("Its names", shown))
+    told = {
+        name: value
+        for name, value in sorted(record.get("facts", dict).items())
+        if name not in _IMAGES
+    }
+    if told:
+        values = (code(f"{name} = {_python(value)}") for name, value in told.items())
+        rows.append(("Not in its shapes", joined(", ", values)))
+    return rows
+
+
+def web_page(url: str) -> str:
+    """Where a reader finds a source of the catalogue."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "gdrive":
+        return f"https://drive.google.com/file/d/{rest}/view"
+    if scheme == "gdrive-folder":
+        return f"https://drive.google.com/drive/folders/{rest}"
+    on_hub = hub_file(url)
+    if on_hub is not None:
+        repo, revision, path = on_hub
+        return f"https://huggingface.co/{repo}/blob/{revision or 'main'}/{path}"
+    return url
+
+
+def _links_to(sources: Iterable[Source], *, without: str | None) -> Markdown:
+    return joined(
+        ", ",
+        (
+            link(web_page(one.url), _label(one.url, one.file))
+            for one in sources
+            if one.url != without
+        ),
+    )
+
+
+def _label(url: str, file: str) -> Markdown:
+    """What to call a source's file."""
+    if url.startswith("gdrive-folder"):
+        return text("a folder of Google Drive")
+    on_hub = hub_file(url)
+    return code(f"{on_hub[0]}/{on_hub[2]}" if on_hub else file)
+
+
+def _moves(plan: Reader, specs: Mapping[str, TensorSpec]) -> Iterator[Pair]:
+    """Every move of a plan.
+
+    Raises:
+        ConfigError: one is malformed.
+    """
+    for target, pieces in plan.get("moves", dict).items():
+        if not isinstance(pieces, list):
+            raise _malformed(target)
+        sources: list[str] = []
+        notes: list[str] = []
+        for piece in pieces:
+            match piece:
+                case str(key):
+                    sources.append(key)
+                case {"key": str(key), "rows": [*rows]}:
+                    sources.append(key)
+                    notes.append(_rows_taken(rows, specs.get(key), target))
+                case {"fresh": int(count), "seed": int(seed)}:
+                    notes.append(f"{count} fresh rows, seed {seed}")
+                case _:
+                    raise _malformed(target)
+        yield Pair(tuple(sources), target, ", ".join(dict.fromkeys(notes)))
+
+
+def _rows_taken(rows: Sequence[Any], spec: TensorSpec | None, target: str) -> str:
+    runs = []
+    for one in rows:
+        match one:
+            case [int(start), int(stop)]:
+                runs.append(f"{start}..{stop - 1}" if stop - start > 1 else str(start))
+            case _:
+                raise _malformed(target)
+    return f"rows {', '.join(runs)}{f' of {spec.shape[0]}' if spec and spec.shape else ''}"
+
+
+def _malformed(target: str) -> ConfigError:
+    return ConfigError(f"{CONVERSION}: plan.moves has a malformed entry for {target[:120]!r}")
+
+
+def _dropped(plan: Reader) -> Iterator[tuple[str, Markdown, int]]:
+    """(reason, folded keys, number of keys) of what went nowhere."""
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in plan.get("dropped", dict).items():
+        by_reason.setdefault(clean(reason), []).append(key)
+    for reason, keys in sorted(by_reason.items()):
+        yield reason, _codes(one.target for one in fold_keys(keys)), len(keys)
+
+
+def _ties(plan: Reader) -> Iterator[Pair]:
+    for alias, stored in plan.get("ties", dict).items():
+        yield Pair((clean(stored),), alias)
+
+
+def _rows(patterns: Iterable[Pattern]) -> list[tuple[Markdown, str, str, int]]:
+    """(sources, target, note, tensors) of patterns, the most of them that a card should have."""
+    rows = [
+        (joined(" + ", map(code, one.sources)) or md("new"), one.target, one.note, one.tensors)
+        for one in patterns
+    ]
+    return rows[:_MOST_PATTERNS]
+
+
+def _codes(keys: Iterable[str]) -> Markdown:
+    shown = [code(key) for key in keys]
+    more = len(shown) - _MOST_PATTERNS
+    codes = joined(", ", shown[:_MOST_PATTERNS])
+    return md("{codes} and {more} more", codes=codes, more=more) if more > 0 else codes
+
+
+def _links(pages: Iterable[str]) -> Markdown:
+    return joined(", ", map(link, dict.fromkeys(pages)))
+
+
+def _pages(entry: CatalogueEntry | None) -> list[Markdown]:
+    """Paper and code of the original."""
+    found = {"Paper": entry.paper, "Code": entry.homepage} if entry else {}
+    return [
+        md("{name}: {page}", name=name, page=link(page)) for name, page in found.items() if page
+    ]
+
+
+_SMALL_EPS = ("deformable_detr", "conditional_detr", "anchor_detr", "h_deformable_detr")
+
+
+def _differences(config: RepositoryConfig) -> list[str]:
+    """What the detrex model computes otherwise than the original, whatever the mapping.
+
+    Measured with the original and the detrex model on the same image, with random weights.
+    """
+    name = config.architecture
+    if architecture(name).backbone:
+        return []
+    found = [
+        "detrex ignores padding masks when it evaluates. In a batch of images of different sizes "
+        "the logits of a padded one differ, measured by 0.08 in DETR and by 0.48 in "
+        "Deformable-DETR. One image at a time, as detectron2's test loader gives them, is exact."
+    ]
+    if name in _SMALL_EPS:
+        found.append(
+            "detrex's inverse sigmoid is cut at 1e-3, the original's at 1e-5. A reference point "
+            "closer than 1e-3 to the border of the image moves boxes by up to 1.2e-3 of its size."
+        )
+    proposes = config.hyper_parameters.get("as_two_stage") is True
+    if proposes or name in ("dino", "h_deformable_detr"):
+        found.append(
+            "The encoder proposes queries by top-k. In float32, proposals that are nearly equal "
+            "may come in another order than in the original."
+        )
+    return found

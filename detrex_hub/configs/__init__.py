@@ -1,0 +1,1 @@
+"""Training configs: read them, find where weights belong, and set what weights need."""

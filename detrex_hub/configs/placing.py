@@ -1,0 +1,224 @@
+"""Where in a training config weights belong: the node that takes a backbone's, or a new one.
+
+What is built is named by the architectures here, never by a repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import Architecture, BackboneCall, Call, Overrides
+from detrex_hub.architectures.detection import Detector
+from detrex_hub.configs.settings import class_of, described, target_of
+from detrex_hub.errors import ConfigError, UsageError
+from detrex_hub.records import RepositoryConfig
+
+AUTO = "auto"
+
+# detectors that pad their images as their backbone asks; detrex's others do not
+_PADDING = ("projects.dino_eva.", "detectron2.")
+
+
+def prefix_of(kind: type[Architecture], model: Any, given: str | None, where: str) -> str:
+    """The prefix that a checkpoint's keys are given.
+
+    Args:
+        kind: the architecture of the weights.
+        model: the node ``model`` of a LazyConfig, or None.
+        given: the prefix, or ``"auto"`` for that of the node in ``model`` that takes the weights.
+
+    Raises:
+        ConfigError: no node takes them.
+        UsageError: there is no model to look in.
+    """
+    if given != AUTO:
+        return given or ""
+    if not kind.backbone:
+        return ""
+    if model is None:
+        raise UsageError('prefix="auto" looks for the module in a model', hint="Say: model=model")
+    return f"{node_of(kind, model, where).removeprefix('model.')}."
+
+
+def node_of(kind: type[Architecture], model: Any, where: str) -> str:
+    """The path of the node that takes a backbone's weights, such as ``model.backbone``.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    takers = kind.taken_by or {kind.__name__}
+    usual = _at(model, kind.node)
+    if usual is not None and class_of(usual) in takers:
+        return kind.node
+    found = [path for path, node in _nodes(model, "model") if class_of(node) in takers]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(
+            f"{' and '.join(found)} can both take the weights of {where}",
+            hint="Say which one: prefix='backbone.'",
+        )
+    if not kind.taken_by and usual is not None:
+        return kind.node
+    here = "model.backbone" if _at(model, "model.backbone") is not None else "model"
+    raise ConfigError(
+        f"{here} cannot take the weights of {where}: {described(_at(model, here))}, "
+        f"and they are those of a {' or '.join(sorted(takers))}",
+        hint="Start from a config with such a backbone, or let it be replaced: "
+        "from_hub(..., build=True)",
+    )
+
+
+def placed(overrides: Overrides, kind: type[Architecture], node: str) -> Overrides:
+    """The overrides of a backbone that is elsewhere than usual, such as below an FPN."""
+    usual = kind.node
+    if node == usual:
+        return overrides
+
+    def moved(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {move(path): value for path, value in values.items()}
+
+    def move(path: str) -> str:
+        inside = path.startswith(f"{usual}.")
+        return f"{node}{path[len(usual) :]}" if inside else path
+
+    return replace(
+        overrides,
+        lazy=moved(overrides.lazy),
+        lazy_if_present=moved(overrides.lazy_if_present),
+        lazy_remove=tuple(map(move, overrides.lazy_remove)),
+    )
+
+
+@contextmanager
+def rebuilt(weights: RepositoryConfig, model: Any, where: str) -> Iterator[bool]:
+    """A model whose backbone takes the weights, those of a detector too; if it did not,
+    ``model.backbone`` is replaced, and what reads its feature maps follows. Taken back where the
+    body of the ``with`` raises.
+
+    Gives whether anything was replaced.
+
+    Raises:
+        ConfigError: there is nothing to replace, or nothing is known to put there.
+    """
+    if model is None:
+        yield False
+        return
+    kind = architecture(weights.architecture)
+    body = kind.from_hyper_parameters(weights.hyper_parameters)
+    if isinstance(body, Detector):
+        body = body.body
+    if _takes(type(body), model, where):
+        yield False
+        return
+    from omegaconf import open_dict
+
+    made = _build(body, weights, model, where)
+    paths = ("backbone", "neck.input_shapes", "neck.in_features", "in_features", "in_channels")
+    before = {path: _raw(model, path) for path in paths if _has(model, path)}
+    wanted: dict[str, Any] = {
+        "backbone": lazy_call(made),
+        "neck.input_shapes": {name: {"channels": n} for name, n in made.channels.items()},
+        "neck.in_features": list(made.channels),
+        "in_features": list(made.channels),
+        "in_channels": list(made.channels.values())[-1],
+    }
+    try:
+        with open_dict(model):
+            for path in before:
+                _put(model, path, wanted[path])
+        yield True
+    except BaseException:
+        with open_dict(model):
+            for path, value in before.items():
+                _put(model, path, value)
+        raise
+
+
+def lazy_call(call: Call) -> Any:
+    """A call as a LazyConfig holds it: ``_target_`` and arguments."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(_plain_call(call), flags={"allow_objects": True})
+
+
+def _plain_call(call: Call) -> Any:
+    arguments = {
+        name: _plain_call(value) if isinstance(value, Call) else value
+        for name, value in call.kwargs.items()
+    }
+    if not call.partial:
+        return {"_target_": call.target, **arguments}
+    from functools import partial
+    from importlib import import_module
+
+    module, _, name = call.target.rpartition(".")
+    return partial(getattr(import_module(module), name), **arguments)
+
+
+def _takes(kind: type[Architecture], model: Any, where: str) -> bool:
+    try:
+        node = node_of(kind, model, where)
+    except ConfigError:
+        return False
+    return class_of(_at(model, node)) in (kind.taken_by or {kind.__name__})
+
+
+def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str) -> BackboneCall:
+    if _at(model, "model.backbone") is None:
+        raise ConfigError(
+            f"there is no model.backbone to replace by that of {where}: {described(model)}"
+        )
+    read = len(model.neck.in_features) if _has(model, "neck.in_features") else 1
+    call = body.build(weights.preprocessing, stages=tuple(range(4))[-read:])
+    if call is None:
+        raise ConfigError(
+            f"detrex-hub does not know how to build a {body.name} for {where}",
+            hint="Start from a config with such a backbone",
+        )
+    if call.square_images is not None and not target_of(model).startswith(_PADDING):
+        raise ConfigError(
+            f"the backbone of {where} reads square images of {call.square_images} pixels alone, "
+            f"and this detector does not pad to them: {described(model)}",
+            hint="Start from a config of detrex's projects/dino_eva",
+        )
+    return call
+
+
+def _nodes(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name in node:
+        # an interpolation may lead nowhere, and is no node of its own
+        raw = node._get_node(name) if hasattr(node, "_get_node") else node[name]
+        if hasattr(raw, "keys") and raw._value() is not None and not isinstance(raw._value(), str):
+            yield f"{path}.{name}", raw
+            yield from _nodes(raw, f"{path}.{name}")
+
+
+def _at(model: Any, path: str) -> Any:
+    node = model
+    for name in path.split(".")[1:]:
+        if not hasattr(node, "keys") or name not in node:
+            return None
+        node = node[name]
+    return node if hasattr(node, "keys") else None
+
+
+def _has(model: Any, path: str) -> bool:
+    *parents, leaf = path.split(".")
+    node = _at(model, ".".join(("model", *parents)))
+    return node is not None and leaf in node
+
+
+def _raw(model: Any, path: str) -> Any:
+    *parents, leaf = path.split(".")
+    node = _at(model, ".".join(("model", *parents)))
+    return node._get_node(leaf)
+
+
+def _put(model: Any, path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    _at(model, ".".join(("model", *parents)))[leaf] = value

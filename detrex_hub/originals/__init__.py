@@ -1,0 +1,1 @@
+"""The original weights: find them, pull them, open them."""

@@ -1,0 +1,203 @@
+"""The original of a conversion: looked up, pulled, opened, and hashed from then on.
+
+This imports little, so that a file is being hashed already while a command imports what plans and
+describes its conversion.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detrex_hub import checkpoints
+from detrex_hub.checkpoints import Checkpoint
+from detrex_hub.errors import UsageError
+from detrex_hub.hashing import FileSha256
+
+if TYPE_CHECKING:
+    from detrex_hub.catalogue import CatalogueEntry
+    from detrex_hub.originals.sources import Progress
+    from detrex_hub.seeded import SyntheticCheckpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the source's bytes come from. ``sha256`` is None until they have been read."""
+
+    url: str | None
+    file: str
+    size: int
+    sha256: str | None
+    pinned_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """An opened checkpoint, or what stands in for it. Close it: it holds the file open.
+
+    ``name`` is the catalogue's, or that of the file; ``entry`` is None for a file of the user's,
+    and ``hashing`` where the digest is known already or not wanted.
+    """
+
+    name: str
+    entry: CatalogueEntry | None
+    checkpoint: Checkpoint | SyntheticCheckpoint
+    provenance: Provenance
+    hashing: FileSha256 | None
+    synthetic: bool
+
+    def close(self) -> None:
+        if self.hashing is not None:
+            self.hashing.stop()
+        self.checkpoint.close()
+
+
+def open_original(
+    what: str | os.PathLike[str],
+    *,
+    container: str | None = None,
+    ema: bool = False,
+    source: str | None = None,
+    synthetic: bool = False,
+    extra_catalogues: Sequence[Path] = (),
+    progress: Progress | None = None,
+    hashed: bool = False,
+) -> Original:
+    """Open a checkpoint by its name in the catalogue or by its path; only its index is read.
+
+    Args:
+        what: a catalogue name, or the path of a checkpoint.
+        container: the dict of the checkpoint that holds the weights, such as ``ema_state``.
+        ema: take the averaged weights of a training checkpoint, whatever their dict is called.
+        source: a file or URL to be used instead of the catalogue's sources.
+        synthetic: use seeded numbers in the original's keys, shapes and types.
+        extra_catalogues: catalogue files of the user.
+        progress: told of downloads.
+        hashed: hash a file of the user's from now on.
+
+    Raises:
+        UsageError: the name is unknown, or the options exclude each other.
+        SourceError: the source cannot be had.
+        CheckpointError: the source cannot be read.
+    """
+    entry, path = _look_up(what, source, synthetic, extra_catalogues)
+    checkpoint: Checkpoint | SyntheticCheckpoint
+    if synthetic:
+        assert entry is not None
+        checkpoint, provenance = _synthesise(entry)
+    elif path is not None:
+        checkpoint = _open(path, container, ema)
+        provenance = Provenance(
+            url=None,
+            file=path.name,
+            size=path.stat().st_size,
+            sha256=None,
+            pinned_by="nothing: a file of the user's",
+        )
+    else:
+        assert entry is not None
+        from detrex_hub.originals import sources
+
+        pulled = sources.pull(entry, source=source, progress=progress)
+        checkpoint = _open(pulled.path, container or pulled.source.container, ema)
+        provenance = Provenance(
+            url=pulled.url,
+            file=Path(pulled.url).name,
+            size=pulled.size,
+            sha256=pulled.sha256,
+            pinned_by=pulled.pinned_by,
+        )
+    return Original(
+        name=entry.name if entry else Path(what).stem,
+        entry=entry,
+        checkpoint=checkpoint,
+        provenance=provenance,
+        hashing=_begin_hashing(checkpoint, provenance) if hashed else None,
+        synthetic=synthetic,
+    )
+
+
+def _look_up(
+    what: str | os.PathLike[str],
+    source: str | None,
+    synthetic: bool,
+    extra_catalogues: Sequence[Path],
+) -> tuple[CatalogueEntry | None, Path | None]:
+    """The catalogue entry, or the path of the user's file."""
+    text = os.fspath(what)
+    path = Path(text)
+    if not path.suffix and os.sep not in text:
+        # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
+        from detrex_hub import catalogue
+
+        entry = catalogue.load(extra_catalogues).get(text)
+        if entry is None and not path.is_file():
+            entry = catalogue.find(text, extra_catalogues)
+        if entry is not None:
+            if source is not None and synthetic:
+                raise UsageError("--source and --synthetic exclude each other")
+            return entry, None
+    if path.is_dir():
+        raise UsageError(f"{text} is a folder, and a checkpoint file or a name is needed")
+    if not path.is_file():
+        raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
+    if synthetic or source is not None:
+        option = "--synthetic" if synthetic else "--source"
+        raise UsageError(f"{option} goes with a catalogue name, and {text} is a file")
+    return None, path
+
+
+def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
+    if not ema:
+        return checkpoints.open(path, container=container)
+    with checkpoints.open(path) as whole:
+        names = {name: count for name, count in whole.containers.items() if _AVERAGED.search(name)}
+        others = ", ".join(name for name in whole.containers if name)
+    if len(names) != 1:
+        found = f"several: {', '.join(names)}" if names else f"none among {others or 'its dicts'}"
+        raise UsageError(
+            f"--ema wants averaged weights, and {path} has {found}",
+            hint="Say which dict to take: --container KEY",
+        )
+    return checkpoints.open(path, container=next(iter(names)))
+
+
+# detrex calls them ema_state, others state_dict_ema, model_ema, ema_model, ema.module
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)", re.IGNORECASE)
+
+
+def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
+    from detrex_hub.architectures import architecture
+    from detrex_hub.seeded import SyntheticCheckpoint
+
+    kind = architecture(entry.architecture)
+    made = kind.from_hyper_parameters(entry.hyper_parameters)
+    specs, same_as = made.original("detrex" if entry.converted else None)
+    checkpoint = SyntheticCheckpoint(specs, same_as)
+    return checkpoint, Provenance(
+        url=None,
+        file="synthetic",
+        size=sum(spec.nbytes for spec in specs.values()),
+        sha256=None,
+        pinned_by="nothing: seeded numbers instead of weights",
+    )
+
+
+def _begin_hashing(
+    checkpoint: Checkpoint | SyntheticCheckpoint, provenance: Provenance
+) -> FileSha256 | None:
+    """Hash the source file, unless pulling has told its digest already.
+
+    A user's file that is mostly something else, such as the state of an optimizer, is not hashed:
+    that would cost far more than the conversion.
+    """
+    if provenance.sha256 is not None or not isinstance(checkpoint, Checkpoint):
+        return None
+    weights = sum(spec.nbytes for spec in checkpoint.specs.values())
+    if provenance.size > 2 * weights + 2**20:
+        return None
+    return FileSha256(checkpoint.path, yielding=True)

@@ -1,0 +1,397 @@
+"""The original weights on this machine: from the cache, a mirror, or wherever they were published.
+
+Everything downloaded is compared with a sha256: the catalogue's, the digits that its publisher put
+into the file's name, the Hub's, or the one seen at the first download of that address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from filelock import FileLock, Timeout
+
+from detrex_hub.catalogue.entry import CatalogueEntry, Source, file_name, hub_file, url_problem
+from detrex_hub.errors import DetrexHubError, SourceError, UsageError
+from detrex_hub.originals import download, drive
+from detrex_hub.originals.pages import refuse_page
+from detrex_hub.progress import Progress, Silent
+from detrex_hub.staging import publish_file, staging_folder
+
+__all__ = ["Progress", "Pulled", "pull", "shown"]
+
+MIRROR_VARIABLE = "DETREX_HUB_MIRROR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """Original weights on disk.
+
+    ``url`` is the catalogue's address wherever a digest proves that these are its bytes, else the
+    address that they came from; without credentials, and ``file:///<name>`` for a file of the
+    user's, whose folder is nobody's business. ``size`` is in bytes. ``pinned_by`` says what the
+    sha256 was compared with.
+    """
+
+    path: Path
+    source: Source
+    url: str
+    sha256: str
+    size: int
+    pinned_by: str
+
+
+def pull(
+    entry: CatalogueEntry,
+    *,
+    source: str | None = None,
+    to: Path | None = None,
+    progress: Progress | None = None,
+) -> Pulled:
+    """Get the original weights of an entry, from the first source that can give them.
+
+    The cache is asked first, then the mirror that ``DETREX_HUB_MIRROR`` names, then the entry's
+    sources in their order. A download that was interrupted is resumed.
+
+    Args:
+        entry: the weights.
+        source: a file or a URL to be used instead of the entry's sources, and of their digests.
+        to: a file name, or an existing folder, to put a copy at.
+        progress: told of downloads.
+
+    Raises:
+        SourceError: no source can give the file, each for the reason that the message names.
+        UsageError: ``source`` is neither a file nor a URL of a known kind.
+    """
+    told = progress or Silent()
+    if source is None:
+        pulled = _pull_any(entry, told)
+    elif "://" in source and not source.startswith("file://"):
+        pulled = _pull_given(entry, source, told)
+    else:
+        pulled = _local(source, told)
+    return pulled if to is None else replace(pulled, path=_place(pulled, to))
+
+
+def shown(url: str) -> str:
+    """An address that may be printed: without user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://…"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
+    for source in entry.sources:
+        cached = _cached(source, progress)
+        if cached is not None:
+            return cached
+    failures = []
+    for source, url in _candidates(entry.sources):
+        try:
+            return _fetch(source, url, progress)
+        except SourceError as error:
+            failures.append(f"{shown(url)}: {error}")
+    raise SourceError(
+        f"{entry.name} cannot be had from {'; '.join(failures)}",
+        hint=f"Give a file or another address: detrex-hub pull {entry.name} --source FILE_OR_URL",
+    )
+
+
+def _candidates(sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
+    """Each source with an address to ask, in the order of asking."""
+    mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
+    if mirror:
+        for source in sources:
+            # files on the Hub are all named alike, so their names are no addresses
+            if source.scheme != "hf":
+                yield source, f"{mirror}/{quote(source.file)}"
+    for source in sources:
+        yield source, source.url
+
+
+def _pull_given(entry: CatalogueEntry, url: str, progress: Progress) -> Pulled:
+    problem = url_problem(url)
+    if problem is not None:
+        raise UsageError(f"{shown(url)} is no source", hint=f"It should be {problem}, or a file")
+    file = f"{entry.name}.pth" if url.startswith("gdrive") else file_name(url)
+    source = Source(layout="given", url=url, file=file)
+    try:
+        return _cached(source, progress) or _fetch(source, url, progress)
+    except SourceError as error:
+        raise SourceError(f"{shown(url)}: {error.message}", hint=error.hint) from None
+
+
+def _local(source: str, progress: Progress) -> Pulled:
+    """A file of the user's, where it lies."""
+    path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
+    path = path.expanduser()
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", hint="--source takes a file or a URL")
+    try:
+        sha256 = _hash(path, progress)
+        with path.open("rb") as file:
+            refuse_page(file.read(512), path.stat().st_size)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from None
+    given = Source(layout="given", url=f"file:///{quote(path.name)}", file=path.name)
+    return Pulled(
+        path=path,
+        source=given,
+        url=given.url,
+        sha256=sha256,
+        size=path.stat().st_size,
+        pinned_by="nothing: a file of the user's",
+    )
+
+
+def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
+    """Get a file from one address.
+
+    Raises:
+        SourceError: why that address does not give it; the message does not repeat the address.
+    """
+    if url.startswith("gdrive-folder://"):
+        folder = url.partition("://")[2]
+        raise SourceError(
+            "only the folder is known, whose files have no addresses; look into "
+            f"https://drive.google.com/drive/folders/{folder}"
+        )
+    if _offline():
+        raise SourceError("HF_HUB_OFFLINE forbids going there")
+    if url.startswith("hf://"):
+        return _from_hub(source, progress)
+    place = _Place.of(source)
+    with place.locked(progress) as part:
+        found = _cached(source, progress)
+        if found is not None:
+            return found
+        digest, resumed = _download(source, url, part, progress)
+        try:
+            pinned_by = place.judge(digest)
+        except SourceError:
+            part.unlink(missing_ok=True)
+            if not resumed:
+                raise
+            # the two halves may be of two files; the whole anew is of one
+            digest, _ = _download(source, url, part, progress)
+            pinned_by = place.judge(digest)
+        finally:
+            download.forget(part)
+        place.keep(part, digest, url)
+    proven = bool(source.sha256 or source.sha256_prefix)
+    return Pulled(
+        path=place.path,
+        source=source,
+        url=shown(source.url if proven else url),
+        sha256=digest,
+        size=place.path.stat().st_size,
+        pinned_by=pinned_by,
+    )
+
+
+def _download(source: Source, url: str, part: Path, progress: Progress) -> tuple[str, bool]:
+    """The sha256 of what now lies at ``part``, and whether it was put together from pieces."""
+    if url.startswith("gdrive://"):
+        drive.download(url.partition("://")[2], part, source.size, progress)
+        return _hash(part, progress), False
+    return download.download(url, part, size=source.size, name=source.file, progress=progress)
+
+
+def _from_hub(source: Source, progress: Progress) -> Pulled:
+    from detrex_hub import repositories
+
+    named = hub_file(source.url)
+    assert named is not None
+    repo, revision, path = named
+    try:
+        fetched = repositories.fetch(repo, [path], revision=revision)
+    except DetrexHubError as error:
+        raise SourceError(error.message) from None
+    file = fetched.files[path]
+    sha256 = _hash(file, progress)
+    if source.sha256 and sha256 != source.sha256:
+        raise SourceError(f"has sha256 {sha256} instead of {source.sha256}")
+    return Pulled(
+        path=file,
+        source=source,
+        url=f"hf://{repo}@{fetched.commit}/{path}" if fetched.commit else source.url,
+        sha256=sha256,
+        size=file.stat().st_size,
+        pinned_by="the sha256 that the Hub tells",
+    )
+
+
+def _cached(source: Source, progress: Progress) -> Pulled | None:
+    """The file from an earlier download, if its bytes are still what they were."""
+    if source.scheme in ("hf", "gdrive-folder"):
+        return None
+    place = _Place.of(source)
+    seen = place.seen()
+    if seen is None or not place.path.is_file():
+        return None
+    sha256 = _hash(place.path, progress)
+    if sha256 != seen["sha256"]:
+        return None
+    try:
+        pinned_by = place.judge(sha256)
+    except SourceError:
+        return None
+    return Pulled(
+        path=place.path,
+        source=source,
+        url=seen["url"],
+        sha256=sha256,
+        size=place.path.stat().st_size,
+        pinned_by=pinned_by,
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a source's file lies in the cache, with what was seen of it."""
+
+    source: Source
+    folder: Path
+
+    @classmethod
+    def of(cls, source: Source) -> _Place:
+        from huggingface_hub import cached_assets_path, constants
+
+        key = hashlib.sha256(source.url.encode()).hexdigest()[:12]
+        try:
+            folder = cached_assets_path(
+                library_name="detrex-hub",
+                namespace="sources",
+                subfolder=f"{source.file[:100]}-{key}",
+                assets_dir=constants.HF_ASSETS_CACHE,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise _unwritable(Path(constants.HF_ASSETS_CACHE), reason) from None
+        return cls(source, folder)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.source.file
+
+    @contextmanager
+    def locked(self, progress: Progress) -> Iterator[Path]:
+        """The path to download to, which no other process writes to meanwhile."""
+        part = self.folder / f"{self.source.file}.part"
+        lock = FileLock(self.folder / "lock")
+        try:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                progress.start("waiting for another process that downloads the same", None)
+                lock.acquire()
+                progress.finish()
+        except PermissionError as error:
+            raise _unwritable(self.folder, error.strerror) from None
+        except (OSError, NotImplementedError):
+            # a file system without locks: a download of its own, which cannot be resumed
+            part = self.folder / f"{self.source.file}.{os.getpid()}.part"
+        try:
+            yield part
+        except OSError as error:
+            raise _unwritable(self.folder, error.strerror or str(error)) from None
+        finally:
+            lock.release()
+
+    def seen(self) -> dict[str, Any] | None:
+        """What the first download found: ``url`` and ``sha256``."""
+        try:
+            found = json.loads((self.folder / "seen.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(found, dict):
+            return None
+        right = re.fullmatch("[0-9a-f]{64}", str(found.get("sha256"))) and "url" in found
+        return found if right else None
+
+    def judge(self, sha256: str) -> str:
+        """What the digest was compared with.
+
+        Raises:
+            SourceError: it is another.
+        """
+        source, seen = self.source, self.seen()
+        expected = source.sha256 or source.sha256_prefix
+        if expected is not None and not sha256.startswith(expected):
+            raise SourceError(
+                f"has sha256 {sha256[: len(expected)]} instead of {expected}: damaged or replaced"
+            )
+        if source.sha256:
+            return "the sha256 in the catalogue"
+        if seen is not None and seen["sha256"] != sha256:
+            raise SourceError(
+                f"has sha256 {sha256[:16]}…, and had {seen['sha256'][:16]}… when first seen; "
+                f"if its publisher replaced it, remove {self.folder / 'seen.json'}"
+            )
+        if expected is not None:
+            return f"the first {len(expected)} digits of the sha256, in the catalogue"
+        return "the sha256 seen first"
+
+    def keep(self, part: Path, sha256: str, url: str) -> None:
+        """Give a verified download its name, and remember it."""
+        record = {"sha256": sha256, "url": shown(url if self._unproven else self.source.url)}
+        written = self.folder / f"seen.json.{os.getpid()}"
+        written.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        written.replace(self.folder / "seen.json")
+        part.replace(self.path)
+
+    @property
+    def _unproven(self) -> bool:
+        return not (self.source.sha256 or self.source.sha256_prefix)
+
+
+def _place(pulled: Pulled, to: Path) -> Path:
+    """A copy at the path that the user wants, complete or not at all."""
+    target = to / pulled.source.file if to.is_dir() else to
+    if target.exists() and target.samefile(pulled.path):
+        return target
+    with staging_folder(target.absolute()) as staging:
+        staged = staging / target.name
+        shutil.copyfile(pulled.path, staged)
+        publish_file(staged, target.absolute())
+    return target
+
+
+def _hash(path: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    progress.start(f"checking {path.name}", path.stat().st_size)
+    try:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+                progress.advance(len(chunk))
+    finally:
+        progress.finish()
+    return digest.hexdigest()
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _unwritable(folder: Path, reason: str | None) -> DetrexHubError:
+    # no SourceError: another source would have nowhere to go either
+    return DetrexHubError(
+        f"the cache {folder} cannot be written: {reason}",
+        hint="Free space there, or choose another place with HF_HOME",
+    )

@@ -1,0 +1,1 @@
+"""From names and training runs to repositories."""

@@ -1,0 +1,228 @@
+"""From catalogue names to repositories: convert each, push it, and read it back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detrex_hub.conversion import convert, prepare
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.progress import Progress, Silent
+from detrex_hub.publishing import training_run
+from detrex_hub.repositories import PushResult, push
+from detrex_hub.staging import scratch_folder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of one name: either ``result`` or ``error``."""
+
+    name: str
+    result: PushResult | None = None
+    error: DetrexHubError | None = None
+
+
+def convert_and_push(
+    name: str,
+    *,
+    to: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    conversion: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> PushResult:
+    """Convert weights and push them; nothing is left behind but the repository.
+
+    Args:
+        name: a catalogue name, or a checkpoint.
+        to: a folder to push into instead of the Hub.
+        progress: told of downloads and copying.
+        conversion: options of `prepare`.
+        options: further ones of `push`.
+
+    Raises:
+        DetrexHubError: as `prepare`, `convert` and `push` do; nothing was pushed.
+    """
+    with (
+        prepare(name, progress=progress, **(conversion or {})) as planned,
+        scratch_folder() as scratch,
+    ):
+        done = convert(planned, scratch / planned.name, progress=progress)
+        assert done.folder is not None
+        if progress is not None:
+            # a moment to be stopped at, the last one before others see anything
+            progress.advance(0)
+        return push(done.folder, to=to, **options)
+
+
+def push_trained(
+    checkpoint: str | os.PathLike[str],
+    repo_id: str | None = None,
+    *,
+    config: str | os.PathLike[str],
+    metrics: str | os.PathLike[str] | None = None,
+    ema: bool = False,
+    license: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> PushResult:
+    """Push what a training run with detrex left: its weights alone, with a card that has the
+    config's overrides and the accuracy that was measured.
+
+    Args:
+        checkpoint: what detectron2's checkpointer wrote.
+        repo_id: ``owner/name`` or ``name``; the config's name if not given.
+        config: the config that it was trained with.
+        metrics: the ``metrics.json`` of the run.
+        ema: take the averaged weights.
+        license: of the weights, an identifier of the Hub.
+        facts: what no shape shows, over what the config says.
+        progress: told of copying.
+        options: further ones of `push`.
+
+    Raises:
+        DetrexHubError: as `training_run.prepared`, `convert` and `push` do; nothing was pushed.
+    """
+    name = repo_id.rpartition("/")[2] if repo_id else None
+    with (
+        training_run.prepared(
+            checkpoint, config, metrics=metrics, name=name, ema=ema, license=license, facts=facts
+        ) as planned,
+        scratch_folder() as scratch,
+    ):
+        done = convert(planned, scratch / planned.name, progress=progress)
+        assert done.folder is not None
+        return push(done.folder, repo_id or planned.name, license=license, **options)
+
+
+def convert_and_push_all(
+    names: Sequence[str],
+    one: Callable[..., PushResult],
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[Published]:
+    """Publish several names; a refused one does not stop the others.
+
+    Who interrupts it, or closes the iterator, ends the jobs that run as soon as they tell of their
+    progress, and is given what was done meanwhile; who interrupts it once more waits for nothing.
+
+    Args:
+        names: catalogue names.
+        one: what is done with each, such as a `convert_and_push` with its options bound; called
+            with the name and ``progress``.
+        jobs: how many at once, so that downloads, conversions and uploads overlap.
+        progress: told of downloads and copying.
+
+    Yields:
+        what became of each, as soon as it is known.
+    """
+    told = progress or Silent()
+    if jobs <= 1:
+        # not in a thread: whoever interrupts would wait for it
+        yield from (_publish(name, one, told) for name in names)
+        return
+    running = _Jobs(names, one, told, min(jobs, len(names)))
+    try:
+        yield from running.results()
+    except GeneratorExit:
+        running.stop()
+        raise
+    except BaseException:
+        log.warning("stopping what runs; interrupt again to leave it as it is")
+        running.stop()
+        yield from running.results()
+        raise
+
+
+def _publish(name: str, one: Callable[..., PushResult], progress: Progress) -> Published:
+    try:
+        return Published(name, result=one(name, progress=progress))
+    except DetrexHubError as error:
+        return Published(name, error=error)
+    except Exception as error:
+        # one that nobody foresaw does not stop the others either
+        unforeseen = DetrexHubError(f"{name}: {type(error).__name__}: {error}")
+        unforeseen.__cause__ = error
+        return Published(name, error=unforeseen)
+
+
+class _Jobs:
+    """Threads that publish one name after another until none is left, or they are to stop.
+
+    They end with the process, whatever they do: what they have begun has no final name yet.
+    """
+
+    def __init__(
+        self, names: Sequence[str], one: Callable[..., PushResult], progress: Progress, count: int
+    ) -> None:
+        self._left = iter(names)
+        self._one = one
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._progress = _Stoppable(progress, self._stopped)
+        # None from each thread that ends
+        self._done: queue.SimpleQueue[Published | None] = queue.SimpleQueue()
+        self._running = count
+        for _ in range(count):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def stop(self) -> None:
+        """Let no other name be begun, and end what runs at the next word of its progress."""
+        self._stopped.set()
+
+    def results(self) -> Iterator[Published]:
+        """What became of the names, until all threads have ended."""
+        while self._running:
+            done = self._done.get()
+            if done is None:
+                self._running -= 1
+            else:
+                yield done
+
+    def _work(self) -> None:
+        try:
+            while (name := self._next()) is not None:
+                self._done.put(_publish(name, self._one, self._progress))
+        except _StoppedError:
+            pass
+        finally:
+            self._done.put(None)
+
+    def _next(self) -> str | None:
+        with self._lock:
+            return None if self._stopped.is_set() else next(self._left, None)
+
+
+class _StoppedError(BaseException):
+    """Ends a job that is to stop; not an Exception, since nothing went wrong with it."""
+
+
+class _Stoppable:
+    """Passes on what a job tells, and ends it there once it is to stop."""
+
+    def __init__(self, progress: Progress, stopped: threading.Event) -> None:
+        self._progress = progress
+        self._stopped = stopped
+
+    def start(self, description: str, total: int | None) -> None:
+        self._check()
+        self._progress.start(description, total)
+
+    def advance(self, count: int) -> None:
+        self._check()
+        self._progress.advance(count)
+
+    def finish(self) -> None:
+        self._progress.finish()
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError

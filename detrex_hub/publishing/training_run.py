@@ -1,0 +1,272 @@
+"""What a training run with detrex leaves, made ready to be pushed: checkpoint, config and metrics.
+
+The config says what no shape shows and must fit the weights; the metrics must be of this very
+checkpoint, for an accuracy of other weights is worse than none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from detrex_hub.architectures.base import Architecture
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.entry import Metric
+from detrex_hub.configs import settings
+from detrex_hub.configs.lazy import has_detectron2, load_config
+from detrex_hub.conversion import Conversion, prepare
+from detrex_hub.errors import ConfigError, DetrexHubError, UsageError
+
+# fact -> where a config says it, the first that is there
+_FACTS = {
+    "image_format": (
+        "dataloader.test.mapper.img_format",
+        "dataloader.test.mapper.image_format",
+        "model.input_format",
+    ),
+    "pixel_mean": ("model.pixel_mean",),
+    "pixel_std": ("model.pixel_std",),
+    "position_temperature": ("model.position_embedding.temperature",),
+    "position_offset": ("model.position_embedding.offset",),
+    "num_heads": ("model.transformer.encoder.num_heads", "model.transformer.num_heads"),
+    "num_queries": ("model.num_queries", "model.transformer.num_query_position"),
+    "num_queries_one2one": ("model.num_queries_one2one",),
+    "dilation": ("model.backbone.dilation",),
+}
+_IMAGE_FACTS = ("image_format", "pixel_mean", "pixel_std")
+
+# detectron2's names of COCO's figures, in metrics.json
+_TASKS = {"bbox": ("box", "object-detection"), "segm": ("mask", "image-segmentation")}
+_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_DATASETS = {"coco_2017_val": "COCO val2017", "lvis_v1_val": "LVIS v1 val"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation during a training: its iteration, counted from 0, and ``bbox/AP`` and the
+    like, in percent."""
+
+    iteration: int
+    figures: Mapping[str, float]
+
+
+@contextmanager
+def prepared(
+    checkpoint: str | os.PathLike[str],
+    config_path: str | os.PathLike[str],
+    *,
+    metrics: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    ema: bool = False,
+    license: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Iterator[Conversion]:
+    """The weights of a training run, planned and proven, with what config and metrics say of them.
+
+    Args:
+        checkpoint: what `DetectionCheckpointer` wrote, such as ``output/model_final.pth``.
+        config_path: the config, a ``.py`` where detectron2 is installed to run it, or the
+            ``config.yaml`` that training wrote.
+        metrics: the ``metrics.json`` of the run, for the accuracy on the card.
+        name: of the weights; the config's name where none is given.
+        ema: take the averaged weights.
+        license: of the weights, an identifier of the Hub.
+        facts: what no shape shows, over what the config says.
+
+    Raises:
+        UsageError: the config needs detectron2, the weights need a name, or the metrics are not
+            those of the weights that are to be taken.
+        ConfigError: the config cannot be read, or is not that of these weights.
+        DetrexHubError: as `prepare`.
+    """
+    path = Path(config_path)
+    named = name or path.stem
+    if name is None and named == "config":
+        raise UsageError(
+            f"{path} gives the weights no name",
+            hint=f"Say it: detrex-hub push {os.fspath(checkpoint)} OWNER/NAME --config {path}",
+        )
+    if path.suffix == ".py" and path.is_file() and not has_detectron2():
+        raise UsageError(
+            f"{path} is a program, and detectron2, which would run it, is not installed here",
+            hint="Give the config.yaml that training wrote beside the checkpoint",
+        )
+    cfg = load_config(path)
+    if not hasattr(cfg.get("model"), "keys"):
+        raise ConfigError(f"{path} is no config: it has no model")
+    with prepare(checkpoint, ema=ema, facts=facts) as found:
+        kind = type(found.architecture)
+    with prepare(checkpoint, ema=ema, facts=_facts(cfg, kind) | dict(facts or {})) as planned:
+        _check_config(planned, cfg, path)
+        iteration = planned.checkpoint.metadata.get("iteration")
+        measured: tuple[Metric, ...] = ()
+        if metrics is not None:
+            _check_averaging(cfg, metrics, ema=ema)
+            evaluation = _evaluation_of(Path(metrics), iteration, os.fspath(checkpoint))
+            measured = tuple(_metrics(evaluation, _dataset(cfg)))
+        entry = CatalogueEntry(
+            name=named,
+            family="",
+            architecture=kind.name,
+            title=named,
+            summary=_summary(iteration, ema=ema),
+            sources=(),
+            license=license,
+            metrics=measured,
+        )
+        yield replace(planned, name=named, entry=entry)
+
+
+def _summary(iteration: Any, *, ema: bool) -> str:
+    trained = f" for {iteration + 1} iterations" if type(iteration) is int else ""
+    return f"Trained with detrex{trained}.{' The averaged weights (EMA).' if ema else ''}"
+
+
+def _facts(cfg: Any, kind: type[Architecture]) -> dict[str, Any]:
+    found = {}
+    for fact, paths in _FACTS.items():
+        if fact not in kind.facts and fact not in _IMAGE_FACTS:
+            continue
+        values = [value for path in paths if (value := _at(cfg, path)) is not None]
+        if values:
+            found[fact] = values[0]
+    return found
+
+
+def _at(cfg: Any, path: str) -> Any:
+    """A plain value of a config, None where it has none there."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        value = OmegaConf.select(cfg, path)
+    except OmegaConfBaseException:
+        return None
+    if OmegaConf.is_list(value):
+        value = OmegaConf.to_container(value, resolve=True)
+    return value if isinstance(value, str | int | float | bool | list) else None
+
+
+def _check_config(planned: Conversion, cfg: Any, path: Path) -> None:
+    """
+    Raises:
+        ConfigError: the config says other than the weights, which it therefore did not train.
+    """
+    changes = settings.plan_changes(
+        planned.overrides,
+        model=cfg.get("model"),
+        dataloader=cfg.get("dataloader"),
+        where=planned.provenance.file,
+    )
+    told = [change for change in changes if change.before is not None]
+    if told:
+        says = "; ".join(f"{one.path} is {one.before} and they want {one.wanted}" for one in told)
+        raise ConfigError(
+            f"{path} is not the config of the weights in {planned.provenance.file}: {says}",
+            hint="Give the config.yaml that training wrote beside the checkpoint",
+        )
+
+
+def _check_averaging(cfg: Any, metrics: str | os.PathLike[str], *, ema: bool) -> None:
+    # detrex evaluates both, and the figures of the averaged weights overwrite the others
+    # (do_test in tools/train_net.py, e244e6c)
+    averaging = _at(cfg, "train.model_ema.enabled") is True
+    if averaging and not ema:
+        raise UsageError(
+            f"the figures in {os.fspath(metrics)} are those of the averaged weights, since the "
+            "config says train.model_ema.enabled",
+            hint="Publish these with --ema, or leave --metrics out",
+        )
+    if ema and not averaging:
+        raise UsageError(
+            f"the figures in {os.fspath(metrics)} are not those of the averaged weights, since the "
+            "config does not say train.model_ema.enabled",
+            hint="Leave --ema out, or --metrics",
+        )
+
+
+def evaluations(path: Path) -> list[Evaluation]:
+    """The evaluations in a ``metrics.json`` as detectron2's `JSONWriter` writes it, a JSON object
+    a line, in their order.
+
+    Raises:
+        DetrexHubError: the file cannot be read, or is no such file.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise DetrexHubError(f"the metrics {path} cannot be read: {reason}") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            said = json.loads(line)
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise DetrexHubError(
+                f"line {number} of {path} is no JSON object",
+                hint="Give the metrics.json that training wrote",
+            )
+        figures = {
+            name: float(said[name])
+            for name in (f"{task}/{figure}" for task in _TASKS for figure in _FIGURES)
+            if _is_figure(said.get(name))
+        }
+        if figures and type(said.get("iteration")) is int:
+            found.append(Evaluation(said["iteration"], figures))
+    return found
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether it is a percentage; classes that no image shows give NaN, and no task gives -1."""
+    return type(value) in (int, float) and 0 <= value <= 100
+
+
+def _evaluation_of(path: Path, iteration: Any, checkpoint: str) -> Evaluation:
+    """The last evaluation of a checkpoint that was saved at an iteration."""
+    found = evaluations(path)
+    if not found:
+        raise DetrexHubError(
+            f"{path} holds no evaluation, such as bbox/AP",
+            hint="Evaluate during training (train.eval_period), or leave --metrics out",
+        )
+    if type(iteration) is not int:
+        return found[-1]
+    # what is evaluated after the last step is counted one further
+    fitting = [one for one in found if one.iteration in (iteration, iteration + 1)]
+    if not fitting:
+        some = ", ".join(str(one.iteration) for one in found[-5:])
+        raise DetrexHubError(
+            f"{path} holds no evaluation of {checkpoint}, which was saved at iteration "
+            f"{iteration}; it has evaluations of {some}",
+            hint="Push a checkpoint that was evaluated, or leave --metrics out",
+        )
+    return fitting[-1]
+
+
+def _metrics(evaluation: Evaluation, dataset: str) -> Iterator[Metric]:
+    for name, value in evaluation.figures.items():
+        task, _, figure = name.partition("/")
+        shown, kind = _TASKS[task]
+        yield Metric(
+            task=kind,
+            dataset=dataset,
+            name=f"{shown} {figure}",
+            value=round(value, 2),
+            unit="%",
+            source="",
+        )
+
+
+def _dataset(cfg: Any) -> str:
+    names = _at(cfg, "dataloader.test.dataset.names")
+    name = names if isinstance(names, str) else names[0] if names else "the config's test set"
+    return _DATASETS.get(name, str(name))

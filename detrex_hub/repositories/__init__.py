@@ -1,0 +1,149 @@
+"""Push converted folders to the Hub, or into a folder laid out like it, and fetch from both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from detrex_hub import card
+from detrex_hub.errors import HubError, UsageError
+from detrex_hub.repositories import converted, names
+from detrex_hub.repositories.result import Fetched, PushResult
+
+__all__ = ["Fetched", "PushResult", "fetch", "push"]
+
+# where a repository in a folder lies if no namespace is given
+_FOLDER_NAMESPACE = "detrex"
+
+
+def push(
+    folder: str | os.PathLike[str],
+    repo_id: str | None = None,
+    *,
+    namespace: str | None = None,
+    to: str | os.PathLike[str] | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    message: str | None = None,
+    allow_synthetic: bool = False,
+    license: str | None = None,
+) -> PushResult:
+    """Push a converted folder as one commit, then read it back and compare every sha256.
+
+    Nothing is done where the repository holds the same content already. Only the weights,
+    ``config.json``, ``conversion.json`` and ``README.md`` are pushed, whatever else the folder
+    holds.
+
+    Args:
+        folder: what `convert` made.
+        repo_id: ``owner/name`` or ``name``; the folder's own name if not given.
+        namespace: the owner, if ``repo_id`` has none; else ``DETREX_HUB_NAMESPACE``, else the
+            logged-in user, or ``detrex`` in a folder.
+        to: a folder to push into instead of the Hub, as ``to/owner/name/``.
+        private: make a new repository private.
+        create_pr: open a pull request instead of committing to the main branch.
+        dry_run: check everything and change nothing.
+        message: the commit's title.
+        allow_synthetic: let a conversion of seeded numbers go to the Hub.
+        license: the licence of the weights, an identifier of the Hub, where the card says none;
+            without one nothing goes to the Hub.
+
+    Raises:
+        HubError: the folder is not whole, or the Hub refuses; the message says what to do.
+        VerificationError: the weights are not those that ``config.json`` describes, or they read
+            back differently.
+        UsageError: the arguments contradict each other.
+    """
+    whole = converted.read(Path(folder))
+    if license is not None:
+        whole = whole.licensed(license)
+    whole.check_license()
+    name = repo_id or whole.folder.resolve().name
+    if to is not None:
+        from detrex_hub.repositories.folders import push_to_folder
+
+        if private or create_pr:
+            raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
+        target = _target(name, namespace) or names.repo_id(f"{_FOLDER_NAMESPACE}/{name}")
+        there = Path(to).expanduser()
+        done = push_to_folder(whole.addressed_to(target), there, target, dry_run=dry_run)
+        return replace(done, license=card.license_of(whole.card()))
+    if whole.config.synthetic and not allow_synthetic:
+        raise HubError(
+            f"{folder} holds seeded numbers instead of weights (--synthetic), which nobody should "
+            "find on the Hub",
+            hint="Push it into a folder with --to DIR, or insist with --allow-synthetic",
+        )
+    said = card.license_of(whole.card())
+    if said is None:
+        raise HubError(
+            f"nobody has said under which licence the weights in {folder} may be shared",
+            hint="Ask their authors, then say it: --license apache-2.0",
+        )
+    from detrex_hub.repositories.client import logged_in_user
+    from detrex_hub.repositories.upload import push_to_hub
+
+    target = _target(name, namespace) or names.repo_id(f"{logged_in_user()}/{name}")
+    done = push_to_hub(
+        whole,
+        target,
+        private=private,
+        create_pr=create_pr,
+        dry_run=dry_run,
+        message=message or f"Upload {whole.config.architecture} weights converted by detrex-hub",
+    )
+    return replace(done, license=said)
+
+
+def _target(name: str, namespace: str | None) -> str | None:
+    """``owner/name``, or None where nothing says who the owner is."""
+    owner, slash, rest = name.partition("/")
+    if slash:
+        if namespace is not None and namespace != owner:
+            raise UsageError(f"{name} and the namespace {namespace} contradict each other")
+        return names.repo_id(f"{owner}/{rest}")
+    owner = namespace or os.environ.get("DETREX_HUB_NAMESPACE") or ""
+    return names.repo_id(f"{owner}/{name}") if owner else None
+
+
+def fetch(
+    repo: str | os.PathLike[str],
+    filenames: Sequence[str],
+    *,
+    revision: str | None = None,
+    optional: Sequence[str] = (),
+) -> Fetched:
+    """Files of a repository, all of one commit, each compared with its digest when it arrived.
+
+    What is cached is used without the network where the revision is a commit, and where the Hub
+    cannot be reached or ``HF_HUB_OFFLINE`` is set.
+
+    Args:
+        repo: ``owner/name`` or ``owner/name@revision`` under ``DETREX_HUB_ROOT`` or on the Hub, or
+            the path of a folder.
+        filenames: at least one; all must be there.
+        revision: branch, tag or commit.
+        optional: files that may be missing.
+
+    Raises:
+        HubError: the repository, a file or the network is not there; the message says what to do.
+        VerificationError: a file arrived damaged twice.
+        UsageError: a name is malformed.
+    """
+    if not filenames:
+        raise UsageError("No file was asked for")
+    for name in (*filenames, *optional):
+        names.file_name(name)
+    from detrex_hub.repositories import folders
+
+    text = os.fspath(repo)
+    folder = folders.find(text, revision)
+    if folder is not None:
+        return folders.fetch_from_folder(folder, filenames, optional)
+    from detrex_hub.repositories.download import fetch_from_hub
+
+    repo_id, wanted = names.split(text, revision)
+    return fetch_from_hub(repo_id, filenames, optional, wanted)

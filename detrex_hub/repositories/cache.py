@@ -1,0 +1,77 @@
+"""huggingface_hub's cache, looked into without its client, and what of it was found right.
+
+Importing the client takes longer than all the rest of a load. The folders are those of the
+documented layout: ``snapshots/<commit>/<file>`` of a repository are links to its ``blobs/<etag>``,
+and ``refs/<branch>`` holds the commit that a branch meant when it was last asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from detrex_hub.repositories import names
+
+
+def repository(repo_id: str) -> Path:
+    """The folder of a repository of models, whether it is there or not."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / "--".join(("models", *repo_id.split("/")))
+
+
+def path(repo_id: str, name: str, revision: str | None) -> Path | None:
+    """Where a file lies, if it is there; None if nobody has asked yet which commit is meant."""
+    folder = repository(repo_id)
+    commit = revision or "main"
+    if not names.is_commit(commit):
+        try:
+            commit = (folder / "refs" / commit).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+    return folder / "snapshots" / commit / name if names.is_commit(commit) else None
+
+
+class Mark:
+    """Remembers that a cached file was compared with its digest. A cache that cannot be written to
+    has no marks; its files are hashed every time."""
+
+    def __init__(self, path: Path) -> None:
+        from huggingface_hub import constants
+
+        self._path = path
+        # the file itself may be a link, and not there yet
+        place = path.parent.resolve() / path.name
+        key = hashlib.sha256(str(place).encode()).hexdigest()[:32]
+        self._mark = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "verified" / key
+
+    def is_there(self) -> bool:
+        try:
+            return self._mark.read_text() == _state(self._path)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def leave(self, content: Path | None = None) -> None:
+        """Mark the file, which will be a link to ``content`` where it is not there yet."""
+        with suppress(OSError):
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            self._mark.write_text(_state(content or self._path))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one process of several hash a file while the others wait."""
+        with ExitStack() as stack:
+            # where there are no locks, or no mark can be left, each hashes for itself
+            with suppress(NotImplementedError, OSError):
+                self._mark.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(f"{self._mark}.lock"))
+            yield
+
+
+def _state(path: Path) -> str:
+    state = path.stat()
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ino}"

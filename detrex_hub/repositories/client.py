@@ -1,0 +1,280 @@
+"""huggingface_hub's client, as this package needs it: patient where that helps, and with errors
+of one line. It is imported on first use, since importing it takes a while."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from detrex_hub import __version__
+from detrex_hub.errors import HubError
+from detrex_hub.repositories.converted import Digest
+from detrex_hub.repositories.refusals import explain, plainly
+from detrex_hub.repositories.retry import patiently, refuse_long_pauses
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, HfApi
+
+_Result = TypeVar("_Result")
+
+LIBRARY: dict[str, Any] = {"library_name": "detrex-hub", "library_version": __version__}
+
+# seconds without a byte, after which a line is dead
+CONNECT_SECONDS = 15.0
+ANSWER_SECONDS = 120.0
+
+
+def hub_api() -> HfApi:
+    """huggingface_hub's client, which does not wait for ever."""
+    from huggingface_hub import HfApi
+
+    set_limits()
+    return HfApi(**LIBRARY)
+
+
+def set_limits() -> None:
+    """Let huggingface_hub's session wait neither for ever for an answer that does not come, nor for
+    a day because an answer says so.
+
+    To be done before each use: after an error it is another session.
+    """
+    from huggingface_hub.utils import get_session, httpx  # type: ignore[attr-defined]
+
+    session = get_session()
+    # one with limits is somebody's choice
+    if session.timeout == httpx.Timeout(None):
+        session.timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+    told = session.event_hooks["response"]
+    if refuse_long_pauses not in told:
+        session.event_hooks = {**session.event_hooks, "response": [*told, refuse_long_pauses]}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository at one of its commits.
+
+    ``files`` maps a name to the digest by which the Hub knows the content: the sha256 of a large
+    file, git's id of a small one.
+    """
+
+    id: str
+    commit: str | None
+    private: bool
+    files: Mapping[str, str]
+
+    def holds(self, name: str, digest: Digest) -> bool:
+        return name in self.files and digest.matches(self.files[name])
+
+
+class Client:
+    """Requests about one repository that is to be written to."""
+
+    def __init__(self, repo_id: str) -> None:
+        self.repo_id = repo_id
+
+    @property
+    def api(self) -> HfApi:
+        return hub_api()
+
+    @property
+    def url(self) -> str:
+        return f"{self.api.endpoint}/{self.repo_id}"
+
+    def _ask(self, call: Callable[[], _Result]) -> _Result:
+        with plainly(self.repo_id, writing=True):
+            return patiently(call)
+
+    def read(self, revision: str | None = None) -> Remote | None:
+        """The repository as it is now; None if there is none, or none that the token opens."""
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        def call() -> Any:
+            return self.api.model_info(
+                self.repo_id, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS
+            )
+
+        try:
+            with plainly(self.repo_id, writing=True, revision=revision):
+                info = patiently(call)
+        except HubError as error:
+            cause = error.__cause__
+            if isinstance(cause, RepositoryNotFoundError) and not isinstance(cause, GatedRepoError):
+                return None
+            raise
+        files = {
+            sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
+            for sibling in info.siblings or ()
+        }
+        return Remote(info.id, info.sha, bool(info.private), files)
+
+    def check_right_to_write(self) -> None:
+        """Raise `HubError` unless the token may write to the repository."""
+        from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+        def call() -> None:
+            try:
+                self.api.auth_check(self.repo_id, write=True)
+            except RepositoryNotFoundError:
+                raise
+            except HfHubHTTPError as error:
+                # an older Hub cannot be asked; the push itself will tell
+                if error.response.status_code != 404:
+                    raise
+
+        self._ask(call)
+
+    def check_card(self, content: str) -> None:
+        """Raise `HubError` unless the Hub accepts the metadata of a card."""
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            get_session,
+            hf_raise_for_status,
+        )
+
+        def call() -> Any:
+            response = get_session().post(
+                f"{self.api.endpoint}/api/validate-yaml",
+                json={"content": content, "repoType": "model"},
+                headers=build_hf_headers(**LIBRARY),
+                timeout=ANSWER_SECONDS,
+            )
+            if response.status_code != 400:
+                hf_raise_for_status(response)
+            errors = response.json().get("errors", [])
+            if not errors:
+                hf_raise_for_status(response)
+            return errors
+
+        problems = [str(error.get("message")) for error in self._ask(call)]
+        if problems:
+            raise HubError(
+                f"{self.repo_id}: the Hub does not accept the card: {' '.join(problems[0].split())}"
+                + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""),
+                hint="Correct the metadata at the top of README.md, or make it again: "
+                "detrex-hub card DIR",
+            )
+
+    def create(self, *, private: bool) -> None:
+        """Make the repository, unless it is there."""
+        self._ask(
+            # None leaves the choice to an organization that wants its repositories private
+            lambda: self.api.create_repo(self.repo_id, private=private or None, exist_ok=True)
+        )
+
+    def upload(
+        self,
+        files: Mapping[str, Path | bytes],
+        digests: Mapping[str, Digest],
+        *,
+        create_pr: bool,
+    ) -> list[Any]:
+        """Bring large files to the Hub, ahead of a commit; returns the commit's operations."""
+        from huggingface_hub import CommitOperationAdd
+
+        def call() -> list[CommitOperationAdd]:
+            # huggingface_hub marks operations as done, so that every try needs new ones
+            operations = [
+                CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+                for name, content in files.items()
+            ]
+            for operation in operations:
+                # known already: otherwise every byte would be read once more
+                operation.upload_info.sha256 = bytes.fromhex(digests[operation.path_in_repo].sha256)
+            self.api.preupload_lfs_files(
+                self.repo_id, operations, create_pr=create_pr, free_memory=False
+            )
+            return operations
+
+        with plainly(self.repo_id, writing=True, file=" and ".join(files)):
+            try:
+                return call()
+            except RuntimeError:
+                # An upload that arrived damaged is refused for good by the Hub, not by the network:
+                # huggingface_hub does not repeat it.
+                return call()
+
+    def commit(
+        self, operations: list[Any], *, message: str, parent: str | None, create_pr: bool
+    ) -> CommitInfo:
+        """Make a commit, once.
+
+        Raises:
+            Exception: whatever huggingface_hub raises; the commit may have been made all the same.
+        """
+        return self.api.create_commit(
+            self.repo_id,
+            operations,
+            commit_message=message,
+            parent_commit=parent,
+            create_pr=create_pr,
+        )
+
+    def pull_requests(self) -> Iterator[int]:
+        """The numbers of the user's own open pull requests, newest first."""
+        user = self._ask(self.api.whoami)["name"]
+        found = self._ask(
+            lambda: list(
+                self.api.get_repo_discussions(
+                    self.repo_id,
+                    author=user,
+                    discussion_type="pull_request",
+                    discussion_status="open",
+                )
+            )
+        )
+        return (discussion.num for discussion in found)
+
+    def sha256(self, name: str, revision: str) -> str:
+        """The sha256 of a file as the Hub serves it; streamed, nothing is kept."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
+
+        url = hf_hub_url(self.repo_id, name, revision=revision)
+
+        def call() -> str:
+            digest = hashlib.sha256()
+            with http_stream_backoff(
+                "GET",
+                url,
+                headers=build_hf_headers(**LIBRARY),
+                timeout=ANSWER_SECONDS,
+                # tried again here, where the reading of the body counts too
+                retry_on_exceptions=(),
+                retry_on_status_codes=(),
+            ) as response:
+                hf_raise_for_status(response)
+                for chunk in response.iter_bytes(2**20):
+                    digest.update(chunk)
+            return digest.hexdigest()
+
+        with plainly(self.repo_id, writing=False, file=name, revision=revision):
+            return patiently(call)
+
+
+def logged_in_user() -> str:
+    """The name of whoever the token belongs to.
+
+    Raises:
+        HubError: there is no token, or the Hub does not accept it.
+    """
+    api = hub_api()
+    with plainly(api.endpoint, writing=True):
+        return str(patiently(api.whoami)["name"])
+
+
+def require_token(repo_id: str) -> None:
+    """Raise `HubError` if nobody is logged in."""
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    if get_token() is None:
+        error = explain(LocalTokenNotFoundError(), repo_id, writing=True)
+        assert error is not None
+        raise error

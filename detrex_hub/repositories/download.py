@@ -1,0 +1,171 @@
+"""Fetch from the Hub through huggingface_hub's cache, and check what arrived.
+
+huggingface_hub does not compare a download with its digest. Here every file is, once: a mark in the
+assets cache remembers which file was found right, by its size and time of change. Large files are
+brought by `resuming`, which leaves the mark; huggingface_hub then finds them in its cache.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from detrex_hub.errors import HubError
+from detrex_hub.repositories import cache, names
+from detrex_hub.repositories.cache import Mark
+from detrex_hub.repositories.client import LIBRARY, hub_api, set_limits
+from detrex_hub.repositories.converted import digest
+from detrex_hub.repositories.refusals import damaged, plainly
+from detrex_hub.repositories.result import Fetched
+from detrex_hub.repositories.resuming import bring
+from detrex_hub.repositories.retry import patiently
+
+
+def fetch_from_hub(
+    repo_id: str, files: Sequence[str], optional: Sequence[str], revision: str | None
+) -> Fetched:
+    """See `detrex_hub.repositories.fetch`."""
+    found = {}
+    for name in files:
+        found[name] = _fetch(repo_id, name, revision)
+        # all further files come from the very commit that the first one came from
+        folder = _snapshot(found[name], name)
+        revision = folder.name
+    for name in optional:
+        path = _fetch_if_there(repo_id, name, revision)
+        if path is not None:
+            found[name] = path
+    return Fetched(folder, revision, found)
+
+
+def _snapshot(path: Path, name: str) -> Path:
+    """The folder of the commit that a cached file belongs to: ``.../snapshots/<commit>``."""
+    folder = path.parents[name.count("/")]
+    assert names.is_commit(folder.name), path
+    return folder
+
+
+def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    if try_to_load_from_cache(repo_id, name, revision=revision) is _CACHED_NO_EXIST:
+        return None
+    try:
+        return _fetch(repo_id, name, revision)
+    except HubError as error:
+        cause = error.__cause__
+        if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+            return None
+        raise
+
+
+def _cached(repo_id: str, name: str, revision: str | None) -> Path | None:
+    """A file in the cache that was checked and that no network could make another one."""
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE and not names.is_commit(revision or "main"):
+        return None
+    path = cache.path(repo_id, name, revision)
+    return path if path is not None and Mark(path).is_there() else None
+
+
+def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
+    if (cached := _cached(repo_id, name, revision)) is not None:
+        return cached
+    path = _download(repo_id, name, revision)
+    mark = Mark(path)
+    if mark.is_there():
+        return path
+    with mark.locked():
+        commit = _snapshot(path, name).name
+        for last in (False, True):
+            if mark.is_there():
+                return path
+            expected = _hub_digest(path, repo_id, name, commit)
+            if expected is None:
+                # not to be known now: not remembered, so that the next one asks again
+                return path
+            if digest(path).matches(expected):
+                mark.leave()
+                return path
+            # What is wrong goes at once: whatever happens next, nobody may be given it.
+            _remove(path)
+            if not last:
+                path = _download(repo_id, name, commit)
+    raise damaged(repo_id, name)
+
+
+def _download(repo_id: str, name: str, revision: str | None) -> Path:
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+    # A host without an address is no network. Asked all the same, the client would try for half a
+    # minute before it looks into the cache.
+    only_cached = not _has_address(constants.ENDPOINT)
+
+    def download(only_cached: bool = only_cached) -> Path:
+        set_limits()
+        return Path(
+            hf_hub_download(
+                repo_id, name, revision=revision, local_files_only=only_cached, **LIBRARY
+            )
+        )
+
+    with plainly(repo_id, writing=False, file=name, revision=revision):
+        try:
+            if not only_cached and not constants.HF_HUB_OFFLINE:
+                bring(repo_id, name, revision)
+            return patiently(download)
+        except httpx.TransportError as error:
+            # the client takes a line that breaks off for no reason to look into its cache
+            try:
+                return download(only_cached=True)
+            except LocalEntryNotFoundError:
+                raise error from None
+
+
+def _has_address(url: str) -> bool:
+    from urllib.request import getproxies
+
+    if getproxies():
+        return True  # the proxy looks it up
+    try:
+        socket.getaddrinfo(urlsplit(url).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
+def _hub_digest(path: Path, repo_id: str, name: str, commit: str) -> str | None:
+    """The digest by which the Hub knows a file: a sha256, or git's id for small files.
+
+    The cache names its contents by it. Where links do not work, or another server's etags are no
+    digests, the Hub is asked; None if it cannot be.
+    """
+    if path.is_symlink():
+        named = path.readlink().name
+        if len(named) in (40, 64) and set(named) <= set("0123456789abcdef"):
+            return named
+    from huggingface_hub.hf_api import RepoFile
+
+    def ask() -> list[Any]:
+        return hub_api().get_paths_info(repo_id, name, revision=commit)
+
+    with suppress(HubError), plainly(repo_id, writing=False, file=name, revision=commit):
+        for entry in patiently(ask):
+            if isinstance(entry, RepoFile):
+                return entry.lfs.sha256 if entry.lfs else entry.blob_id
+    return None
+
+
+def _remove(path: Path) -> None:
+    # only the content's own file and its name in the snapshot: others may name the same content
+    blob = path.parent / path.readlink() if path.is_symlink() else path
+    for one in (blob, path):
+        one.unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""Repositories that are plain folders: ``DIR/<namespace>/<name>/`` with the files in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from detrex_hub.errors import HubError, UsageError, VerificationError
+from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS
+from detrex_hub.repositories import names
+from detrex_hub.repositories.converted import Converted, digest
+from detrex_hub.repositories.result import Fetched, PushResult
+from detrex_hub.staging import publish_files, remove_abandoned, staging_folder
+
+_OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD})
+
+
+def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: bool) -> PushResult:
+    """See `detrex_hub.repositories.push`."""
+    target = root / repo_id
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        raise HubError(
+            f"{target.parent} is a symbolic link to a place outside of {root}",
+            hint="Move it away, or choose another folder",
+        )
+    there = _there(target)
+    changed = tuple(
+        name
+        for name, expected in converted.digests.items()
+        if name not in there or digest(target / name) != expected
+    )
+    result = PushResult(
+        repo_id=repo_id,
+        url=str(target),
+        commit=None,
+        changed=changed,
+        created=not target.exists(),
+        dry_run=dry_run,
+    )
+    namesakes = _namesakes(target)
+    if namesakes:
+        raise HubError(
+            f"{target} and {namesakes[0]} differ only in case, and are one folder on many machines",
+            hint="Choose another name or namespace",
+        )
+    strays = sorted(there - _OURS)
+    if changed and strays:
+        raise HubError(
+            f"{target} holds files that are not detrex-hub's, which replacing it would delete: "
+            f"{', '.join(strays[:5])}",
+            hint="Move them away, or choose another folder",
+        )
+    if dry_run:
+        return result
+    if not changed:
+        remove_abandoned(target)
+        return result
+    with staging_folder(target) as staging:
+        for name, expected in converted.digests.items():
+            copy = staging / name
+            content = converted.contents[name]
+            if isinstance(content, bytes):
+                copy.write_bytes(content)
+            else:
+                shutil.copyfile(content, copy)
+            if digest(copy) != expected:
+                raise VerificationError(
+                    f"{target / name} reads back other than it was written",
+                    hint="Check the disk; nothing was changed there",
+                )
+        publish_files(staging, target)
+    return result
+
+
+def _namesakes(target: Path) -> list[Path]:
+    """What is there under a name that many file systems take for the same."""
+    return [
+        other
+        for path in (target.parent, target)
+        if path.parent.is_dir()
+        for other in path.parent.iterdir()
+        if other.name != path.name and other.name.casefold() == path.name.casefold()
+    ]
+
+
+def _there(target: Path) -> set[str]:
+    """The names in a folder that may be replaced."""
+    if not target.exists() and not target.is_symlink():
+        return set()
+    if target.is_symlink() or not target.is_dir():
+        raise HubError(
+            f"{target} is a symbolic link or a file, and is not replaced",
+            hint="Move it away, or choose another folder",
+        )
+    return {path.name for path in target.iterdir()}
+
+
+def find(repo: str, revision: str | None) -> Path | None:
+    """The folder that a repository's name means, or None if it means one on the Hub.
+
+    A path (``./x``, ``/x``, ``~/x``) is a folder. ``owner/name`` is looked for under
+    ``DETREX_HUB_ROOT`` first, then here; with a revision it is only looked for on the Hub.
+
+    Raises:
+        HubError: there is no such folder.
+        UsageError: the name is malformed, or a folder was given a revision.
+    """
+    if _is_path(repo):
+        folder = Path(repo).expanduser()
+        if not folder.is_dir():
+            raise HubError(
+                f"{repo} is not a folder", hint="Make it with: detrex-hub convert NAME -o DIR"
+            )
+        if revision is not None:
+            raise UsageError(f"{repo} is a folder, which has no revision {revision!r}")
+        return folder
+    name, revision = names.split(repo, revision)
+    if revision is None:
+        if names.is_repo_id(name) and (found := _under_root(name)) is not None:
+            return found
+        if (Path(name) / CONFIG).is_file():
+            return Path(name)
+    names.repo_id(name)
+    return None
+
+
+def _is_path(repo: str) -> bool:
+    return (
+        repo in (".", "..", "~")
+        or repo.startswith(("./", "../", "~/", ".\\", "..\\", "~\\"))
+        or Path(repo).is_absolute()
+    )
+
+
+def _under_root(repo_id: str) -> Path | None:
+    root = os.environ.get("DETREX_HUB_ROOT")
+    if not root:
+        return None
+    if not Path(root).expanduser().is_dir():
+        raise HubError(
+            f"DETREX_HUB_ROOT={root} is not a folder",
+            hint="Unset it, or fill it with: detrex-hub convert-and-push NAME --to DIR",
+        )
+    folder = Path(root).expanduser() / repo_id
+    return folder if folder.is_dir() else None
+
+
+def fetch_from_folder(folder: Path, files: Sequence[str], optional: Sequence[str]) -> Fetched:
+    """See `detrex_hub.repositories.fetch`."""
+    inside = folder.resolve()
+    found = {}
+    for name in (*files, *optional):
+        path = folder / name
+        if not path.resolve().is_relative_to(inside):
+            raise HubError(
+                f"{path} is a symbolic link to a place outside of the repository",
+                hint="Put the file itself there",
+            )
+        if path.is_file():
+            found[name] = path
+        elif name in files or path.exists():
+            raise HubError(
+                f"{folder} has no {'file' if path.exists() else ''} {name}".replace("  ", " "),
+                hint="Make the repository again: detrex-hub convert NAME -o DIR",
+            )
+    return Fetched(folder, None, found)

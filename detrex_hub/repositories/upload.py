@@ -1,0 +1,210 @@
+"""Push to the Hub: one commit, made once, read back and compared."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from detrex_hub.errors import HubError, VerificationError
+from detrex_hub.repositories.client import Client, Remote, require_token
+from detrex_hub.repositories.converted import Converted
+from detrex_hub.repositories.refusals import explain
+from detrex_hub.repositories.result import PushResult
+from detrex_hub.repositories.retry import TRIES, is_passing, pause_after
+
+log = logging.getLogger(__name__)
+
+
+def push_to_hub(
+    converted: Converted,
+    repo_id: str,
+    *,
+    private: bool,
+    create_pr: bool,
+    dry_run: bool,
+    message: str,
+) -> PushResult:
+    """See `detrex_hub.repositories.push`."""
+    require_token(repo_id)
+    client = Client(repo_id)
+    before = client.read()
+    if before is not None and before.id != repo_id:
+        log.warning("%s was moved to %s", repo_id, before.id)
+        client = Client(before.id)
+    _check_target(client, before, private=private, create_pr=create_pr)
+    converted = converted.addressed_to(client.repo_id)
+    client.check_card(converted.card())
+    changed = _changed(converted, before)
+    result = PushResult(
+        repo_id=client.repo_id,
+        url=client.url,
+        commit=before.commit if before is not None else None,
+        changed=changed,
+        created=before is None,
+        dry_run=dry_run,
+    )
+    if not changed or dry_run:
+        return result
+    if before is None:
+        client.create(private=private)
+        before = client.read()
+        if before is None:
+            raise HubError(
+                f"{client.repo_id} was created, and the Hub does not show it",
+                hint="Run the same command again in a minute",
+            )
+    pushed = _Push(client, converted, message, create_pr)
+    try:
+        commit, number = pushed.run(before)
+    except HubError as error:
+        if result.created:
+            raise HubError(
+                f"{error.message}. The repository was created and holds nothing yet",
+                hint=error.hint,
+            ) from error
+        raise
+    try:
+        _read_back(client, converted, changed, commit)
+    except HubError as error:
+        raise HubError(
+            f"{error.message}. Commit {commit[:12]} was made, and could not be compared",
+            hint=f"Compare it later: detrex-hub verify {client.repo_id}@{commit[:12]}",
+        ) from error
+    url = client.url if number is None else f"{client.url}/discussions/{number}"
+    return result.at(commit, url=url, pull_request=number)
+
+
+def _check_target(client: Client, remote: Remote | None, *, private: bool, create_pr: bool) -> None:
+    if remote is None:
+        if create_pr:
+            raise HubError(
+                f"{client.repo_id} does not exist, so that no pull request can be opened there",
+                hint="Push without --create-pr to make it, or check the name",
+            )
+        return
+    if private and not remote.private:
+        raise HubError(
+            f"{remote.id} exists and is public, so that nothing pushed there would be private",
+            hint=f"Make it private at {client.url}/settings, or push without --private",
+        )
+    if not create_pr:
+        client.check_right_to_write()
+
+
+def _changed(converted: Converted, remote: Remote | None) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, digest in converted.digests.items()
+        if remote is None or not remote.holds(name, digest)
+    )
+
+
+class _Push:
+    """One commit, which is made at most once however often an answer is lost."""
+
+    def __init__(self, client: Client, converted: Converted, message: str, create_pr: bool) -> None:
+        self.client = client
+        self.converted = converted
+        self.message = message
+        self.create_pr = create_pr
+
+    def run(self, before: Remote) -> tuple[str, int | None]:
+        """Commit on top of ``before``.
+
+        Returns:
+            the commit that holds the files, and the number of the pull request, if it is on one.
+        """
+        if self.create_pr and (found := self._pull_request()) is not None:
+            return found
+        base = before
+        for tried in range(1, TRIES + 1):
+            try:
+                return self._commit_on(base)
+            except HubError:
+                raise
+            except Exception as error:
+                after = self._look_again()
+                if (done := self._is_done(after)) is not None:
+                    return done
+                pause = 0.0 if _is_conflict(error) else pause_after(error, tried)
+                if (pause is None and not _is_unclear(error)) or tried == TRIES:
+                    raise self._refusal(error) from error
+                self._refuse_to_overwrite(before, after, error)
+                log.warning("the commit was not made (%s); trying again", type(error).__name__)
+                time.sleep(pause or 0.0)
+                base = after
+        raise AssertionError("unreachable")
+
+    def _commit_on(self, base: Remote) -> tuple[str, int | None]:
+        files = {name: self.converted.contents[name] for name in _changed(self.converted, base)}
+        operations = self.client.upload(files, self.converted.digests, create_pr=self.create_pr)
+        made = self.client.commit(
+            operations, message=self.message, parent=base.commit, create_pr=self.create_pr
+        )
+        return made.oid, made.pr_num
+
+    def _look_again(self) -> Remote:
+        after = self.client.read()
+        if after is None:
+            raise HubError(
+                f"{self.client.repo_id} vanished during the push", hint=f"See {self.client.url}"
+            )
+        return after
+
+    def _is_done(self, after: Remote) -> tuple[str, int | None] | None:
+        """Where the commit is, if it was made although its answer was lost."""
+        if self.create_pr:
+            return self._pull_request()
+        if not _changed(self.converted, after) and after.commit is not None:
+            return after.commit, None
+        return None
+
+    def _pull_request(self) -> tuple[str, int] | None:
+        for number in self.client.pull_requests():
+            remote = self.client.read(f"refs/pr/{number}")
+            if remote is not None and remote.commit and not _changed(self.converted, remote):
+                return remote.commit, number
+        return None
+
+    def _refuse_to_overwrite(self, before: Remote, after: Remote, error: Exception) -> None:
+        touched = [
+            name
+            for name in self.converted.digests
+            if before.files.get(name) != after.files.get(name)
+        ]
+        if touched:
+            raise HubError(
+                f"{self.client.repo_id}: somebody else pushed {', '.join(touched)} meanwhile; "
+                "nothing of yours was pushed",
+                hint=f"Look at {self.client.url}/commits/main, then run the same command again "
+                "to put yours on top",
+            ) from error
+
+    def _refusal(self, error: Exception) -> Exception:
+        return explain(error, self.client.repo_id, writing=True) or error
+
+
+def _is_conflict(error: Exception) -> bool:
+    return getattr(getattr(error, "response", None), "status_code", None) in (409, 412)
+
+
+def _is_unclear(error: Exception) -> bool:
+    """Whether the commit may have been made although its answer cannot be read."""
+    return is_passing(error) or (isinstance(error, ValueError) and not hasattr(error, "response"))
+
+
+def _read_back(client: Client, converted: Converted, changed: tuple[str, ...], commit: str) -> None:
+    """Compare what the Hub now holds and serves with the folder."""
+    remote = client.read(commit)
+    wrong = list(_changed(converted, remote))
+    for name in changed:
+        # a second look, since a single wrong byte can be the network's
+        if name not in wrong and not any(
+            client.sha256(name, commit) == converted.digests[name].sha256 for _ in range(2)
+        ):
+            wrong.append(name)
+    if wrong:
+        raise VerificationError(
+            f"{client.repo_id}: {', '.join(wrong)} came back from the Hub other than it was pushed",
+            hint=f"Do not use commit {commit[:12]}; run the same command again",
+        )

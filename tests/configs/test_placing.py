@@ -1,0 +1,312 @@
+"""Where in a config a backbone's weights go, and a backbone that is built for them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from detrex_hub import apply_overrides, from_hub, overrides
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import BackboneCall, Call
+from detrex_hub.configs.placing import lazy_call
+from detrex_hub.configs.settings import class_of
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ConfigError, UsageError
+from tests import reference
+from tests.architectures.backbones import SMALL
+from tests.checkpoint_files import save, tensors
+from tests.configs.test_settings import RESNET, lazy_config
+
+VIT = "detectron2.modeling.backbone.vit"
+SWIN_CLASS = "detectron2.modeling.backbone.swin.SwinTransformer"
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory):
+    return convert_variant("resnet18", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def swin(tmp_path_factory):
+    return convert_variant("swin_tiny_patch4_window7_224", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return convert_variant("detr_r50_dc5", tmp_path_factory, facts={"dilation": True})
+
+
+def convert_variant(name, tmp_path_factory, **options):
+    variant = reference.load(name)
+    root = tmp_path_factory.mktemp(name)
+    path = save(root / "original.pth", tensors(variant.source, variant.tied_sources), "model")
+    return convert(path, root / name, **options).folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(hub):
+    return hub
+
+
+def keys(path):
+    return torch.load(path, weights_only=True)["model"].keys()
+
+
+def with_neck(backbone=None):
+    """A detector that reads three feature maps of its backbone."""
+    cfg = lazy_config(backbone)
+    cfg.model.neck = {
+        "_target_": "detrex.modeling.neck.ChannelMapper",
+        "input_shapes": {f"res{i}": {"channels": 64 * 2**i} for i in (3, 4, 5)},
+        "in_features": ["res3", "res4", "res5"],
+        "num_outs": 4,
+    }
+    return cfg
+
+
+def fpn():
+    cfg = lazy_config()
+    bottom_up = cfg.model.backbone
+    cfg.model.backbone = {
+        "_target_": "detectron2.modeling.backbone.fpn.FPN",
+        "bottom_up": bottom_up,
+        "in_features": ["res2", "res3", "res4", "res5"],
+    }
+    return cfg
+
+
+def test_auto_finds_the_backbone(resnet18):
+    cfg = lazy_config()
+    assert "backbone.stem.conv1.weight" in keys(from_hub(resnet18, model=cfg.model, prefix="auto"))
+
+
+def test_auto_finds_what_lies_below_a_pyramid_and_the_overrides_follow(resnet18):
+    cfg = fpn()
+    path = from_hub(resnet18, model=cfg.model, prefix="auto")
+    assert "backbone.bottom_up.stem.conv1.weight" in keys(path)
+    assert cfg.model.backbone.bottom_up.stages.depth == 18
+    assert "stages" not in cfg.model.backbone
+    assert "stride_in_1x1" not in cfg.model.backbone.bottom_up.stages
+
+
+def test_a_prefix_that_is_given_places_the_overrides_too(resnet18):
+    cfg = fpn()
+    from_hub(resnet18, model=cfg.model, prefix="backbone.bottom_up.")
+    assert cfg.model.backbone.bottom_up.stages.depth == 18
+
+
+def test_whole_configs_are_looked_through_as_well(resnet18):
+    cfg = fpn()
+    apply_overrides(cfg, resnet18)
+    assert cfg.model.backbone.bottom_up.stages.depth == 18
+
+
+def test_auto_leaves_a_whole_detector_its_own_keys(detector):
+    assert "class_embed.weight" in keys(from_hub(detector, prefix="auto"))
+
+
+def test_auto_needs_a_model_to_look_in(resnet18):
+    with pytest.raises(UsageError, match="model=model"):
+        from_hub(resnet18, prefix="auto")
+
+
+def test_two_that_could_take_the_weights_are_both_named(swin):
+    cfg = lazy_config({"_target_": "x.Two", "a": {"_target_": SWIN_CLASS}})
+    cfg.model.teacher = {"_target_": SWIN_CLASS}
+    with pytest.raises(ConfigError, match=r"model\.backbone\.a and model\.teacher can both"):
+        from_hub(swin, model=cfg.model, prefix="auto")
+
+
+def test_a_backbone_of_another_class_is_refused_with_both_names_and_unchanged(swin):
+    cfg = with_neck()
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(
+        ConfigError, match=r"\.ResNet, and they are those of a SwinTransformer"
+    ) as e:
+        from_hub(swin, model=cfg.model, dataloader=cfg.dataloader)
+    assert str(swin) in str(e.value)
+    assert "build=True" in str(e.value)
+    assert OmegaConf.to_yaml(cfg) == before
+
+
+def test_a_dilated_detector_on_a_plain_config_is_refused_with_both_names(detector):
+    cfg = lazy_config()
+    with pytest.raises(ConfigError, match=r"ResNet, which has no \w+") as caught:
+        from_hub(detector, model=cfg.model)
+    assert str(detector) in str(caught.value)
+
+
+def test_a_head_of_91_classes_on_a_model_of_80(tmp_path):
+    variant = reference.load("deformable_detr_r50")
+    path = save(tmp_path / "d.pth", tensors(variant.source, variant.tied_sources), "model")
+    folder = convert(path, tmp_path / "d91", facts={"classes": "keep"}).folder
+    cfg = with_neck()
+    cfg.model.criterion = {"num_classes": 80}
+    with pytest.raises(ConfigError, match=r"num_classes = 80 and the weights of .* say 91"):
+        from_hub(folder, model=cfg.model)
+
+
+def test_a_backbone_is_built_and_the_neck_follows(swin, caplog):
+    cfg = with_neck()
+    with caplog.at_level(logging.INFO, logger="detrex_hub"):
+        path = from_hub(swin, model=cfg.model, dataloader=cfg.dataloader, build=True)
+    built = cfg.model.backbone
+    assert built["_target_"] == SWIN_CLASS
+    assert list(built.depths) == [2, 2, 6, 2]
+    assert list(built.out_indices) == [1, 2, 3]
+    assert OmegaConf.to_container(cfg.model.neck.input_shapes) == {
+        "p1": {"channels": 192},
+        "p2": {"channels": 384},
+        "p3": {"channels": 768},
+    }
+    assert list(cfg.model.neck.in_features) == ["p1", "p2", "p3"]
+    assert cfg.dataloader.train.mapper.img_format == "RGB"
+    assert f"model.backbone replaced, it is a {SWIN_CLASS}" in caplog.text
+    assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
+    # it fits now, so that nothing is left to do
+    assert from_hub(swin, model=cfg.model, dataloader=cfg.dataloader) == path
+
+
+def test_a_detector_of_one_level_reads_the_last_feature_map(swin):
+    cfg = lazy_config()
+    cfg.model.in_features = ["res5"]
+    cfg.model.in_channels = 2048
+    from_hub(swin, model=cfg.model, build=True)
+    assert list(cfg.model.in_features) == ["p3"]
+    assert cfg.model.in_channels == 768
+    assert list(cfg.model.backbone.out_indices) == [3]
+
+
+def test_a_resnet_is_built_in_place_of_a_swin(resnet18):
+    cfg = with_neck({"_target_": SWIN_CLASS, "embed_dim": 96})
+    from_hub(resnet18, model=cfg.model, dataloader=cfg.dataloader, build=True)
+    built = cfg.model.backbone
+    assert class_of(built) == "ResNet"
+    assert (built.stages.depth, "stride_in_1x1" in built.stages) == (18, False)
+    assert list(built.out_features) == ["res3", "res4", "res5"]
+    assert cfg.model.neck.input_shapes.res5.channels == 512
+
+
+def test_a_dilated_detector_is_refused_by_a_plain_config_unless_its_backbone_is_built(detector):
+    cfg = lazy_config()
+    for path, value in overrides(detector).items():
+        if not path.startswith("model.backbone."):
+            OmegaConf.update(cfg, path, value, force_add=True)
+    cfg.model.in_features = ["res2"]
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(ConfigError, match=r"ResNet.* no dilation.*build=True"):
+        from_hub(detector, model=cfg.model)
+    assert OmegaConf.to_yaml(cfg) == before
+    from_hub(detector, model=cfg.model, build=True)
+    built = cfg.model.backbone
+    assert class_of(built) == "TorchvisionResNet"
+    assert (built.name, built.dilation) == ("resnet50", True)
+    assert list(cfg.model.in_features) == ["res5"]
+    assert cfg.model.in_channels == 2048
+
+
+def test_a_backbone_that_takes_the_weights_is_not_replaced(swin):
+    cfg = with_neck({"_target_": SWIN_CLASS, "embed_dim": 128, "use_checkpoint": True})
+    from_hub(swin, model=cfg.model, build=True)
+    assert cfg.model.backbone.use_checkpoint is True
+    assert cfg.model.backbone.embed_dim == 96
+
+
+def test_what_was_built_is_taken_back_where_the_weights_are_not_to_be_had(swin, tmp_path):
+    import shutil
+
+    broken = shutil.copytree(swin, tmp_path / "broken")
+    (broken / "model.safetensors").unlink()
+    cfg = with_neck()
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(Exception, match=r"model\.safetensors"):
+        from_hub(broken, model=cfg.model, build=True)
+    assert OmegaConf.to_yaml(cfg) == before
+
+
+def small(name, tmp_path_factory):
+    made = architecture(name).from_hyper_parameters(SMALL[name])
+    root = tmp_path_factory.mktemp(name)
+    path = save(root / "original.pth", tensors(made.original()[0]), "model")
+    return convert(path, root / name).folder
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    return small("vit_mae", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def eva(tmp_path_factory):
+    return small("eva02", tmp_path_factory)
+
+
+def test_a_plain_vit_is_built_below_a_pyramid(vit):
+    cfg = with_neck()
+    path = from_hub(vit, model=cfg.model, dataloader=cfg.dataloader, build=True, prefix="auto")
+    built = cfg.model.backbone
+    assert built["_target_"] == "detectron2.modeling.backbone.vit.SimpleFeaturePyramid"
+    assert built.net["_target_"] == "detectron2.modeling.backbone.vit.ViT"
+    assert (built.net.embed_dim, built.net.depth, built.net.num_heads) == (64, 2, 1)
+    assert built.net.norm_layer.keywords == {"eps": 1e-6}
+    assert list(built.scale_factors) == [2.0, 1.0, 0.5]
+    assert list(cfg.model.neck.in_features) == ["p3", "p4", "p5"]
+    assert cfg.model.neck.input_shapes.p5.channels == 256
+    assert "backbone.net.blocks.1.attn.qkv.weight" in keys(path)
+
+
+def test_overrides_reach_a_vit_below_its_pyramid_and_leave_its_windows(vit):
+    net = {"_target_": f"{VIT}.ViT", "embed_dim": 768, "depth": 12, "num_heads": 12}
+    net["window_block_indexes"] = [0, 1]
+    cfg = lazy_config({"_target_": f"{VIT}.SimpleFeaturePyramid", "net": net})
+    from_hub(vit, model=cfg.model)
+    assert (cfg.model.backbone.net.embed_dim, cfg.model.backbone.net.depth) == (64, 2)
+    assert list(cfg.model.backbone.net.window_block_indexes) == [0, 1]
+
+
+def test_a_backbone_of_square_images_needs_a_detector_that_pads(eva):
+    cfg = with_neck()
+    cfg.model._target_ = "projects.dino.modeling.dino.DINO"
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(ConfigError, match=r"square images of 1024 .* projects\.dino\.modeling"):
+        from_hub(eva, model=cfg.model, build=True)
+    assert OmegaConf.to_yaml(cfg) == before
+    cfg.model._target_ = "projects.dino_eva.modeling.dino.DINO"
+    from_hub(eva, model=cfg.model, build=True)
+    assert cfg.model.backbone.net["_target_"] == "detrex.modeling.backbone.eva_02.EVA02_ViT"
+
+
+def test_dc5_models_take_resnets_below_a_body(tmp_path):
+    variant = reference.load("resnet18")
+    path = save(tmp_path / "original.pth", tensors(variant.source))
+    made = convert(path, tmp_path / "r18", architecture="torchvision_resnet").folder
+    dc5 = "detrex.modeling.backbone.TorchvisionResNet"
+    cfg = lazy_config({"_target_": dc5, "name": "resnet50", "dilation": True})
+    loaded = from_hub(made, model=cfg.model, prefix="auto")
+    assert "backbone.body.layer4.1.bn2.running_var" in keys(loaded)
+    assert (cfg.model.backbone.name, cfg.model.backbone.dilation) == ("resnet18", True)
+    with pytest.raises(ConfigError, match=r"\.ResNet, and they are those of a TorchvisionResNet"):
+        from_hub(made, model=lazy_config().model)
+
+
+def test_a_call_becomes_a_node():
+    node = lazy_call(
+        BackboneCall(
+            "a.b.Pyramid",
+            {"net": Call("a.b.Net", {"depth": 2}), "norm": Call("math.pow", {}, partial=True)},
+            channels={"p1": 1},
+        )
+    )
+    assert node["_target_"] == "a.b.Pyramid"
+    assert node.net == {"_target_": "a.b.Net", "depth": 2}
+    assert isinstance(node.norm, functools.partial)
+
+
+def test_plain_resnet_configs_still_fit(resnet18):
+    cfg = lazy_config()
+    from_hub(resnet18, model=cfg.model)
+    assert cfg.model.backbone["_target_"] == RESNET

@@ -1,0 +1,282 @@
+import logging
+
+import pytest
+from omegaconf import OmegaConf
+from yacs.config import CfgNode
+
+from detrex_hub.architectures.base import IMAGENET_RGB, Overrides
+from detrex_hub.architectures.recognise import recognise
+from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.configs import settings
+from detrex_hub.errors import ConfigError
+from tests import reference
+
+RESNET = "detectron2.modeling.backbone.resnet.ResNet"
+
+
+def lazy_config(backbone=None):
+    """The nodes that a detrex config of a ResNet-50 detector has."""
+    return OmegaConf.create(
+        {
+            "model": {
+                "_target_": "projects.detr.modeling.DETR",
+                "backbone": backbone
+                or {
+                    "_target_": RESNET,
+                    "stem": {"_target_": "detectron2.modeling.backbone.resnet.BasicStem"},
+                    "stages": {
+                        "_target_": f"{RESNET}.make_default_stages",
+                        "depth": 50,
+                        "stride_in_1x1": True,
+                        "norm": "FrozenBN",
+                    },
+                },
+                "num_classes": 80,
+                "pixel_mean": [103.53, 116.28, 123.675],
+                "pixel_std": [1.0, 1.0, 1.0],
+            },
+            "dataloader": {
+                "train": {"mapper": {"img_format": "BGR"}},
+                "test": {"mapper": {"img_format": "RGB"}},
+            },
+        }
+    )
+
+
+def resnet(depth=101, **facts):
+    made = ResNet(depth=depth)
+    return made.overrides(made.preprocessing(facts))
+
+
+def test_overrides_are_set_and_each_change_is_told():
+    cfg = lazy_config()
+    changes = settings.apply(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
+    assert cfg.model.backbone.stages.depth == 101
+    assert cfg.model.backbone.stages.stride_in_1x1 is False
+    assert list(cfg.model.pixel_mean) == IMAGENET_RGB["pixel_mean"]
+    assert cfg.dataloader.train.mapper.img_format == "RGB"
+    assert "model.backbone.stages.depth: 50 -> 101" in map(str, changes)
+    # the test mapper said RGB already
+    assert "dataloader.test.mapper.img_format" not in {change.path for change in changes}
+
+
+def test_what_is_right_already_is_left_alone():
+    cfg = lazy_config()
+    settings.apply(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
+    before = OmegaConf.to_yaml(cfg)
+    assert settings.apply(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="x/y") == []
+    assert OmegaConf.to_yaml(cfg) == before
+
+
+def test_changes_are_logged_once_on_the_main_process(caplog, monkeypatch):
+    with caplog.at_level(logging.INFO, logger="detrex_hub"):
+        cfg = lazy_config()
+        settings.apply(resnet(), model=cfg.model, where="x/y")
+        assert caplog.text.count("model.backbone.stages.depth: 50 -> 101") == 1
+        caplog.clear()
+        monkeypatch.setenv("RANK", "3")
+        cfg = lazy_config()
+        settings.apply(resnet(), model=cfg.model, where="x/y")
+        assert caplog.text == ""
+
+
+def test_a_basic_block_is_not_given_the_stride():
+    cfg = lazy_config()
+    settings.apply(resnet(18), model=cfg.model, where="x/y")
+    assert cfg.model.backbone.stages.depth == 18
+    assert "stride_in_1x1" not in cfg.model.backbone.stages
+
+
+def test_the_channels_of_a_neck_follow_where_there_is_one():
+    cfg = lazy_config()
+    cfg.model.neck = {"input_shapes": {"res5": {"channels": 2048}}}
+    settings.apply(resnet(18), model=cfg.model, where="x/y")
+    assert cfg.model.neck.input_shapes.res5.channels == 512
+    assert list(cfg.model.neck.input_shapes) == ["res5"]
+
+
+def test_a_backbone_of_another_kind_is_refused_by_both_names_and_nothing_changes():
+    swin = {"_target_": "detectron2.modeling.backbone.swin.SwinTransformer", "embed_dim": 96}
+    cfg = lazy_config(swin)
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(ConfigError) as caught:
+        settings.apply(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="detrex/r101_v2")
+    text = str(caught.value)
+    assert "SwinTransformer" in text
+    assert "detrex/r101_v2" in text
+    assert "model.backbone.stages.depth" in text
+    assert OmegaConf.to_yaml(cfg) == before
+
+
+def test_an_argument_that_the_callable_lacks_is_refused():
+    cfg = lazy_config()
+    cfg.model.backbone.stages = {"_target_": f"{__name__}.make_stages", "depth": 50}
+    with pytest.raises(ConfigError, match="has no stride_in_1x1"):
+        settings.apply(resnet(), model=cfg.model, where="x/y")
+
+
+def make_stages(depth):
+    return depth
+
+
+def test_learned_position_embeddings_are_refused_by_sine_ones_with_what_to_write_instead():
+    cfg = lazy_config()
+    cfg.model.position_embedding = {"_target_": f"{__name__}.sine_embedding"}
+    wanted = Overrides(lazy={"model.position_embedding.row_num_embed": 50})
+    with pytest.raises(ConfigError, match=r"has no row_num_embed.*PositionEmbeddingLearned"):
+        settings.apply(wanted, model=cfg.model, where="x/y")
+
+
+def sine_embedding(num_pos_feats):
+    return num_pos_feats
+
+
+def test_the_number_of_classes_is_the_configs_to_decide():
+    cfg = lazy_config()
+    wanted = Overrides(lazy={"model.num_classes": 91})
+    with pytest.raises(ConfigError, match=r"num_classes = 80.* 91"):
+        settings.apply(wanted, model=cfg.model, where="x/y")
+
+
+@pytest.mark.parametrize(
+    "lazy",
+    [
+        {"model.backbone._target_": "os.system"},
+        {"model._target_": "os.system"},
+        {"model.backbone.stages.norm": "x"},
+        {"train.init_checkpoint": "/etc/passwd"},
+        {"model.backbone.stages.depth": 51},
+        {"model.backbone.stages.depth": True},
+        {"model.backbone.stages.depth": "50"},
+        {"model.backbone.stages.depth": 10**9},
+        {"model.pixel_mean": [1.0, 2.0]},
+        {"model.pixel_mean": [1.0, 2.0, float("nan")]},
+        {"model.pixel_mean": ["${oc.env:HOME}", 1.0, 1.0]},
+        {"model.pixel_std": {"_target_": "os.system"}},
+        {"dataloader.train.mapper.img_format": "${oc.env:HOME}"},
+        {"dataloader.train.mapper._target_": "RGB"},
+    ],
+)
+def test_unknown_paths_and_wrong_values_are_refused(lazy):
+    with pytest.raises(ConfigError, match=r"x/config\.json"):
+        settings.check(Overrides(lazy=lazy), where="x/config.json")
+
+
+def test_classic_configs_are_set_and_stay_frozen():
+    cfg = CfgNode(
+        {
+            "MODEL": {
+                "PIXEL_MEAN": [103.53, 116.28, 123.675],
+                "PIXEL_STD": [1.0, 1.0, 1.0],
+                "RESNETS": {"DEPTH": 50, "STRIDE_IN_1X1": True},
+            },
+            "INPUT": {"FORMAT": "BGR"},
+        }
+    )
+    cfg.freeze()
+    changes = settings.apply_yacs(resnet(), cfg, where="x/y")
+    assert cfg.is_frozen()
+    assert cfg.MODEL.RESNETS.DEPTH == 101
+    assert cfg.MODEL.RESNETS.STRIDE_IN_1X1 is False
+    assert cfg.INPUT.FORMAT == "RGB"
+    assert len(changes) == 5
+    assert settings.apply_yacs(resnet(), cfg, where="x/y") == []
+
+
+def test_a_classic_config_without_the_key_is_refused_untouched():
+    cfg = CfgNode({"MODEL": {"PIXEL_MEAN": [0.0, 0.0, 0.0], "PIXEL_STD": [1.0, 1.0, 1.0]}})
+    with pytest.raises(ConfigError, match=r"no MODEL\.RESNETS\.DEPTH"):
+        settings.apply_yacs(resnet(), cfg, where="x/y")
+    assert cfg.MODEL.PIXEL_MEAN == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "name", reference.names("anchor", "conditional", "d", "h", "resnet", "swin")
+)
+def test_what_architectures_want_is_allowed(name):
+    specs = reference.load(name).source
+    found = recognise(specs)
+    made = found.architecture.read(
+        specs, found.layout, found.architecture.layouts[found.layout].facts
+    )
+    wanted = made.overrides(made.preprocessing({}))
+    assert settings.check(wanted, where=name) is wanted
+
+
+def mappers(train, test):
+    cfg = lazy_config()
+    cfg.dataloader = {"train": train, "test": test}
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("node", "places"),
+    [
+        ({"mapper": {"img_format": "BGR"}}, ["mapper.img_format"]),
+        ({"mapper": {"image_format": "BGR"}}, ["mapper.image_format"]),
+        (
+            {"mapper": {"image_format": "BGR", "augmentation": {"img_format": "BGR"}}},
+            ["mapper.image_format", "mapper.augmentation.img_format"],
+        ),
+        (
+            {"mapper": [{"img_format": "BGR"}, {"image_format": "BGR"}]},
+            ["mapper.0.img_format", "mapper.1.image_format"],
+        ),
+        (
+            [{"mapper": {"img_format": "BGR"}}, {"mapper": {"img_format": "RGB"}}],
+            ["0.mapper.img_format"],
+        ),
+        (
+            {"mapper": {"_target_": "detrex.data.DetrDatasetMapper", "is_train": True}},
+            ["mapper.img_format"],
+        ),
+        ({"mapper": {"_target_": "somebodys.Mapper"}}, []),
+        ({"dataset": "coco"}, []),
+    ],
+)
+def test_the_image_format_is_set_wherever_a_config_has_it(node, places):
+    cfg = mappers(node, {"mapper": {"img_format": "RGB"}})
+    changes = settings.apply(resnet(), dataloader=cfg.dataloader, where="x/y")
+    assert [change.path for change in changes] == [f"dataloader.train.{one}" for one in places]
+    for place in places:
+        assert OmegaConf.select(cfg.dataloader.train, indexed(place)) == "RGB"
+
+
+def indexed(path):
+    return "".join(
+        f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".")
+    ).lstrip(".")
+
+
+def test_a_mapper_that_takes_no_format_cannot_feed_bgr():
+    cfg = mappers({"mapper": {"_target_": "somebodys.Mapper"}}, {})
+    with pytest.raises(ConfigError, match=r"dataloader\.train\.mapper .*somebodys\.Mapper.* BGR"):
+        settings.apply(resnet(image_format="BGR"), dataloader=cfg.dataloader, where="x/y")
+
+
+def test_what_is_taken_from_elsewhere_is_set_there():
+    cfg = lazy_config()
+    cfg.model.num_queries = 300
+    cfg.model.transformer = {"two_stage_num_proposals": "${..num_queries}"}
+    wanted = Overrides(
+        lazy={"model.transformer.two_stage_num_proposals": 900, "model.num_queries": 900}
+    )
+    changes = settings.apply(wanted, model=cfg.model, where="x/y")
+    assert [change.path for change in changes] == ["model.num_queries"]
+    assert cfg.model.transformer.two_stage_num_proposals == 900
+    cfg.model.num_queries = 100
+    assert cfg.model.transformer.two_stage_num_proposals == 100
+
+
+def test_settings_tell_what_fits_as_well():
+    cfg = lazy_config()
+    found = {one.path: one for one in settings.settings(resnet(), model=cfg.model, where="x/y")}
+    assert found["model.backbone.stages.depth"].differs
+    cfg.model.backbone.stages.depth = 101
+    (again,) = (
+        one
+        for one in settings.settings(resnet(), model=cfg.model, where="x/y")
+        if one.path == "model.backbone.stages.depth"
+    )
+    assert not again.differs
+    assert again.before == again.wanted == 101

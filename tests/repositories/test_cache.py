@@ -1,0 +1,66 @@
+"""What lies in the cache and can be no other file is used without the network and its client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detrex_hub.repositories import fetch, push
+
+FETCH = """
+import sys
+from detrex_hub.repositories import fetch
+print(fetch(sys.argv[1], ["config.json", "model.safetensors"]).files["model.safetensors"])
+heavy = {"torch", "httpx2", "huggingface_hub.file_download", "huggingface_hub.hf_api"}
+sys.exit(f"imported {heavy & sys.modules.keys()}" if heavy & sys.modules.keys() else 0)
+"""
+
+
+def fetch_elsewhere(repo: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", FETCH, repo],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def pushed(hub, login, folder):
+    login("alice")
+    commit = push(folder, "alice/r18").commit
+    fetch("alice/r18", ["config.json", "model.safetensors"])
+    hub.log.clear()
+    return commit
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_a_commit_needs_neither_network_nor_client(hub, pushed, folder, offline):
+    done = fetch_elsewhere(f"alice/r18@{pushed}", HF_HUB_OFFLINE=offline)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(done.stdout.strip()).read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert hub.seen() == []
+
+
+def test_a_branch_offline_is_what_it_was_last(hub, pushed):
+    done = fetch_elsewhere("alice/r18", HF_HUB_OFFLINE="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pushed in done.stdout
+
+
+def test_a_branch_is_looked_up_where_there_is_a_network(hub, pushed):
+    fetch("alice/r18", ["config.json"])
+    assert hub.seen("HEAD")
+
+
+def test_a_cached_file_that_changed_on_disk_is_compared_again(hub, pushed):
+    path = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
+    assert again.read_bytes() == whole

@@ -1,0 +1,298 @@
+"""Hostile repositories: what they say is data, and what cannot be true is refused in one line."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from detrex_hub import repositories as hubs
+from detrex_hub.architectures import architecture
+from detrex_hub.cli.failures import run
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ArchitectureError, ConfigError, HubError, UsageError
+from detrex_hub.loading import from_hub
+from detrex_hub.records import load_json
+from tests import reference, tiny
+from tests.checkpoint_files import tensors
+
+RECORDS = ("config.json", "conversion.json")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A converted folder of a tiny ConvNeXt."""
+    place = tmp_path_factory.mktemp("made")
+    return convert(tiny.original(place / "tiny.pth"), place / "tiny").folder
+
+
+@pytest.fixture
+def copy(made, tmp_path, hub, monkeypatch):
+    """A copy of it in the folder that commands run in."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made, tmp_path / "r")
+    return tmp_path / "r"
+
+
+def leaves(value, path=()):
+    """The place of every value in a record; of long lists and tables that of the first few."""
+    yield path
+    inside = value.items() if isinstance(value, dict) else ()
+    inside = enumerate(value) if isinstance(value, list) else inside
+    for name, one in itertools.islice(inside, 16 if not path else 6):
+        yield from leaves(one, (*path, name))
+
+
+def put(document, path, value):
+    if not path:
+        return value
+    node = document
+    for name in path[:-1]:
+        node = node[name]
+    node[path[-1]] = value
+    return document
+
+
+VALUES = (
+    None,
+    True,
+    -1,
+    2**70,
+    1e300,
+    "x" * 5000,
+    "\x1b[2J\nError: fake\u202e",
+    "../../etc/passwd",
+    "__import__('os').system('touch mark')",
+    "${oc.env:HOME}",
+    [],
+    {},
+    [[[[[1]]]]],
+    [1] * 2000,
+    {"_target_": "os.system", "command": "touch mark"},
+)
+COMMANDS = (
+    ("load", "./r"),
+    ("verify", "./r", "--no-source"),
+    ("export", "./r", "--to", "original", "-o", "e.pth"),
+    ("card", "./r"),
+    ("push", "./r", "alice/r", "--to", "hub"),
+    ("inspect", "./r"),
+)
+
+
+def one_line(capfd, arguments):
+    """Run a command: it succeeds, or says in one line why not."""
+    capfd.readouterr()
+    code = run(arguments)
+    err = capfd.readouterr().err
+    assert code in (0, 1, 2)
+    if code:
+        assert err.startswith("Error: "), err
+        assert err.count("\n") == 1, err
+        assert err[:-1].isprintable()
+        assert "should not have happened" not in err, err
+    return code
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_whatever_stands_in_a_record_no_command_fails_but_in_one_line(copy, capfd, record):
+    text = (copy / record).read_text()
+    values, commands = itertools.cycle(VALUES), itertools.cycle(COMMANDS)
+    ended = set()
+    for path in leaves(json.loads(text)):
+        (copy / record).write_text(json.dumps(put(json.loads(text), path, next(values))))
+        ended.add(one_line(capfd, next(commands)))
+    assert ended == {0, 1}
+    assert not (copy.parent / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
+        (b'{"a": 1, "a": 2}', "'a' occurs twice"),
+        (b'{"a": {"b": 1, "c": 2, "b": 1}}', "'b' occurs twice"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "not valid JSON|digits"),
+        (b"[]", "not a JSON object"),
+        (b" " * (32 * 2**20 + 1), "larger than 32 MiB"),
+    ],
+    ids=lambda value: repr(value[:20]),
+)
+def test_a_record_that_is_no_honest_json(copy, content, says):
+    (copy / "config.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=says) as caught:
+        from_hub("./r")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+NAMES = (
+    "../evil/r",
+    "a/../b",
+    "a/..",
+    "a/b/c",
+    "a//b",
+    "a\\b/c",
+    "a/b\0c",
+    "a/b\n",
+    "a/b@../../x",
+    "a/b@x..y",
+    "a/b@",
+    "-a/b",
+    "a/.b",
+    "a/b.git",
+    "a/b--c",
+    "https://evil.example/a/b",
+    "file:///etc/passwd",
+    "hf://../x",
+    "%2e%2e/b",
+    "ä/b",
+    "a/" + "b" * 200,
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_could_lead_elsewhere_is_refused_without_asking_anybody(hub, copy, name):
+    with pytest.raises((UsageError, HubError)) as caught:
+        from_hub(name)
+    assert str(caught.value).isprintable() or "\n" in name or "\0" in name
+    with pytest.raises((UsageError, HubError)):
+        hubs.push(copy, name, to="hub")
+    assert not (copy.parent / "hub").exists()
+    assert not hub.seen()
+
+
+@pytest.mark.parametrize(
+    "file", ["../x", "/etc/passwd", "a/../../b", "a\\..\\b", ".git/config", ""]
+)
+def test_no_file_outside_is_fetched(hub, copy, file):
+    with pytest.raises(UsageError, match="not the name of a file"):
+        hubs.fetch("./r", [file])
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_links_out_of_a_folder_are_not_followed(copy, tmp_path, file):
+    shutil.move(copy / file, tmp_path / "outside")
+    (copy / file).symlink_to(tmp_path / "outside")
+    with pytest.raises(HubError, match="symbolic link"):
+        from_hub("./r")
+    with pytest.raises(HubError, match="symbolic link"):
+        hubs.push(copy, "alice/r", to="hub")
+
+
+@pytest.mark.parametrize("name", ["alice", "alice/r"])
+def test_a_push_into_a_folder_does_not_leave_it_by_a_link(copy, tmp_path, name):
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "hub"
+    elsewhere.mkdir()
+    (root / name).parent.mkdir(parents=True)
+    (root / name).symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(HubError, match="symbolic link"):
+        hubs.push(copy, "alice/r", to=root)
+    assert [*elsewhere.iterdir()] == []
+
+
+def test_what_is_no_regular_file_is_not_waited_for(copy):
+    (copy / "config.json").unlink()
+    os.mkfifo(copy / "config.json")
+    with pytest.raises(HubError):
+        from_hub("./r")
+    with pytest.raises(HubError, match="no file"):
+        hubs.push(copy, "alice/r", to="hub")
+
+
+def test_hyper_parameters_of_boundless_models_are_refused():
+    convnext, dino = architecture("convnext"), architecture("dino")
+    for values in (
+        {"depths": [10**6] * 4, "dims": [8, 16, 24, 32]},
+        {"depths": [1, 1, 1, 1], "dims": [2**40] * 4},
+        {"depths": [-(10**9), 10**9, 1, 1], "dims": [8, 16, 24, 32]},
+        {"depths": [1] * 1000, "dims": [8] * 1000},
+    ):
+        with pytest.raises(ArchitectureError, match="no hyper-parameters of convnext"):
+            convnext.from_hyper_parameters(values)
+    released = reference_parameters(dino)
+    assert dino.from_hyper_parameters(released).encoder_layers == released["encoder_layers"]
+    with pytest.raises(ArchitectureError, match="no hyper-parameters of dino"):
+        dino.from_hyper_parameters(released | {"encoder_layers": 2**31})
+
+
+def reference_parameters(kind):
+    specs = reference.load("dino_r50_4scale").source
+    return kind.read(specs, "original", {}).hyper_parameters()
+
+
+# --- cards ---------------------------------------------------------------------------------------
+
+EVIL = "\n---\nlicense: mit\n---\n# <script>alert(1)</script> [x](javascript:alert(1)) | `a`\x1b[J"
+
+
+def test_no_string_of_a_checkpoint_becomes_markup_or_metadata(tmp_path):
+    kind = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
+    specs, _ = kind.original()
+    state = tensors(specs)
+    state[f"head.{EVIL}"] = torch.ones(3)
+    source = tmp_path / f"{EVIL.replace('/', '')}.pth"
+    torch.save({"model": state, "args": {"name": EVIL}, EVIL: EVIL}, source)
+    text = (convert(source, tmp_path / "made").folder / "README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    assert "license" not in yaml.safe_load(head)
+    assert "\n---\n" not in body
+    assert "<script>" not in body
+    assert not re.search(r"(?<!\\)\]\(javascript", body)
+    assert "\x1b" not in text
+    # the key was dropped, and the card says so, as code
+    assert "script" in body
+
+
+def test_a_card_of_another_licence_is_not_pushed(hub, login, tmp_path, monkeypatch):
+    login("alice")
+    content = tiny.original(tmp_path / "tiny.pth").read_bytes()
+    url = "https://example.org/tiny.pth"
+    monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(tmp_path / "mine.toml"))
+    tiny.catalogue(tmp_path / "mine.toml", url, content)
+    folder = convert(tiny.NAME, tmp_path / "r", source=str(tmp_path / "tiny.pth")).folder
+    record = load_json(folder / "conversion.json")
+    record["source"]["url"] = url
+    (folder / "conversion.json").write_text(json.dumps(record))
+    card = (folder / "README.md").read_text()
+    assert "\nlicense: mit\n" in card
+    hubs.push(folder, "alice/good")
+    for line in ("license: apache-2.0\n", ""):
+        (folder / "README.md").write_text(card.replace("license: mit\n", line, 1))
+        for to in (None, tmp_path / "hub"):
+            with pytest.raises(HubError, match="that of tiny is mit"):
+                hubs.push(folder, "alice/r", to=to)
+    assert [*hub.repositories] == ["alice/good"]
+    assert not (tmp_path / "hub").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("dab_detr", {"pe_temperatureH": float("inf"), "pe_temperatureW": float("inf")}),
+        ("dab_detr", {"pe_temperatureH": 2**2000, "pe_temperatureW": 2**2000}),
+        ("dab_detr", {"pe_temperatureH": -20, "pe_temperatureW": -20}),
+        ("dino", {"nheads": 0}),
+        ("dino", {"nheads": 10**300}),
+        ("h_deformable_detr", {"num_queries_one2one": -300}),
+    ],
+)
+def test_arguments_beside_weights_that_no_model_has_are_no_facts(kind, arguments):
+    assert architecture(kind).facts_in({"args": arguments}) == {}
+
+
+@pytest.mark.parametrize("described", ["{", "[]", "{}", '{"a": 1, "a": 2}', "[" * 100_000, "NaN"])
+def test_a_checkpoint_that_describes_itself_wrongly_is_refused(tmp_path, capfd, described):
+    checkpoint, config = tmp_path / "x.pth", tmp_path / "config.yaml"
+    torch.save({"model": {"w": torch.ones(1)}, "detrex_hub": described}, checkpoint)
+    config.write_text("model: {backbone: {}}\n")
+    arguments = ["check", str(config), "--checkpoint", str(checkpoint), "--target", "r18_v1"]
+    assert one_line(capfd, arguments) == 1

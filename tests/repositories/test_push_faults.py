@@ -1,0 +1,233 @@
+"""Every request of a push, met by every fault of a network.
+
+What passes is waited for, a bounded number of times; what stays is one line; and in the end the
+repository is either untouched or complete, with one commit, whatever was lost on the way.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+
+import pytest
+from huggingface_hub import close_session
+
+from detrex_hub.errors import DetrexHubError, HubError
+from detrex_hub.repositories import client, push
+from detrex_hub.repositories.client import Client
+from tests.hub_server import Fault, contents, converted_folder
+
+COMMIT = "[0-9a-f]" * 40
+
+# the requests of a push into a repository that is made for it, in their order
+PUSH = {
+    "whoami": ("GET", "/api/whoami-v2"),
+    "look": ("GET", "/api/models/alice/r18"),
+    "card": ("POST", "/api/validate-yaml"),
+    "create": ("POST", "/api/repos/create"),
+    "preupload": ("POST", "/api/models/alice/r18/preupload/main"),
+    "batch": ("POST", "/alice/r18.git/info/lfs/objects/batch"),
+    "upload": ("PUT", "/objects/*"),
+    "verify": ("POST", "/alice/r18.git/info/lfs/verify"),
+    "commit": ("POST", "/api/models/alice/r18/commit/main"),
+    "look again": ("GET", f"/api/models/alice/r18/revision/{COMMIT}"),
+    "read": ("GET", f"/alice/r18/resolve/{COMMIT}/*"),
+    "read weights": ("GET", "/objects/*"),
+}
+# and those of one into a repository that is there, in parts
+MORE = {
+    "right to write": ("GET", "/api/models/alice/r18/auth-check/write"),
+    "part": ("PUT", "/objects/*/2"),
+    "parts": ("POST", "/api/complete_multipart"),
+}
+
+PASSING = {
+    **{str(code): Fault.status(code) for code in (500, 502, 504)},
+    **{f"{code}, wait": Fault.status(code, retry_after=7) for code in (429, 503)},
+    "cut before": Fault.cut_before(),
+    "cut within": Fault.cut_during(1),
+    "lost answer": Fault.lose_answer(),
+    "lost by a gateway": Fault.status_after(502),
+    "stalled": Fault.stall(),
+}
+LASTING = {
+    "503": Fault.status(503),
+    "429, a day": Fault.status(429, retry_after=86400),
+    "cut before": Fault.cut_before(),
+    "page": Fault.html(),
+    "nonsense": Fault.status(200, body=b"[]"),
+    **{str(code): Fault.status(code) for code in (400, 401, 403, 404, 412)},
+}
+# asked early as a courtesy, and not by every Hub: the push itself tells
+HARMLESS = {("right to write", fault) for fault in ("page", "nonsense", "404")}
+
+
+@pytest.fixture(autouse=True)
+def alice(login):
+    return login("alice")
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Who is told so takes a line for dead soon. A session keeps what it began with."""
+    sooner = partial(monkeypatch.setattr, client, "ANSWER_SECONDS", 0.3)
+    close_session()
+    yield sooner
+    close_session()
+
+
+def inject(hub, name, fault, times):
+    method, pattern = {**PUSH, **MORE}[name]
+    server = hub.storage if pattern.startswith("/objects/") else hub
+    if name in MORE:
+        hub.create("alice/r18")
+        hub.part_size = 5000
+    return server.inject(method, pattern, fault, times=times)
+
+
+def held(hub):
+    repository = hub.repositories.get("alice/r18")
+    files = repository.find("main").files if repository else {}
+    return {path: blob.content for path, blob in files.items() if path[0] != "."}
+
+
+def complete(hub, folder):
+    """Whether all was pushed, in one commit; it must not be some of it, or twice."""
+    made = hub.commits("alice/r18") if hub.repositories else []
+    expected = contents(folder)
+    expected["README.md"] = expected["README.md"].replace(b"detrex/r18", b"alice/r18")
+    assert held(hub) == (expected if made else {})
+    assert len(made) <= 1
+    return bool(made)
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("request_", [*PUSH, *MORE])
+def test_what_passes_is_waited_for(hub, folder, naps, impatient, request_, fault):
+    if fault == "stalled":
+        impatient()
+    injected = inject(hub, request_, PASSING[fault], times=1)
+    assert push(folder).changed
+    assert injected.hits == 1
+    assert complete(hub, folder)
+    assert sum(naps) <= 8
+    if fault.endswith("wait"):
+        assert 7 <= max(naps) <= 8
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault"), sorted({*product([*PUSH, *MORE], LASTING)} - HARMLESS)
+)
+def test_what_stays_is_one_line(hub, folder, naps, request_, fault):
+    injected = inject(hub, request_, LASTING[fault], times=None)
+    with pytest.raises(DetrexHubError) as refused:
+        push(folder)
+    said = str(refused.value)
+    assert "\n" not in said
+    assert refused.value.hint
+    assert injected.hits <= 12
+    assert sum(naps) <= 60
+    if complete(hub, folder):
+        commit = hub.repository("alice/r18").refs["main"]
+        assert f"Commit {commit[:12]} was made" in said or "Do not use commit" in said
+    hub.forget()
+    hub.storage.forget()
+    push(folder)
+    assert complete(hub, folder)
+
+
+@pytest.mark.parametrize("request_", ["upload", "part", "read", "read weights"])
+@pytest.mark.parametrize("at", [0, 3000, -1])
+def test_a_byte_that_arrives_wrong_is_found(hub, folder, request_, at):
+    """On the way there, by the Hub; on the way back, by whoever pushed."""
+    fault = Fault.corrupt_sent(at) if request_ in ("upload", "part") else Fault.corrupt(at)
+    injected = inject(hub, request_, fault, times=1)
+    push(folder)
+    assert injected.hits == 1
+    assert complete(hub, folder)
+
+    hub.clear()
+    hub.token("alice")
+    inject(hub, request_, fault, times=None)
+    with pytest.raises(DetrexHubError, match=r"does not have the announced sha256|came back"):
+        push(folder)
+
+
+# somebody else pushes at the same time
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """`meanwhile(something)` does it once, right before the next commit is made."""
+
+    def _meanwhile(something):
+        pending, commit = [something], Client.commit
+
+        def late(self, *arguments, **options):
+            if pending:
+                pending.pop()()
+            return commit(self, *arguments, **options)
+
+        monkeypatch.setattr(Client, "commit", late)
+
+    return _meanwhile
+
+
+def test_somebody_else_commits_something_else(hub, folder, meanwhile):
+    meanwhile(lambda: hub.put("alice/r18", {"demo.png": b"png"}))
+    push(folder)
+    assert hub.commits("alice/r18")[0] == "put"
+    assert len(hub.commits("alice/r18")) == 2
+    assert held(hub).keys() == {*contents(folder), "demo.png"}
+
+
+def test_somebody_else_commits_the_same(hub, folder, meanwhile):
+    meanwhile(lambda: push(folder))
+    push(folder)
+    assert complete(hub, folder)
+
+
+def test_somebody_else_commits_another_version(hub, folder, meanwhile):
+    meanwhile(lambda: hub.put("alice/r18", {"config.json": b"theirs"}))
+    with pytest.raises(HubError, match=r"somebody else pushed config.json meanwhile") as refused:
+        push(folder)
+    assert "nothing of yours was pushed" in str(refused.value)
+    assert held(hub) == {"config.json": b"theirs"}
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the same", "another version"])
+def test_two_pushers_at_once(hub, folder, tmp_path, monkeypatch, same):
+    other = folder if same else converted_folder(tmp_path / "other" / "r18", b"other weights")
+    together, commit, own = threading.Barrier(2), Client.commit, threading.local()
+
+    def at_once(self, *arguments, **options):
+        if not hasattr(own, "waited"):
+            own.waited = together.wait(timeout=60)
+        return commit(self, *arguments, **options)
+
+    def pushed(one):
+        try:
+            return push(one, "alice/r18").commit
+        except HubError as error:
+            return str(error)
+
+    hub.create("alice/r18")
+    monkeypatch.setattr(Client, "commit", at_once)
+    with ThreadPoolExecutor(2) as threads:
+        ended = sorted(threads.map(pushed, [folder, other]), key=len)
+    assert len(hub.commits("alice/r18")) == 1
+    assert ended[0] == hub.repository("alice/r18").refs["main"]
+    assert ended[1] == ended[0] if same else "somebody else pushed" in ended[1]
+    assert held(hub)["model.safetensors"] in (
+        contents(folder)["model.safetensors"],
+        contents(other)["model.safetensors"],
+    )
+
+
+def test_a_moved_repository_is_followed_by_every_request(hub, folder):
+    hub.create("alice/old")
+    hub.move("alice/old", "alice/r18")
+    push(folder, "alice/old")
+    assert complete(hub, folder)
