@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-# between two pieces the thread waits for the interpreter, which others keep busy: few and long ones
+# hashing a piece releases the interpreter lock; large pieces wait for it less often
 _PIECE = 4 * 2**20
 # pieces that may wait to be hashed
 _WAITING = 4
@@ -50,20 +47,17 @@ class Sha256:
 
 
 class FileSha256:
-    """Hashes a file in a thread of its own, from now on.
+    """Hashes a file in a thread of its own, which starts at once.
 
     Args:
         path: the file.
-        yielding: leave the processor to whatever else wants it, where the system can tell threads
-            apart: for a digest that is wanted last of all.
 
     Raises:
-        OSError: from `result`, where the file could not be read.
+        OSError: raised by `result` if the file could not be read.
     """
 
-    def __init__(self, path: Path, *, yielding: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._yielding = yielding
         self._digest = hashlib.sha256()
         self._error: OSError | None = None
         self._stopped = False
@@ -71,8 +65,6 @@ class FileSha256:
         self._thread.start()
 
     def _read(self) -> None:
-        if self._yielding:
-            _yield()
         try:
             buffer = memoryview(bytearray(_PIECE))
             with self._path.open("rb", buffering=0) as file:
@@ -89,13 +81,6 @@ class FileSha256:
         return self._digest.hexdigest()
 
     def stop(self) -> None:
-        """Give up what nobody wants to know any more."""
+        """Stop hashing: the digest is not needed."""
         self._stopped = True
         self._thread.join()
-
-
-def _yield() -> None:
-    """Give this thread the lowest priority. Elsewhere than on Linux it would be the process's."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

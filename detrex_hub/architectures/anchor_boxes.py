@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.base import Facts, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
 from detrex_hub.architectures.detection import shape_of
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.single_level import SingleLevelDetector
 from detrex_hub.mapping import Rename, Rule
 

@@ -7,12 +7,12 @@ backbone is `TorchvisionResNet` whether dilated or not.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.detection import FACTS, Detector, count, shape_of
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.mapping import Rename, Rule
 
 # rows of in_proj of the encoder's attention, in widths: queries and keys for rows and for columns

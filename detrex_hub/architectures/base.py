@@ -6,9 +6,8 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from detrex_hub.architectures import late
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import (
     ConversionPlan,
@@ -21,9 +20,6 @@ from detrex_hub.mapping import (
     source_specs,
 )
 from detrex_hub.specs import TensorSpec
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 Specs: TypeAlias = Mapping[str, TensorSpec]
 Facts: TypeAlias = Mapping[str, Any]
@@ -97,11 +93,11 @@ class BackboneCall(Call):
     square_images: int | None = None
 
 
-@late.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Architecture(ABC):
     """An architecture with its hyper-parameters, which are the fields of the subclass.
 
-    Every subclass is declared as ``late.dataclass(frozen=True, kw_only=True)``.
+    Every subclass is declared as ``dataclass(frozen=True, kw_only=True)``.
     """
 
     name: ClassVar[str]
@@ -116,10 +112,6 @@ class Architecture(ABC):
     """Where a training config has the module that takes the weights of a backbone."""
     taken_by: ClassVar[frozenset[str]] = frozenset()
     """Names of the classes whose state dict `target` is; none where any class may be asked."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        late.complete(cls)
-        return super().__new__(cls)
 
     @classmethod
     @abstractmethod
@@ -217,7 +209,6 @@ class Architecture(ABC):
         Raises:
             ArchitectureError: a name is unknown or missing, or a value cannot be.
         """
-        late.complete(cls)
         try:
             _check_sizes(values)
             made = cls(

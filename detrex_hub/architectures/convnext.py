@@ -7,11 +7,11 @@ Facts: facebookresearch/ConvNeXt 048efce, timm 1.0.31 and detrex e244e6c,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.stages import (
     Shapes,
     StagedBackbone,

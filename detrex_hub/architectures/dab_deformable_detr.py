@@ -6,12 +6,12 @@ detrex's two-stage model has no counterpart in the original, whose two stages di
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.architectures.detection import shape_of
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.multi_level import AnchoredMultiLevelDetector
 from detrex_hub.mapping import Rename, Rule
 

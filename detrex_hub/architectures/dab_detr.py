@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.mapping import Rename, Rule
 
 

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
 from detrex_hub.architectures.detection import count, shape_of
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.multi_level import MultiLevelDetector
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, Rule

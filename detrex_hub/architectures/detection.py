@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from detrex_hub.architectures import architecture, classes, coco, transformers_layout
@@ -13,7 +13,6 @@ from detrex_hub.architectures.base import Architecture, Facts, Overrides, Specs
 from detrex_hub.architectures.blocks import StateDict, under
 from detrex_hub.architectures.bodies import body_rules, read_body
 from detrex_hub.architectures.classes import ClassRows
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.architectures.transformer import mlp

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, norm, tensor, under
 from detrex_hub.architectures.detection import shape_of
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.multi_level import MultiLevelDetector
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.mapping import Rename, Rows, Rule, Take

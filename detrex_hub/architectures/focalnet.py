@@ -8,11 +8,11 @@ beside them, an older `FocalNet` without post-norm, which is equal for these siz
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.stages import (
     Shapes,
     StagedBackbone,

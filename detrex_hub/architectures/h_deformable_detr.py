@@ -7,13 +7,13 @@ own; any other is told from Deformable-DETR by its name alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
 from detrex_hub.architectures.detection import count
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, Rule
 

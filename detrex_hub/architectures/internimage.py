@@ -7,12 +7,11 @@ Facts: OpenGVLab/InternImage, `classification/` and its configs, and detrex e244
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Overrides, Specs
 from detrex_hub.architectures.blocks import StateDict, batch_norm, conv, linear, norm, tensor, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.stages import Shapes, StagedBackbone, kept, mlp_ratio
 from detrex_hub.errors import UsageError
 from detrex_hub.mapping import Drop, Rule, indices

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.base import Facts, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.detection import TransformerDetector, shape_of
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.transformer import POINTS
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rename, Rule, indices

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
 
@@ -21,7 +22,6 @@ from detrex_hub.architectures.base import (
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, tensor, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.stages import Shapes, split_arguments
 from detrex_hub.errors import UsageError
 from detrex_hub.mapping import Drop, Rule

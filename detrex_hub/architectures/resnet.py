@@ -8,6 +8,7 @@ gives the same output, both with eps 1e-5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import (
@@ -28,7 +29,6 @@ from detrex_hub.architectures.blocks import (
     linear,
     under,
 )
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Drop, Rename, Rule, indices, source_specs
 from detrex_hub.specs import TensorSpec

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import (
@@ -17,7 +18,6 @@ from detrex_hub.architectures.base import (
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, norm, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.mapping import Rename, indices
 

@@ -8,12 +8,12 @@ the window: the original then turns the shift off, detectron2 does not.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.stages import (
     Shapes,
     StagedBackbone,

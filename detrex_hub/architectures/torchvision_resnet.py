@@ -7,6 +7,7 @@ Facts: detrex e244e6c, `modeling/backbone/torchvision_resnet.py`. It keeps torch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import (
@@ -19,7 +20,6 @@ from detrex_hub.architectures.base import (
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet, depth_of
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Drop, Rename, Rule, prefixed, source_specs

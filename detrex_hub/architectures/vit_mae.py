@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
-from detrex_hub.architectures.late import dataclass
 from detrex_hub.architectures.plain_vit import (
     HEADS_DROPPED,
     PlainViT,

@@ -200,4 +200,4 @@ def _begin_hashing(
     weights = sum(spec.nbytes for spec in checkpoint.specs.values())
     if provenance.size > 2 * weights + 2**20:
         return None
-    return FileSha256(checkpoint.path, yielding=True)
+    return FileSha256(checkpoint.path)
