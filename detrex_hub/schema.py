@@ -1,0 +1,107 @@
+"""Check parsed JSON and TOML against msgspec types, and say in one line what is wrong.
+
+A type is the whole schema of a document: names, kinds, ranges and lengths. This module adds what
+msgspec leaves open: words for a pattern, and one error class with one form of message.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from detrex_hub.errors import ConfigError, DetrexHubError
+
+T = TypeVar("T")
+
+_LONGEST = 200
+_AT = re.compile(r"(?s)(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_EXPECTED = re.compile(r"Expected `(?P<kind>[^`]+)`(?P<rest>[^`]*)(?:, got `(?P<got>[^`]+)`)?")
+_MEANING = re.compile(r" matching regex '\\\\A\(\?#(?P<meaning>[^)]*)\).*")
+_LENGTH = re.compile(r" of length (?P<bound>[<>]=) (?P<limit>\d+)")
+
+_WORDS = {
+    "object": "an object",
+    "array": "a list",
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "null",
+}
+_BOUNDS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+
+
+def matching(pattern: str, meaning: str) -> msgspec.Meta:
+    """A constraint on a string: the whole of it matches a regular expression.
+
+    Args:
+        pattern: without anchors.
+        meaning: what a message calls such a string, without parentheses.
+
+    Example:
+        >>> Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
+    """
+    # msgspec searches, and its message holds nothing but the pattern: a comment carries the words
+    return msgspec.Meta(pattern=rf"\A(?#{meaning})(?:{pattern})\Z")
+
+
+def convert(
+    document: Any, kind: type[T], *, where: str, refusal: type[DetrexHubError] = ConfigError
+) -> T:
+    """Check a parsed document, and give it as a value of a type. No value is coerced.
+
+    Args:
+        document: what a JSON or TOML parser returned.
+        kind: a `msgspec.Struct`, or any type that msgspec knows.
+        where: the file, for the message.
+        refusal: the class of the error.
+
+    Raises:
+        DetrexHubError: of the class ``refusal``: it names the file and the field.
+    """
+    try:
+        return msgspec.convert(document, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise refusal(f"{where}: {problem(error)}") from None
+
+
+def problem(error: Exception) -> str:
+    """What msgspec found wrong, in plain words: ``checkpoint.sha256 is missing``."""
+    found = _AT.fullmatch(str(error))
+    assert found is not None
+    what, path = found["what"], found["path"] or ""
+    if found["key"]:
+        path = f"a name in {path or 'the document'}"
+    if missing := _MISSING.fullmatch(what):
+        return f"{path}.{missing['name']} is missing".lstrip(".")
+    if unknown := _UNKNOWN.fullmatch(what):
+        return _cut(f"{path or 'the document'} has an unknown name {unknown['name']!r}")
+    if expected := _EXPECTED.fullmatch(what):
+        what = f"should be {_kind(expected['kind'])}{_rest(expected['rest'])}"
+        if expected["got"]:
+            what += f", not {_kind(expected['got'])}"
+    elif what.startswith("Invalid enum value "):
+        what = f"cannot be {what.removeprefix('Invalid enum value ')}"
+    return _cut(f"{path or 'the document'} {what}")
+
+
+def _kind(kinds: str) -> str:
+    return " or ".join(_WORDS.get(one, one) for one in kinds.split(" | "))
+
+
+def _rest(text: str) -> str:
+    """What a message says of a value beyond its kind."""
+    if meaning := _MEANING.fullmatch(text):
+        return f" of {meaning['meaning']}"
+    if length := _LENGTH.fullmatch(text):
+        return f" of {_BOUNDS[length['bound']]} {length['limit']} items"
+    sign, _, limit = text.strip().partition(" ")
+    return f", {_BOUNDS[sign]} {limit}" if sign in _BOUNDS else text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

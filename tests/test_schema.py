@@ -1,0 +1,78 @@
+"""A message about a document names the file, the field and what it should be, in one line."""
+
+from typing import Annotated, Literal
+
+import pytest
+from msgspec import Meta, Struct
+
+from detrex_hub import schema
+from detrex_hub.errors import CatalogueError, ConfigError
+
+Digits = Annotated[str, schema.matching("[0-9a-f]{4}", "4 hexadecimal digits")]
+
+
+class Inner(Struct, forbid_unknown_fields=True):
+    digits: Digits
+    file: Literal["a", "b"] = "a"
+    count: Annotated[int, Meta(ge=0, le=9)] = 0
+    ratio: float = 0.0
+    ties: Annotated[dict[Annotated[str, Meta(max_length=3)], str], Meta(max_length=2)] = {}
+    sizes: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    value: int | str | None = None
+
+    def __post_init__(self):
+        if self.count == 7:
+            raise ValueError("has 7 of them")
+
+
+class Document(Struct):
+    inner: Inner
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ([], "the document should be an object, not a list"),
+        ({}, "inner is missing"),
+        ({"inner": {}}, "inner.digits is missing"),
+        ({"digits": 1}, "inner.digits should be a string, not an integer"),
+        ({"digits": "abc"}, "inner.digits should be a string of 4 hexadecimal digits"),
+        ({"digits": "abcd\n"}, "inner.digits should be a string of 4 hexadecimal digits"),
+        ({"digits": "xabcd"}, "inner.digits should be a string of 4 hexadecimal digits"),
+        ({"file": "c"}, "inner.file cannot be 'c'"),
+        ({"count": True}, "inner.count should be an integer, not true or false"),
+        ({"count": 10}, "inner.count should be an integer, at most 9"),
+        ({"count": 2**80}, "inner.count should be an integer, at most 9"),
+        ({"count": -1}, "inner.count should be an integer, at least 0"),
+        ({"count": 1.0}, "inner.count should be an integer, not a number"),
+        ({"count": 7}, "inner has 7 of them"),
+        ({"ratio": "1"}, "inner.ratio should be a number, not a string"),
+        ({"ties": {"a": 1}}, "inner.ties[...] should be a string, not an integer"),
+        ({"ties": {"abcd": ""}}, "a name in inner.ties should be a string of at most 3 items"),
+        ({"ties": dict.fromkeys("abc", "")}, "inner.ties should be an object of at most 2 items"),
+        ({"sizes": [1, 2, -1]}, "inner.sizes[2] should be an integer, at least 0"),
+        ({"value": []}, "inner.value should be an integer or a string or null, not a list"),
+        ({"odd": 1}, "inner has an unknown name 'odd'"),
+    ],
+    ids=str,
+)
+def test_a_message_names_the_field_and_what_it_should_be(document, says):
+    if isinstance(document, dict) and document and "inner" not in document:
+        document = {"inner": {"digits": "abcd", **document}}
+    with pytest.raises(ConfigError) as caught:
+        schema.convert(document, Document, where="a.json")
+    assert str(caught.value) == f"a.json: {says}"
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "a`b", "a\nb", "`$.inner` - at `$.x`"])
+def test_a_message_stays_short_whatever_the_document_holds(name):
+    for document in ({"inner": {"digits": "abcd", name: 1}}, {"inner": {"digits": name}}):
+        with pytest.raises(CatalogueError) as caught:
+            schema.convert(document, Document, where="a.toml", refusal=CatalogueError)
+        assert len(str(caught.value)) < 250
+
+
+def test_a_right_document_is_given_as_a_value_of_its_type():
+    document = {"inner": {"digits": "abcd", "ratio": 1, "sizes": [1, 2]}}
+    found = schema.convert(document, Document, where="a.json")
+    assert found == Document(Inner("abcd", ratio=1.0, sizes=(1, 2)))
