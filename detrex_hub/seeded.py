@@ -55,9 +55,6 @@ class SyntheticCheckpoint:
     def identity(self, key: str) -> Hashable:
         return self._same_as.get(key, key)
 
-    def trust(self) -> None:
-        """Numbers that are made have no checksums."""
-
     def chunks(
         self, key: str, rows: Sequence[tuple[int, int]] | None = None
     ) -> Iterator[bytes | memoryview]:

@@ -43,8 +43,8 @@ def open(
             one is told by its content.
         container: key path of the dict that holds the weights, such as ``"ema"``; without it the
             usual places are tried, see `Checkpoint.container`.
-        checksums: compare the tensors that are read with the archive's CRC-32. Needless where the
-            file's sha256 has been compared.
+        checksums: compare every part of an archive that is read with its CRC-32. Needless where the
+            file's sha256 is compared.
         hashed: hash the file along with what is read, for `Checkpoint.sha256`.
 
     Raises:

@@ -82,11 +82,18 @@ class StoredArray:
     def chunks(self, rows: Sequence[tuple[int, int]] | None = None) -> Iterator[bytes | memoryview]:
         """Little-endian, row-major bytes in pieces of at most `PIECE` bytes.
 
+        The storage is checked when they end: use no piece for good before.
+
         Args:
             rows: half-open ranges along dimension 0, in the order wanted; all rows without it.
         """
-        pieces = self._pieces(rows)
+        pieces = self._settled(self._pieces(rows))
         return self._swapped(pieces) if self.swap else pieces
+
+    def _settled(self, pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        yield from pieces
+        if self.spec.numel:
+            self.storage.settle()
 
     def _pieces(self, rows: Sequence[tuple[int, int]] | None) -> Iterator[bytes | memoryview]:
         shape, strides = self.spec.shape, self.strides

@@ -36,6 +36,8 @@ class Tensor:
 class Checkpoint:
     """The state dict in a file: specs at once, bytes when asked for. A context manager.
 
+    Read it in one thread at a time.
+
     Attributes:
         path: the file.
         format: ``torch`` (zip), ``torch-legacy``, ``pickle`` or ``safetensors``.
@@ -111,10 +113,6 @@ class Checkpoint:
     def close(self) -> None:
         self._file.close()
 
-    def trust(self) -> None:
-        """From now on compare nothing with the file's own checksums, having done so once."""
-        self._file.checksums = False
-
     @property
     def size(self) -> int:
         """Bytes of the file."""
@@ -152,6 +150,9 @@ class Checkpoint:
         self, key: str, rows: Sequence[tuple[int, int]] | None = None
     ) -> Iterator[bytes | memoryview]:
         """Little-endian, row-major bytes of a tensor, in pieces of at most `PIECE`.
+
+        Every part of an archive that they come from is compared with its CRC-32, once and whole:
+        at the end of the first tensor that reads from it.
 
         Args:
             rows: half-open ranges along dimension 0, in the order wanted; without it all rows.

@@ -23,8 +23,15 @@ def first_other(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> str | None
 
 
 def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]) -> bool:
-    """Whether two streams hold the same bytes, however they are cut into chunks."""
-    return all(one == other for one, other in aligned(left, right))
+    """Whether two streams hold the same bytes, however they are cut into chunks.
+
+    Both are read to their end, where their checksums are compared: a damaged file is refused and
+    not called different.
+    """
+    same = True
+    for one, other in aligned(left, right):
+        same = same and one == other
+    return same
 
 
 def aligned(

@@ -25,6 +25,9 @@ class Storage(Protocol):
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
         """Any range, in pieces of at most `PIECE` bytes."""
 
+    def settle(self) -> None:
+        """Check what was read, where only the whole storage can be checked."""
+
 
 class FileRange:
     """Bytes that lie in the file as they are."""
@@ -44,6 +47,9 @@ class FileRange:
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
         return self.file.pieces(self.offset + offset, nbytes)
 
+    def settle(self) -> None:
+        """The format has no checksums."""
+
 
 class InMemory:
     """Few bytes, already read."""
@@ -62,6 +68,9 @@ class InMemory:
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
         for start in range(offset, offset + nbytes, PIECE):
             yield self.data[start : min(start + PIECE, offset + nbytes)]
+
+    def settle(self) -> None:
+        """The format has no checksums."""
 
 
 class Encoded:
@@ -102,6 +111,9 @@ class Encoded:
             return
         for start in range(offset, offset + nbytes, PIECE):
             yield self.read(start, min(PIECE, offset + nbytes - start))
+
+    def settle(self) -> None:
+        """Decoding checks the text to its end."""
 
     def _stream(self) -> Iterator[bytes]:
         decode = _escapes if self.encoding == "string-escape" else self._text

@@ -21,8 +21,8 @@ from detrex_hub.checkpoints.known_globals import (
 from detrex_hub.checkpoints.pickle_machine import Machine
 from detrex_hub.checkpoints.zip_directory import Member, members
 
-# a larger one holds arrays itself; it is walked through but not read as a whole
-_CHECKED_INDEX = 16 << 20
+# a larger one holds arrays itself; it is read once for its checksum, and kept in memory never
+_KEPT_INDEX = 16 << 20
 
 
 def read(file: File, container: str | None) -> Checkpoint:
@@ -35,15 +35,12 @@ def read(file: File, container: str | None) -> Checkpoint:
     index = _index(file, found)
     prefix = index.name.removesuffix("data.pkl")
     order = found.get(f"{prefix}byteorder")
-    if order is not None and order.read(0, min(order.nbytes, 8)) != b"little":
+    if order is not None and _whole(order, 8) != b"little":
         raise file.error(
             "is big-endian, which is not supported", hint="Save it on a little-endian machine"
         )
-    if index.nbytes <= _CHECKED_INDEX:
-        data = b"".join(index.pieces(0, index.nbytes))
-        window = Window(file, index.offset, index.offset + index.nbytes, data)
-    else:
-        window = Window(file, index.offset, index.offset + index.nbytes)
+    data = _whole(index, _KEPT_INDEX)
+    window = Window(file, index.offset, index.offset + index.nbytes, data)
 
     kinds: dict[str, str] = {}
 
@@ -67,6 +64,14 @@ def read(file: File, container: str | None) -> Checkpoint:
     placeholders: dict[str, None] = {}
     root = Machine(window, KNOWN, placeholders, storage).load()
     return checkpoint(file, "torch", root, container=container, placeholders=placeholders)
+
+
+def _whole(member: Member, limit: int) -> bytes:
+    """A member's bytes if there are no more than ``limit``, else none; its checksum is compared
+    in either case."""
+    data = b"".join(member.pieces(0, member.nbytes)) if member.nbytes <= limit else b""
+    member.settle()
+    return data
 
 
 def _index(file: File, found: dict[str, Member]) -> Member:

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Hashable, Iterator
 
-from detrex_hub.checkpoints.files import File, shown, size
+from detrex_hub.checkpoints.files import PIECE, File, shown, size
 from detrex_hub.errors import CheckpointError
 
 LOCAL = struct.Struct("<4s5H3L2H")
@@ -32,11 +32,22 @@ _AGAIN = "Get the file again"
 class Member:
     """One stored file of the archive; a storage for tensors.
 
-    A read of the whole member is compared with its CRC-32, where the archive has one (torch can be
-    told to leave it out).
+    Its CRC-32 is computed while its bytes are read, in whatever order, and compared once by
+    `settle`. Reads in order from the beginning cost no further read.
     """
 
-    __slots__ = ("_offset", "compressed", "crc", "end", "file", "header", "name", "nbytes")
+    __slots__ = (
+        "_checked",
+        "_offset",
+        "_running",
+        "compressed",
+        "crc",
+        "end",
+        "file",
+        "header",
+        "name",
+        "nbytes",
+    )
 
     def __init__(
         self, file: File, name: str, header: int, nbytes: int, crc: int, *, compressed: bool
@@ -45,8 +56,11 @@ class Member:
         self.name = name
         self.header = header
         self.nbytes = nbytes
-        self.crc = crc
+        self.crc: int | None = crc
+        """None where there is nothing to compare, or no longer."""
         self.compressed = compressed
+        # the CRC-32 of the first bytes, and how many they are
+        self._running = self._checked = 0
         self.end = 0
         """Where the next entry begins."""
         self._offset: int | None = None
@@ -85,19 +99,41 @@ class Member:
         return self._offset
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        return self.file.read(self.offset + offset, nbytes)
+        if self.crc is None:
+            return self.file.read(self.offset + offset, nbytes)
+        self._check_until(offset)
+        data = self.file.read(self.offset + offset, nbytes)
+        if offset + nbytes > self._checked:
+            new = memoryview(data)[self._checked - offset :]
+            self._running = zlib.crc32(new, self._running)
+            self._checked = offset + nbytes
+        return data
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
-        pieces = self.file.pieces(self.offset + offset, nbytes)
-        if nbytes < self.nbytes or not self.crc or not self.file.checksums:
-            yield from pieces
+        for start in range(offset, offset + nbytes, PIECE):
+            yield self.read(start, min(PIECE, offset + nbytes - start))
+
+    def settle(self) -> None:
+        """Compare the whole member with its CRC-32, unless that was done before. Reads what was not
+        read yet.
+
+        Raises:
+            CheckpointError: they differ.
+        """
+        if self.crc is None:
             return
-        crc = 0
-        for piece in pieces:
-            crc = zlib.crc32(piece, crc)
-            yield piece
-        if crc != self.crc:
+        self._check_until(self.nbytes)
+        if self._running != self.crc:
             raise self._broken("its checksum does not match")
+        self.crc = None
+
+    def _check_until(self, end: int) -> None:
+        while self._checked < end:
+            piece = self.file.read(
+                self.offset + self._checked, min(PIECE, end - self._checked)
+            )
+            self._running = zlib.crc32(piece, self._running)
+            self._checked += len(piece)
 
     def _broken(self, what: str) -> CheckpointError:
         return self.file.error(f"damaged: archive member {shown(self.name)}: {what}", hint=_AGAIN)
@@ -123,6 +159,10 @@ def members(file: File) -> dict[str, Member]:
     except (struct.error, UnicodeDecodeError):
         raise _damaged(file) from None
     _check_apart(file, list(found.values()), start)
+    # `torch.serialization.set_crc32_options(False)` writes 0 for all of them
+    if not file.checksums or not any(member.crc for member in found.values()):
+        for member in found.values():
+            member.crc = None
     return found
 
 

@@ -70,7 +70,8 @@ FORMATS = {
     "legacy": (legacy, 1),
     # in two blocks, each of which wants a part of every column
     "non-contiguous": (transposed, 2),
-    "shared storage": (part_of_a_shared_storage, 1),
+    # the whole storage has one checksum
+    "shared storage": (part_of_a_shared_storage, 2),
     "pickle of protocol 4": (arrays(4), 1),
     # bytes above 127 take two there
     "pickle of protocol 2": (arrays(2), 1.6),
