@@ -129,9 +129,7 @@ class Member:
 
     def _check_until(self, end: int) -> None:
         while self._checked < end:
-            piece = self.file.read(
-                self.offset + self._checked, min(PIECE, end - self._checked)
-            )
+            piece = self.file.read(self.offset + self._checked, min(PIECE, end - self._checked))
             self._running = zlib.crc32(piece, self._running)
             self._checked += len(piece)
 

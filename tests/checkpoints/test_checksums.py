@@ -72,7 +72,9 @@ def test_a_flipped_bit_is_found_however_a_tensor_is_read(tmp_path, way, at):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_byte_is_checked_once_and_what_is_checked_is_read_as_before(tmp_path, way, monkeypatch):
+def test_each_byte_is_checked_once_and_what_is_checked_is_read_as_before(
+    tmp_path, way, monkeypatch
+):
     make, rows = WAYS[way]
     tensor = make()
     path = tmp_path / "x.pth"
