@@ -31,9 +31,10 @@ from detrex_hub.checkpoints import (
     same_bytes,
     written_format,
 )
+from detrex_hub.computing import carried_out
 from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
-from detrex_hub.mapping import ConversionPlan, Fresh, Move
+from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.originals.opening import Original, Provenance, open_original
 from detrex_hub.records import (
     CARD,
@@ -45,7 +46,7 @@ from detrex_hub.records import (
     dump_json,
     plan_to_json,
 )
-from detrex_hub.seeded import SyntheticCheckpoint, fresh_rows
+from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise, unwritable
 
 if TYPE_CHECKING:
@@ -116,11 +117,7 @@ class Conversion:
 
     def chunks(self, move: Move) -> Iterator[bytes | memoryview]:
         """The bytes of a move's pieces, one after another."""
-        for piece in move.pieces:
-            if isinstance(piece, Fresh):
-                yield fresh_rows(piece, move.target, move.spec)
-            else:
-                yield from self.checkpoint.chunks(piece.key, piece.rows)
+        return carried_out(move, self.checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -438,12 +435,19 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
 
 
 def _identities(conversion: Conversion, move: Move) -> list[Any]:
-    return [
-        piece
-        if isinstance(piece, Fresh)
-        else (conversion.checkpoint.identity(piece.key), piece.rows)
-        for piece in move.pieces
-    ]
+    """What a move is made of: equal for two moves only if they give the same bytes."""
+    identity = conversion.checkpoint.identity
+
+    def of(piece: Piece | Computed | Fresh) -> Any:
+        match piece:
+            case Piece():
+                return identity(piece.key), piece.rows
+            case Computed():
+                return piece.operation, tuple(map(identity, piece.of))
+            case _:
+                return piece
+
+    return [of(piece) for piece in move.pieces]
 
 
 def describe(conversion: Conversion, *, file: str, sha256: str, size: int) -> dict[str, str]:

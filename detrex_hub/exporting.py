@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,10 @@ from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.checkpoints import Checkpoint, Tensor, written_format
+from detrex_hub.computing import carried_out
 from detrex_hub.conversion import told
 from detrex_hub.errors import UsageError, VerificationError
-from detrex_hub.mapping import ConversionPlan, Move, Piece
+from detrex_hub.mapping import ConversionPlan
 from detrex_hub.records import CONFIG, CONVERSION, Reader, RepositoryConfig, load_json
 from detrex_hub.staging import publish_file, staging_folder
 
@@ -105,9 +106,9 @@ def export(
     with checkpoints.open(source.path) as checkpoint:
         plan = source.architecture.plan_export(checkpoint.specs, chosen)
         _check_ties(source, checkpoint)
-        chunks = partial(_chunks, checkpoint)
         tensors = [
-            Tensor(key, move.spec, partial(chunks, move)) for key, move in plan.moves.items()
+            Tensor(key, move.spec, partial(carried_out, move, checkpoint))
+            for key, move in plan.moves.items()
         ]
         with staging_folder(target.absolute()) as staging:
             staged = staging / target.name
@@ -175,12 +176,6 @@ def _layout(made: Architecture, layout: str) -> str:
         f"{made.name} has no layout {layout!r} to be written in",
         hint=f"Say --to {' or '.join(layouts)}",
     )
-
-
-def _chunks(checkpoint: Checkpoint, move: Move) -> Iterator[bytes | memoryview]:
-    for piece in move.pieces:
-        assert isinstance(piece, Piece)
-        yield from checkpoint.chunks(piece.key, piece.rows)
 
 
 def _check_ties(source: _Source, checkpoint: Checkpoint) -> None:

@@ -13,7 +13,7 @@ from detrex_hub.architectures import architecture
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
-from detrex_hub.mapping import Fresh
+from detrex_hub.mapping import Computed, Fresh, Move
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
 from detrex_hub.originals.sources import shown
 from detrex_hub.records import CONFIG, WEIGHTS, RepositoryConfig
@@ -158,19 +158,7 @@ def plan_lines(conversion: Conversion) -> Iterator[str]:
     yield f"  because of {', '.join(conversion.because)}"
     yield f"  with {conversion.architecture.describe()}"
     yield f"moves {len(plan.moves)} tensors"
-    for pattern in fold(
-        Pair(
-            tuple("fresh rows" if isinstance(one, Fresh) else one.key for one in move.pieces),
-            key,
-            ", ".join(
-                f"rows {a}..{b - 1}"
-                for one in move.pieces
-                if not isinstance(one, Fresh)
-                for a, b in one.rows or ()
-            ),
-        )
-        for key, move in plan.moves.items()
-    ):
+    for pattern in fold(_pair(move) for move in plan.moves.values()):
         note = f"  [{pattern.note}]" if pattern.note else ""
         yield f"  {' + '.join(pattern.sources)} -> {pattern.target}  x{pattern.tensors}{note}"
     if plan.dropped:
@@ -191,6 +179,23 @@ def plan_lines(conversion: Conversion) -> Iterator[str]:
         yield f"  {path} = {value!r}"
     for note in conversion.notes:
         yield f"note: {note}"
+
+
+def _pair(move: Move) -> Pair:
+    """A move as a line of a plan: what goes in, and what is done with it."""
+    sources: list[str] = []
+    notes: list[str] = []
+    for piece in move.pieces:
+        match piece:
+            case Fresh():
+                sources.append("fresh rows")
+            case Computed(operation=operation):
+                sources += piece.of or ("nothing",)
+                notes.append(f"computed: {operation}")
+            case _:
+                sources.append(piece.key)
+                notes += (f"rows {start}..{stop - 1}" for start, stop in piece.rows or ())
+    return Pair(tuple(sources), move.target, ", ".join(notes))
 
 
 def weights(what: str | os.PathLike[str], *, revision: str | None = None) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.errors import ConfigError
-from detrex_hub.mapping import ConversionPlan, Fresh, Move, Piece
+from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.specs import DTYPE_BITS, TensorSpec
 
 CONFIG = "config.json"
@@ -217,24 +217,25 @@ def plain(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def plan_to_json(plan: ConversionPlan, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
     """Every move and drop, with the source's specs, so that the plan can be made again from it."""
 
-    def piece(one: Piece | Fresh) -> Any:
-        if isinstance(one, Fresh):
-            drawn = "uniform" if one.uniform else "normal"
-            return {"fresh": one.count, "mean": one.mean, "std": one.std, "seed": one.seed} | {
-                "distribution": drawn
-            }
-        return (
-            one.key if one.rows is None else {"key": one.key, "rows": [list(r) for r in one.rows]}
-        )
+    def piece(one: Piece | Computed | Fresh) -> Any:
+        match one:
+            case Fresh():
+                drawn = "uniform" if one.uniform else "normal"
+                return {"fresh": one.count, "mean": one.mean, "std": one.std, "seed": one.seed} | {
+                    "distribution": drawn
+                }
+            case Computed(operation=operation):
+                return {"op": operation.name, "of": [*one.of], "args": operation.parameters}
+            case Piece(rows=None):
+                return one.key
+            case _:
+                return {"key": one.key, "rows": [list(rows) for rows in one.rows or ()]}
 
     def pieces(move: Move) -> Any:
         return [piece(one) for one in move.pieces]
 
     used = {
-        one.key for move in plan.moves.values() for one in move.pieces if isinstance(one, Piece)
-    }
-    used |= {
-        one.key for move in plan.twins.values() for one in move.pieces if isinstance(one, Piece)
+        key for moves in (plan.moves, plan.twins) for move in moves.values() for key in move.sources
     }
     return {
         "mapper": plan.mapper,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from detrex_hub.errors import (
 )
 from detrex_hub.hashing import FileSha256
 from detrex_hub.loading import tensors_of
-from detrex_hub.mapping import ConversionPlan
+from detrex_hub.mapping import Computed, ConversionPlan
 from detrex_hub.originals import sources
 from detrex_hub.originals.opening import Provenance
 from detrex_hub.originals.sources import Progress
@@ -137,7 +138,7 @@ def verify(
         Check(
             "plan",
             f"{len(plan.moves)} moves, {len(plan.dropped)} drops and {len(plan.ties)} ties are "
-            "those of the mapper",
+            f"those of the mapper{_computed_by(plan)}",
         ),
         _description(claims, entry, made, plan),
     ]
@@ -153,6 +154,18 @@ def verify(
     return Verification(
         claims.name, claims.revision, tuple(checks), repeated=reason is None, not_repeated=reason
     )
+
+
+def _computed_by(plan: ConversionPlan) -> str:
+    """Which operations a plan has, with the number of tensors that they compute."""
+    counts = Counter(
+        piece.operation.name
+        for move in plan.computed.values()
+        for piece in move.pieces
+        if isinstance(piece, Computed)
+    )
+    shown = ", ".join(f"{count} by {name}" for name, count in sorted(counts.items()))
+    return f"; computed are {shown}" if shown else ""
 
 
 def _claims(name: str, revision: str | None) -> _Claims:
@@ -402,11 +415,16 @@ def _repeat(
         original = Check(
             "original",
             f"pulled anew (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
-            f"converted again: the very same {described.file}"
+            f"converted again{_computed_again(conversion)}: the very same {described.file}"
             if not described.synthetic
             else f"seeded numbers, made and converted again: the very same {described.file}",
         )
         return [original, _numerics(claims, conversion)] if with_numerics else [original]
+
+
+def _computed_again(conversion: Conversion) -> str:
+    count = len(conversion.plan.computed)
+    return f", {count} tensors computed again" if count else ""
 
 
 def _numerics(claims: _Claims, conversion: Conversion) -> Check:

@@ -15,7 +15,7 @@ ROOT = Path(detrex_hub.__file__).parent
 LAYERS = (
     ("errors", "specs", "redaction", "hashing", "progress", "schema"),
     ("mapping", "checkpoints", "catalogue", "staging"),
-    ("architectures", "seeded"),
+    ("architectures", "seeded", "computing"),
     ("records",),
     ("configs",),
     ("card",),

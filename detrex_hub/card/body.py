@@ -228,7 +228,7 @@ def _moves(card: Contents) -> Iterator[Markdown]:
         )
     if card["moved"]:
         moved = table(
-            "| Original | detrex | Tensors | Rows |\n|---|---|---:|---|",
+            "| Original | detrex | Tensors | How |\n|---|---|---:|---|",
             (
                 (sources, code(target), number(tensors), note)
                 for sources, target, note, tensors in card["moved"]

@@ -297,8 +297,10 @@ def _fate(
 ) -> str:
     """What became of the tensors, in figures."""
     total, changed = sum(one.tensors for one in patterns), sum(one.tensors for one in moved)
+    computed = sum(one.tensors for one in patterns if _COMPUTED in one.note)
     counts = {
-        "have new names or were cut": changed,
+        "have new names or were cut": changed - computed,
+        "were computed": computed,
         "keep their names": total - changed,
         "of the original's were dropped": sum(tensors for _, _, tensors in dropped),
     }
@@ -429,11 +431,27 @@ def _moves(plan: Reader, specs: Mapping[str, TensorSpec]) -> Iterator[Pair]:
                 case {"key": str(key), "rows": [*rows]}:
                     sources.append(key)
                     notes.append(_rows_taken(rows, specs.get(key), target))
+                case {"op": str(name), "of": [*of], "args": {**parameters}}:
+                    sources += map(str, of)
+                    notes.append(f"{_COMPUTED}{_operation(name, parameters)}")
                 case {"fresh": int(count), "seed": int(seed)}:
                     notes.append(f"{count} fresh rows, seed {seed}")
                 case _:
                     raise _malformed(target)
         yield Pair(tuple(sources), target, ", ".join(dict.fromkeys(notes)))
+
+
+_COMPUTED = "computed: "
+
+
+def _operation(name: str, parameters: Mapping[Any, Any]) -> str:
+    """An operation with its parameters, but for the shape, which the result shows."""
+    shown = ", ".join(
+        f"{parameter} {value}"
+        for parameter, value in sorted(parameters.items())
+        if parameter != "shape"
+    )
+    return f"{name} ({shown})" if shown else name
 
 
 def _rows_taken(rows: Sequence[Any], spec: TensorSpec | None, target: str) -> str:

@@ -1,6 +1,8 @@
 """Rules over names and shapes, and the planner that applies them. Pure functions, no tensors."""
 
+from detrex_hub.mapping import operations
 from detrex_hub.mapping.plan import (
+    Computed,
     ConversionPlan,
     Move,
     Piece,
@@ -9,8 +11,10 @@ from detrex_hub.mapping.plan import (
     source_specs,
 )
 from detrex_hub.mapping.rules import (
+    Compute,
     Concat,
     Drop,
+    Fill,
     Fresh,
     Rename,
     Rows,
@@ -23,9 +27,12 @@ from detrex_hub.mapping.rules import (
 from detrex_hub.mapping.templates import collapse, indices, template
 
 __all__ = [
+    "Compute",
+    "Computed",
     "Concat",
     "ConversionPlan",
     "Drop",
+    "Fill",
     "Fresh",
     "Move",
     "Piece",
@@ -37,6 +44,7 @@ __all__ = [
     "collapse",
     "indices",
     "inverse",
+    "operations",
     "origins",
     "plan",
     "prefixed",

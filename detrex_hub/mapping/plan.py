@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from detrex_hub.errors import MappingError
+from detrex_hub.mapping.operations import Constant, Join, Operation, Part
 from detrex_hub.mapping.rules import (
+    Compute,
     Concat,
     Drop,
+    Fill,
     Fresh,
     Rename,
     RowRanges,
@@ -32,12 +35,48 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """A tensor that an operation makes of whole source tensors; ``spec`` is the result's."""
+
+    operation: Operation
+    of: tuple[str, ...]
+    spec: TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """How one target tensor comes about: its pieces, one after another along dimension 0."""
 
     target: str
     spec: TensorSpec
-    pieces: tuple[Piece | Fresh, ...]
+    pieces: tuple[Piece | Computed | Fresh, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source keys that it reads, in order."""
+        found: list[str] = []
+        for piece in self.pieces:
+            match piece:
+                case Piece():
+                    found.append(piece.key)
+                case Computed():
+                    found += piece.of
+        return tuple(found)
+
+    def reading(self, stored: Mapping[str, str]) -> Move:
+        """The same move from other keys, where ``stored`` has one for a key."""
+
+        def read(piece: Piece | Computed | Fresh) -> Piece | Computed | Fresh:
+            match piece:
+                case Piece():
+                    return dataclasses.replace(piece, key=stored.get(piece.key, piece.key))
+                case Computed():
+                    of = tuple(stored.get(key, key) for key in piece.of)
+                    return dataclasses.replace(piece, of=of)
+                case _:
+                    return piece
+
+        return dataclasses.replace(self, pieces=tuple(map(read, self.pieces)))
 
 
 @dataclass(frozen=True)
@@ -56,6 +95,15 @@ class ConversionPlan:
     twins: dict[str, Move] = field(default_factory=dict)
 
     @property
+    def computed(self) -> dict[str, Move]:
+        """The moves that an operation has a part in."""
+        return {
+            target: move
+            for target, move in self.moves.items()
+            if any(isinstance(piece, Computed) for piece in move.pieces)
+        }
+
+    @property
     def specs(self) -> dict[str, TensorSpec]:
         """The state dict as the model holds it, aliases included."""
         stored = {key: move.spec for key, move in self.moves.items()}
@@ -69,18 +117,7 @@ class ConversionPlan:
         """
         if not stored:
             return self
-        moves = {
-            target: dataclasses.replace(
-                move,
-                pieces=tuple(
-                    Piece(stored.get(piece.key, piece.key), piece.rows)
-                    if isinstance(piece, Piece)
-                    else piece
-                    for piece in move.pieces
-                ),
-            )
-            for target, move in self.moves.items()
-        }
+        moves = {target: move.reading(stored) for target, move in self.moves.items()}
         dropped = {key: reason for key, reason in self.dropped.items() if key not in stored}
         return dataclasses.replace(self, moves=moves, dropped=dropped)
 
@@ -129,15 +166,17 @@ def plan(
         matches.setdefault(key, []).append((number, bound))
         matched.add((number, text))
 
-    ignored = set(ignore)
+    fills = [(number, rule.like) for number, rule in enumerate(rules) if isinstance(rule, Fill)]
+    filled = [*_matching(specs, fills)]
+    matched.update((number, text) for _, number, text, _ in filled)
+
     problems = _Problems(mapper)
-    problems.add("no rule for", (key for key in specs if key not in matches and key not in ignored))
     problems.add("several rules for", (key for key, found in matches.items() if len(found) > 1))
     problems.add(
         "no key for the rule",
         (
             text
-            for number, text in texts
+            for number, text in (*texts, *fills)
             if (number, text) not in matched and not rules[number].optional
         ),
         are_keys=False,
@@ -149,11 +188,25 @@ def plan(
     concats: dict[str, Concat] = {}
     collisions: list[str] = []
     misfits: list[str] = []
+    used: set[str] = set()
 
-    def move(target: str, spec: TensorSpec, pieces: tuple[Piece | Fresh, ...]) -> None:
+    def move(target: str, spec: TensorSpec, pieces: tuple[Piece | Computed | Fresh, ...]) -> None:
         if target in moves:
             collisions.append(target)
         moves[target] = Move(target, spec, pieces)
+
+    def compute(operation: Operation, keys: tuple[str, ...], target: str) -> None:
+        absent = [key for key in keys if key not in specs]
+        if absent:
+            misfits.append(f"{target} ({operation.name} needs {', '.join(absent)})")
+            return
+        try:
+            spec = operation.result(*(specs[key] for key in keys))
+        except ValueError as error:
+            held = ", ".join(f"{key} {specs[key]}" for key in keys)
+            misfits.append(f"{target} from {held} ({operation.name}: {error})")
+            return
+        move(target, spec, (Computed(operation, keys, spec),))
 
     for key, found in matches.items():
         number, bound = found[0]
@@ -172,6 +225,14 @@ def plan(
                 move(template(rule.target).fill(bound), taken, pieces)
                 if all(isinstance(piece, Fresh) for piece in pieces):
                     dropped[key] = f"begun anew ({rule.rows.name})"
+            case Compute():
+                others = tuple(template(text).fill(bound) for text in rule.using)
+                used.update(others)
+                compute(rule.operation, (key, *others), template(rule.target).fill(bound))
+            case Split() if rule.dim:
+                for index, text in enumerate(rule.targets):
+                    part_of = Part(rule.dim, index, len(rule.targets))
+                    compute(part_of, (key,), template(text).fill(bound))
             case Split():
                 parts = len(rule.targets)
                 if not spec.shape or spec.shape[0] % parts:
@@ -193,17 +254,28 @@ def plan(
                 concats[target] = rule
 
     for target, keys in gathered.items():
-        wanted = len(concats[target].sources)
+        wanted, dim = len(concats[target].sources), concats[target].dim
         present = [keys[index] for index in sorted(keys)]
         shapes = {specs[key] for key in present}
         if len(present) < wanted or len(shapes) > 1 or not specs[present[0]].shape:
             found_specs = ", ".join(f"{key} {specs[key]}" for key in present)
             misfits.append(f"{target} (needs {wanted} parts of one shape, has {found_specs})")
             continue
+        if dim:
+            compute(Join(dim, wanted), tuple(present), target)
+            continue
         spec = specs[present[0]]
         whole = TensorSpec(spec.dtype, (spec.shape[0] * wanted, *spec.shape[1:]))
         move(target, whole, tuple(Piece(key) for key in present))
 
+    for key, number, _, bound in filled:
+        rule, spec = rules[number], specs[key]
+        assert isinstance(rule, Fill)
+        constant = Constant(spec.shape, rule.value)
+        move(template(rule.target).fill(bound), spec, (Computed(constant, (), spec),))
+
+    accounted = matches.keys() | used | {*ignore}
+    problems.add("no rule for", (key for key in specs if key not in accounted))
     problems.add("several keys for the target", collisions)
     problems.add("wrong shape of", misfits, are_keys=False)
     problems.raise_if_any()
@@ -262,18 +334,26 @@ def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dic
     The way back for specs alone: unlike tensors, they are known even where rows were cut away.
     """
     whole: list[Rule] = []
+    computing: list[Compute] = []
     rows: dict[str, int] = {}
     for rule in rules:
         match rule:
             case Take():
                 whole.append(Rename(rule.target, rule.source, optional=True))
                 rows[rule.source] = rule.rows.of
-            case Drop():
+            case Drop() | Fill():
                 continue
+            case Compute():
+                computing.append(rule)
             case _:
                 whole.append(dataclasses.replace(rule.inverse(), optional=True))
     moves = plan(whole, target, mapper="specs", ignore=target).moves
     found = {key: move.spec for key, move in moves.items()}
+    texts = [(number, rule.target) for number, rule in enumerate(computing)]
+    for key, number, _, bound in _matching(target, texts):
+        one = computing[number]
+        names = (template(text).fill(bound) for text in (one.source, *one.using))
+        found.update(zip(names, one.operation.operands(target[key]), strict=True))
     for text, of in rows.items():
         for key, spec in found.items():
             if template(text).match(key) is not None:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from detrex_hub.errors import MappingError
 from detrex_hub.mapping.fold import fold_keys
+from detrex_hub.mapping.operations import Constant, Operation
 from detrex_hub.mapping.templates import template
 
 # half-open ranges of rows along dimension 0
@@ -79,32 +80,76 @@ class Take:
 
 @dataclass(frozen=True)
 class Concat:
-    """Tensors of one shape are laid one after another: ``n x (r, ...) -> (n * r, ...)``."""
+    """Tensors of one shape are laid one after another along a dimension:
+    ``n x (r, ...) -> (n * r, ...)``."""
 
     sources: tuple[str, ...]
     target: str
     optional: bool = False
+    dim: int = 0
 
     def __post_init__(self) -> None:
         _same_variables(self, self.sources, (self.target,))
 
     def inverse(self) -> Split:
-        return Split(self.target, self.sources, optional=self.optional)
+        return Split(self.target, self.sources, optional=self.optional, dim=self.dim)
 
 
 @dataclass(frozen=True)
 class Split:
-    """A tensor is cut into equal parts along dimension 0: ``(n * r, ...) -> n x (r, ...)``."""
+    """A tensor is cut into equal parts along a dimension: ``(n * r, ...) -> n x (r, ...)``."""
 
     source: str
     targets: tuple[str, ...]
     optional: bool = False
+    dim: int = 0
 
     def __post_init__(self) -> None:
         _same_variables(self, (self.source,), self.targets)
 
     def inverse(self) -> Concat:
-        return Concat(self.targets, self.source, optional=self.optional)
+        return Concat(self.targets, self.source, optional=self.optional, dim=self.dim)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A tensor is computed by an operation, from its source and from the tensors ``using``.
+
+    Several rules may use one tensor, which then needs no rule of its own. Has an inverse where the
+    operation has one.
+    """
+
+    operation: Operation
+    source: str
+    target: str
+    using: tuple[str, ...] = ()
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        _same_variables(self, (self.source,), (self.target,))
+        bound = template(self.source).variables
+        if any(template(text).variables - bound for text in self.using):
+            raise ValueError(f"what it uses binds more than its source: {self}")
+
+    def inverse(self) -> Compute | None:
+        back = self.operation.inverse()
+        if back is None:
+            return None
+        return Compute(back, self.target, self.source, optional=self.optional)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A tensor that no source holds gets one value, and the shape of a source tensor, which another
+    rule moves. Has no inverse."""
+
+    like: str
+    target: str
+    value: float
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        _same_variables(self, (self.like,), (self.target,))
 
 
 @dataclass(frozen=True)
@@ -116,12 +161,18 @@ class Drop:
     optional: bool = False
 
 
-Rule: TypeAlias = Rename | Take | Concat | Split | Drop
+Rule: TypeAlias = Rename | Take | Concat | Split | Compute | Fill | Drop
 
 
 def sources(rule: Rule) -> tuple[str, ...]:
-    """The templates that a rule reads."""
-    return rule.sources if isinstance(rule, Concat) else (rule.source,)
+    """The templates of the keys that a rule, and no other, accounts for."""
+    match rule:
+        case Concat():
+            return rule.sources
+        case Fill():
+            return ()
+        case _:
+            return (rule.source,)
 
 
 def prefixed(rules: tuple[Rule, ...], source: str, target: str) -> tuple[Rule, ...]:
@@ -145,6 +196,15 @@ def _prefixed(rule: Rule, source: str, target: str) -> Rule:
                 source=source + rule.source,
                 targets=tuple(target + text for text in rule.targets),
             )
+        case Compute():
+            return dataclasses.replace(
+                rule,
+                source=source + rule.source,
+                target=target + rule.target,
+                using=tuple(source + text for text in rule.using),
+            )
+        case Fill():
+            return dataclasses.replace(rule, like=source + rule.like, target=target + rule.target)
         case _:
             return dataclasses.replace(
                 rule, source=source + rule.source, target=target + rule.target
@@ -156,32 +216,49 @@ def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, 
 
     Args:
         rules: from source to target.
-        hint: what can be done where rules lost rows.
+        hint: what can be done where there is no way back.
 
     Raises:
-        MappingError: rules lost rows, so that there is no way back; it names them all.
+        MappingError: rules lost rows, or computed what has no inverse; it names them all.
     """
     found: list[Rule] = []
     lost: dict[Rows, list[str]] = {}
+    computed: dict[str, list[str]] = {}
     for rule in rules:
         match rule:
             case Drop():
                 continue
             case Take():
                 lost.setdefault(rule.rows, []).append(rule.target)
+            case Fill():
+                computed.setdefault(Constant.name, []).append(rule.target)
             case _:
-                found.append(rule.inverse())
+                back = rule.inverse()
+                if back is not None:
+                    found.append(back)
+                elif isinstance(rule, Compute):
+                    computed.setdefault(rule.operation.name, []).append(rule.target)
+    problems = []
     if lost:
-        raise MappingError(
+        problems.append(
             "the rows that were cut away cannot be written back: "
             + "; ".join(
-                f"{', '.join(pattern.target for pattern in fold_keys(targets))} holds "
-                f"{rows.count} of {rows.of} rows ({rows.name})"
+                f"{_targets(targets)} holds {rows.count} of {rows.of} rows ({rows.name})"
                 for rows, targets in lost.items()
-            ),
-            hint=hint,
+            )
         )
+    if computed:
+        problems.append(
+            "computed tensors have no way back: "
+            + "; ".join(f"{_targets(targets)} by {name}" for name, targets in computed.items())
+        )
+    if problems:
+        raise MappingError("; ".join(problems), hint=hint)
     return tuple(found)
+
+
+def _targets(texts: list[str]) -> str:
+    return ", ".join(pattern.target for pattern in fold_keys(texts))
 
 
 def _same_variables(rule: object, left: tuple[str, ...], right: tuple[str, ...]) -> None:
