@@ -228,7 +228,7 @@ def _moves(card: Contents) -> Iterator[Markdown]:
         )
     if card["moved"]:
         moved = table(
-            "| Original | detrex | Tensors | How |\n|---|---|---:|---|",
+            f"| Original | detrex | Tensors | {card['how']} |\n|---|---|---:|---|",
             (
                 (sources, code(target), number(tensors), note)
                 for sources, target, note, tensors in card["moved"]

@@ -284,6 +284,7 @@ def _plan(record: Reader) -> dict[str, Any]:
         "planned": True,
         "types": _element_types(moves, specs),
         "moved": _rows(moved),
+        "how": "Rows or operation" if any(_COMPUTED in one.note for one in moved) else "Rows",
         "fate": _fate(patterns, moved, dropped),
         "dropped": dropped,
         "ties": _rows(fold(_ties(plan))),
