@@ -7,8 +7,9 @@
 Such a path is plain text until the checkpoint is read: a config that names it loads without a
 network, and can be dumped and read back on another machine. `detrex_hub.from_hub` is the other way:
 it fetches at once, when the config is loaded, and can therefore set what the weights need on the
-config too. With ``hf://`` that is left to `detrex_hub.apply_overrides`, and whether it was done is
-seen by ``detrex-hub check``. Both read the same materialised file.
+config too. ``hf://`` sets nothing on the config: `detrex_hub.apply_overrides` does that. If this
+process has not done it, a warning lists what the weights need when the path is resolved. Both ways
+read the same materialised file.
 
 A path without a commit means whatever the repository holds when the checkpoint is read; `pin` makes
 it mean the same for ever.
@@ -16,6 +17,7 @@ it mean the same for ever.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +25,8 @@ from typing import IO, Any
 from iopath.common.file_io import PathHandler, g_pathmgr
 
 from detrex_hub import loading, repositories
-from detrex_hub.configs import settings
 from detrex_hub.errors import DetrexHubError, UsageError
+from detrex_hub.messages import log
 from detrex_hub.records import CONFIG
 from detrex_hub.repositories.names import is_commit, split
 
@@ -41,9 +43,9 @@ class HubHandler(PathHandler):  # type: ignore[misc]
         self._check_kwargs(kwargs)
         loaded = loading.load(_repository(path))
         if loaded.commit is not None and not _pinned(path):
-            settings.log(
-                f"{path} is {_at(path, loaded.commit)} now; write that to load the same again"
-            )
+            log(f"{path} is {_at(path, loaded.commit)} now; write that to load the same again")
+        if not loaded.configured and loaded.overrides:
+            log(_needs(path, loaded), logging.WARNING)
         return loaded.path
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
@@ -101,6 +103,16 @@ def pin(path: str) -> str:
             hint="Leave pin() out, or unset DETREX_HUB_ROOT",
         )
     return _at(path, commit)
+
+
+def _needs(path: str, loaded: loading.Loaded) -> str:
+    wanted = ", ".join(f"{name} = {value}" for name, value in loaded.overrides.items())
+    repo = _repository(path)
+    return (
+        f"{path} sets nothing on the config. Its weights need {wanted}. Set these before the model "
+        f"is built: detrex_hub.apply_overrides(cfg, {repo!r}), or train.init_checkpoint = "
+        f"from_hub({repo!r}, model=model, dataloader=dataloader)"
+    )
 
 
 def _repository(path: str) -> str:

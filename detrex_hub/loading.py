@@ -26,6 +26,7 @@ from detrex_hub.checkpoints import Checkpoint, Tensor
 from detrex_hub.configs import placing, settings
 from detrex_hub.errors import CheckpointError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
+from detrex_hub.messages import log
 from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TORCH_DTYPES
@@ -45,11 +46,17 @@ DESCRIBED_BY = "detrex_hub"
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """Weights that are ready: ``path`` of the ``.pth``, the ``overrides`` of a config (LazyConfig
-    path -> value), and the ``commit`` they come from, None where a folder has none."""
+    path -> value), the ``commit`` they come from, None where a folder has none, and whether this
+    process has set the overrides of these weights on a config (``configured``)."""
 
     path: str
     overrides: Mapping[str, Any]
     commit: str | None
+    configured: bool
+
+
+# sha256 of the weights whose overrides were set on a config
+_configured: set[str] = set()
 
 
 def from_hub(
@@ -110,8 +117,15 @@ def load(
         path = _materialise(name, described, fetched, put_before)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
         if replaced:
-            settings.log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
-    return Loaded(path=str(path), overrides=dict(overrides.lazy), commit=fetched.commit)
+            log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
+    if model is not None:
+        _configured.add(described.sha256)
+    return Loaded(
+        path=str(path),
+        overrides=dict(overrides.lazy),
+        commit=fetched.commit,
+        configured=described.sha256 in _configured,
+    )
 
 
 def _placed(
@@ -150,6 +164,7 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         model, dataloader = cfg.get("model"), cfg.get("dataloader")
         ours = _placed(overrides, architecture(described.architecture), model, None, name)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
+    _configured.add(described.sha256)
     return cfg
 
 

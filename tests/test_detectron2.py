@@ -11,7 +11,7 @@ import torch
 from iopath.common.file_io import g_pathmgr
 from omegaconf import OmegaConf
 
-from detrex_hub import apply_overrides, from_hub
+from detrex_hub import apply_overrides, from_hub, loading
 from detrex_hub.detectron2 import pin, register
 from detrex_hub.errors import HubError, UsageError
 from detrex_hub.repositories import push
@@ -88,7 +88,23 @@ def test_an_open_path_tells_what_it_meant(commit, caplog):
         assert f"hf://alice/r18@{commit}" in caplog.text
         caplog.clear()
         g_pathmgr.get_local_path(f"hf://alice/r18@{commit}")
-        assert caplog.text == ""
+        assert "now; write that" not in caplog.text
+
+
+def test_a_path_warns_what_its_weights_need_until_that_is_set(commit, caplog, monkeypatch):
+    monkeypatch.setattr(loading, "_configured", set())
+    g_pathmgr.get_local_path("hf://alice/r18")
+    (warning,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    text = warning.getMessage()
+    assert text.startswith("hf://alice/r18 sets nothing on the config")
+    assert "model.backbone.stages.depth = 18" in text
+    assert "apply_overrides(cfg, 'alice/r18')" in text
+    assert "from_hub('alice/r18', model=model" in text
+    assert "\n" not in text
+    caplog.clear()
+    apply_overrides(lazy_config(), "alice/r18")
+    g_pathmgr.get_local_path("hf://alice/r18")
+    assert all(one.levelno < logging.WARNING for one in caplog.records)
 
 
 def test_a_folder_has_nothing_to_pin(converted, tmp_path, monkeypatch):

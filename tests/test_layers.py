@@ -13,7 +13,7 @@ ROOT = Path(detrex_hub.__file__).parent
 
 # Each layer may import from itself and from the layers before it.
 LAYERS = (
-    ("errors", "specs", "redaction", "hashing", "progress", "schema"),
+    ("errors", "specs", "redaction", "hashing", "progress", "messages", "schema"),
     ("mapping", "checkpoints", "catalogue", "staging"),
     ("architectures", "seeded", "computing"),
     ("records",),

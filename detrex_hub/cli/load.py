@@ -25,7 +25,11 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch weights as a .pth for detectron2, print its path."""
+    """Fetch weights as a .pth for detectron2, print its path.
+
+    A path sets nothing on a config, and neither does hf://. Set what the weights need with
+    from_hub(..., model=model) or apply_overrides(cfg, repo); --json lists it.
+    """
     from detrex_hub.loading import load
 
     loaded = load(repo, revision=revision, prefix=prefix)

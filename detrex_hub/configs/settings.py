@@ -7,8 +7,7 @@ kind given here; no value can name code, and ``_target_`` is never touched.
 from __future__ import annotations
 
 import inspect
-import logging
-import os
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -18,8 +17,7 @@ from typing import Any
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.errors import ConfigError
 from detrex_hub.mapping import template
-
-logger = logging.getLogger("detrex_hub")
+from detrex_hub.messages import log
 
 
 def _integer(value: Any) -> bool:
@@ -565,35 +563,16 @@ def _plain(value: Any) -> Any:
 def _differs(before: Any, after: Any) -> bool:
     if isinstance(before, list | tuple) and isinstance(after, list | tuple):
         return len(before) != len(after) or any(map(_differs, before, after))
-    if isinstance(before, float) or isinstance(after, float):
-        try:
-            return abs(float(before) - float(after)) > 1e-6
-        except (TypeError, ValueError):
-            return True
+    if type(before) in (int, float) and type(after) in (int, float):
+        return not math.isclose(before, after, rel_tol=_ROUNDING)
     return type(before) is not type(after) or bool(before != after)
 
 
+# 0.224 * 255 is 57.120000000000005, which is the 57.12 of detectron2's configs
+_ROUNDING = 1e-14
+
+
 def log_changes(changes: list[Setting], where: str) -> None:
-    """Tell each change once, on the main process of a distributed run only."""
+    """Log each change once, on the main process of a distributed run only."""
     for change in changes:
         log(f"{where}: {change}")
-
-
-def log(message: str) -> None:
-    """Tell something on the main process of a distributed run."""
-    if not is_main_process():
-        return
-    if not logger.hasHandlers():
-        # configs are read before a training script sets up logging
-        logger.addHandler(logging.StreamHandler())
-        logger.setLevel(logging.INFO)
-    logger.info("%s", message)
-
-
-def is_main_process() -> bool:
-    """Whether this is rank 0, by torch.distributed or what a launcher put into the environment."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return bool(distributed.get_rank() == 0)
-    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
-    return rank == "0"

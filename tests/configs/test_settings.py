@@ -68,6 +68,28 @@ def test_what_is_right_already_is_left_alone():
     assert OmegaConf.to_yaml(cfg) == before
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "differs"),
+    [
+        (1e-6, 0.0, True),
+        (0.0, 1e-300, True),
+        (1.0000001, 1.0, True),
+        (20, 20.0, False),
+        (True, 1.0, True),
+        (True, 1, True),
+        ("1", 1, True),
+        (float("nan"), 1.0, True),
+        (0.224 * 255, 57.12, False),
+        ([0.224 * 255, 1], [57.12, 1.0], False),
+        ([1.0, 1e-6], [1.0, 0.0], True),
+    ],
+)
+def test_numbers_are_equal_or_they_are_not(before, after, differs):
+    cfg = OmegaConf.create({"model": {"backbone": {"x": 0, "layer_scale_init_value": before}}})
+    wanted = Overrides(lazy={"model.backbone.layer_scale_init_value": after})
+    assert bool(settings.plan_changes(wanted, model=cfg.model, where="x/y")) is differs
+
+
 def test_changes_are_logged_once_on_the_main_process(caplog, monkeypatch):
     with caplog.at_level(logging.INFO, logger="detrex_hub"):
         cfg = lazy_config()
