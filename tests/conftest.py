@@ -69,7 +69,8 @@ def naps(monkeypatch):
     from huggingface_hub import file_download
     from huggingface_hub.utils import _http
 
-    from detrex_hub.repositories import retry, upload
+    from detrex_hub import retrying
+    from detrex_hub.repositories import upload
 
     waited = []
 
@@ -77,7 +78,7 @@ def naps(monkeypatch):
         def __getattr__(self, name):
             return getattr(time, name)
 
-    for module in (file_download, _http, retry, upload):
+    for module in (file_download, _http, retrying, upload):
         monkeypatch.setattr(module, "time", Clock(sleep=waited.append))
     return waited
 

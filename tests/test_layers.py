@@ -14,7 +14,9 @@ ROOT = Path(detrex_hub.__file__).parent
 # Each layer may import from itself and from the layers before it.
 LAYERS = (
     ("errors", "specs", "redaction", "hashing", "progress", "messages", "schema"),
-    ("mapping", "checkpoints", "catalogue", "staging"),
+    ("staging", "retrying"),
+    ("transfer",),
+    ("mapping", "checkpoints", "catalogue"),
     ("architectures", "seeded", "computing"),
     ("records",),
     ("configs",),

@@ -26,6 +26,7 @@ from detrex_hub.originals import download, drive
 from detrex_hub.originals.pages import refuse_page
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.staging import publish_file, staging_folder
+from detrex_hub.transfer import forget
 
 __all__ = ["Progress", "Pulled", "pull", "shown"]
 
@@ -189,7 +190,7 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
             digest, _ = _download(source, url, part, progress)
             pinned_by = place.judge(digest)
         finally:
-            download.forget(part)
+            forget(part)
         place.keep(part, digest, url)
     proven = bool(source.sha256 or source.sha256_prefix)
     return Pulled(

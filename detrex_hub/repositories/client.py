@@ -13,7 +13,7 @@ from detrex_hub import __version__
 from detrex_hub.errors import HubError
 from detrex_hub.repositories.converted import Digest
 from detrex_hub.repositories.refusals import explain, plainly
-from detrex_hub.repositories.retry import patiently, refuse_long_pauses
+from detrex_hub.retrying import patiently, refuse_long_pauses
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi

@@ -2,7 +2,7 @@
 
 huggingface_hub does not compare a download with its digest. Here every file is, once: a mark in the
 assets cache remembers which file was found right, by its size and time of change. Large files are
-brought by `resuming`, which leaves the mark; huggingface_hub then finds them in its cache.
+brought by `large_files`, which leaves the mark; huggingface_hub then finds them in its cache.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from detrex_hub.repositories import cache, names
 from detrex_hub.repositories.cache import Mark
 from detrex_hub.repositories.client import LIBRARY, hub_api, set_limits
 from detrex_hub.repositories.converted import digest
+from detrex_hub.repositories.large_files import bring
 from detrex_hub.repositories.refusals import damaged, plainly
 from detrex_hub.repositories.result import Fetched
-from detrex_hub.repositories.resuming import bring
-from detrex_hub.repositories.retry import patiently
+from detrex_hub.retrying import patiently
 
 
 def fetch_from_hub(

@@ -10,7 +10,7 @@ from detrex_hub.repositories.client import Client, Remote, require_token
 from detrex_hub.repositories.converted import Converted
 from detrex_hub.repositories.refusals import explain
 from detrex_hub.repositories.result import PushResult
-from detrex_hub.repositories.retry import TRIES, is_passing, pause_after
+from detrex_hub.retrying import TRIES, is_passing, pause_after
 
 log = logging.getLogger(__name__)
 

@@ -208,7 +208,6 @@ def test_addresses_are_shown_without_their_secrets(
     """On the way through pull, convert, card and push, and in what they leave behind."""
     login("alice")
     monkeypatch.setenv("DETREX_HUB_DEBUG", "1")
-    monkeypatch.setattr("detrex_hub.originals.download.wait", lambda _: None)
     tiny.catalogue(tmp_path / "plain.toml", f"{origin.url}/other/tiny.pth")
     options = [origin.secret_url if one == "SECRET" else one for one in ADDRESSES[given]]
     if given == "mirror":

@@ -20,7 +20,7 @@ import pytest
 from huggingface_hub import constants, file_download, scan_cache_dir, utils
 
 from detrex_hub.errors import HubError, VerificationError
-from detrex_hub.repositories import download, fetch, resuming
+from detrex_hub.repositories import download, fetch, large_files
 from tests.hub_server import Fault
 from tests.hub_server.store import Blob
 
@@ -174,7 +174,7 @@ def test_where_locks_do_nothing_a_part_of_somebody_else_is_not_taken(
         cache.part.unlink()
         cache.part.write_bytes(b"?" * len(CONTENT))
 
-    monkeypatch.setattr(resuming, "require_space", begin_anew)
+    monkeypatch.setattr(large_files, "require_space", begin_anew)
     assert fetched() == CONTENT
     assert cache.blob.read_bytes() == CONTENT
 

@@ -1,0 +1,207 @@
+"""Large files from the Hub, whose download a killed process leaves to the next one.
+
+huggingface_hub downloads into a file of a random name, and removes it whatever goes wrong. Here the
+bytes go into ``blobs/<sha256>.incomplete`` of its cache, where its older versions resumed too, and
+which ``hf cache list`` and ``hf cache prune`` know. They stay there whatever happens, and are asked
+for no second time. Once whole and right they become the blob, which `hf_hub_download` finds and
+links; a mark keeps them from being read once more.
+
+They come over plain HTTP even where Xet is installed: what Xet has written of a file is removed
+like everything else, and it tells nobody the bytes in their order, to be hashed as they arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from detrex_hub.repositories import cache, names
+from detrex_hub.repositories.client import LIBRARY
+from detrex_hub.repositories.refusals import damaged
+from detrex_hub.retrying import patiently
+from detrex_hub.staging import require_space
+from detrex_hub.transfer import Download, Part
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+# never large, and not worth a request to know it
+_TEXT = (".json", ".md")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def bring(repo_id: str, name: str, revision: str | None) -> None:
+    """Have a large file in huggingface_hub's cache, so that `hf_hub_download` finds it there.
+
+    Everything else is left to huggingface_hub: files that git keeps itself, which are small; those
+    of servers that do not tell a sha256; those that are there, or that the cache cannot take.
+
+    Args:
+        repo_id: ``owner/name``.
+        name: of the file.
+        revision: branch, tag or commit; None for the main branch.
+
+    Raises:
+        VerificationError: the file arrived damaged twice.
+        Exception: whatever huggingface_hub raises.
+        OSError: the disk does not take it; or it did not come whole, then without a number.
+    """
+    path = cache.path(repo_id, name, revision)
+    if name.endswith(_TEXT) or (path is not None and path.exists()):
+        return
+    file = patiently(lambda: _look_up(repo_id, name, revision))
+    if file is not None:
+        file.fetch()
+
+
+@dataclass(frozen=True)
+class _LargeFile:
+    """A file of a commit that the Hub keeps beside git; ``size`` in bytes."""
+
+    repo_id: str
+    name: str
+    commit: str
+    sha256: str
+    size: int
+
+    def fetch(self) -> None:
+        """See `bring`."""
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import are_symlinks_supported
+        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+        folder = cache.repository(self.repo_id)
+        blob = folder / "blobs" / self.sha256
+        link = cache.path(self.repo_id, self.name, self.commit)
+        assert link is not None
+        # the one that huggingface_hub takes for the same file
+        lock = folder.parent / ".locks" / folder.name / f"{self.sha256}.lock"
+        with ExitStack() as stack:
+            try:
+                # without links the cache keeps the content under the file's own name
+                target = blob if are_symlinks_supported(constants.HF_HUB_CACHE) else link
+                for one in (blob, target, lock):
+                    one.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(WeakFileLock(lock))
+                if blob.exists() or target.exists():
+                    return
+                part = Part(blob.with_name(f"{self.sha256}.incomplete"))
+            except OSError:
+                return  # huggingface_hub will say what the cache does not take
+            if not self._complete(part):
+                part = Part(part.path)
+                if not self._complete(part):
+                    raise damaged(self.repo_id, self.name)
+            if part.is_in_place:
+                part.path.replace(target)
+                cache.Mark(link).leave(target)
+
+    def _complete(self, part: Part) -> bool:
+        """Fetch what is missing. Returns whether the whole is right; removes it if it is not."""
+        with part:
+            require_space(part.path.parent, self.size - part.size)
+            if part.size < self.size:
+                Download(name=self.name, size=self.size, open=self._ask).into(part, _Bar())
+            if part.sha256 == self.sha256:
+                return True
+        part.path.unlink(missing_ok=True)
+        return False
+
+    @contextmanager
+    def _ask(self, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """Ask the Hub's own address, which redirects each request to a freshly signed one. The
+        client gives the token to no other host."""
+        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
+
+        with http_stream_backoff(
+            "GET",
+            hf_hub_url(self.repo_id, self.name, revision=self.commit),
+            headers={**build_hf_headers(**LIBRARY), **headers},
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            # `Download` retries, and counts the reading of the body too
+            retry_on_exceptions=(),
+            retry_on_status_codes=(),
+        ) as response:
+            if response.status_code != 416:
+                hf_raise_for_status(response)
+            yield response
+
+
+class _Bar:
+    """huggingface_hub's own progress bar, which its settings turn off."""
+
+    def __init__(self) -> None:
+        self._total: int | None = None
+        self._name = ""
+        self._bar: Any = None
+
+    def start(self, description: str, total: int | None) -> None:
+        self._name, self._total = description.removeprefix("downloading "), total
+
+    def advance(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.update(count)
+            return
+        from huggingface_hub.utils import is_tqdm_disabled, tqdm  # type: ignore[attr-defined]
+
+        level = logging.getLogger("huggingface_hub").getEffectiveLevel()
+        self._bar = tqdm(  # type: ignore[no-untyped-call]
+            desc=self._name,
+            total=self._total,
+            # what is resumed is shown at once
+            initial=count,
+            unit="B",
+            unit_scale=True,
+            disable=is_tqdm_disabled(level),
+            name="huggingface_hub.http_get",
+        )
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _look_up(repo_id: str, name: str, revision: str | None) -> _LargeFile | None:
+    """What the Hub says of a file; None if it is none for us."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    try:
+        found = get_hf_file_metadata(hf_hub_url(repo_id, name, revision=revision), **LIBRARY)
+    except RemoteEntryNotFoundError:
+        return None  # huggingface_hub remembers that there is none
+    etag, commit, size = found.etag or "", found.commit_hash or "", found.size or 0
+    if (
+        _SHA256.fullmatch(etag) is None
+        or not names.is_commit(commit)
+        or not 0 < size <= constants.MAX_HTTP_DOWNLOAD_SIZE
+        or _is_shared(found)
+    ):
+        return None
+    return _LargeFile(repo_id, name, commit, etag, size)
+
+
+def _is_shared(found: HfFileMetadata) -> bool:
+    """Whether another repository in the cache has the file, which huggingface_hub 2 links to."""
+    from huggingface_hub import constants
+
+    try:
+        from huggingface_hub.utils._shared_blobs import has_shared_blob
+    except ImportError:
+        return False  # an older or a newer one
+    return found.xet_file_data is not None and has_shared_blob(
+        xet_hash=found.xet_file_data.file_hash,
+        cache_dir=constants.HF_HUB_CACHE,
+        expected_size=found.size,
+    )
