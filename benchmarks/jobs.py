@@ -23,7 +23,7 @@ _PYTHON = sys.executable
 
 def hub(*arguments: str | Path, **options: object) -> Command:
     """A command of this package."""
-    return Command((_PYTHON, "-m", "detrex_hub.cli", *arguments), **options)  # type: ignore[arg-type]
+    return Command((_PYTHON, "-m", "detrex_hub", *arguments), **options)  # type: ignore[arg-type]
 
 
 def peer(job: str, *arguments: str | Path, **options: object) -> Command:

@@ -197,6 +197,11 @@ def check(
         ConfigError: less is loaded, or the config is not as the weights want it.
         CheckpointError: detectron2 cannot read the file, or refuses it.
         UsageError: no checkpoint is named, or detectron2 is not installed.
+
+    Example:
+        >>> from detrex_hub import check
+        >>> check(cfg, min_matched=0.9).share
+        1.0
     """
     found = examine(cfg, checkpoint, min_matched)
     if not found.passed:

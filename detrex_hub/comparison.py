@@ -127,6 +127,11 @@ def diff(
         CheckpointError: a file cannot be read.
         HubError: the repository or the network fails.
         UsageError: there is no such file.
+
+    Example:
+        >>> from detrex_hub import diff
+        >>> diff("before.pth", "after.safetensors").equal
+        True
     """
     with (
         checkpoints.open(weights(left), container=left_container) as one,

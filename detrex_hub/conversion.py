@@ -133,31 +133,51 @@ class Converted:
 
 
 def prepare(
-    what: str | os.PathLike[str] | Original,
+    what: str | os.PathLike[str],
     *,
     architecture: str | None = None,
     layout: str | None = None,
     facts: Mapping[str, Any] | None = None,
-    **options: Any,
+    container: str | None = None,
+    ema: bool = False,
+    source: str | None = None,
+    synthetic: bool = False,
+    extra_catalogues: Sequence[Path] = (),
+    progress: Progress | None = None,
+    hashed: bool = False,
 ) -> Conversion:
     """Plan a conversion and prove that nothing will be lost, before any tensor is read.
 
     Args:
-        what: a catalogue name, the path of a checkpoint, or an original, which is closed with the
-            conversion, or when there will be none.
-        architecture: the architecture, where it is not to be recognised from the keys.
-        layout: the layout, where it is not to be recognised.
-        facts: what no shape shows, such as ``dilation``; wins over the catalogue's facts.
-        options: as for `open_original`.
+        what: a catalogue name, or the path of a checkpoint.
+        architecture: the architecture; recognised from the keys by default.
+        layout: the layout of the keys, such as ``torchvision``; recognised by default.
+        facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
+        container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
+        ema: take the averaged weights of a training checkpoint, whatever their dict is called.
+        source: a file or URL to use instead of the catalogue's sources.
+        synthetic: use seeded numbers with the original's keys, shapes and types.
+        extra_catalogues: catalogue files beyond the built-in ones.
+        progress: reports downloads.
+        hashed: start to hash a user's file, for the record of a conversion to a folder.
 
     Raises:
         UsageError: the name is unknown, or the options exclude each other.
-        SourceError: the source cannot be had.
-        CheckpointError: the source cannot be read.
+        SourceError: the source could not be downloaded or read.
+        CheckpointError: the source is damaged or of an unknown format.
         ArchitectureError: it is of no known architecture, or not what the catalogue says.
         MappingError: its keys do not fit the mapper.
     """
-    original = what if isinstance(what, Original) else open_original(what, **options)
+    original = open_original(
+        what,
+        container=container,
+        ema=ema,
+        source=source,
+        synthetic=synthetic,
+        extra_catalogues=extra_catalogues,
+        progress=progress,
+        hashed=hashed,
+    )
     try:
         return _plan(original, architecture, layout, dict(facts or {}))
     except BaseException:
@@ -166,38 +186,65 @@ def prepare(
 
 
 def convert(
-    what: str | os.PathLike[str] | Original | Conversion,
+    what: str | os.PathLike[str],
     to: str | os.PathLike[str] | None = None,
     *,
     format: str | None = None,
+    architecture: str | None = None,
+    layout: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    container: str | None = None,
+    ema: bool = False,
+    source: str | None = None,
+    synthetic: bool = False,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
-    **options: Any,
 ) -> Converted:
     """Convert weights to detrex's names, compare what was written with the source, and describe it.
 
     Args:
-        what: a catalogue name, the path of a checkpoint, an original, or a prepared conversion.
-        to: the folder to write, ``./<name>`` where none is given. A name that ends in
-            ``.safetensors``, ``.pth`` or ``.pkl`` writes just that file.
+        what: a catalogue name, or the path of a checkpoint.
+        to: the folder to write, ``./<name>`` by default. A name that ends in ``.safetensors``,
+            ``.pth`` or ``.pkl`` writes just that file.
         format: ``safetensors`` (default), ``pth`` or ``pkl``.
-        progress: told of downloads and copying.
-        options: as for `prepare`.
+        architecture: the architecture; recognised from the keys by default.
+        layout: the layout of the keys, such as ``torchvision``; recognised by default.
+        facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
+        container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
+        ema: take the averaged weights of a training checkpoint, whatever their dict is called.
+        source: a file or URL to use instead of the catalogue's sources.
+        synthetic: use seeded numbers with the original's keys, shapes and types.
+        extra_catalogues: catalogue files beyond the built-in ones.
+        progress: reports downloads and copying.
 
     Returns:
-        where the result lies, with its sha256 and size in bytes.
+        where the result lies, with its sha256 and its size in bytes.
 
     Raises:
         DetrexHubError: as `prepare` does, or the target cannot be written; nothing is left behind.
         VerificationError: what was written is not what the source holds.
+
+    Example:
+        >>> from detrex_hub import convert
+        >>> convert("r101_v1.pth", "./r101_v1").folder
+        PosixPath('r101_v1')
     """
-    chosen = written_format(to, format)
-    if isinstance(what, Conversion):
-        return _execute(what, to, chosen, progress)
-    if not isinstance(what, Original):
-        # a single file has no record beside it that would tell the source's sha256
-        options |= {"progress": progress, "hashed": format_of(to) is None}
-    with prepare(what, **options) as conversion:
-        return _execute(conversion, to, chosen, progress)
+    written_format(to, format)
+    with prepare(
+        what,
+        architecture=architecture,
+        layout=layout,
+        facts=facts,
+        container=container,
+        ema=ema,
+        source=source,
+        synthetic=synthetic,
+        extra_catalogues=extra_catalogues,
+        progress=progress,
+        # a single file has no record beside it that would hold the source's sha256
+        hashed=format_of(to) is None,
+    ) as conversion:
+        return execute(conversion, to, format=format, progress=progress)
 
 
 def _plan(
@@ -291,12 +338,15 @@ def _check_entry(entry: CatalogueEntry, made: Architecture, file: str) -> None:
         )
 
 
-def _execute(
+def execute(
     conversion: Conversion,
-    to: str | os.PathLike[str] | None,
-    format: Format,
-    progress: Progress | None,
+    to: str | os.PathLike[str] | None = None,
+    *,
+    format: str | None = None,
+    progress: Progress | None = None,
 ) -> Converted:
+    """Carry out a prepared conversion. Arguments, result and errors are those of `convert`."""
+    chosen = written_format(to, format)
     target = Path(to) if to is not None else Path(conversion.name)
     single = format_of(to) is not None
     try:
@@ -305,10 +355,10 @@ def _execute(
         raise unwritable(target, error) from None
 
     with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(2) as threads:
-        staged = staging / (target.name if single else WEIGHTS[format])
-        sha256 = _write(conversion, staged, format, progress)
+        staged = staging / (target.name if single else WEIGHTS[chosen])
+        sha256 = _write(conversion, staged, chosen, progress)
         size = staged.stat().st_size
-        compared = threads.submit(_compare, conversion, staged, format)
+        compared = threads.submit(_compare, conversion, staged, chosen)
         synchronised = threads.submit(synchronise, staged)
         if single:
             compared.result()
@@ -320,7 +370,7 @@ def _execute(
         if conversion.hashing is not None:
             provenance = replace(conversion.provenance, sha256=conversion.hashing.result())
             conversion = replace(conversion, provenance=provenance)
-        documents = describe(conversion, file=WEIGHTS[format], sha256=sha256, size=size)
+        documents = describe(conversion, file=WEIGHTS[chosen], sha256=sha256, size=size)
         for name, text in documents.items():
             (staging / name).write_text(text, encoding="utf-8", newline="\n")
         compared.result()
@@ -329,7 +379,7 @@ def _execute(
         publish_files(staging, target.absolute())
     return Converted(
         conversion=conversion,
-        path=target / WEIGHTS[format],
+        path=target / WEIGHTS[chosen],
         folder=target,
         sha256=sha256,
         size=size,

@@ -92,6 +92,11 @@ def export(
         ArchitectureError: the weights are not in detrex's names, or not whole.
         VerificationError: what was written is not what the source holds.
         DetrexHubError: the source cannot be read, or the target cannot be written.
+
+    Example:
+        >>> from detrex_hub import export
+        >>> export("./r101_v2", "resnet101.pth", layout="torchvision").path
+        PosixPath('resnet101.pth')
     """
     source = _look_up(what, revision)
     chosen = _layout(source.architecture, layout)

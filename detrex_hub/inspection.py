@@ -94,6 +94,12 @@ def inspect(
         CheckpointError: the file cannot be read.
         HubError: the repository or the network fails.
         UsageError: there is no such file.
+
+    Example:
+        >>> from detrex_hub import inspect
+        >>> found = inspect("resnet101-cd907fc2.pth")
+        >>> found.architecture, found.layout
+        ('resnet', 'torchvision')
     """
     path = weights(what, revision=revision)
     with checkpoints.open(path, container=container) as checkpoint:

@@ -89,6 +89,10 @@ def from_hub(
         HubError: the repository or the network fails.
         ConfigError: the config cannot take the weights; nothing of it is changed.
         VerificationError: the bytes are not what the repository says they are.
+
+    Example:
+        >>> from detrex_hub import from_hub
+        >>> train.init_checkpoint = from_hub("detrex/r101_v2", model=model, dataloader=dataloader)
     """
     return load(
         repo, model=model, dataloader=dataloader, revision=revision, prefix=prefix, build=build
@@ -155,6 +159,10 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
     Raises:
         HubError: the repository or the network fails.
         ConfigError: the config cannot take the weights; nothing of it is changed.
+
+    Example:
+        >>> from detrex_hub import apply_overrides
+        >>> cfg = apply_overrides(cfg, "detrex/r101_v2")
     """
     name, described, _ = _describe(repo, revision)
     overrides = settings.check(described.overrides, where=f"{name}/{CONFIG}")
@@ -174,6 +182,11 @@ def overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> d
     Raises:
         HubError: the repository or the network fails.
         ConfigError: its config is malformed or forbidden.
+
+    Example:
+        >>> from detrex_hub import overrides
+        >>> overrides("detrex/r101_v2")["model.backbone.stages.depth"]
+        101
     """
     return dict(checked_overrides(repo, revision=revision).lazy)
 
@@ -192,6 +205,11 @@ def load_state_dict(
     Raises:
         HubError: the repository or the network fails.
         VerificationError: the bytes are not what the repository says they are.
+
+    Example:
+        >>> from detrex_hub import load_state_dict
+        >>> load_state_dict("detrex/r101_v2")["stem.conv1.weight"].shape
+        torch.Size([64, 3, 7, 7])
     """
     name, described, fetched = _describe(repo, revision)
     with _checked(_weights(name, described, fetched), described, name) as checkpoint:

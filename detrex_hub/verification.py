@@ -19,7 +19,7 @@ from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.configs import settings
-from detrex_hub.conversion import Conversion, author_of, convert, prepare
+from detrex_hub.conversion import Conversion, author_of, execute, prepare
 from detrex_hub.errors import (
     ConfigError,
     DetrexHubError,
@@ -128,6 +128,11 @@ def verify(
         SourceError: the original should be had and cannot.
         UsageError: numerics are asked for, and cannot be had; it says what is lacking.
         VerificationError: a claim is not true; the first one found is named.
+
+    Example:
+        >>> from detrex_hub import verify
+        >>> verify("detrex/r101_v2").repeated
+        True
     """
     claims = _claims(os.fspath(repo), revision)
     entry = _entry(claims, extra_catalogues)
@@ -405,7 +410,7 @@ def _repeat(
             raise claims.refuse(
                 f"the original has the sha256 {provenance.sha256}, and {CONVERSION} says {recorded}"
             )
-        done = convert(conversion, scratch / "again", format=format, progress=progress)
+        done = execute(conversion, scratch / "again", format=format, progress=progress)
         if done.sha256 != described.sha256:
             raise claims.refuse(
                 f"the conversion was repeated and gave other weights: their sha256 is "
@@ -461,9 +466,15 @@ def _original(
         for key, value in read.get("facts", dict).items()
         if key in kind.facts or key in described.preprocessing
     }
-    options: dict[str, Any] = {"architecture": kind.name, "layout": layout, "facts": facts}
     if described.synthetic and source is None:
-        return prepare(name, synthetic=True, extra_catalogues=extra, **options)
+        return prepare(
+            name,
+            architecture=kind.name,
+            layout=layout,
+            facts=facts,
+            synthetic=True,
+            extra_catalogues=extra,
+        )
     if entry is None:
         entry = CatalogueEntry(
             name="original", family="", architecture=kind.name, title="", sources=()
@@ -478,7 +489,11 @@ def _original(
         ) from None
     try:
         conversion = prepare(
-            pulled.path.absolute(), container=origin.optional("container", str), **options
+            pulled.path.absolute(),
+            architecture=kind.name,
+            layout=layout,
+            facts=facts,
+            container=origin.optional("container", str),
         )
     except DetrexHubError as error:
         raise claims.refuse(f"the original does not convert: {error.message}") from None

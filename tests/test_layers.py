@@ -26,7 +26,7 @@ LAYERS = (
     ("numerics",),
     ("conversion", "loading", "verification", "inspection"),
     ("publishing", "detectron2", "checking", "comparison", "exporting"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 
 

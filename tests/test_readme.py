@@ -47,7 +47,7 @@ def ran(tmp_path_factory):
     printed = {}
     for command, _ in COMMANDS:
         done = subprocess.run(
-            [sys.executable, "-m", "detrex_hub.cli", *command.split()[1:]],
+            [sys.executable, "-m", "detrex_hub", *command.split()[1:]],
             cwd=place,
             env=environment,
             stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
 from detrex_hub.errors import CatalogueError, UsageError
 
-__all__ = ["CatalogueEntry", "Metric", "Source", "find", "load", "of_file"]
+__all__ = ["CatalogueEntry", "Metric", "Source", "find", "list_weights", "load", "of_file"]
 
 CATALOGUE_VARIABLE = "DETREX_HUB_CATALOGUE"
 
@@ -34,6 +34,30 @@ def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
             _refuse_case_twin(name, entries, Path(path))
             entries[name] = entry
     return entries
+
+
+def list_weights(
+    text: str | None = None, *, extra_catalogues: Sequence[Path] = ()
+) -> list[CatalogueEntry]:
+    """List the weights that are known by name.
+
+    Args:
+        text: part of a name or of an architecture's name; all weights by default.
+        extra_catalogues: catalogue files beyond the built-in ones.
+
+    Raises:
+        CatalogueError: a file cannot be read or is malformed.
+
+    Example:
+        >>> from detrex_hub import list_weights
+        >>> [entry.name for entry in list_weights("convnext_tiny")]
+        ['convnext_tiny_22k_1k_384']
+    """
+    return [
+        entry
+        for entry in load(extra_catalogues).values()
+        if text is None or text in entry.name or text in entry.architecture
+    ]
 
 
 def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:

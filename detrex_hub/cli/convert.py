@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Option
 
@@ -58,46 +57,40 @@ def command(
 ) -> None:
     """Convert weights to detrex's names, compare and describe."""
     from detrex_hub.checkpoints import format_of, written_format
-    from detrex_hub.originals.opening import open_original
+    from detrex_hub.conversion import execute, prepare
+    from detrex_hub.inspection import plan_lines
 
     out = Output(json=json, quiet=quiet)
-    chosen = written_format(output, format)
-    facts = options.facts(
-        keep_classifier=keep_classifier,
-        dc5=dc5,
-        classes=classes,
-        num_classes=num_classes,
-        classes_from=classes_from,
-        seed=seed,
-        image_format=image_format,
-        given=fact,
-    )
-    wanted: dict[str, Any] = {"architecture": arch, "layout": layout, "facts": facts}
+    written_format(output, format)
     with (
         out.progress() as progress,
-        closing(
-            open_original(
-                what,
-                container=container,
-                ema=ema,
-                source=source,
-                synthetic=synthetic,
-                extra_catalogues=catalogue or (),
-                progress=progress,
-                hashed=not dry_run and format_of(output) is None,
-            )
-        ) as original,
+        prepare(
+            what,
+            architecture=arch,
+            layout=layout,
+            facts=options.facts(
+                keep_classifier=keep_classifier,
+                dc5=dc5,
+                classes=classes,
+                num_classes=num_classes,
+                classes_from=classes_from,
+                seed=seed,
+                image_format=image_format,
+                given=fact,
+            ),
+            container=container,
+            ema=ema,
+            source=source,
+            synthetic=synthetic,
+            extra_catalogues=catalogue or (),
+            progress=progress,
+            hashed=not dry_run and format_of(output) is None,
+        ) as planned,
     ):
-        # these take long enough to be imported that a good part of the file is hashed meanwhile
-        from detrex_hub.conversion import convert, prepare
-
         if dry_run:
-            from detrex_hub.inspection import plan_lines
-
-            with prepare(original, **wanted) as planned:
-                out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
+            out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
             return
-        done = convert(original, output, format=chosen, progress=progress, **wanted)
+        done = execute(planned, output, format=format, progress=progress)
     conversion = done.conversion
     for note in conversion.notes:
         out.hint(note)

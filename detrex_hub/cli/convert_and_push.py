@@ -62,14 +62,10 @@ def command(
         license=license,
         allow_synthetic=allow_synthetic,
         dry_run=dry_run,
-        conversion={
-            "source": source,
-            "synthetic": synthetic,
-            "extra_catalogues": catalogue or (),
-            "facts": options.facts(
-                keep_classifier=keep_classifier, dc5=dc5, classes=classes, given=fact
-            ),
-        },
+        source=source,
+        synthetic=synthetic,
+        extra_catalogues=catalogue or (),
+        facts=options.facts(keep_classifier=keep_classifier, dc5=dc5, classes=classes, given=fact),
     )
     done: list[Published] = []
     try:

@@ -8,9 +8,10 @@ original's, since all its weights were trained with it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
 import torch
 
@@ -128,7 +129,6 @@ def run_original(
         patterns: what each query begins with, 0 for nothing.
     """
     from transformers import DabDetrConfig, DabDetrForObjectDetection
-    from transformers.models.dab_detr import modeling_dab_detr
 
     config = DabDetrConfig(
         **in_transformers.body(made, own=own),
@@ -143,13 +143,23 @@ def run_original(
     # a config takes whole numbers alone
     place = model.model.backbone.position_embedding
     place.temperature_height = place.temperature_width = made.position_temperature
-    theirs = partial(modeling_dab_detr.inverse_sigmoid, eps=_INVERSE_SIGMOID_EPS)
-    with (
-        patch.object(modeling_dab_detr, "inverse_sigmoid", theirs),
-        in_transformers.in_float64(),
-    ):
+    with _inverse_sigmoid_of_detrex(), in_transformers.in_float64():
         found = model(pixel_values=images, output_hidden_states=True)
     return in_transformers.outputs(made, found)
+
+
+@contextmanager
+def _inverse_sigmoid_of_detrex() -> Iterator[None]:
+    """Let transformers' DAB-DETR cut its inverse sigmoid where detrex does, inside only. The model
+    calls a function of its module with the default limit and has no option for it."""
+    from transformers.models.dab_detr import modeling_dab_detr
+
+    original = modeling_dab_detr.inverse_sigmoid
+    modeling_dab_detr.inverse_sigmoid = partial(original, eps=_INVERSE_SIGMOID_EPS)
+    try:
+        yield
+    finally:
+        modeling_dab_detr.inverse_sigmoid = original
 
 
 def run_converted(

@@ -48,18 +48,20 @@ def sizes(made: PlainViT) -> dict[str, Any]:
     }
 
 
-def outputs_in_timm(model: Any, images: torch.Tensor, **options: Any) -> Outputs:
+def outputs_in_timm(
+    model: Any, images: torch.Tensor, *, rope: torch.Tensor | None = None
+) -> Outputs:
     """Of timm's patches and blocks.
 
     Args:
         model: one without class token.
         images: ``(1, 3, h, w)``.
-        options: given to each block.
+        rope: rotary embedding given to each block, for models that have one.
     """
     x = model.patch_embed(images) + model.pos_embed
     found, names = {"patches": x[0]}, compared(len(model.blocks))
     for number, block in enumerate(model.blocks):
-        x = block(x, **options)
+        x = block(x) if rope is None else block(x, rope=rope)
         if number in names:
             found[names[number]] = x[0]
     return found

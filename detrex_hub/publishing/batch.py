@@ -8,9 +8,10 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from detrex_hub.conversion import convert, prepare
+from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.publishing import training_run
@@ -30,35 +31,79 @@ class Published:
 
 
 def convert_and_push(
-    name: str,
+    name: str | os.PathLike[str],
+    repo_id: str | None = None,
     *,
+    architecture: str | None = None,
+    layout: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    container: str | None = None,
+    ema: bool = False,
+    source: str | None = None,
+    synthetic: bool = False,
+    extra_catalogues: Sequence[Path] = (),
+    namespace: str | None = None,
     to: str | os.PathLike[str] | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    message: str | None = None,
+    allow_synthetic: bool = False,
+    license: str | None = None,
     progress: Progress | None = None,
-    conversion: Mapping[str, Any] | None = None,
-    **options: Any,
 ) -> PushResult:
     """Convert weights and push them; nothing is left behind but the repository.
 
     Args:
-        name: a catalogue name, or a checkpoint.
-        to: a folder to push into instead of the Hub.
-        progress: told of downloads and copying.
-        conversion: options of `prepare`.
-        options: further ones of `push`.
+        name: a catalogue name, or the path of a checkpoint.
+        repo_id: ``owner/name`` or ``name``; the name of the weights by default.
+        architecture, layout, facts, container, ema, source, synthetic, extra_catalogues: as for
+            `convert`.
+        namespace, to, private, create_pr, dry_run, message, allow_synthetic, license: as for
+            `push`.
+        progress: reports downloads, copying and uploads.
 
     Raises:
-        DetrexHubError: as `prepare`, `convert` and `push` do; nothing was pushed.
+        DetrexHubError: as `convert` and `push` do; nothing was pushed.
+
+    Example:
+        >>> from detrex_hub import convert_and_push
+        >>> convert_and_push("r101_v2", to="./hub").url
+        'hub/detrex/r101_v2'
     """
     with (
-        prepare(name, progress=progress, **(conversion or {})) as planned,
+        prepare(
+            name,
+            architecture=architecture,
+            layout=layout,
+            facts=facts,
+            container=container,
+            ema=ema,
+            source=source,
+            synthetic=synthetic,
+            extra_catalogues=extra_catalogues,
+            progress=progress,
+            hashed=True,
+        ) as planned,
         scratch_folder() as scratch,
     ):
-        done = convert(planned, scratch / planned.name, progress=progress)
+        done = execute(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
         if progress is not None:
-            # a moment to be stopped at, the last one before others see anything
+            # the last moment to be stopped at before the push makes anything public
             progress.advance(0)
-        return push(done.folder, to=to, **options)
+        return push(
+            done.folder,
+            repo_id,
+            namespace=namespace,
+            to=to,
+            private=private,
+            create_pr=create_pr,
+            dry_run=dry_run,
+            message=message,
+            allow_synthetic=allow_synthetic,
+            license=license,
+        )
 
 
 def push_trained(
@@ -68,27 +113,32 @@ def push_trained(
     config: str | os.PathLike[str],
     metrics: str | os.PathLike[str] | None = None,
     ema: bool = False,
-    license: str | None = None,
     facts: Mapping[str, Any] | None = None,
+    namespace: str | None = None,
+    to: str | os.PathLike[str] | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    message: str | None = None,
+    license: str | None = None,
     progress: Progress | None = None,
-    **options: Any,
 ) -> PushResult:
     """Push what a training run with detrex left: its weights alone, with a card that has the
     config's overrides and the accuracy that was measured.
 
     Args:
         checkpoint: what detectron2's checkpointer wrote.
-        repo_id: ``owner/name`` or ``name``; the config's name if not given.
+        repo_id: ``owner/name`` or ``name``; the config's name by default.
         config: the config that it was trained with.
         metrics: the ``metrics.json`` of the run.
         ema: take the averaged weights.
+        facts: what shapes cannot show; overrides what the config says.
+        namespace, to, private, create_pr, dry_run, message: as for `push`.
         license: of the weights, an identifier of the Hub.
-        facts: what no shape shows, over what the config says.
-        progress: told of copying.
-        options: further ones of `push`.
+        progress: reports copying and uploads.
 
     Raises:
-        DetrexHubError: as `training_run.prepared`, `convert` and `push` do; nothing was pushed.
+        DetrexHubError: as `training_run.prepared`, `execute` and `push` do; nothing was pushed.
     """
     name = repo_id.rpartition("/")[2] if repo_id else None
     with (
@@ -97,9 +147,19 @@ def push_trained(
         ) as planned,
         scratch_folder() as scratch,
     ):
-        done = convert(planned, scratch / planned.name, progress=progress)
+        done = execute(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
-        return push(done.folder, repo_id or planned.name, license=license, **options)
+        return push(
+            done.folder,
+            repo_id or planned.name,
+            namespace=namespace,
+            to=to,
+            private=private,
+            create_pr=create_pr,
+            dry_run=dry_run,
+            message=message,
+            license=license,
+        )
 
 
 def convert_and_push_all(

@@ -56,6 +56,11 @@ def push(
         VerificationError: the weights are not those that ``config.json`` describes, or they read
             back differently.
         UsageError: the arguments contradict each other.
+
+    Example:
+        >>> from detrex_hub import push
+        >>> push("./r101_v2", "alice/r101_v2", private=True).url
+        'https://huggingface.co/alice/r101_v2'
     """
     whole = converted.read(Path(folder))
     if license is not None:

@@ -41,7 +41,7 @@ def names(folder):
 
 def detrex_hub(*arguments, **options):
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "detrex_hub.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "detrex_hub", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
@@ -245,7 +245,7 @@ def test_somebody_is_quicker_by_a_moment(tmp_path):
 
 
 def test_two_processes_convert_the_same(tmp_path, entries):
-    command = [sys.executable, "-m", "detrex_hub.cli", "convert", "tiny", "--synthetic", "--quiet"]
+    command = [sys.executable, "-m", "detrex_hub", "convert", "tiny", "--synthetic", "--quiet"]
     command += ["--catalogue", str(entries), "-o", str(tmp_path / "tiny")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     assert [(one.communicate()[1], one.returncode) for one in both] == [("", 0)] * 2
@@ -261,7 +261,7 @@ def test_a_reader_that_has_seen_enough(arguments):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as stdout:
-        command = [sys.executable, "-m", "detrex_hub.cli", *arguments]
+        command = [sys.executable, "-m", "detrex_hub", *arguments]
         done = subprocess.run(
             command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
         )
@@ -275,6 +275,6 @@ def test_nobody_reads():
 
 def test_a_full_disk_behind_stdout():
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "detrex_hub.cli", "list", "resnet"]
+        command = [sys.executable, "-m", "detrex_hub", "list", "resnet"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")

@@ -107,7 +107,7 @@ def interrupted(tmp_path):
             for name in "bc":
                 mirror.inject("GET", f"/{name}.pth", fault, times=None)
             options = ("--catalogue", entries, "--to", tmp_path / "hub", "--jobs", "2")
-            command = ("detrex_hub.cli", "convert-and-push", "a", "b", "c", *options)
+            command = ("detrex_hub", "convert-and-push", "a", "b", "c", *options)
             process = subprocess.Popen(
                 [sys.executable, "-m", *map(str, command)],
                 env={**os.environ, "HF_HOME": str(tmp_path / "home")},

@@ -1,0 +1,5 @@
+"""``python -m detrex_hub``: the command line."""
+
+from detrex_hub.cli import main
+
+main()

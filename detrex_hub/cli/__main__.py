@@ -1,3 +1,0 @@
-from detrex_hub.cli import main
-
-main()
