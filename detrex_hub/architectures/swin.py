@@ -1,12 +1,14 @@
-"""Swin Transformers: the original's and timm's names to detectron2's `SwinTransformer`.
+"""Swin Transformers: other libraries' names to those of detectron2's `SwinTransformer`.
 
-Facts: microsoft/Swin-Transformer f82860b, timm 1.0.31 and detectron2 02b5c4e2,
-`modeling/backbone/swin.py`. Stage outputs are equal in float64 but where a map is no larger than
-the window: the original then turns the shift off, detectron2 does not.
+Facts: microsoft/Swin-Transformer f82860b, timm 1.0.31, transformers 4.57.1, mmdet 3.3.0,
+mmpretrain 1.2.0 and detectron2 02b5c4e2, `modeling/backbone/swin.py`. Stage outputs are equal in
+float64 but where a map is no larger than the window: the original then turns the shift off,
+detectron2 does not.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
@@ -14,6 +16,7 @@ from typing import Any, ClassVar
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
+from detrex_hub.architectures.mmdet_layout import OTHER_PARTS_DROPPED, of_detector
 from detrex_hub.architectures.stages import (
     Shapes,
     StagedBackbone,
@@ -22,26 +25,30 @@ from detrex_hub.architectures.stages import (
     mlp_ratio,
     output_norms,
 )
-from detrex_hub.mapping import Drop, Rename, Rule
+from detrex_hub.mapping import Compute, Concat, Drop, Rename, Rule, in_target_names, prefixed
+from detrex_hub.mapping.operations import BicubicTable, GeometricTable, Permute
 from detrex_hub.specs import TensorSpec
 
-BLOCKS: tuple[Rule, ...] = kept(
-    "patch_embed.proj.*",
-    "layers.{i}.blocks.{j}.norm1.*",
-    "layers.{i}.blocks.{j}.attn.relative_position_bias_table",
-    "layers.{i}.blocks.{j}.attn.qkv.*",
-    "layers.{i}.blocks.{j}.attn.proj.*",
-    "layers.{i}.blocks.{j}.norm2.*",
-    "layers.{i}.blocks.{j}.mlp.fc1.*",
-    "layers.{i}.blocks.{j}.mlp.fc2.*",
-)
+TABLE = "layers.{i}.blocks.{j}.attn.relative_position_bias_table"
+INDEX = "layers.{i}.blocks.{j}.attn.relative_position_index"
 
-DOWNSAMPLES: Mapping[str, Rule] = {
-    "original": Rename("layers.{i}.downsample.**", "layers.{i}.downsample.**"),
-    # timm puts the downsampling before the blocks of the stage that it leads to
-    "timm": Rename("layers.{i+1}.downsample.**", "layers.{i}.downsample.**"),
-    "detrex": Rename("layers.{i}.downsample.**", "layers.{i}.downsample.**"),
-}
+_BLOCK = "layers.{i}.blocks.{j}"
+BLOCKS: tuple[Rule, ...] = (
+    *kept("patch_embed.proj.*"),
+    *kept("patch_embed.norm.*", optional=True),
+    *kept(
+        f"{_BLOCK}.norm1.*",
+        TABLE,
+        f"{_BLOCK}.attn.qkv.*",
+        f"{_BLOCK}.attn.proj.*",
+        f"{_BLOCK}.norm2.*",
+        f"{_BLOCK}.mlp.fc1.*",
+        f"{_BLOCK}.mlp.fc2.*",
+    ),
+    *kept(INDEX, optional=True),
+)
+_DOWNSAMPLES = kept("layers.{i}.downsample.**")
+_OUTPUT_NORMS = kept("norm{i}.*", optional=True)
 
 _MASKS = Drop(
     "layers.{i}.blocks.{j}.attn_mask",
@@ -50,18 +57,126 @@ _MASKS = Drop(
 )
 _CLASSIFIER = "ImageNet classifier"
 _FINAL_NORM = "norm before the ImageNet classifier, which is no output norm of a stage"
+_FIRST_NORM = "norm of the stage of stride 4, which detrex's configs do not return"
+_MASK_TOKEN = "stands for masked patches in pretraining"
 
-HEADS_DROPPED: Mapping[str, tuple[Rule, ...]] = {
-    "original": (Drop("norm.*", _FINAL_NORM), Drop("head.*", _CLASSIFIER, optional=True)),
+_IN_TRANSFORMERS = "encoder.layers.{i}.blocks.{j}"
+_ATTENTION = f"{_IN_TRANSFORMERS}.attention"
+_TRANSFORMERS: tuple[Rule, ...] = (
+    Rename("embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"),
+    Rename("embeddings.norm.*", "patch_embed.norm.*", optional=True),
+    Rename(f"{_IN_TRANSFORMERS}.layernorm_before.*", f"{_BLOCK}.norm1.*"),
+    Rename(f"{_ATTENTION}.self.relative_position_bias_table", TABLE),
+    Rename(f"{_ATTENTION}.self.relative_position_index", INDEX, optional=True),
+    Concat(
+        tuple(f"{_ATTENTION}.self.{name}.*" for name in ("query", "key", "value")),
+        f"{_BLOCK}.attn.qkv.*",
+    ),
+    Rename(f"{_ATTENTION}.output.dense.*", f"{_BLOCK}.attn.proj.*"),
+    Rename(f"{_IN_TRANSFORMERS}.layernorm_after.*", f"{_BLOCK}.norm2.*"),
+    Rename(f"{_IN_TRANSFORMERS}.intermediate.dense.*", f"{_BLOCK}.mlp.fc1.*"),
+    Rename(f"{_IN_TRANSFORMERS}.output.dense.*", f"{_BLOCK}.mlp.fc2.*"),
+    # unlike timm's, the downsampling of a stage lies behind its blocks
+    Rename("encoder.layers.{i}.downsample.**", "layers.{i}.downsample.**"),
+    # SwinBackbone counts the stages from 1 behind the stem
+    Rename("hidden_states_norms.stage{i+2}.*", "norm{i+1}.*", optional=True),
+    Drop("hidden_states_norms.stage1.*", _FIRST_NORM, optional=True),
+    Drop("layernorm.*", _FINAL_NORM, optional=True),
+    Drop("embeddings.mask_token", _MASK_TOKEN, optional=True),
+)
+
+_IN_MMDET = "stages.{i}.blocks.{j}"
+# torch.nn.Unfold gathers the four patches of each channel, detectron2 the channels of each patch;
+# the patches are those at (0, 0), (0, 1), (1, 0), (1, 1), and the second and third change places
+_MERGING = (0, 2, 1, 3)
+_MMDET_BLOCKS: tuple[Rule, ...] = (
+    Rename("patch_embed.projection.*", "patch_embed.proj.*"),
+    Rename("patch_embed.norm.*", "patch_embed.norm.*", optional=True),
+    Rename(f"{_IN_MMDET}.norm1.*", f"{_BLOCK}.norm1.*"),
+    Rename(f"{_IN_MMDET}.attn.w_msa.relative_position_bias_table", TABLE),
+    Rename(f"{_IN_MMDET}.attn.w_msa.relative_position_index", INDEX, optional=True),
+    Rename(f"{_IN_MMDET}.attn.w_msa.qkv.*", f"{_BLOCK}.attn.qkv.*"),
+    Rename(f"{_IN_MMDET}.attn.w_msa.proj.*", f"{_BLOCK}.attn.proj.*"),
+    Rename(f"{_IN_MMDET}.norm2.*", f"{_BLOCK}.norm2.*"),
+    Rename(f"{_IN_MMDET}.ffn.layers.0.0.*", f"{_BLOCK}.mlp.fc1.*"),
+    Rename(f"{_IN_MMDET}.ffn.layers.1.*", f"{_BLOCK}.mlp.fc2.*"),
+    Compute(
+        Permute(1, _MERGING),
+        "stages.{i}.downsample.reduction.weight",
+        "layers.{i}.downsample.reduction.weight",
+    ),
+    Compute(Permute(0, _MERGING), "stages.{i}.downsample.norm.*", "layers.{i}.downsample.norm.*"),
+)
+_MMDET: tuple[Rule, ...] = (
+    *_MMDET_BLOCKS,
+    Rename("norm{i+1}.*", "norm{i+1}.*", optional=True),
+    Drop("norm0.*", _FIRST_NORM, optional=True),
+)
+_MMPRETRAIN: tuple[Rule, ...] = (*_MMDET_BLOCKS, Drop("norm3.*", _FINAL_NORM, optional=True))
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "original": (
+        *BLOCKS,
+        *_DOWNSAMPLES,
+        *_OUTPUT_NORMS,
+        _MASKS,
+        Drop("norm.*", _FINAL_NORM),
+        Drop("head.*", _CLASSIFIER, optional=True),
+    ),
     "timm": (
+        *BLOCKS,
+        # timm puts the downsampling before the blocks of the stage that it leads to
+        Rename("layers.{i+1}.downsample.**", "layers.{i}.downsample.**"),
+        _MASKS,
         Drop("norm.*", _FINAL_NORM, optional=True),
         Drop("head.*", _CLASSIFIER, optional=True),
         Drop("head.fc.*", _CLASSIFIER, optional=True),
     ),
-    "detrex": (),
+    "transformers": _TRANSFORMERS,
+    "transformers_classifier": (
+        *prefixed(_TRANSFORMERS, "swin.", ""),
+        Drop("classifier.*", _CLASSIFIER, optional=True),
+        Drop("decoder.**", "decoder of the pretraining", optional=True),
+    ),
+    "mmdet": _MMDET,
+    "mmdet_detector": (*prefixed(_MMDET, "backbone.", ""), *OTHER_PARTS_DROPPED),
+    "mmpretrain": _MMPRETRAIN,
+    "mmpretrain_classifier": (
+        *prefixed(_MMPRETRAIN, "backbone.", ""),
+        Drop("head.**", _CLASSIFIER, optional=True),
+    ),
+    "detrex": (
+        *BLOCKS,
+        *_DOWNSAMPLES,
+        *_OUTPUT_NORMS,
+        *kept("absolute_pos_embed", optional=True),
+        _MASKS,
+    ),
+}
+
+# the layouts whose files have detrex's names where shapes are read
+_OWN_NAMES = ("original", "timm", "detrex")
+_OTHER_WINDOW = "belongs to the windows of the file, and the model computes its own"
+_TABLES: Mapping[str, type[BicubicTable] | type[GeometricTable]] = {
+    "bicubic": BicubicTable,
+    "geometric": GeometricTable,
 }
 
 _BLOCK_KEYS = ("patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table")
+_TRANSFORMERS_KEYS = (
+    "embeddings.patch_embeddings.projection.weight",
+    "encoder.layers.0.blocks.0.attention.self.relative_position_bias_table",
+)
+_MMDET_KEYS = (
+    "patch_embed.projection.weight",
+    "stages.0.blocks.0.attn.w_msa.relative_position_bias_table",
+)
+
+
+def _of_mmdet(specs: Specs) -> str | None:
+    """A single norm3 is a classifier's final norm; a detector's is one of several."""
+    norms = found_norms(specs)
+    return "norm3.weight alone, as in a classifier" if norms == (3,) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +196,11 @@ class Swin(StagedBackbone):
         ape: whether there is an absolute position embedding.
         position_index: whether the weights hold the windows' relative position indices, which the
             model computes as well.
-        output_norms: the stages whose output norms the weights hold: none but in detrex's files.
+        output_norms: the stages whose output norms the weights hold: none of a classifier's.
+        source_window: width of the windows that the relative position tables were made for, where
+            they were resampled.
+        table_resampling: how: ``bicubic``, as Swin-Transformer and mmdetection do it, or
+            ``geometric``, as timm does.
     """
 
     embed_dim: int
@@ -96,6 +215,8 @@ class Swin(StagedBackbone):
     ape: bool = False
     position_index: bool = True
     output_norms: tuple[int, ...] = ()
+    source_window: int | None = None
+    table_resampling: str | None = None
 
     name: ClassVar[str] = "swin"
     layouts: ClassVar[Mapping[str, Layout]] = {
@@ -106,10 +227,32 @@ class Swin(StagedBackbone):
             present=(*_BLOCK_KEYS, "layers.1.downsample.reduction.weight"),
             absent=("layers.0.downsample.**",),
         ),
+        "transformers": Layout(present=_TRANSFORMERS_KEYS),
+        "transformers_classifier": Layout(
+            present=tuple(f"swin.{key}" for key in _TRANSFORMERS_KEYS)
+        ),
+        "mmdet": Layout(present=(*_MMDET_KEYS, "norm{i}.weight"), check=_of_mmdet),
+        "mmdet_detector": Layout(
+            present=tuple(f"backbone.{key}" for key in _MMDET_KEYS),
+            absent=("head.**",),
+            check=of_detector("backbone.norm1.weight"),
+        ),
+        "mmpretrain": Layout(
+            present=(*_MMDET_KEYS, "norm3.weight"),
+            absent=("norm0.*", "norm1.*", "norm2.*"),
+        ),
+        "mmpretrain_classifier": Layout(
+            present=(*(f"backbone.{key}" for key in _MMDET_KEYS), "backbone.norm3.weight"),
+            absent=("backbone.norm1.*", "bbox_head.**", "neck.**"),
+        ),
         "detrex": Layout(
             present=(*_BLOCK_KEYS, "layers.0.downsample.reduction.weight"),
             absent=("norm.*", "head.**"),
         ),
+    }
+    facts: ClassVar[Mapping[str, str]] = {
+        "window_size": "window to resample the relative position tables for, in patches",
+        "table_resampling": "how: bicubic, or geometric as timm does",
     }
     built_by: ClassVar[str] = "detectron2.modeling.backbone.swin.SwinTransformer"
     taken_by: ClassVar[frozenset[str]] = frozenset({"SwinTransformer"})
@@ -125,6 +268,8 @@ class Swin(StagedBackbone):
 
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> Swin:
+        if layout not in _OWN_NAMES:
+            specs = in_target_names(RULES[layout], specs)
         shapes = Shapes(specs, "Swin Transformer")
         embed_dim, _, patch_size, _ = shapes("patch_embed.proj.weight", 4)
         stages = shapes.count("layers.{n}.blocks.0.norm1.weight")
@@ -147,7 +292,7 @@ class Swin(StagedBackbone):
                 "it has an absolute position embedding, laid out as (1, patches, channels), which "
                 "detectron2 has as (1, channels, height, width); no released Swin has one"
             )
-        return cls(
+        made = cls(
             embed_dim=embed_dim,
             depths=depths,
             num_heads=tuple(heads for _, heads in tables),
@@ -161,21 +306,44 @@ class Swin(StagedBackbone):
             position_index="layers.0.blocks.0.attn.relative_position_index" in shapes,
             output_norms=found_norms(specs),
         )
+        window = facts.get("window_size")
+        if window in (None, made.window_size):
+            return made
+        return made.resampled(window, facts.get("table_resampling", "bicubic"))
+
+    def resampled(self, window: int, how: str) -> Swin:
+        """The same with its relative position tables resampled for another window."""
+        size = (
+            self.pretrain_img_size
+            if self.ape
+            else _usual_size(self.patch_size, window, self.depths)
+        )
+        return dataclasses.replace(
+            self,
+            window_size=window,
+            pretrain_img_size=size,
+            # the indices of the file belong to the other window
+            position_index=False,
+            source_window=self.window_size,
+            table_resampling=how,
+        )
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
-        there = {
-            "patch_embed.norm.*": self.patch_norm,
-            "layers.{i}.blocks.{j}.attn.relative_position_index": self.position_index,
-            "absolute_pos_embed": self.ape,
-            "norm{i}.*": bool(self.output_norms),
-        }
-        return (
-            *BLOCKS,
-            DOWNSAMPLES[layout],
-            *kept(*(text for text, present in there.items() if present)),
-            _MASKS,
-            *HEADS_DROPPED[layout],
-        )
+        found = RULES[layout]
+        if self.source_window is None:
+            return found
+        kind = _TABLES[self.table_resampling or "bicubic"]
+        operation = kind(self.window_size, self.source_window)
+
+        def resampling(rule: Rule) -> Rule:
+            match rule:
+                case Rename(target=target) if target == TABLE:
+                    return Compute(operation, rule.source, TABLE)
+                case Rename(target=target) if target == INDEX:
+                    return Drop(rule.source, _OTHER_WINDOW, optional=True)
+            return rule
+
+        return tuple(map(resampling, found))
 
     def target(self) -> StateDict:
         target = under("patch_embed.proj", conv(self.embed_dim, 3, self.patch_size))
@@ -226,6 +394,12 @@ class Swin(StagedBackbone):
     def dropped(self) -> dict[str, TensorSpec]:
         if self.output_norms:
             return {}
+        if self.source_window is not None:
+            window = self.source_window
+            size = _usual_size(self.patch_size, window, self.depths)
+            return dataclasses.replace(
+                self, window_size=window, pretrain_img_size=size, source_window=None
+            ).dropped()
         width = self.widths[-1]
         masks = {}
         for stage, depth in enumerate(self.depths):
@@ -271,4 +445,9 @@ def _pretrain_img_size(
         if mask in shapes:
             windows = isqrt(shapes(mask, 3)[0])
             return patch_size * (windows * window_size << stage)
+    return _usual_size(patch_size, window_size, depths)
+
+
+def _usual_size(patch_size: int, window_size: int, depths: tuple[int, ...]) -> int:
+    """Width of the images whose map in the last stage is one window, in pixels."""
     return patch_size * (window_size << len(depths) - 1)

@@ -361,6 +361,19 @@ def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dic
     return found
 
 
+def in_target_names(
+    rules: Iterable[Rule], specs: Mapping[str, TensorSpec]
+) -> dict[str, TensorSpec]:
+    """What rules make of a source state dict, as far as they fit it: to read shapes from under the
+    names of one layout alone.
+
+    Raises:
+        MappingError: as `plan`, but for keys without a rule and rules without a key.
+    """
+    optional = (dataclasses.replace(rule, optional=True) for rule in rules)
+    return plan(optional, specs, mapper="names", ignore=specs).specs
+
+
 class _Problems:
     """Collects what is wrong, to report it all in one line."""
 

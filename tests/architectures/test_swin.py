@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.architectures.swin import Swin
-from detrex_hub.errors import ArchitectureError
+from detrex_hub.errors import ArchitectureError, MappingError
 from detrex_hub.mapping import Drop, Rename, plan
 from detrex_hub.specs import TensorSpec
 from tests import reference
-from tests.architectures.backbones import comes_out_as_measured, parameters, read, reads_back
+from tests.architectures.backbones import (
+    State,
+    comes_out_as_measured,
+    parameters,
+    read,
+    reads_back,
+)
 
 TINY = Swin(
     embed_dim=96,
@@ -35,7 +41,11 @@ def at_384(swin: Swin) -> Swin:
     return dataclasses.replace(swin, window_size=12, pretrain_img_size=384)
 
 
-@pytest.mark.parametrize("name", reference.names("swin_"))
+RESAMPLED = [name for name in reference.names("swin_") if "_to_window" in name]
+ORIGINAL = [name for name in reference.names("swin_") if name not in RESAMPLED]
+
+
+@pytest.mark.parametrize("name", ORIGINAL)
 def test_comes_out_as_measured(name: str) -> None:
     made, layout, _ = comes_out_as_measured(name)
     expected = BY_SIZE[name.split("_")[1]]
@@ -45,13 +55,126 @@ def test_comes_out_as_measured(name: str) -> None:
         expected = dataclasses.replace(expected, position_index=False)
     assert made == expected
     assert layout == ("timm" if name.endswith("timm") else "original")
+    assert_arguments_are_the_measured(name, made)
+
+
+def assert_arguments_are_the_measured(name: str, made: Swin) -> None:
     stated = reference.load(name).about["config"]["constructor"]
     stated = {**Swin.defaults, **stated}
     arguments = made.arguments()
     assert {name: stated[name] for name in arguments} == arguments
 
 
-@pytest.mark.parametrize("name", reference.names("swin_"))
+@pytest.mark.parametrize(
+    ("name", "layout", "norms"),
+    [
+        ("hf_swin_tiny_patch4_window7_224", "transformers", ()),
+        ("hf_swin_backbone_tiny", "transformers", (1, 2, 3)),
+        ("mmdet_swin_tiny", "mmdet", (1, 2, 3)),
+        ("mmpretrain_swin_tiny", "mmpretrain", ()),
+    ],
+)
+def test_other_libraries_come_out_as_measured(
+    name: str, layout: str, norms: tuple[int, ...]
+) -> None:
+    made, found, plan = comes_out_as_measured(name)
+    assert found == layout
+    assert made == dataclasses.replace(TINY, output_norms=norms)
+    assert_arguments_are_the_measured(name, made)
+    # back again, the patches of the merging too
+    variant = reference.load(name)
+    back = made.plan_export(plan.specs, layout)
+    assert back.specs == {k: s for k, s in variant.source.items() if k not in variant.dropped}
+
+
+@pytest.mark.parametrize("name", RESAMPLED)
+def test_another_window_comes_out_as_measured_where_it_is_asked_for(name: str) -> None:
+    window = int(name.rpartition("window")[2])
+    made, layout, plan = comes_out_as_measured(name, {"window_size": window})
+    assert isinstance(made, Swin)
+    assert (made.window_size, made.source_window) == (window, {7: 12, 12: 7}[window])
+    assert_arguments_are_the_measured(name, made)
+    with pytest.raises(MappingError, match="by bicubic_table"):
+        made.plan_export(plan.specs, layout)
+    assert Swin.from_hyper_parameters(made.hyper_parameters()) == made
+    source, _ = made.original()
+    assert made.plan(source, "original").specs == plan.specs
+
+    # the same window is no change, and neither is silence
+    source_window = made.source_window
+    for facts in ({}, {"window_size": source_window}):
+        same, _ = read(reference.load(name).source, facts)
+        assert (same.window_size, same.source_window) == (source_window, None)
+    geometric, _ = read(
+        reference.load(name).source, {"window_size": window, "table_resampling": "geometric"}
+    )
+    moves = geometric.plan(reference.load(name).source, layout).computed
+    assert {piece.operation.name for move in moves.values() for piece in move.pieces} == {
+        "geometric_table"
+    }
+
+
+def below(prefix: str, specs: State, *others: str) -> State:
+    """A whole model's state dict: a backbone's below a prefix, and other parts beside it."""
+    return {prefix + key: spec for key, spec in specs.items()} | {
+        key: TensorSpec("F32", (8, 8)) for key in others
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "others", "layout"),
+    [
+        (
+            "hf_swin_tiny_patch4_window7_224",
+            "swin.",
+            ("classifier.weight", "classifier.bias"),
+            "transformers_classifier",
+        ),
+        ("mmdet_swin_tiny", "backbone.", ("neck.convs.0.conv.weight",), "mmdet_detector"),
+        ("mmpretrain_swin_tiny", "backbone.", ("head.fc.weight",), "mmpretrain_classifier"),
+    ],
+)
+def test_a_whole_model_gives_its_backbone(
+    name: str, prefix: str, others: tuple[str, ...], layout: str
+) -> None:
+    variant = reference.load(name)
+    alone, _ = read(variant.source)
+    specs = below(prefix, variant.source, *others)
+    made, found = read(specs)
+    assert (made, found) == (alone, layout)
+    plan = made.plan(specs, layout)
+    assert plan.specs == alone.plan(variant.source, layout.partition("_")[0]).specs
+    assert plan.dropped.keys() >= set(others)
+
+
+def test_norm3_of_a_detector_is_an_output_norm_and_that_of_a_classifier_is_not() -> None:
+    # same key, same shape
+    source = reference.load("mmpretrain_swin_tiny").source
+    classifier = below("backbone.", source, "head.fc.weight")
+    made, layout = read(classifier)
+    assert layout == "mmpretrain_classifier"
+    assert "norm3.weight" not in made.plan(classifier, layout).moves
+    detector = below("backbone.", source, "bbox_head.fc_cls.weight")
+    made, layout = read(detector)
+    assert (layout, made.output_norms) == ("mmdet_detector", (3,))
+    assert made.plan(detector, layout).moves["norm3.weight"].sources == ("backbone.norm3.weight",)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("mmdet_swin_tiny", "norm0.weight"),
+        ("hf_swin_backbone_tiny", "hidden_states_norms.stage1.weight"),
+    ],
+)
+def test_the_norm_of_the_first_stage_goes_nowhere(name: str, key: str) -> None:
+    specs = {**reference.load(name).source, key: TensorSpec("F32", (96,))}
+    made, layout = read(specs)
+    assert "stride 4" in made.plan(specs, layout).dropped[key]
+    assert made.output_norms == (1, 2, 3)
+
+
+@pytest.mark.parametrize("name", ORIGINAL)
 def test_the_final_norm_lands_in_no_output_norm(name: str) -> None:
     variant = reference.load(name)
     _, _, plan = comes_out_as_measured(name)

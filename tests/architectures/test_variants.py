@@ -6,14 +6,15 @@ import pytest
 
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.recognise import recognise
-from detrex_hub.mapping import ConversionPlan, Move, Piece
+from detrex_hub.mapping import Computed, ConversionPlan, Move, Piece
+from detrex_hub.mapping.operations import Permute
 from tests import reference
-from tests.reference import Part
+from tests.reference import Made, Part
 
 DETECTORS = reference.names(
     "anchor", "conditional", "dab", "deformable", "detr", "dino", "dn", "h_"
 )
-TRANSFORMERS = reference.names("hf_")
+TRANSFORMERS = reference.names("hf_conditional", "hf_dab", "hf_deformable", "hf_detr")
 
 
 def facts_of(name: str) -> dict[str, bool]:
@@ -21,9 +22,29 @@ def facts_of(name: str) -> dict[str, bool]:
     return {"dilation": True} if "dc5" in name else {}
 
 
-def parts_of(move: Move) -> tuple[Part, ...]:
-    parts = []
+def made_of(piece: Computed) -> Part | Made:
+    """A computed piece as the tables describe it: they leave out what the source's shape shows."""
+    match piece.operation:
+        case Permute(dim=0) as permute:
+            return Part(*piece.of, tuple(permute.order(piece.spec.shape[0])))
+        case Permute(dim=dim) as permute:
+            args = {"dim": dim, "index": permute.order(piece.spec.shape[dim])}
+            return reference.made("select", piece.of, args)
+        case operation:
+            args = {
+                name: value
+                for name, value in operation.parameters.items()
+                if not name.startswith("source_")
+            }
+            return reference.made(operation.name, piece.of, args)
+
+
+def parts_of(move: Move) -> tuple[Part | Made, ...]:
+    parts: list[Part | Made] = []
     for piece in move.pieces:
+        if isinstance(piece, Computed):
+            parts.append(made_of(piece))
+            continue
         assert isinstance(piece, Piece)
         rows = piece.rows
         indices = (
@@ -33,7 +54,7 @@ def parts_of(move: Move) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def all_moves(plan: ConversionPlan) -> dict[str, tuple[Part, ...]]:
+def all_moves(plan: ConversionPlan) -> dict[str, tuple[Part | Made, ...]]:
     """Where each target key comes from: a tie's alias from where the stored tensor comes."""
     found = {key: parts_of(move) for key, move in plan.moves.items()}
     found |= {alias: found[stored] for alias, stored in plan.ties.items()}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,17 +37,27 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Made:
+    """A tensor that is computed: the operation's name, the source tensors, and its parameters as
+    sorted JSON. `tests.reference.computed` has the definitions."""
+
+    op: str
+    of: tuple[str, ...]
+    args: str
+
+
+@dataclass(frozen=True)
 class Variant:
     """A proven pair: the original's state dict, the detrex model's, and how they correspond.
 
-    ``moves`` holds for each target key the parts that are concatenated along dimension 0;
+    ``moves`` holds for each target key the parts that stand one after another along dimension 0;
     ``about`` whatever else the table says (container, config, notes).
     """
 
     name: str
     source: dict[str, TensorSpec]
     target: dict[str, TensorSpec]
-    moves: dict[str, tuple[Part, ...]]
+    moves: dict[str, tuple[Part | Made, ...]]
     dropped: tuple[str, ...]
     tied_sources: tuple[tuple[str, ...], ...]
     tied_targets: tuple[tuple[str, ...], ...]
@@ -105,6 +115,10 @@ def pack(table: Path, folder: Path) -> Path:
     return packed
 
 
+def made(op: str, of: Iterable[str], args: Mapping[str, Any]) -> Made:
+    return Made(op, tuple(of), json.dumps(args, sort_keys=True))
+
+
 def _read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
     return found
@@ -116,8 +130,10 @@ def _specs(raw: dict[str, tuple[str, Iterable[int]]]) -> dict[str, TensorSpec]:
     }
 
 
-def _part(raw: str | list[Any]) -> Part:
+def _part(raw: str | list[Any] | dict[str, Any]) -> Part | Made:
     if isinstance(raw, str):
         return Part(raw)
+    if isinstance(raw, dict):
+        return made(raw["op"], raw["of"], raw["args"])
     key, rows = raw
     return Part(key, tuple(_ROWS[rows] if isinstance(rows, str) else rows))
