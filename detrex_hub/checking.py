@@ -19,6 +19,7 @@ from detrex_hub import catalogue, checkpoints, loading
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
 from detrex_hub.architectures.recognise import recognise
+from detrex_hub.catalogue.models import model_of
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import placing, settings, source
 from detrex_hub.configs.lazy import has_detectron2, load_config, model_keys
@@ -642,10 +643,8 @@ def target_keys(what: str, like: str | None = None) -> ModelKeys:
     Raises:
         UsageError: it is nothing of that, or an architecture whose size nothing tells.
     """
-    if what in (known := catalogue.load()):
-        entry = known[what]
-        kind = architectures()[entry.architecture]
-        return _keys_of(kind.from_hyper_parameters(entry.hyper_parameters))
+    if (entry := catalogue.look_up(what)) is not None:
+        return _keys_of(model_of(entry))
     if what in architectures():
         return _keys_of(_sized(architectures()[what], like))
     path = Path(what)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import checkpoints, repositories
-from detrex_hub.architectures import architecture
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
 from detrex_hub.mapping import Computed, Fresh, Move
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
@@ -151,7 +151,7 @@ def about(entry: CatalogueEntry) -> dict[str, Any]:
         source["url"] = shown(source["url"])
     overrides: dict[str, Any] = {"lazy": {}, "yacs": {}}
     if entry.hyper_parameters:
-        made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
+        made = model_of(entry)
         wanted = made.overrides(made.preprocessing(entry.facts))
         overrides = {"lazy": wanted.lazy, "yacs": wanted.yacs}
     return known | {"overrides": overrides}

@@ -188,7 +188,7 @@ def _claims(name: str, revision: str | None) -> _Claims:
 
 def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
     """What the catalogue knows under the recorded name, if it is of these weights."""
-    entry = catalogue.load(extra).get(claims.read.get("name", str))
+    entry = catalogue.look_up(claims.read.get("name", str), extra)
     given = claims.described.hyper_parameters
     if (
         entry is None

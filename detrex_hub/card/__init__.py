@@ -19,6 +19,7 @@ from detrex_hub.card.body import body
 from detrex_hub.card.facts import body_values, metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
+from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import UsageError
 from detrex_hub.records import (
     CONFIG,
@@ -197,9 +198,9 @@ def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, dict[st
     plan: dict[str, Any] | None = None
     result: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
-    layout = "detrex" if entry.converted else next(iter(kind.layouts))
+    layout = "detrex" if entry.has_detrex_names else next(iter(kind.layouts))
     if entry.hyper_parameters:
-        made = kind.from_hyper_parameters(entry.hyper_parameters)
+        made = model_of(entry)
         preprocessing = made.preprocessing(entry.facts)
         overrides = made.overrides(preprocessing)
         specs, _ = made.original(layout)

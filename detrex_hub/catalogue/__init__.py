@@ -1,4 +1,4 @@
-"""The weights that detrex-hub knows by name, and where each can be had."""
+"""The weights that detrex-hub knows by name, and where each is published."""
 
 from __future__ import annotations
 
@@ -11,26 +11,39 @@ from pathlib import Path, PurePosixPath
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
 from detrex_hub.errors import CatalogueError, UsageError
 
-__all__ = ["CatalogueEntry", "Metric", "Source", "find", "list_weights", "load", "of_file"]
+__all__ = [
+    "BUILT_IN_LOCK",
+    "CatalogueEntry",
+    "Metric",
+    "Source",
+    "find",
+    "list_weights",
+    "load",
+    "look_up",
+    "of_file",
+]
 
 CATALOGUE_VARIABLE = "DETREX_HUB_CATALOGUE"
+BUILT_IN_LOCK = Path(__file__).with_name("built_in.lock.toml")
+"""The lock of all built-in catalogue files."""
 
 
 def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
     """All entries by name: the built-in ones, those of ``DETREX_HUB_CATALOGUE``, then ``extra``.
 
-    A later file's entry replaces an earlier one of the same name.
+    A later file's entry replaces an earlier one of the same name. Aliases are no keys: see
+    `look_up`.
 
     Args:
-        extra: catalogue files of the user.
+        extra: catalogue files of the user. The lock of ``my.toml`` is ``my.lock.toml`` beside it.
 
     Raises:
-        CatalogueError: a file cannot be read or is malformed.
+        CatalogueError: a file cannot be read, is malformed, or contradicts its lock.
     """
     entries = dict(_built_in())
     named = os.environ.get(CATALOGUE_VARIABLE, "").split(os.pathsep)
     for path in (*(Path(name).expanduser() for name in named if name), *extra):
-        for name, entry in _read(Path(path)).items():
+        for name, entry in _of_user(Path(path)).items():
             _refuse_case_twin(name, entries, Path(path))
             entries[name] = entry
     return entries
@@ -56,23 +69,39 @@ def list_weights(
     return [
         entry
         for entry in load(extra_catalogues).values()
-        if text is None or text in entry.name or text in entry.architecture
+        if text is None
+        or any(text in one for one in (entry.name, *entry.aliases, entry.architecture))
     ]
 
 
-def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
-    """The entry of that name.
+def look_up(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry | None:
+    """The entry of that name or alias, None where there is none. A name wins over an alias, and a
+    later file's alias over an earlier one's.
 
     Raises:
-        UsageError: there is none; the message names those that come nearest.
         CatalogueError: a catalogue file is malformed.
     """
     entries = load(extra)
     if name in entries:
         return entries[name]
+    return next((one for one in reversed([*entries.values()]) if name in one.aliases), None)
+
+
+def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
+    """The entry of that name or alias.
+
+    Raises:
+        UsageError: there is none; the message names those that come nearest.
+        CatalogueError: a catalogue file is malformed.
+    """
+    entry = look_up(name, extra)
+    if entry is not None:
+        return entry
     from difflib import get_close_matches
 
-    by_lower = {known.lower(): known for known in entries}
+    by_lower = {
+        known.lower(): known for one in load(extra).values() for known in (one.name, *one.aliases)
+    }
     near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=3)]
     raise UsageError(
         f"there are no weights named {name[:80]!r} in the catalogue",
@@ -108,9 +137,16 @@ def _agreed(address: Sequence[str], path: Sequence[str]) -> int:
 
 @cache
 def _built_in() -> Mapping[str, CatalogueEntry]:
+    # a conversion of a file asks for no entry
+    from detrex_hub.catalogue.loader import read_catalogue
+    from detrex_hub.catalogue.lock import SUFFIX, read_lock
+
+    lock = read_lock(BUILT_IN_LOCK)
     entries: dict[str, CatalogueEntry] = {}
     for path in sorted(Path(__file__).parent.glob("*.toml")):
-        for name, entry in _read(path).items():
+        if path.name.endswith(SUFFIX):
+            continue
+        for name, entry in read_catalogue(path, lock).items():
             if name in entries:
                 raise CatalogueError(f"{path}: [weights.{name}] is in {entries[name].family} too")
             _refuse_case_twin(name, entries, path)
@@ -118,11 +154,15 @@ def _built_in() -> Mapping[str, CatalogueEntry]:
     return entries
 
 
-def _read(path: Path) -> Mapping[str, CatalogueEntry]:
-    # a conversion of a file asks for no entry
+def _of_user(path: Path) -> Mapping[str, CatalogueEntry]:
     from detrex_hub.catalogue.loader import read_catalogue
+    from detrex_hub.catalogue.lock import lock_path, read_lock
+    from detrex_hub.catalogue.models import check
 
-    return read_catalogue(path)
+    entries = read_catalogue(path, read_lock(lock_path(path)))
+    for entry in entries.values():
+        check(entry, where=f"{path}: [weights.{entry.name}]")
+    return entries
 
 
 def _refuse_case_twin(name: str, entries: Mapping[str, CatalogueEntry], path: Path) -> None:

@@ -6,36 +6,52 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 _HUB_FILE = re.compile(
     r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@\s]+))?/(?P<path>[\w.-]+(/[\w.-]+)*)"
 )
 
+Origin: TypeAlias = Literal["authors", "converted", "trained"]
+"""Who made a file: its authors; detrex, by converting the authors' file; or detrex, by training."""
+
+ORIGINS: Mapping[Origin, str] = {
+    "authors": "published by its authors",
+    "converted": "converted by detrex",
+    "trained": "trained in detrex",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One place where weights can be had from.
+    """One place that has the weights.
 
     ``url`` is ``https://…``, ``hf://owner/name[@revision]/path``, ``gdrive://<file id>``, or
-    ``gdrive-folder://<folder id>`` where only the folder is known that a file lies in.
-    ``sha256_prefix`` are the first hexadecimal digits of the sha256, where the whole is not known.
-    ``size`` is in bytes. ``container`` is the dict of the checkpoint that holds the weights, where
-    it is not to be found by itself.
+    ``gdrive-folder://<folder id>[/<file>]`` where only the folder is known that a file lies in.
+    ``layout`` names the file's layout. ``container`` is the dict of the checkpoint that holds the
+    weights; None if it can be found without being named. The lock adds ``sha256``, ``size`` (in
+    bytes) and, for ``hf://``, the ``commit`` to download. ``sha256_prefix`` are the first
+    hexadecimal digits of the sha256, where the whole is not known.
     """
 
     layout: str
     url: str
     file: str
+    container: str | None = None
     sha256: str | None = None
     sha256_prefix: str | None = None
     size: int | None = None
-    container: str | None = None
+    commit: str | None = None
 
     @property
     def scheme(self) -> str:
         return self.url.partition("://")[0]
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a download is compared with a known digest, or comes from a known commit."""
+        return bool(self.sha256 or self.sha256_prefix or self.commit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +70,26 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What the conversion of an entry gives: the sha256 of ``model.safetensors``, and the version
+    of the mapper that made it, where that is recorded."""
+
+    sha256: str
+    mapper: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
     """Weights that detrex-hub knows by name.
 
-    ``facts`` is what no shape shows: ``image_format``, ``pixel_mean`` and ``pixel_std`` (0..255, in
-    the order of the channels), ``dilation``, ``position_temperature``, ``num_heads`` and the like.
-    ``hyper_parameters`` are those that a conversion must find again in the checkpoint's shapes.
-    ``license`` is an identifier of the Hub, ``other`` with ``license_name`` and ``license_link``,
-    or None where nobody has said. ``base_config`` is the path of the detrex config to start from.
+    ``aliases`` are further names that find it, such as an earlier name or the stem of the published
+    file. ``facts`` are what no shape shows: ``image_format``, ``pixel_mean`` and ``pixel_std``
+    (0..255, in the order of the channels), ``dilation``, ``position_temperature``, ``num_heads``
+    and the like. ``hyper_parameters`` are those that a conversion must find in the checkpoint's
+    shapes. ``license`` is an identifier of the Hub, ``other`` with ``license_name`` and
+    ``license_link``, or None where the publisher states none; ``license_evidence`` says who states
+    it, and where. ``base_config`` is the path of the detrex config to start from. ``result`` is
+    what the lock knows of the converted weights.
     """
 
     name: str
@@ -69,10 +97,13 @@ class CatalogueEntry:
     architecture: str
     title: str
     sources: tuple[Source, ...]
+    origin: Origin = "authors"
+    aliases: tuple[str, ...] = ()
     summary: str = ""
     license: str | None = None
     license_name: str | None = None
     license_link: str | None = None
+    license_evidence: str | None = None
     non_commercial: bool = False
     authors: tuple[str, ...] = ()
     homepage: str | None = None
@@ -83,35 +114,36 @@ class CatalogueEntry:
     metrics: tuple[Metric, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    result: Result | None = None
 
     @property
-    def converted(self) -> bool:
-        """Whether what is published has detrex's names already."""
+    def has_detrex_names(self) -> bool:
+        """Whether what is published has detrex's key names already."""
         return self.sources[0].layout == "detrex"
 
     def denies(self, url: str | None, sha256: str | None) -> bool:
-        """Whether a file that somebody gave in place of the sources is known to be another one.
+        """Whether a file that stands in for the sources is known to be another one.
 
         Args:
-            url: where it was got from, None for a file of the user's.
+            url: where it was downloaded from, None for a file of the user's.
             sha256: of its bytes, where known.
 
         Returns:
             True where sources have digests, none of them is the file's, and it is from none of
             the sources.
         """
-        if sha256 is None or any(_same_address(one.url, url or "") for one in self.sources):
+        if sha256 is None or any(same_address(one.url, url or "") for one in self.sources):
             return False
         digests = [one.sha256 or one.sha256_prefix for one in self.sources]
         known = tuple(digest for digest in digests if digest)
         return bool(known) and not sha256.startswith(known)
 
 
-def _same_address(one: str, other: str) -> bool:
+def same_address(one: str, other: str) -> bool:
+    """Whether two addresses name one file, whatever commit they name."""
     on_hub, other_on_hub = hub_file(one), hub_file(other)
     if on_hub is None or other_on_hub is None:
         return one == other
-    # whatever the commit
     return on_hub[::2] == other_on_hub[::2]
 
 
@@ -121,8 +153,10 @@ def url_problem(url: str) -> str | None:
     if scheme == "hf":
         return None if hub_file(url) else "hf://owner/name/file or hf://owner/name@revision/file"
     if scheme in ("gdrive", "gdrive-folder"):
-        named = re.fullmatch(r"gdrive(-folder)?://[\w-]{10,}", url, re.ASCII)
-        return None if named else "gdrive://<file id> or gdrive-folder://<folder id>"
+        right = re.fullmatch(
+            r"gdrive://[\w-]{10,}|gdrive-folder://[\w-]{10,}(/[\w.+-]+)?", url, re.ASCII
+        )
+        return None if right else "gdrive://<file id> or gdrive-folder://<folder id>[/<file>]"
     try:
         parts = urlsplit(url)
         usable = scheme in ("https", "http") and parts.hostname and parts.port != 0

@@ -134,7 +134,7 @@ def _look_up(
         # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
         from detrex_hub import catalogue
 
-        entry = catalogue.load(extra_catalogues).get(text)
+        entry = catalogue.look_up(text, extra_catalogues)
         if entry is None and not path.is_file():
             entry = catalogue.find(text, extra_catalogues)
         if entry is not None:
@@ -171,12 +171,10 @@ _AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)", re.IGNORECA
 
 
 def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
-    from detrex_hub.architectures import architecture
+    from detrex_hub.catalogue.models import model_of
     from detrex_hub.seeded import SyntheticCheckpoint
 
-    kind = architecture(entry.architecture)
-    made = kind.from_hyper_parameters(entry.hyper_parameters)
-    specs, same_as = made.original("detrex" if entry.converted else None)
+    specs, same_as = model_of(entry).original("detrex" if entry.has_detrex_names else None)
     checkpoint = SyntheticCheckpoint(specs, same_as)
     return checkpoint, Provenance(
         url=None,

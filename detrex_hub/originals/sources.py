@@ -165,10 +165,10 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
         SourceError: why that address does not give it; the message does not repeat the address.
     """
     if url.startswith("gdrive-folder://"):
-        folder = url.partition("://")[2]
+        folder, _, file = url.partition("://")[2].partition("/")
         raise SourceError(
-            "only the folder is known, whose files have no addresses; look into "
-            f"https://drive.google.com/drive/folders/{folder}"
+            f"only the folder is known{f' that {file} lies in' if file else ''}, whose files have "
+            f"no addresses; look into https://drive.google.com/drive/folders/{folder}"
         )
     if _offline():
         raise SourceError("HF_HUB_OFFLINE forbids going there")
@@ -218,7 +218,7 @@ def _from_hub(source: Source, progress: Progress) -> Pulled:
     assert named is not None
     repo, revision, path = named
     try:
-        fetched = repositories.fetch(repo, [path], revision=revision)
+        fetched = repositories.fetch(repo, [path], revision=revision or source.commit)
     except DetrexHubError as error:
         raise SourceError(error.message) from None
     file = fetched.files[path]
@@ -231,7 +231,9 @@ def _from_hub(source: Source, progress: Progress) -> Pulled:
         url=f"hf://{repo}@{fetched.commit}/{path}" if fetched.commit else source.url,
         sha256=sha256,
         size=file.stat().st_size,
-        pinned_by="the sha256 that the Hub tells",
+        pinned_by="the sha256 in the catalogue"
+        if source.sha256
+        else "the sha256 that the Hub tells",
     )
 
 

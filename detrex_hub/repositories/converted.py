@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from detrex_hub import card, catalogue
+from detrex_hub.catalogue.entry import same_address
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.records import (
     CARD,
@@ -96,8 +97,10 @@ class Converted:
         """
         read = Reader(load_json(self.folder / CONVERSION), str(self.folder / CONVERSION))
         url = str((read.optional("source", dict) or {}).get("url"))
-        entry = catalogue.load().get(read.get("name", str))
-        if entry is None or entry.license is None or url not in {one.url for one in entry.sources}:
+        entry = catalogue.look_up(read.get("name", str))
+        if entry is None or entry.license is None:
+            return
+        if not any(same_address(one.url, url) for one in entry.sources):
             return
         said = card.license_of(self.card())
         if said != entry.license:

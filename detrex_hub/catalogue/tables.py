@@ -1,0 +1,71 @@
+"""Strict tables of a TOML file: what is wrong with them is said in one line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from detrex_hub.errors import CatalogueError
+from detrex_hub.schema import matching, problem
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Table: TypeAlias = dict[str, Any]
+T = TypeVar("T")
+
+Text = Annotated[str, matching(r"(?s:.*\S.*)", "at least one character")]
+# what `config.json` may hold
+Scalar: TypeAlias = bool | int | float | str
+Value: TypeAlias = Scalar | list[Scalar]
+
+_MAX_BYTES = 4 * 2**20
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table that has the declared keys and no others."""
+
+
+def parse(path: Path) -> Table:
+    """A TOML file.
+
+    Raises:
+        CatalogueError: it cannot be read, is larger than 4 MiB, or is not TOML.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CatalogueError(f"{path} is larger than {_MAX_BYTES >> 20} MiB")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CatalogueError(
+            f"there is no catalogue file {path}",
+            hint="Look at --catalogue and DETREX_HUB_CATALOGUE",
+        ) from None
+    except OSError as error:
+        raise CatalogueError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CatalogueError(f"{path} is not valid TOML: {error}") from None
+
+
+def converted(table: Any, to: type[T], where: str, problems: list[str]) -> T | None:
+    """A table as the struct that describes it.
+
+    Args:
+        table: the table.
+        to: a subclass of `Strict`.
+        where: how a message names the table.
+        problems: what is wrong is added to it.
+
+    Returns:
+        the struct, or None where something is wrong.
+    """
+    try:
+        return msgspec.convert(table, to)
+    except msgspec.ValidationError as error:
+        problems.append(f"{where} {problem(error).removeprefix('the document ')}")
+        return None
