@@ -136,4 +136,4 @@ def _value(value: str | int) -> str:
     if isinstance(value, int):
         return str(value)
     # the escapes of JSON are those of a basic TOML string
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

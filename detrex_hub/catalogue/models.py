@@ -11,7 +11,7 @@ from detrex_hub.errors import CatalogueError, DetrexHubError
 
 
 def check(entry: CatalogueEntry, *, where: str) -> None:
-    """Refuse an entry that does not fit its architecture.
+    """Refuse an entry whose layouts and facts are not those of its architecture.
 
     Built-in entries are checked by the tests, since checking imports each architecture.
 
@@ -20,13 +20,10 @@ def check(entry: CatalogueEntry, *, where: str) -> None:
         where: file and table, for the message.
 
     Raises:
-        CatalogueError: the architecture is unknown; it has no such layout or fact; or the
-            hyper-parameters are not its own.
+        CatalogueError: the architecture is unknown, or has no such layout or fact.
     """
     try:
         kind = architecture(entry.architecture)
-        if entry.hyper_parameters:
-            model_of(entry)
     except DetrexHubError as error:
         raise CatalogueError(f"{where} {error.message}", hint=error.hint) from None
     for source in entry.sources:
