@@ -41,12 +41,18 @@ def load(tmp_path):
         ("[defaults]\ntitel = 'x'", r"\[defaults\] has an unknown name 'titel'"),
         ("[defaults]", r"there is no \[weights.<name>\] table"),
         (ENTRY.replace('title = "Mine"', ""), r"\[weights.mine\] title is missing"),
-        (ENTRY.replace('"Mine"', "3"), r"\[weights.mine\] title should be a string, not an integer"),
+        (
+            ENTRY.replace('"Mine"', "3"),
+            r"\[weights.mine\] title should be a string, not an integer",
+        ),
         (ENTRY.replace('"Mine"', '" "'), r"title should be a string of at least one character"),
         (ENTRY.replace("url", "#"), r"\[weights.mine\] lacks url or sources"),
         (ENTRY.replace("https", "ftp"), "url is 'ftp://.* and should be https"),
         (ENTRY + 'sources = [{ url = "hf://one" }]', r"sources\[0\] url is 'hf://one'"),
-        (ENTRY + "sources = [{ file = 'x' }]", r"sources\[0\].url is missing|sources.*url is missing"),
+        (
+            ENTRY + "sources = [{ file = 'x' }]",
+            r"sources\[0\].url is missing|sources.*url is missing",
+        ),
         (ENTRY + 'sha256 = "abc"', "sha256 should be a string of 64 hexadecimal digits"),
         (ENTRY + "size = 0", "size should be an integer, at least 1"),
         (ENTRY + 'license = "apache 2"', "license is 'apache 2' and should be .*apache-2.0"),
@@ -59,7 +65,10 @@ def load(tmp_path):
         (ENTRY + "facts = { pixel_std = 2020-01-01 }", "facts.* should be"),
         (ENTRY + "facts = { colour = 3 }", "facts has an unknown key colour; resnet takes"),
         (ENTRY.replace("resnet", "resnets"), "there is no architecture 'resnets'"),
-        (ENTRY.replace('"torchvision"', '"caffe"'), "layout is 'caffe', and resnet has torchvision"),
+        (
+            ENTRY.replace('"torchvision"', '"caffe"'),
+            "layout is 'caffe', and resnet has torchvision",
+        ),
         (ENTRY.replace("mine]", '"a--b"]'), "is no name for a repository"),
         (ENTRY + "aliases = ['a--b']", "aliases: 'a--b' is no name for a repository"),
         (ENTRY + "aliases = ['MINE']", r"are both called MINE"),
@@ -122,7 +131,8 @@ def test_the_lock_pins_sources_and_results(load):
 
 
 @pytest.mark.parametrize(
-    "said", [f'sha256 = "{"0" * 64}"', "size = 13", 'file = "m-5d5d5d5d.pth"\nsha256_in_name = true']
+    "said",
+    [f'sha256 = "{"0" * 64}"', "size = 13", 'file = "m-5d5d5d5d.pth"\nsha256_in_name = true'],
 )
 def test_a_file_that_contradicts_its_lock_is_refused(load, said):
     with pytest.raises(CatalogueError, match=r"\[weights.mine\] .*example.org/mine.pth"):
