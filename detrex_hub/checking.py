@@ -33,6 +33,7 @@ from detrex_hub.errors import (
     MappingError,
     UsageError,
 )
+from detrex_hub.materialising import DESCRIBED_BY
 from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
 from detrex_hub.repositories import names
 from detrex_hub.staging import publish_file, staging_folder
@@ -522,9 +523,9 @@ def _local(path: str) -> Path:
 def _from_file(path: Path, query: str, name: str, backbone: str) -> Weights:
     with checkpoints.open(path, container=_container(path)) as checkpoint:
         file = _as_detectron2_reads(checkpoint, query)
-        own = checkpoint.metadata.get(loading.DESCRIBED_BY)
+        own = checkpoint.metadata.get(DESCRIBED_BY)
         if isinstance(own, str):
-            where = f"{path}: {loading.DESCRIBED_BY}"
+            where = f"{path}: {DESCRIBED_BY}"
             described = RepositoryConfig.from_json(parse_json(own, where=where), where=where)
             return _described(name, file, described, str(path))
         return _recognised(name, file, checkpoint, backbone)

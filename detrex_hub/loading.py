@@ -1,46 +1,33 @@
 """`from_hub`: weights for a training config, readable by the stock `DetectionCheckpointer`.
 
-What lies on the Hub is safetensors, which detectron2 cannot read. The first load writes a ``.pth``
-into the cache, once per content and prefix, after every byte was checked; later loads only find it.
+It fetches what a repository says, plans what that changes in the config, has the weights
+materialised as a ``.pth``, and changes the config at the end.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from detrex_hub import checkpoints, repositories
+from detrex_hub import repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, Overrides
-from detrex_hub.checkpoints import Checkpoint, Tensor
+from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import placing, settings
-from detrex_hub.errors import CheckpointError, UsageError, VerificationError
-from detrex_hub.hashing import FileSha256
+from detrex_hub.errors import CheckpointError
+from detrex_hub.materialising import checked, materialise
 from detrex_hub.messages import log
-from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
+from detrex_hub.records import CONFIG, RepositoryConfig
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TORCH_DTYPES
-from detrex_hub.staging import publish_file, staging_folder
 
 if TYPE_CHECKING:
     import torch
-
-# part of the name of a materialised file: raised when what is written changes
-_MATERIALISER = 2
-
-# name under which a materialised file holds the repository's config.json, so that whoever finds
-# the file in a config can tell what the weights want
-DESCRIBED_BY = "detrex_hub"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +94,13 @@ def load(
     revision: str | None = None,
     prefix: str | None = None,
     build: bool = False,
+    check: bool = False,
 ) -> Loaded:
-    """As `from_hub`, with what was found beside the path."""
+    """As `from_hub`, with what was found beside the path.
+
+    Args:
+        check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
+    """
     name, described, fetched = _describe(repo, revision)
     overrides = settings.check(described.overrides, where=f"{name}/{CONFIG}")
     replacing = placing.rebuilt(described, model, name) if build else nullcontext()
@@ -118,7 +110,8 @@ def load(
         ours = _placed(overrides, kind, model, prefix, name)
         settings.plan_changes(ours, model=model, dataloader=dataloader, where=name)
         put_before = placing.prefix_of(kind, model, prefix, name)
-        path = _materialise(name, described, fetched, put_before)
+        weights = partial(_weights, name, described, fetched)
+        path = materialise(weights, described, name, put_before, whole=check)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
         if replaced:
             log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
@@ -212,7 +205,7 @@ def load_state_dict(
         torch.Size([64, 3, 7, 7])
     """
     name, described, fetched = _describe(repo, revision)
-    with _checked(_weights(name, described, fetched), described, name) as checkpoint:
+    with checked(_weights(name, described, fetched), described, name) as checkpoint:
         return tensors_of(checkpoint, described.ties)
 
 
@@ -275,141 +268,3 @@ def _weights(name: str, described: RepositoryConfig, fetched: repositories.Fetch
     return repositories.fetch(repo if commit else name, [described.file], revision=commit).files[
         described.file
     ]
-
-
-@contextmanager
-def _checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Checkpoint]:
-    """The weights, opened. They are hashed while they are read, so what was made of them may be
-    used only after this has ended, which it does by an error where they are not those described."""
-    try:
-        with checkpoints.open(path, checksums=False, hashed=True) as checkpoint:
-            yield checkpoint
-            found = checkpoint.sha256()
-    except CheckpointError:
-        # of another file no more is to be said than that it is another one
-        found = FileSha256(path).result()
-        if found == described.sha256:
-            raise
-    if found != described.sha256:
-        raise VerificationError(
-            f"{name}/{described.file} is not the file that {CONFIG} describes: its sha256 is "
-            f"{found} instead of {described.sha256}",
-            hint=f"Do not use it; compare with: detrex-hub verify {name}",
-        )
-
-
-def _materialise(
-    name: str, described: RepositoryConfig, fetched: repositories.Fetched, prefix: str
-) -> Path:
-    """The ``.pth`` of these weights with this prefix, written if it is not there yet."""
-    exact = bool(prefix) or not described.matching_heuristics
-    contents = (
-        _MATERIALISER,
-        described.sha256,
-        described.author,
-        exact,
-        prefix,
-        *described.ties.items(),
-        dump_json(described.to_json()),
-    )
-    key = hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
-    stem = name.rpartition("@")[0] or name
-    file_name = f"{Path(stem).name[:64]}.pth"
-    for root in _cache_roots():
-        path = root / key / file_name
-        if _ours(root) and path.is_file():
-            return path
-    weights = _weights(name, described, fetched)
-    with _locked_cache(key) as folder:
-        path = folder / file_name
-        if not path.is_file():
-            _write_pth(weights, path, described, name, prefix, exact=exact)
-        return path
-
-
-def _write_pth(
-    weights: Path, path: Path, described: RepositoryConfig, name: str, prefix: str, *, exact: bool
-) -> None:
-    ties = {prefix + alias: prefix + stored for alias, stored in described.ties.items()}
-    with staging_folder(path) as staging:
-        with _checked(weights, described, name) as checkpoint:
-            for stored in described.ties.values():
-                if stored not in checkpoint.specs:
-                    raise CheckpointError(
-                        f"{name}: the tied key {stored!r} is not in {described.file}"
-                    )
-            checkpoints.write(
-                staging / path.name,
-                "pth",
-                (
-                    Tensor(prefix + key, spec, partial(checkpoint.chunks, key))
-                    for key, spec in checkpoint.specs.items()
-                ),
-                metadata=None,
-                ties=ties,
-                extra={
-                    "__author__": described.author,
-                    "matching_heuristics": not exact,
-                    DESCRIBED_BY: dump_json(described.to_json()),
-                },
-            )
-        publish_file(staging / path.name, path)
-
-
-def _cache_roots() -> Iterator[Path]:
-    """Where materialised files may lie: huggingface_hub's assets cache, else a private temporary
-    folder, for caches that are read-only."""
-    from huggingface_hub import constants
-
-    yield Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "materialised"
-    yield _temporary_root()
-
-
-def _ours(root: Path) -> bool:
-    """Whether nobody else can have put files there: a temporary folder of that name can be made by
-    every user of a machine, and what lies in it is loaded as a pickle."""
-    if root != _temporary_root() or not hasattr(os, "getuid"):
-        return True
-    try:
-        found = root.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
-
-
-def _temporary_root() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    return Path(tempfile.gettempdir()) / f"detrex-hub-{user}"
-
-
-@contextmanager
-def _locked_cache(key: str) -> Iterator[Path]:
-    """A writable folder for a key, locked, so that the processes of one machine write it once."""
-    cache, temporary = _cache_roots()
-    folder = cache / key
-    if not _writable(folder):
-        folder = temporary / key
-        temporary.mkdir(mode=0o700, exist_ok=True)
-        if not _ours(temporary):
-            raise UsageError(f"{temporary} belongs to another user", hint="Set HF_HOME or TMPDIR")
-        folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire()
-    except (NotImplementedError, OSError):
-        # A file system without locks: several processes may then write the same file, each under
-        # a name of its own, and the last rename wins.
-        yield folder
-        return
-    try:
-        yield folder
-    finally:
-        lock.release()
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)

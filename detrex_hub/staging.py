@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from detrex_hub.errors import DetrexHubError
+from detrex_hub.locking import FileLock, Timeout
 
 _LOCK = ".lock"
 # what file systems without locks answer, as some shared ones are
@@ -86,7 +86,6 @@ def publish_files(staging: Path, target: Path) -> None:
         if path.name != _LOCK and path != complete:
             synchronise(path)
             path.rename(complete / path.name)
-    complete.chmod(0o777 & ~_umask())
     if not target.exists():
         try:
             complete.rename(target)
@@ -110,8 +109,25 @@ def publish_files(staging: Path, target: Path) -> None:
 def publish_file(staged: Path, target: Path) -> None:
     """Give one complete file its final name."""
     synchronise(staged)
-    staged.chmod(0o666 & ~_umask())
     staged.replace(target)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Give a small file its content in one step. Nobody but this user may write to it afterwards,
+    and a link that lies in its place is replaced, not followed.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        written.replace(path)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
 
 
 def synchronise(path: Path) -> None:
@@ -149,7 +165,6 @@ def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
         try:
             # before it is locked, another process may take it for an abandoned one
             with suppress(FileNotFoundError):
-                folder.chmod(0o755 & ~_umask())
                 lock = FileLock(folder / _LOCK)
                 try:
                     lock.acquire()
@@ -209,9 +224,3 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 def _escaped(text: str) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in text)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

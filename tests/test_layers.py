@@ -13,8 +13,8 @@ ROOT = Path(detrex_hub.__file__).parent
 
 # Each layer may import from itself and from the layers before it.
 LAYERS = (
-    ("errors", "specs", "redaction", "hashing", "progress", "messages", "schema"),
-    ("staging", "retrying"),
+    ("errors", "specs", "redaction", "hashing", "locking", "progress", "messages", "schema"),
+    ("staging", "seals", "retrying"),
     ("transfer",),
     ("mapping", "checkpoints"),
     ("architectures", "seeded", "computing"),
@@ -25,6 +25,7 @@ LAYERS = (
     ("repositories",),
     ("originals",),
     ("numerics",),
+    ("materialising",),
     ("conversion", "loading", "verification", "inspection"),
     ("publishing", "detectron2", "checking", "comparison", "exporting"),
     ("cli", "__main__"),

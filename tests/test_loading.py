@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from detrex_hub import apply_overrides, from_hub, load_state_dict, loading, overrides
+from detrex_hub import apply_overrides, from_hub, load_state_dict, overrides
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, VerificationError
 from detrex_hub.repositories import push
@@ -83,14 +81,6 @@ def test_a_prefix_qualifies_keys_and_does_without_heuristics(folder):
     found = read(from_hub(folder, prefix="backbone."))
     assert found["model"].keys() == {f"backbone.{key}" for key in VARIANT.moves}
     assert found["matching_heuristics"] is False
-
-
-def test_the_second_load_writes_nothing(folder):
-    path = Path(from_hub(folder))
-    before = path.stat()
-    assert from_hub(folder) == str(path)
-    assert path.stat().st_mtime_ns == before.st_mtime_ns
-    assert path.stat().st_ino == before.st_ino
 
 
 # in a tensor, in the header, and in its length
@@ -219,21 +209,6 @@ def test_an_ordinary_id_is_found_under_the_root(folder, tmp_path, monkeypatch, h
     assert len(hub.log) == before
 
 
-def test_many_processes_write_the_file_once(folder, monkeypatch):
-    written = []
-    real = loading._write_pth
-
-    def counted(*args, **options):
-        written.append(1)
-        return real(*args, **options)
-
-    monkeypatch.setattr(loading, "_write_pth", counted)
-    with ThreadPoolExecutor(8) as threads:
-        paths = set(threads.map(lambda _: from_hub(folder), range(8)))
-    assert len(paths) == 1
-    assert len(written) == 1
-
-
 def test_ranks_of_a_run_download_and_write_once_and_tell_it_once(folder, hub, login, tmp_path):
     login("alice")
     push(folder, "alice/r18", license="bsd-3-clause")
@@ -272,32 +247,6 @@ def test_ranks_of_a_run_download_and_write_once_and_tell_it_once(folder, hub, lo
     assert offline.communicate()[0] == said[0][0]
 
 
-@pytest.mark.parametrize(
-    "error", [NotImplementedError("no flock"), OSError(errno.ENOLCK, "no locks")], ids=repr
-)
-def test_where_there_are_no_locks_each_writes_and_all_read_the_same(folder, monkeypatch, error):
-    def no_locks(*_, **__):
-        raise error
-
-    monkeypatch.setattr(loading.FileLock, "acquire", no_locks)
-    with ThreadPoolExecutor(4) as threads:
-        (path,) = set(threads.map(lambda _: from_hub(folder), range(4)))
-    assert read(path)["model"].keys() == VARIANT.moves.keys()
-    assert [one.name for one in Path(path).parent.iterdir()] == [Path(path).name]
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(folder, monkeypatch, tmp_path):
-    from huggingface_hub import constants
-
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(blocked))
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    path = from_hub(folder)
-    assert path.startswith(str(tmp_path / "detrex-hub-"))
-    assert from_hub(folder) == path
-
-
 def test_load_state_dict_gives_the_sources_tensors(folder, state):
     found = load_state_dict(folder)
     assert found.keys() == VARIANT.moves.keys()
@@ -326,24 +275,3 @@ def test_tied_keys_are_there_again(tmp_path):
     for group in variant.tied_targets:
         assert len({found["model"][key].data_ptr() for key in group}) == 1
     assert load_state_dict(made.folder).keys() == variant.target.keys()
-
-
-def test_a_file_that_another_user_could_have_planted_is_not_used(folder, tmp_path, monkeypatch):
-    path = Path(from_hub(folder))
-    everybodys = tmp_path / "tmp"
-    everybodys.mkdir()
-    monkeypatch.setattr(loading.tempfile, "tempdir", str(everybodys))
-    root = loading._temporary_root()
-    planted = root / path.parent.name / path.name
-    planted.parent.mkdir(parents=True)
-    planted.write_bytes(b"planted")
-    path.unlink()
-
-    root.chmod(0o777)
-    assert Path(from_hub(folder)) == path
-    path.unlink()
-    root.chmod(0o700)
-    assert Path(from_hub(folder)) == planted
-    aside = root.rename(tmp_path / "aside")
-    root.symlink_to(aside)
-    assert Path(from_hub(folder)) == path

@@ -45,7 +45,8 @@ def written(place, source, *, umask, **environment):
     files = {
         path.relative_to(place).as_posix(): path.read_bytes()
         for path in place.rglob("*")
-        if path.is_file() and path.suffix != ".lock" and path.name != ".lock"
+        # a seal is of one file on one machine
+        if path.is_file() and path.name != ".lock" and path.suffix not in (".lock", ".seal")
     }
     printed = done.stdout.replace(str(place).encode(), b"HERE")
     return {

@@ -1,3 +1,5 @@
+import os
+import stat
 import subprocess
 import sys
 
@@ -5,7 +7,7 @@ import pytest
 
 from detrex_hub import staging
 from detrex_hub.errors import DetrexHubError
-from detrex_hub.staging import publish_file, publish_files, staging_folder
+from detrex_hub.staging import publish_file, publish_files, replace_text, staging_folder
 
 
 def names(folder):
@@ -104,3 +106,34 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
     ):
         pass
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_what_is_published_has_the_modes_that_the_umask_gives_and_nobody_sets_it(
+    tmp_path, umask, monkeypatch
+):
+    """The umask belongs to the process: a thread that sets it changes what all others write."""
+    before = os.umask(umask)
+    try:
+        with monkeypatch.context() as patched:
+            patched.delattr(os, "umask")
+            for target, publish in ((tmp_path / "out", publish_files), (tmp_path / "a", None)):
+                with staging_folder(target) as staging:
+                    (staging / "a").write_text("1")
+                    if publish is None:
+                        publish_file(staging / "a", target)
+                    else:
+                        publish(staging, target)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / one).stat().st_mode) for one in ("out", "out/a", "a")]
+    assert modes == [0o777 & ~umask, 0o666 & ~umask, 0o666 & ~umask]
+
+
+def test_a_small_file_is_replaced_and_a_link_in_its_place_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("numbers")
+    (tmp_path / "small").symlink_to(tmp_path / "precious")
+    replace_text(tmp_path / "small", "new")
+    assert (tmp_path / "small").read_text() == "new"
+    assert (tmp_path / "precious").read_text() == "numbers"
+    assert names(tmp_path) == ["precious", "small"]

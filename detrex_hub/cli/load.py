@@ -12,6 +12,7 @@ from detrex_hub.cli.output import Output
 EXAMPLES = (
     "detrex-hub load detrex/r101_v2",
     "detrex-hub load ./hub/detrex/r101_v2 --json",
+    "detrex-hub load detrex/r101_v2 --check",
     'python tools/train_net.py … train.init_checkpoint="$(detrex-hub load -q detrex/r101_v2)"',
 )
 
@@ -22,6 +23,9 @@ def command(
     prefix: Annotated[
         str | None, Option(metavar="PREFIX", help="Put before every key, such as 'backbone.'.")
     ] = None,
+    check: Annotated[
+        bool, Option("--check", help="Read a cached .pth whole. Write it again if it is damaged.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,7 +36,7 @@ def command(
     """
     from detrex_hub.loading import load
 
-    loaded = load(repo, revision=revision, prefix=prefix)
+    loaded = load(repo, revision=revision, prefix=prefix, check=check)
     document = {
         "path": loaded.path,
         "overrides": dict(loaded.overrides),

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from filelock import FileLock, Timeout
-
 from detrex_hub.catalogue.entry import CatalogueEntry, Source, file_name, hub_file, url_problem
 from detrex_hub.errors import DetrexHubError, SourceError, UsageError
+from detrex_hub.locking import FileLock, Timeout
 from detrex_hub.originals import download, drive
 from detrex_hub.originals.pages import refuse_page
 from detrex_hub.progress import Progress, Silent

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
-
+from detrex_hub.locking import FileLock
 from detrex_hub.repositories import names
 
 

@@ -1,0 +1,201 @@
+"""The ``.pth`` that detectron2 reads, written once from the weights of a repository.
+
+detectron2 reads no safetensors. The first load writes a torch archive into the cache, once per
+content and prefix, while every byte of the weights is checked. Later loads find it there, and use
+it as long as its seal fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from detrex_hub import checkpoints, seals
+from detrex_hub.checkpoints import Checkpoint, Tensor
+from detrex_hub.errors import CheckpointError, UsageError, VerificationError
+from detrex_hub.hashing import FileSha256
+from detrex_hub.locking import FileLock
+from detrex_hub.messages import log
+from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
+from detrex_hub.staging import publish_file, staging_folder
+
+# part of the key of a materialised file: raised when what is written changes
+_VERSION = 3
+
+# name under which a materialised file holds the repository's config.json, so that a program that
+# finds the file in a config can tell what the weights want
+DESCRIBED_BY = "detrex_hub"
+
+
+def materialise(
+    weights: Callable[[], Path],
+    described: RepositoryConfig,
+    name: str,
+    prefix: str,
+    *,
+    whole: bool = False,
+) -> Path:
+    """The ``.pth`` of weights, written if it is not there as it was written.
+
+    Args:
+        weights: fetches the weights; called only where the file has to be written.
+        described: what the repository says of them.
+        name: of the repository, for messages and for the file's name.
+        prefix: put before every key.
+        whole: read a file that is there whole, instead of comparing it with its seal.
+
+    Raises:
+        HubError: the weights could not be fetched.
+        VerificationError: they are not those that are described.
+        DetrexHubError: no place takes the file.
+    """
+    key = cache_key(described, prefix)
+    stem = name.rpartition("@")[0] or name
+    file = f"{Path(stem).name[:64]}.pth"
+    for root in _roots():
+        path = root / key / file
+        if _is_private(path.parent) and seals.problem(path, key, whole=whole) is None:
+            return path
+    source = weights()
+    with _locked_folder(key) as folder:
+        path = folder / file
+        if path.exists() or path.is_symlink():
+            problem = seals.problem(path, key, whole=whole)
+            if problem is None:
+                # another process has written it meanwhile
+                return path
+            log(f"{path} {problem}: writing it again", logging.WARNING)
+        _write(source, path, key, described, name, prefix)
+        return path
+
+
+def cache_key(described: RepositoryConfig, prefix: str) -> str:
+    """The name of everything that the content of a materialised file depends on."""
+    contents = repr((_VERSION, prefix, dump_json(described.to_json())))
+    return hashlib.sha256(contents.encode()).hexdigest()[:40]
+
+
+@contextmanager
+def checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Checkpoint]:
+    """The weights, opened. They are hashed while they are read, so what was made of them may be
+    used only after this has ended, which it does by an error where they are not those described.
+
+    Raises:
+        VerificationError: the file is not the one that is described.
+        CheckpointError: it is, and cannot be read.
+    """
+    try:
+        with checkpoints.open(path, checksums=False, hashed=True) as checkpoint:
+            yield checkpoint
+            found = checkpoint.sha256()
+    except CheckpointError:
+        # of another file no more is to be said than that it is another one
+        found = FileSha256(path).result()
+        if found == described.sha256:
+            raise
+    if found != described.sha256:
+        raise VerificationError(
+            f"{name}/{described.file} is not the file that {CONFIG} describes: its sha256 is "
+            f"{found} instead of {described.sha256}",
+            hint=f"Do not use it; compare with: detrex-hub verify {name}",
+        )
+
+
+def _write(
+    weights: Path, path: Path, key: str, described: RepositoryConfig, name: str, prefix: str
+) -> None:
+    ties = {prefix + alias: prefix + stored for alias, stored in described.ties.items()}
+    with staging_folder(path) as staging:
+        staged = staging / path.name
+        with checked(weights, described, name) as checkpoint:
+            for stored in described.ties.values():
+                if stored not in checkpoint.specs:
+                    raise CheckpointError(
+                        f"{name}: the tied key {stored!r} is not in {described.file}"
+                    )
+            sha256 = checkpoints.write(
+                staged,
+                "pth",
+                (
+                    Tensor(prefix + key, spec, partial(checkpoint.chunks, key))
+                    for key, spec in checkpoint.specs.items()
+                ),
+                metadata=None,
+                ties=ties,
+                extra={
+                    "__author__": described.author,
+                    "matching_heuristics": not prefix and described.matching_heuristics,
+                    DESCRIBED_BY: dump_json(described.to_json()),
+                },
+            )
+        # whatever the umask: a file that others may write to is not used
+        staged.chmod(staged.stat().st_mode & 0o755)
+        publish_file(staged, path)
+        seals.seal(path, key, sha256)
+
+
+def _roots() -> Iterator[Path]:
+    """Where materialised files may lie: huggingface_hub's assets cache, else a private temporary
+    folder, for caches that are read-only or belong to another user."""
+    from huggingface_hub import constants
+
+    yield Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "materialised"
+    yield _temporary_root()
+
+
+def _temporary_root() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"detrex-hub-{user}"
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether only this user and root can put files there, which are loaded as pickles."""
+    try:
+        state = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and seals.is_ours(state)
+
+
+@contextmanager
+def _locked_folder(key: str) -> Iterator[Path]:
+    """A private folder for a key, locked, so that the processes of one machine write it once."""
+    cache, temporary = _roots()
+    folder = cache / key
+    if not _is_made(folder):
+        folder = temporary / key
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        if not _is_private(temporary) or not _is_made(folder):
+            raise UsageError(
+                f"{temporary} belongs to another user, or others may write to it",
+                hint="Set HF_HOME or TMPDIR to a folder of your own",
+            )
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire()
+    except (NotImplementedError, OSError):
+        # A file system without locks: several processes may then write the same file, each under
+        # a name of its own, and the last rename wins.
+        yield folder
+        return
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+
+def _is_made(folder: Path) -> bool:
+    """Make a folder for this user alone; whether it is there, private, and takes files."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o755, exist_ok=True)
+    except OSError:
+        return False
+    return _is_private(folder) and os.access(folder, os.W_OK)

@@ -1,0 +1,159 @@
+"""A sealed file that is not what it was is noticed, whoever or whatever changed it."""
+
+import json
+import os
+
+import pytest
+
+from detrex_hub import seals
+from detrex_hub.hashing import FileSha256
+
+CONTENT = bytes(range(256)) * 30_000
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(CONTENT)
+    path.chmod(0o644)
+    seals.seal(path, "key", FileSha256(path).result())
+    return path
+
+
+def beside(path):
+    return path.with_name(f"{path.name}.seal")
+
+
+def read_whole(monkeypatch):
+    """The files that are read from the first byte to the last, from now on."""
+    found, real = [], seals._sha256
+    monkeypatch.setattr(seals, "_sha256", lambda handle: found.append(handle) or real(handle))
+    return found
+
+
+def give_away(path, monkeypatch):
+    """Let a file belong to another user than the one that looks."""
+    if os.geteuid() == 0:
+        os.chown(path, 4711, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x40
+    path.write_bytes(data)
+
+
+def test_a_file_that_stayed_as_it_was_is_not_read_whole(file, monkeypatch):
+    whole = read_whole(monkeypatch)
+    assert seals.problem(file, "key") is None
+    assert not whole
+
+
+@pytest.mark.parametrize("at", [0, 1_000_001, len(CONTENT) // 2, len(CONTENT) - 1])
+def test_a_flipped_bit_is_noticed(file, at):
+    flip(file, at)
+    assert seals.problem(file, "key") == "is not what was written there"
+
+
+def test_the_times_that_a_program_can_set_are_not_all_that_counts(file):
+    before = file.stat()
+    flip(file, 1_000_001)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert seals.problem(file, "key") == "is not what was written there"
+
+
+@pytest.mark.parametrize("content", [b"", CONTENT[:1000], CONTENT + b"x"])
+def test_another_length_is_noticed(file, content):
+    file.write_bytes(content)
+    assert seals.problem(file, "key") == "is not what was written there"
+
+
+@pytest.mark.parametrize("at", [0, len(CONTENT) // 2, len(CONTENT) - 1])
+def test_a_sampled_block_is_compared_where_the_file_system_noticed_nothing(file, at):
+    """As when a disk fails."""
+    flip(file, at)
+    state = file.stat()
+    sealed = json.loads(beside(file).read_text())
+    sealed |= {"modified": state.st_mtime_ns, "changed": state.st_ctime_ns}
+    beside(file).write_text(json.dumps(sealed))
+    assert seals.problem(file, "key") == "is not what was written there"
+
+
+def test_all_blocks_are_compared_on_demand(file):
+    flip(file, 1_000_001)
+    state = file.stat()
+    sealed = json.loads(beside(file).read_text())
+    sealed |= {"modified": state.st_mtime_ns, "changed": state.st_ctime_ns}
+    beside(file).write_text(json.dumps(sealed))
+    assert seals.problem(file, "key", whole=True) == "is not what was written there"
+
+
+def test_a_copy_is_read_whole_once(file, monkeypatch):
+    copy = file.with_name("copy.pth")
+    copy.write_bytes(CONTENT)
+    copy.chmod(0o644)
+    copy.replace(file)
+    whole = read_whole(monkeypatch)
+    assert seals.problem(file, "key") is None
+    assert len(whole) == 1
+    assert seals.problem(file, "key") is None
+    assert len(whole) == 1
+
+
+def test_a_seal_is_for_one_purpose(file):
+    assert seals.problem(file, "another key") == "has no seal"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b"[" * 4000, b'{"sha256": 1}'])
+def test_a_seal_that_is_none_is_missed(file, content):
+    beside(file).write_bytes(content)
+    assert seals.problem(file, "key") == "has no seal"
+
+
+def test_a_missing_seal_is_missed(file):
+    beside(file).unlink()
+    assert seals.problem(file, "key") == "has no seal"
+
+
+def test_a_file_of_another_user_is_not_used(file, monkeypatch):
+    give_away(file, monkeypatch)
+    assert "another user" in seals.problem(file, "key")
+
+
+def test_a_seal_of_another_user_does_not_count(file, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    give_away(beside(file), monkeypatch)
+    assert seals.problem(file, "key") == "has no seal"
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_what_others_may_write_to_is_not_used(file, mode):
+    file.chmod(mode)
+    assert "others may write" in seals.problem(file, "key")
+    file.chmod(0o644)
+    beside(file).chmod(mode)
+    assert seals.problem(file, "key") == "has no seal"
+
+
+@pytest.mark.parametrize("which", ["the file", "the seal"])
+def test_links_and_pipes_are_not_used(file, tmp_path, which):
+    path = file if which == "the file" else beside(file)
+    aside = path.rename(tmp_path / "aside")
+    path.symlink_to(aside)
+    assert seals.problem(file, "key") is not None
+    path.unlink()
+    os.mkfifo(path, 0o644)
+    assert seals.problem(file, "key") is not None
+
+
+def test_a_link_in_the_seals_place_is_replaced(file, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("numbers")
+    beside(file).unlink()
+    beside(file).symlink_to(precious)
+    seals.seal(file, "key", FileSha256(file).result())
+    assert seals.problem(file, "key") is None
+    assert precious.read_text() == "numbers"
