@@ -106,6 +106,8 @@ class Architecture(ABC):
     """The layouts it can be converted from, the original's own first."""
     facts: ClassVar[Mapping[str, str]] = {}
     """What no shape shows and a conversion may be told: name -> meaning."""
+    no_counterpart: ClassVar[Mapping[str, str]] = {}
+    """Key templates of similar models that neither detrex nor detectron2 has, and why."""
     backbone: ClassVar[bool] = False
     """Whether it is a backbone alone, whose keys have no prefix."""
     node: ClassVar[str] = "model.backbone"

@@ -1,6 +1,6 @@
-"""ConvNeXts: the original's and timm's names to detrex's `ConvNeXt`.
+"""ConvNeXts: the original's and other libraries' names to detrex's `ConvNeXt`.
 
-Facts: facebookresearch/ConvNeXt 048efce, timm 1.0.31 and detrex e244e6c,
+Facts: facebookresearch/ConvNeXt 048efce, timm 1.0.31, transformers 4.57.1 and detrex e244e6c,
 `modeling/backbone/convnext.py`. Stage outputs are equal in float64.
 """
 
@@ -15,47 +15,82 @@ from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tenso
 from detrex_hub.architectures.stages import (
     Shapes,
     StagedBackbone,
-    found_norms,
     kept,
     output_norms,
 )
-from detrex_hub.mapping import Drop, Rename, Rule
+from detrex_hub.mapping import Drop, Rename, Rule, in_target_names, prefixed
 from detrex_hub.specs import TensorSpec
-
-ORIGINAL: tuple[Rule, ...] = kept(
-    "downsample_layers.{i}.{j}.*",
-    "stages.{i}.{j}.dwconv.*",
-    "stages.{i}.{j}.norm.*",
-    "stages.{i}.{j}.pwconv1.*",
-    "stages.{i}.{j}.pwconv2.*",
-)
-
-TIMM: tuple[Rule, ...] = (
-    Rename("stem.{j}.*", "downsample_layers.0.{j}.*"),
-    Rename("stages.{i+1}.downsample.{j}.*", "downsample_layers.{i+1}.{j}.*"),
-    Rename("stages.{i}.blocks.{j}.conv_dw.*", "stages.{i}.{j}.dwconv.*"),
-    Rename("stages.{i}.blocks.{j}.norm.*", "stages.{i}.{j}.norm.*"),
-    Rename("stages.{i}.blocks.{j}.mlp.fc1.*", "stages.{i}.{j}.pwconv1.*"),
-    Rename("stages.{i}.blocks.{j}.mlp.fc2.*", "stages.{i}.{j}.pwconv2.*"),
-)
-
-_SCALES: Mapping[str, Rule] = {
-    "original": Rename("stages.{i}.{j}.gamma", "stages.{i}.{j}.gamma"),
-    "timm": Rename("stages.{i}.blocks.{j}.gamma", "stages.{i}.{j}.gamma"),
-    "detrex": Rename("stages.{i}.{j}.gamma", "stages.{i}.{j}.gamma"),
-}
 
 _CLASSIFIER = "ImageNet classifier"
 _FINAL_NORM = "norm before the ImageNet classifier, which is no output norm of a stage"
+_FIRST_NORM = "norm of the stage of stride 4, which detrex's configs do not return"
 
-HEADS_DROPPED: Mapping[str, tuple[Rule, ...]] = {
-    "original": (Drop("norm.*", _FINAL_NORM), Drop("head.*", _CLASSIFIER, optional=True)),
+_BLOCK = "stages.{i}.{j}"
+BODY: tuple[Rule, ...] = (
+    *kept(
+        "downsample_layers.{i}.{j}.*",
+        f"{_BLOCK}.dwconv.*",
+        f"{_BLOCK}.norm.*",
+        f"{_BLOCK}.pwconv1.*",
+        f"{_BLOCK}.pwconv2.*",
+    ),
+    *kept(f"{_BLOCK}.gamma", "norm{i}.*", optional=True),
+)
+
+_IN_TIMM = "stages.{i}.blocks.{j}"
+_TIMM: tuple[Rule, ...] = (
+    Rename("stem.{j}.*", "downsample_layers.0.{j}.*"),
+    Rename("stages.{i+1}.downsample.{j}.*", "downsample_layers.{i+1}.{j}.*"),
+    Rename(f"{_IN_TIMM}.conv_dw.*", f"{_BLOCK}.dwconv.*"),
+    Rename(f"{_IN_TIMM}.norm.*", f"{_BLOCK}.norm.*"),
+    Rename(f"{_IN_TIMM}.mlp.fc1.*", f"{_BLOCK}.pwconv1.*"),
+    Rename(f"{_IN_TIMM}.mlp.fc2.*", f"{_BLOCK}.pwconv2.*"),
+    Rename(f"{_IN_TIMM}.gamma", f"{_BLOCK}.gamma", optional=True),
+)
+
+_IN_TRANSFORMERS = "encoder.stages.{i}.layers.{j}"
+_TRANSFORMERS: tuple[Rule, ...] = (
+    Rename("embeddings.patch_embeddings.*", "downsample_layers.0.0.*"),
+    Rename("embeddings.layernorm.*", "downsample_layers.0.1.*"),
+    Rename("encoder.stages.{i+1}.downsampling_layer.{j}.*", "downsample_layers.{i+1}.{j}.*"),
+    Rename(f"{_IN_TRANSFORMERS}.dwconv.*", f"{_BLOCK}.dwconv.*"),
+    Rename(f"{_IN_TRANSFORMERS}.layernorm.*", f"{_BLOCK}.norm.*"),
+    Rename(f"{_IN_TRANSFORMERS}.pwconv1.*", f"{_BLOCK}.pwconv1.*"),
+    Rename(f"{_IN_TRANSFORMERS}.pwconv2.*", f"{_BLOCK}.pwconv2.*"),
+    Rename(f"{_IN_TRANSFORMERS}.layer_scale_parameter", f"{_BLOCK}.gamma", optional=True),
+    # ConvNextBackbone counts the stages from 1 behind the stem
+    Rename("hidden_states_norms.stage{i+2}.*", "norm{i+1}.*", optional=True),
+    Drop("hidden_states_norms.stage1.*", _FIRST_NORM, optional=True),
+    Drop("layernorm.*", _FINAL_NORM, optional=True),
+)
+
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "original": (
+        *BODY,
+        Drop("norm.*", _FINAL_NORM),
+        Drop("head.*", _CLASSIFIER, optional=True),
+    ),
     "timm": (
+        *_TIMM,
         Drop("head.norm.*", _FINAL_NORM, optional=True),
         Drop("head.fc.*", _CLASSIFIER, optional=True),
     ),
-    "detrex": (),
+    "transformers": _TRANSFORMERS,
+    "transformers_classifier": (
+        *prefixed(_TRANSFORMERS, "convnext.", ""),
+        Drop("classifier.*", _CLASSIFIER, optional=True),
+    ),
+    "detrex": BODY,
 }
+
+_TRANSFORMERS_KEYS = (
+    "embeddings.patch_embeddings.weight",
+    "encoder.stages.0.layers.0.dwconv.weight",
+)
+_V2 = (
+    "it is a ConvNeXt V2 (its blocks have a global response normalization, grn), and detrex has no "
+    "such model"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +101,7 @@ class ConvNeXt(StagedBackbone):
         depths: blocks of each of the four stages.
         dims: channels of each stage.
         layer_scale: whether blocks scale their channels by a learned ``gamma``.
-        output_norms: the stages whose output norms the weights hold: none but in detrex's files.
+        output_norms: the stages whose output norms the weights hold: none of a classifier's.
     """
 
     depths: tuple[int, ...]
@@ -78,8 +113,6 @@ class ConvNeXt(StagedBackbone):
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=("downsample_layers.0.0.weight", "stages.0.0.dwconv.weight", "norm.weight"),
-            # ConvNeXt V2
-            absent=("stages.{i}.{j}.grn.*",),
         ),
         "timm": Layout(
             present=(
@@ -87,12 +120,21 @@ class ConvNeXt(StagedBackbone):
                 "stages.0.blocks.0.conv_dw.weight",
                 "stages.1.downsample.1.weight",
             ),
-            absent=("stages.{i}.blocks.{j}.mlp.grn.*",),
+        ),
+        "transformers": Layout(present=_TRANSFORMERS_KEYS),
+        "transformers_classifier": Layout(
+            present=tuple(f"convnext.{key}" for key in _TRANSFORMERS_KEYS)
         ),
         "detrex": Layout(
             present=("downsample_layers.0.0.weight", "stages.0.0.dwconv.weight"),
-            absent=("norm.*", "head.**", "stages.{i}.{j}.grn.*"),
+            absent=("norm.*", "head.**"),
         ),
+    }
+    no_counterpart: ClassVar[Mapping[str, str]] = {
+        "stages.{i}.{j}.grn.*": _V2,
+        "stages.{i}.blocks.{j}.mlp.grn.*": _V2,
+        "encoder.stages.{i}.layers.{j}.grn.*": _V2,
+        "convnextv2.encoder.stages.{i}.layers.{j}.grn.*": _V2,
     }
     built_by: ClassVar[str] = "detrex.modeling.backbone.convnext.ConvNeXt"
     taken_by: ClassVar[frozenset[str]] = frozenset({"ConvNeXt"})
@@ -101,28 +143,19 @@ class ConvNeXt(StagedBackbone):
 
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> ConvNeXt:
-        shapes = Shapes(specs, "ConvNeXt")
-        block = "stages.{i}.blocks.{j}.conv_dw" if layout == "timm" else "stages.{i}.{j}.dwconv"
-        gamma = "stages.0.blocks.0.gamma" if layout == "timm" else "stages.0.0.gamma"
-        weight = f"{block}.weight"
-        stages = shapes.count(weight.replace("{i}", "{n}").replace("{j}", "0"))
+        shapes = Shapes(in_target_names(RULES[layout], specs), "ConvNeXt")
+        stages = shapes.count("stages.{n}.0.dwconv.weight")
         if stages != 4:
             raise shapes.refusal(f"it has {stages} stages, and detrex's has 4")
-        names = [weight.replace("{i}", str(stage)) for stage in range(stages)]
         return cls(
-            depths=tuple(shapes.count(name.replace("{j}", "{n}")) for name in names),
-            dims=tuple(shapes(name.replace("{j}", "0"), 4)[0] for name in names),
-            layer_scale=gamma in shapes,
-            output_norms=found_norms(specs),
+            depths=tuple(shapes.count(f"stages.{i}.{{n}}.dwconv.weight") for i in range(stages)),
+            dims=tuple(shapes(f"stages.{i}.0.dwconv.weight", 4)[0] for i in range(stages)),
+            layer_scale="stages.0.0.gamma" in shapes,
+            output_norms=shapes.norms(),
         )
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
-        return (
-            *(TIMM if layout == "timm" else ORIGINAL),
-            *([_SCALES[layout]] if self.layer_scale else []),
-            *(kept("norm{i}.*") if self.output_norms else ()),
-            *HEADS_DROPPED[layout],
-        )
+        return RULES[layout]
 
     def target(self) -> StateDict:
         target = under("downsample_layers.0.0", conv(self.dims[0], 3, 4))

@@ -55,9 +55,17 @@ def recognise(
             it, or several fit.
     """
     ordered = sorted(specs)
+    kinds = among or tuple(architectures().values())
+    for kind in kinds:
+        for text, reason in kind.no_counterpart.items():
+            if (key := _first(text, specs, ordered)) is not None:
+                raise ArchitectureError(
+                    f"{name or 'this state dict'} has no counterpart: {reason}",
+                    hint=f"The key {key} shows it. For others see: detrex-hub list",
+                )
     candidates = [
         _judge(architecture, layout_name, layout, specs, ordered, named=len(among) == 1)
-        for architecture in among or architectures().values()
+        for architecture in kinds
         for layout_name, layout in architecture.layouts.items()
     ]
     fitting = [candidate for candidate in candidates if candidate.fits]

@@ -49,6 +49,10 @@ class Shapes:
             raise self.refusal(f"{text} should be numbered from 0 without gaps, and n is {numbers}")
         return len(found)
 
+    def norms(self) -> tuple[int, ...]:
+        """The stages whose output norms there are."""
+        return found_norms(self._specs)
+
     def refusal(self, why: str) -> ArchitectureError:
         return ArchitectureError(
             f"this is no {self._what}: {why}", hint="Look at the keys with: detrex-hub inspect FILE"

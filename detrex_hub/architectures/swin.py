@@ -163,6 +163,10 @@ _TABLES: Mapping[str, type[BicubicTable] | type[GeometricTable]] = {
 }
 
 _BLOCK_KEYS = ("patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table")
+_V2 = (
+    "it is a Swin Transformer V2 (its attention has a logit_scale), and neither detrex nor "
+    "detectron2 has such a model"
+)
 _TRANSFORMERS_KEYS = (
     "embeddings.patch_embeddings.projection.weight",
     "encoder.layers.0.blocks.0.attention.self.relative_position_bias_table",
@@ -249,6 +253,13 @@ class Swin(StagedBackbone):
             present=(*_BLOCK_KEYS, "layers.0.downsample.reduction.weight"),
             absent=("norm.*", "head.**"),
         ),
+    }
+    no_counterpart: ClassVar[Mapping[str, str]] = {
+        "layers.{i}.blocks.{j}.attn.logit_scale": _V2,
+        "encoder.layers.{i}.blocks.{j}.attention.self.logit_scale": _V2,
+        "swinv2.encoder.layers.{i}.blocks.{j}.attention.self.logit_scale": _V2,
+        "stages.{i}.blocks.{j}.attn.w_msa.logit_scale": _V2,
+        "backbone.stages.{i}.blocks.{j}.attn.w_msa.logit_scale": _V2,
     }
     facts: ClassVar[Mapping[str, str]] = {
         "window_size": "window to resample the relative position tables for, in patches",

@@ -33,6 +33,32 @@ def test_comes_out_as_measured(name: str) -> None:
     assert "no output norm" in plan.dropped["head.norm.bias" if layout == "timm" else "norm.bias"]
 
 
+def test_transformers_comes_out_as_measured_and_goes_back() -> None:
+    variant = reference.load("hf_convnext_tiny")
+    made, layout, plan = comes_out_as_measured("hf_convnext_tiny")
+    assert (made, layout) == (TINY, "transformers")
+    back = made.plan_export(plan.specs, layout)
+    assert back.specs == {k: s for k, s in variant.source.items() if k not in variant.dropped}
+
+    whole = {f"convnext.{key}": spec for key, spec in variant.source.items()}
+    whole |= {"classifier.weight": TensorSpec("F32", (1000, 768))}
+    made, layout = read(whole)
+    assert (made, layout) == (TINY, "transformers_classifier")
+    assert made.plan(whole, layout).specs == plan.specs
+
+    norms = {f"hidden_states_norms.stage{i + 1}": width for i, width in enumerate(TINY.dims)}
+    backbone = {k: s for k, s in variant.source.items() if not k.startswith("layernorm.")} | {
+        f"{name}.{parameter}": TensorSpec("F32", (width,))
+        for name, width in norms.items()
+        for parameter in ("weight", "bias")
+    }
+    made, layout = read(backbone)
+    assert made == dataclasses.replace(TINY, output_norms=(1, 2, 3))
+    plan = made.plan(backbone, layout)
+    assert plan.moves["norm3.weight"].sources == ("hidden_states_norms.stage4.weight",)
+    assert "hidden_states_norms.stage1.bias" in plan.dropped
+
+
 def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
     source = reference.load("convnext_tiny_22k_1k_384").source
     wrong = [rule for rule in TINY.rules("original") if rule.source != "norm.*"]
@@ -73,9 +99,17 @@ def changed(**changes: TensorSpec | None) -> dict[str, TensorSpec]:
     return {key: spec for key, spec in specs.items() if spec is not None}
 
 
-def test_its_second_version_is_refused() -> None:
-    specs = changed(**{"stages.0.0.grn.gamma": TensorSpec("F32", (1, 1, 1, 384))})
-    with pytest.raises(ArchitectureError, match=r"nearest is convnext .* has stages\.0\.0\.grn"):
+@pytest.mark.parametrize(
+    "key",
+    [
+        "stages.0.0.grn.gamma",
+        "stages.0.blocks.0.mlp.grn.weight",
+        "convnextv2.encoder.stages.0.layers.0.grn.weight",
+    ],
+)
+def test_version_2_is_refused_with_the_reason(key: str) -> None:
+    specs = changed(**{key: TensorSpec("F32", (1, 1, 1, 384))})
+    with pytest.raises(ArchitectureError, match=r"ConvNeXt V2 .* detrex has no such model"):
         read(specs)
 
 

@@ -264,6 +264,22 @@ def test_goes_back_to_both_layouts() -> None:
         assert back.specs == kept
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "layers.0.blocks.0.attn.logit_scale",
+        "swinv2.encoder.layers.0.blocks.0.attention.self.logit_scale",
+        "backbone.stages.0.blocks.0.attn.w_msa.logit_scale",
+    ],
+)
+def test_version_2_is_refused_with_the_reason(key: str) -> None:
+    specs = {**reference.load("swin_tiny_timm").source, key: TensorSpec("F32", (3, 1, 1))}
+    with pytest.raises(ArchitectureError, match=r"Swin Transformer V2 .* neither detrex nor"):
+        read(specs)
+    with pytest.raises(ArchitectureError, match="Swin Transformer V2"):
+        recognise(specs, among=[Swin])
+
+
 def changed(**changes: TensorSpec | None) -> dict[str, TensorSpec]:
     specs: dict[str, Any] = {**TINY.original()[0], **changes}
     return {key: spec for key, spec in specs.items() if spec is not None}
