@@ -18,7 +18,7 @@ from typing import Any
 from detrex_hub import catalogue, checkpoints, loading
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
-from detrex_hub.architectures.recognise import recognise
+from detrex_hub.architectures.recognise import Recognition, recognise
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import placing, settings, source
@@ -349,8 +349,7 @@ def examine(
         target: what the model holds; without it the config's model is built.
     """
     name = os.fspath(checkpoint) if checkpoint is not None else _init_checkpoint(cfg)
-    node = getattr(getattr(cfg, "model", None), "backbone", None)
-    weights = read_weights(name, settings.class_of(node))
+    weights = read_weights(name, getattr(cfg, "model", None))
     keys = target if target is not None else model_keys(_model(cfg))
     found = match(keys, weights.file, weights.prefix)
     absent = _in_model(weights.absent, found.home, keys)
@@ -426,6 +425,8 @@ def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | No
         return (), None
     overrides, model = weights.overrides, cfg.get("model")
     try:
+        if weights.kind is not None:
+            placing.check_model(weights.kind, model, weights.name)
         if model is not None and weights.kind is not None and weights.kind.backbone:
             node = placing.node_of(weights.kind, model, weights.name)
             overrides = placing.placed(overrides, weights.kind, node)
@@ -437,12 +438,12 @@ def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | No
         return (), error.message
 
 
-def read_weights(name: str, backbone: str = "") -> Weights:
+def read_weights(name: str, model: Any = None) -> Weights:
     """What a name in ``train.init_checkpoint`` stands for.
 
     Args:
         name: a path or a repository, as detectron2 takes it.
-        backbone: class of the model's backbone, where it is known.
+        model: the node ``model`` of the config, where there is one.
 
     Raises:
         CheckpointError: detectron2 cannot read the file.
@@ -452,7 +453,7 @@ def read_weights(name: str, backbone: str = "") -> Weights:
     path, _, query = name.partition("?")
     if _is_repository(path):
         return _from_repository(path.removeprefix("hf://"), name)
-    return _from_file(_local(path), query, name, backbone)
+    return _from_file(_local(path), query, name, model)
 
 
 def _is_repository(path: str) -> bool:
@@ -520,7 +521,7 @@ def _local(path: str) -> Path:
     raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
 
 
-def _from_file(path: Path, query: str, name: str, backbone: str) -> Weights:
+def _from_file(path: Path, query: str, name: str, model: Any) -> Weights:
     with checkpoints.open(path, container=_container(path)) as checkpoint:
         file = _as_detectron2_reads(checkpoint, query)
         own = checkpoint.metadata.get(DESCRIBED_BY)
@@ -528,7 +529,7 @@ def _from_file(path: Path, query: str, name: str, backbone: str) -> Weights:
             where = f"{path}: {DESCRIBED_BY}"
             described = RepositoryConfig.from_json(parse_json(own, where=where), where=where)
             return _described(name, file, described, str(path))
-        return _recognised(name, file, checkpoint, backbone)
+        return _recognised(name, file, checkpoint, model)
 
 
 def _container(path: Path) -> str | None:
@@ -590,18 +591,19 @@ def _unreadable(checkpoint: Checkpoint, why: str) -> CheckpointError:
     )
 
 
-def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, backbone: str) -> Weights:
+def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, model: Any) -> Weights:
     """Weights in their original's layout: what they are says what they want.
 
     Args:
-        backbone: class of the model's backbone, which tells for which of several models an
-            original is meant; empty where it is not known.
+        model: the config's, whose class tells look-alikes apart, and whose backbone's class tells
+            for which of several models an original is meant.
     """
     entries = catalogue.of_file(checkpoint.path)
-    entry = next((one for one in entries if backbone in _takers(one)), next(iter(entries), None))
+    backbone = getattr(model, "backbone", None)
+    entry = next((one for one in entries if _taken(one, backbone)), next(iter(entries), None))
     known = entry.name if entry is not None else None
     try:
-        made, facts = _read(checkpoint.specs, checkpoint.metadata, entry)
+        made, facts = _read(checkpoint.specs, checkpoint.metadata, entry, model)
     except (ArchitectureError, MappingError):
         return Weights(name=name, file=file, entry=known)
     return Weights(
@@ -615,14 +617,20 @@ def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, backbone: str
     )
 
 
-def _takers(entry: catalogue.CatalogueEntry) -> frozenset[str]:
-    return architecture(entry.architecture).taken_by
+def _taken(entry: catalogue.CatalogueEntry, backbone: Any) -> bool:
+    return placing.takes(architecture(entry.architecture), backbone)
 
 
 def _read(
-    specs: Specs, metadata: Mapping[str, Any], entry: catalogue.CatalogueEntry | None
+    specs: Specs,
+    metadata: Mapping[str, Any],
+    entry: catalogue.CatalogueEntry | None,
+    model: Any,
 ) -> tuple[Architecture, dict[str, Any]]:
-    found = recognise(specs, among=[architecture(entry.architecture)] if entry else ())
+    if entry is not None:
+        found = recognise(specs, among=[architecture(entry.architecture)])
+    else:
+        found = _told_apart(specs, model)
     kind = found.architecture
     facts = {
         **kind.layouts[found.layout].facts,
@@ -630,6 +638,16 @@ def _read(
         **kind.facts_in(metadata),
     }
     return kind.read(specs, found.layout, facts), facts
+
+
+def _told_apart(specs: Specs, model: Any) -> Recognition:
+    """What a state dict is by its keys, and by the class of the model where keys fit that."""
+    for kind in placing.detectors_of(model):
+        try:
+            return recognise(specs, among=[kind])
+        except ArchitectureError:
+            continue
+    return recognise(specs)
 
 
 def target_keys(what: str, like: str | None = None) -> ModelKeys:

@@ -107,6 +107,7 @@ def load(
     # planned on the config before the weights are fetched: a refusal should cost no download
     with replacing as replaced:
         kind = architecture(described.architecture)
+        placing.check_model(kind, model, name)
         ours = _placed(overrides, kind, model, prefix, name)
         settings.plan_changes(ours, model=model, dataloader=dataloader, where=name)
         put_before = placing.prefix_of(kind, model, prefix, name)
@@ -163,7 +164,9 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         settings.apply_yacs(overrides, cfg, where=name)
     else:
         model, dataloader = cfg.get("model"), cfg.get("dataloader")
-        ours = _placed(overrides, architecture(described.architecture), model, None, name)
+        kind = architecture(described.architecture)
+        placing.check_model(kind, model, name)
+        ours = _placed(overrides, kind, model, None, name)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
     _configured.add(described.sha256)
     return cfg

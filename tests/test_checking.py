@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from detrex_hub import checking, from_hub
+from detrex_hub.architectures import architecture
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.swin import Swin
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
@@ -302,3 +303,46 @@ def test_of_the_prefixes_of_wrapped_models_detectron2_takes_off_one(tmp_path, wr
     path = tmp_path / "wrapped.pth"
     torch.save({"model": {f"{wrapper}neck.convs.0.norm.weight": torch.zeros(256)}}, path)
     assert len(check_with(None, 18, path).match.loaded) == loaded
+
+
+def conditional(tmp_path, queries):
+    made = architecture("conditional_detr").from_hyper_parameters(
+        {
+            "backbone": "resnet",
+            "backbone_depth": 18,
+            "num_queries": queries,
+            "num_classes": 3,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "embed_dim": 32,
+            "feedforward_dim": 8,
+        }
+    )
+    keys = ModelKeys({key: spec.shape for key, spec in made.target().items()})
+    return save(tmp_path / "c.pth", {"model": tensors(made.target())}), keys
+
+
+def of_class(path, target):
+    cfg = config_for(path)
+    cfg.model._target_ = target
+    return cfg
+
+
+def test_a_model_of_another_class_is_a_conflict_that_names_both(tmp_path):
+    path, keys = conditional(tmp_path, 300)
+    other = "projects.detr.modeling.detr.DETR"
+    found = examine(of_class(path, other), target=keys)
+    assert other in found.conflict
+    assert "ConditionalDETR" in found.conflict
+    assert not found.passed
+    found = examine(of_class(path, "projects.conditional_detr.ConditionalDETR"), target=keys)
+    assert "those of a" not in str(found.conflict)
+
+
+def test_the_class_of_the_model_tells_look_alikes_apart(tmp_path):
+    path, keys = conditional(tmp_path, 33)
+    found = examine(of_class(path, "projects.conditional_detr.ConditionalDETR"), target=keys)
+    assert found.what.startswith("conditional_detr")
+    found = examine(of_class(path, "projects.group_detr.GroupDETR"), target=keys)
+    assert found.what == ""
+    assert found.share == 1

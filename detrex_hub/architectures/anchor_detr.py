@@ -37,6 +37,7 @@ class AnchorDetr(Detector):
     spatial_prior: str = "learned"
 
     name: ClassVar[str] = "anchor_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"AnchorDETR"})
     on_torchvision: ClassVar[bool] = True
     body_prefixes: ClassVar[Mapping[str, str]] = {
         "original": "backbone.body.",

@@ -34,6 +34,25 @@ IMAGENET_RGB: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class LookAlikes:
+    """Other architectures whose state dicts have the keys of a layout, all of them.
+
+    Without the class of the model a state dict is taken for the architecture of the layout only at
+    a size that this was released with. At any other size the user has to choose.
+
+    Args:
+        names: the other architectures, as ``--arch`` takes them.
+        queries: the key whose rows are the object queries. A state dict that lacks it is not asked
+            for its size.
+        released: the numbers of rows that the architecture of the layout was released with.
+    """
+
+    names: tuple[str, ...]
+    queries: str
+    released: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Layout:
     """One way in which state dicts of an architecture are written.
 
@@ -42,7 +61,7 @@ class Layout:
     against the layout, or None. ``peculiar`` are templates that must match only where the
     architecture is to be found out: one that is named may lack them. ``facts`` are what no shape
     shows and all files of the layout have in common, for want of a better word from the catalogue
-    or the user.
+    or the user. ``look_alikes`` are architectures that keys cannot tell from this one.
     """
 
     present: tuple[str, ...]
@@ -50,6 +69,7 @@ class Layout:
     peculiar: tuple[str, ...] = ()
     check: Callable[[Specs], str | None] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    look_alikes: LookAlikes | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +133,9 @@ class Architecture(ABC):
     node: ClassVar[str] = "model.backbone"
     """Where a training config has the module that takes the weights of a backbone."""
     taken_by: ClassVar[frozenset[str]] = frozenset()
-    """Names of the classes whose state dict `target` is; none where any class may be asked."""
+    """The classes of detrex and detectron2 whose state dict `target` is: by name, and with the
+    project before it (``projects.dino.DINO``) where detrex's projects have several of that name.
+    Their subclasses count too."""
 
     @classmethod
     @abstractmethod

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub.architectures import transformer, transformers_layout
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
 from detrex_hub.architectures.detection import shape_of
 from detrex_hub.architectures.single_level import SingleLevelDetector
@@ -28,6 +28,7 @@ class ConditionalDetr(SingleLevelDetector):
     """Conditional-DETR."""
 
     name: ClassVar[str] = "conditional_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"ConditionalDETR"})
     decoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
         "original": transformer.decoder(*transformer.CONDITIONAL_DECODER_LAYER),
         "transformers": transformers_layout.decoder(*transformers_layout.CONDITIONAL_DECODER_LAYER),
@@ -54,6 +55,8 @@ class ConditionalDetr(SingleLevelDetector):
                 "class_embed.weight",
             ),
             absent=("anchor_box_embed.weight",),
+            # Group-DETR has a group of queries for each of its 11 branches: 3300 rows
+            look_alikes=LookAlikes(("group_detr",), "query_embed.weight", (300,)),
         ),
     }
 

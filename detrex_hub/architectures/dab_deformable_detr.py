@@ -28,6 +28,7 @@ class DabDeformableDetr(AnchoredMultiLevelDetector):
     as_two_stage: bool = False
 
     name: ClassVar[str] = "dab_deformable_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"DabDeformableDETR"})
     facts: ClassVar[Mapping[str, str]] = {
         **AnchoredMultiLevelDetector.facts,
         "num_queries": "proposals of a two-stage model, 300 in detrex's config",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.mapping import Rename, Rule
 
@@ -26,6 +26,7 @@ class DabDetr(AnchorBoxDetector):
     num_patterns: int = 0
 
     name: ClassVar[str] = "dab_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"DABDETR"})
     body_prefixes: ClassVar[Mapping[str, str]] = {
         **AnchorBoxDetector.body_prefixes,
         "transformers": f"{transformers_layout.BACKBONE}_backbone.",
@@ -61,6 +62,7 @@ class DabDetr(AnchorBoxDetector):
                 "class_embed.weight",
             ),
             absent=("denoising_generator.label_encoder.weight",),
+            look_alikes=LookAlikes(("sqr_detr",), "anchor_box_embed.weight", (300,)),
         ),
     }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub.architectures import transformers_layout
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
 from detrex_hub.architectures.detection import count, shape_of
 from detrex_hub.architectures.multi_level import MultiLevelDetector
@@ -38,6 +38,11 @@ def _not_h_detr(query: str) -> Callable[[Specs], str | None]:
     return check
 
 
+def _h_detr(queries: str) -> LookAlikes:
+    """H-Deformable-DETR in one stage, whose queries are those of both branches: 1800."""
+    return LookAlikes(("h_deformable_detr",), queries, (300,))
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeformableDetr(MultiLevelDetector):
     """Deformable-DETR.
@@ -53,6 +58,7 @@ class DeformableDetr(MultiLevelDetector):
     as_two_stage: bool
 
     name: ClassVar[str] = "deformable_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"projects.deformable_detr.DeformableDETR"})
     proposals_by_first_row: ClassVar[bool] = True
     facts: ClassVar[Mapping[str, str]] = {
         **MultiLevelDetector.facts,
@@ -68,6 +74,7 @@ class DeformableDetr(MultiLevelDetector):
             ),
             absent=OTHERS,
             check=_not_h_detr("query_embed.weight"),
+            look_alikes=_h_detr("query_embed.weight"),
         ),
         "transformers": Layout(
             present=(
@@ -91,6 +98,7 @@ class DeformableDetr(MultiLevelDetector):
             ),
             absent=OTHERS,
             check=_not_h_detr("query_embedding.weight"),
+            look_alikes=_h_detr("query_embedding.weight"),
         ),
     }
 

@@ -37,6 +37,7 @@ class Detr(SingleLevelDetector):
     """DETR, whose class head has a row for "no object"."""
 
     name: ClassVar[str] = "detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"projects.detr.DETR"})
     original_rows: ClassVar[int] = 92
     decoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
         "original": transformer.decoder(*transformer.DECODER_LAYER),

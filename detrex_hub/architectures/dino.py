@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import StateDict, norm, tensor, under
 from detrex_hub.architectures.detection import shape_of
 from detrex_hub.architectures.multi_level import MultiLevelDetector
@@ -37,6 +37,7 @@ class Dino(MultiLevelDetector):
     position_offset: float | None = 0.0
 
     name: ClassVar[str] = "dino"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"projects.dino.DINO", "projects.dino_eva.DINO"})
     takes_temperature: ClassVar[bool] = True
     # its authors put ResNets alone below a body
     other_body_prefixes: ClassVar[Mapping[str, str]] = {
@@ -63,6 +64,7 @@ class Dino(MultiLevelDetector):
             ),
             # Focus-DETR
             absent=("transformer.enc_mask_predictor.**",),
+            look_alikes=LookAlikes(("align_detr",), "transformer.tgt_embed.weight", (900,)),
         ),
     }
 

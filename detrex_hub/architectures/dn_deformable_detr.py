@@ -24,6 +24,7 @@ class DnDeformableDetr(AnchoredMultiLevelDetector):
     with_indicator: bool = True
 
     name: ClassVar[str] = "dn_deformable_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"DNDeformableDETR"})
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(

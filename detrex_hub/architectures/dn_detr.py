@@ -24,6 +24,7 @@ class DnDetr(AnchorBoxDetector):
     with_indicator: bool = True
 
     name: ClassVar[str] = "dn_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"DNDETR"})
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(

@@ -35,6 +35,7 @@ class HDeformableDetr(DeformableDetr):
     mixed_selection: bool = False
 
     name: ClassVar[str] = "h_deformable_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"HDeformableDETR"})
     facts: ClassVar[Mapping[str, str]] = {
         **DeformableDetr.facts,
         "num_queries": "queries of both branches of a two-stage model without mixed selection",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from detrex_hub.architectures import architectures
@@ -34,6 +34,11 @@ class _Candidate:
         return not self.lacking and not self.against
 
     @property
+    def look_alikes(self) -> tuple[str, ...]:
+        alike = self.architecture.layouts[self.layout].look_alikes
+        return alike.names if alike is not None else ()
+
+    @property
     def score(self) -> float:
         asked = len(self.found) + len(self.lacking)
         return (len(self.found) - len(self.against)) / max(asked, 1)
@@ -52,7 +57,8 @@ def recognise(
 
     Raises:
         ArchitectureError: none fits, with the nearest candidate and the keys that speak against
-            it, or several fit.
+            it, or several fit, or the one that fits has look-alikes and another size than it was
+            released with.
     """
     ordered = sorted(specs)
     kinds = among or tuple(architectures().values())
@@ -69,14 +75,20 @@ def recognise(
         for layout_name, layout in architecture.layouts.items()
     ]
     fitting = [candidate for candidate in candidates if candidate.fits]
+    # a look-alike fits where the plain one fits, which is asked for its size
+    alike = {name for one in fitting for name in one.look_alikes}
+    fitting = [one for one in fitting if one.architecture.name not in alike] or fitting
     what = name or "this state dict"
     if len(fitting) == 1:
         best = fitting[0]
+        if len(among) != 1:
+            _check_released(best, specs, what)
         return Recognition(best.architecture, best.layout, best.found)
     if fitting:
         names = ", ".join(f"{one.architecture.name} ({one.layout})" for one in fitting)
         raise ArchitectureError(
-            f"{what} fits several architectures: {names}", hint="Choose one with --arch NAME"
+            f"{what} fits several architectures: {names}",
+            hint=_choose(one.architecture.name for one in fitting),
         )
     if not specs:
         raise ArchitectureError(f"{what} holds no tensors", hint="Try: detrex-hub inspect FILE")
@@ -99,6 +111,26 @@ def recognise(
     raise ArchitectureError(
         f"{what} is of no known architecture; nearest is {called}, but {reasons}", hint=hint
     )
+
+
+def _check_released(found: _Candidate, specs: Specs, what: str) -> None:
+    alike = found.architecture.layouts[found.layout].look_alikes
+    if alike is None or alike.queries not in specs:
+        return
+    spec = specs[alike.queries]
+    if spec.shape and spec.shape[0] in alike.released:
+        return
+    name = found.architecture.name
+    released = " or ".join(map(str, alike.released))
+    raise ArchitectureError(
+        f"{what} has the keys of {' and of '.join((name, *alike.names))}, and no key tells which "
+        f"it is; {name} was released with {released} queries, and {alike.queries} is {spec}",
+        hint=_choose((name, *alike.names)),
+    )
+
+
+def _choose(names: Iterable[str]) -> str:
+    return f"Choose one: {' or '.join(f'--arch {name}' for name in dict.fromkeys(names))}"
 
 
 def _known_as(specs: Specs) -> str | None:

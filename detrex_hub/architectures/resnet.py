@@ -134,6 +134,7 @@ class ResNet(Architecture):
         "stride_in_1x1": "whether the stride lies in the first 1x1 convolution (MSRA), depth 50 up",
     }
     backbone: ClassVar[bool] = True
+    taken_by: ClassVar[frozenset[str]] = frozenset({"ResNet"})
 
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> ResNet:

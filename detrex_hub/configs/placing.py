@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from detrex_hub.architectures import architecture
+from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, BackboneCall, Call, Overrides
 from detrex_hub.architectures.detection import Detector
-from detrex_hub.configs.settings import class_of, described, target_of
+from detrex_hub.configs.settings import described, lineage_of, target_of
 from detrex_hub.errors import ConfigError, UsageError
 from detrex_hub.records import RepositoryConfig
 
@@ -44,17 +44,63 @@ def prefix_of(kind: type[Architecture], model: Any, given: str | None, where: st
     return f"{node_of(kind, model, where).removeprefix('model.')}."
 
 
+def takes(kind: type[Architecture], node: Any) -> bool:
+    """Whether a node builds a class whose state dict is that of an architecture."""
+    return any(_same_class(ours, path) for path in lineage_of(node) for ours in _takers(kind))
+
+
+def _takers(kind: type[Architecture]) -> frozenset[str]:
+    return kind.taken_by or frozenset({kind.__name__})
+
+
+def _same_class(declared: str, path: str) -> bool:
+    """Whether an import path is that of a class as ``Architecture.taken_by`` declares them.
+
+    Two projects of detrex may have classes of one name; elsewhere the name decides, so that a
+    user's copy of a project is known.
+    """
+    *project, name = declared.split(".")
+    *module, last = path.split(".")
+    return name == last and (module[:1] != project[:1] or module[: len(project)] == project)
+
+
+def check_model(kind: type[Architecture], model: Any, where: str) -> None:
+    """Refuse a model of another class than the weights of a detector belong to.
+
+    Args:
+        kind: the architecture of the weights; of a backbone nothing is asked here, see `node_of`.
+        model: the node ``model`` of a LazyConfig, or None.
+        where: what the weights are, for messages.
+
+    Raises:
+        ConfigError: it is of another class; both are named.
+    """
+    if kind.backbone or model is None or not lineage_of(model) or takes(kind, model):
+        return
+    raise ConfigError(
+        f"model cannot take the weights of {where}: {described(model)}, and they are those of a "
+        f"{' or '.join(sorted(_takers(kind)))} ({kind.name})",
+        hint="Start from a config with such a model",
+    )
+
+
+def detectors_of(model: Any) -> list[type[Architecture]]:
+    """The architectures of detectors that the class of a model is one of."""
+    if not lineage_of(model):
+        return []
+    return [kind for kind in architectures().values() if not kind.backbone and takes(kind, model)]
+
+
 def node_of(kind: type[Architecture], model: Any, where: str) -> str:
     """The path of the node that takes a backbone's weights, such as ``model.backbone``.
 
     Raises:
         ConfigError: there is none, or there are several.
     """
-    takers = kind.taken_by or {kind.__name__}
     usual = _at(model, kind.node)
-    if usual is not None and class_of(usual) in takers:
+    if usual is not None and takes(kind, usual):
         return kind.node
-    found = [path for path, node in _nodes(model, "model") if class_of(node) in takers]
+    found = [path for path, node in _nodes(model, "model") if takes(kind, node)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -62,12 +108,13 @@ def node_of(kind: type[Architecture], model: Any, where: str) -> str:
             f"{' and '.join(found)} can both take the weights of {where}",
             hint="Say which one: prefix='backbone.'",
         )
-    if not kind.taken_by and usual is not None:
+    if usual is not None and not lineage_of(usual):
+        # a function builds it, or nothing does
         return kind.node
     here = "model.backbone" if _at(model, "model.backbone") is not None else "model"
     raise ConfigError(
         f"{here} cannot take the weights of {where}: {described(_at(model, here))}, "
-        f"and they are those of a {' or '.join(sorted(takers))}",
+        f"and they are those of a {' or '.join(sorted(_takers(kind)))}",
         hint="Start from a config with such a backbone, or let it be replaced: "
         "from_hub(..., build=True)",
     )
@@ -165,7 +212,7 @@ def _takes(kind: type[Architecture], model: Any, where: str) -> bool:
         node = node_of(kind, model, where)
     except ConfigError:
         return False
-    return class_of(_at(model, node)) in (kind.taken_by or {kind.__name__})
+    return takes(kind, _at(model, node))
 
 
 def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str) -> BackboneCall:

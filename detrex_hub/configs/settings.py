@@ -487,8 +487,26 @@ def target_of(node: Any) -> str:
     target = node.get("_target_") if hasattr(node, "keys") else None
     if target is None:
         return ""
+    return target if isinstance(target, str) else _path_of(target)
+
+
+def lineage_of(node: Any) -> tuple[str, ...]:
+    """The import path of the class that a node builds, and of the classes that it inherits from.
+
+    Nothing is imported to find them: of a class that is not imported only its own path is given.
+    Empty where the node builds nothing, or calls a function, which may return anything.
+    """
+    target = node.get("_target_") if hasattr(node, "keys") else None
     if isinstance(target, str):
-        return target
+        found = imported(target)
+        if found is None:
+            # a class is named in capitals, a function is not
+            return (target,) if target.rpartition(".")[2][:1].isupper() else ()
+        return (target, *lineage_of({"_target_": found}))
+    return tuple(map(_path_of, target.__mro__[:-1])) if isinstance(target, type) else ()
+
+
+def _path_of(target: Any) -> str:
     return f"{target.__module__}.{getattr(target, '__qualname__', type(target).__name__)}"
 
 

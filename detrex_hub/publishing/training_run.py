@@ -17,10 +17,10 @@ from typing import Any
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric
-from detrex_hub.configs import settings
+from detrex_hub.configs import placing, settings
 from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
-from detrex_hub.errors import ConfigError, DetrexHubError, UsageError
+from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError, UsageError
 
 # fact -> where a config says it, the first that is there
 _FACTS = {
@@ -99,9 +99,9 @@ def prepared(
     cfg = load_config(path)
     if not hasattr(cfg.get("model"), "keys"):
         raise ConfigError(f"{path} is no config: it has no model")
-    with prepare(checkpoint, ema=ema, facts=facts) as found:
-        kind = type(found.architecture)
-    with prepare(checkpoint, ema=ema, facts=_facts(cfg, kind) | dict(facts or {})) as planned:
+    kind = _kind_of(checkpoint, cfg, ema=ema, facts=facts)
+    known = _facts(cfg, kind) | dict(facts or {})
+    with prepare(checkpoint, architecture=kind.name, ema=ema, facts=known) as planned:
         _check_config(planned, cfg, path)
         iteration = planned.checkpoint.metadata.get("iteration")
         measured: tuple[Metric, ...] = ()
@@ -120,6 +120,31 @@ def prepared(
             metrics=measured,
         )
         yield replace(planned, name=named, entry=entry)
+
+
+def _kind_of(
+    checkpoint: str | os.PathLike[str], cfg: Any, *, ema: bool, facts: Mapping[str, Any] | None
+) -> type[Architecture]:
+    """The architecture of trained weights: that of the config's model, or by their keys where no
+    class tells.
+
+    Raises:
+        ConfigError: the model is of another class than the weights belong to.
+    """
+    classes = placing.detectors_of(cfg.model)
+    named = classes[0].name if classes else None
+    try:
+        with prepare(checkpoint, architecture=named, ema=ema, facts=facts) as found:
+            kind = type(found.architecture)
+    except ArchitectureError as error:
+        if classes or not settings.lineage_of(cfg.model):
+            raise
+        raise ConfigError(
+            f"{error.message}; the config's model is of no known architecture: "
+            f"{settings.described(cfg.model)}"
+        ) from None
+    placing.check_model(kind, cfg.model, os.fspath(checkpoint))
+    return kind
 
 
 def _summary(iteration: Any, *, ema: bool) -> str:

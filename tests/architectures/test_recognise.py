@@ -1,5 +1,7 @@
 """What is no known architecture, or another than it was said to be, is refused with the way out."""
 
+from dataclasses import replace
+
 import pytest
 
 from detrex_hub.architectures import architecture
@@ -41,3 +43,59 @@ def test_what_torchvision_cannot_dilate_is_refused_with_the_way_out():
     with pytest.raises(ArchitectureError, match="cannot dilate a ResNet-18") as caught:
         architecture("conditional_detr").read(specs, "original", {"dilation": True})
     assert caught.value.hint == "Convert without --dc5"
+
+
+PAIRS = {
+    # plain architecture: the other, the key of the queries, their number as released
+    "conditional_detr": ("group_detr", "query_embed.weight", 300),
+    "deformable_detr": ("h_deformable_detr", "query_embedding.weight", 300),
+    "dab_detr": ("sqr_detr", "anchor_box_embed.weight", 300),
+    "dino": ("align_detr", "transformer.tgt_embed.weight", 900),
+}
+VARIANTS = {
+    "conditional_detr": "conditional_detr_r50",
+    "deformable_detr": "deformable_detr_r50",
+    "dab_detr": "dab_detr_r50",
+    "dino": "dino_r50_4scale",
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_look_alike_is_not_taken_for_the_plain_architecture(name):
+    other, key, released = PAIRS[name]
+    specs = dict(reference.load(VARIANTS[name]).target)
+    assert specs[key].shape[0] == released
+    assert recognise(specs).architecture is architecture(name)
+    specs[key] = replace(specs[key], shape=(11 * released, *specs[key].shape[1:]))
+    with pytest.raises(ArchitectureError) as caught:
+        recognise(specs, name="my.pth")
+    assert f"{11 * released}" in str(caught.value)
+    assert f"--arch {name} or --arch {other}" in caught.value.hint
+    # the user has chosen
+    found = recognise(specs, among=[architecture(name)])
+    assert found.layout == "detrex"
+
+
+def test_the_original_of_h_deformable_detr_in_one_stage_looks_like_deformable_detr():
+    specs = dict(reference.load("deformable_detr_r50").source)
+    key = "query_embed.weight"
+    specs[key] = replace(specs[key], shape=(1800, *specs[key].shape[1:]))
+    with pytest.raises(ArchitectureError, match="1800") as caught:
+        recognise(specs)
+    assert "--arch deformable_detr or --arch h_deformable_detr" in caught.value.hint
+
+
+def test_where_a_look_alike_is_known_too_the_plain_architecture_is_taken_as_it_was_released(
+    monkeypatch,
+):
+    class Group(architecture("conditional_detr")):
+        name = "group_detr"
+
+    known = [architecture("conditional_detr"), Group]
+    specs = dict(reference.load("conditional_detr_r50").target)
+    assert recognise(specs, among=known).architecture.name == "conditional_detr"
+    key = "query_embed.weight"
+    specs[key] = replace(specs[key], shape=(3300, 256))
+    with pytest.raises(ArchitectureError, match="3300"):
+        recognise(specs, among=known)
+    assert recognise(specs, among=[Group]).architecture is Group

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from detrex_hub.architectures import architecture
 from detrex_hub.configs.lazy import load_config
 from detrex_hub.conversion import prepare
-from detrex_hub.errors import ConfigError
+from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError
 from detrex_hub.publishing import training_run
 from detrex_hub.repositories import fetch
 from tests.checkpoint_files import tensors
@@ -29,6 +29,21 @@ HYPER_PARAMETERS = {
     "feedforward_dim": 8,
     "position_temperature": 20,
     "position_offset": -0.5,
+}
+H_DEFORMABLE = {
+    "backbone": "resnet",
+    "backbone_depth": 18,
+    "num_queries": 18,
+    "num_queries_one2one": 3,
+    "num_classes": 3,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "embed_dim": 32,
+    "feedforward_dim": 8,
+    "neck_inputs": 3,
+    "feature_levels": 4,
+    "with_box_refine": False,
+    "as_two_stage": False,
 }
 LAST = 89_999
 
@@ -208,6 +223,41 @@ def test_the_config_of_other_weights_is_refused(run, path, value):
         training_run.prepared("model_final.pth", "other.yaml"),
     ):
         pass
+
+
+def test_the_config_of_a_model_of_another_class_is_refused_with_both_names(run):
+    for target in (
+        "projects.conditional_detr.modeling.ConditionalDETR",
+        "projects.group_detr.modeling.GroupDETR",
+    ):
+        OmegaConf.save(config(model___target_=target), "other.yaml")
+        with (
+            pytest.raises(DetrexHubError) as caught,
+            training_run.prepared("model_final.pth", "other.yaml"),
+        ):
+            pass
+        assert "detr" in f"{caught.value} {caught.value.hint}"
+        assert target.rpartition(".")[2].removesuffix("DETR").lower() in str(caught.value).lower()
+
+
+def test_the_class_of_a_configs_model_tells_what_keys_do_not(run, tmp_path):
+    made = architecture("h_deformable_detr").from_hyper_parameters(H_DEFORMABLE)
+    torch.save({"model": tensors(made.target(), made.ties())}, "h.pth")
+    with pytest.raises(ArchitectureError, match="deformable_detr and of h_deformable_detr"):
+        prepare("h.pth")
+    cfg = OmegaConf.create()
+    for path, value in made.overrides(made.preprocessing({})).lazy.items():
+        if path.startswith("model."):
+            OmegaConf.update(cfg, path, value)
+    cfg.model._target_ = "projects.h_deformable_detr.modeling.HDeformableDETR"
+    OmegaConf.save(cfg, "h.yaml")
+    with training_run.prepared("h.pth", "h.yaml") as planned:
+        assert planned.architecture.name == "h_deformable_detr"
+        assert planned.architecture.num_queries_one2one == 3
+    cfg.model._target_ = "projects.deformable_detr.modeling.DeformableDETR"
+    OmegaConf.save(cfg, "plain.yaml")
+    with training_run.prepared("h.pth", "plain.yaml") as planned:
+        assert planned.architecture.name == "deformable_detr"
 
 
 def test_the_config_says_what_no_shape_shows(run):

@@ -10,8 +10,9 @@ import torch
 from omegaconf import OmegaConf
 
 from detrex_hub import apply_overrides, from_hub, overrides
-from detrex_hub.architectures import architecture
+from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import BackboneCall, Call
+from detrex_hub.configs import placing
 from detrex_hub.configs.placing import lazy_call
 from detrex_hub.configs.settings import class_of
 from detrex_hub.conversion import convert
@@ -145,9 +146,78 @@ def test_a_head_of_91_classes_on_a_model_of_80(tmp_path):
     path = save(tmp_path / "d.pth", tensors(variant.source, variant.tied_sources), "model")
     folder = convert(path, tmp_path / "d91", facts={"classes": "keep"}).folder
     cfg = with_neck()
+    cfg.model._target_ = "projects.deformable_detr.modeling.DeformableDETR"
     cfg.model.criterion = {"num_classes": 80}
     with pytest.raises(ConfigError, match=r"num_classes = 80 and the weights of .* say 91"):
         from_hub(folder, model=cfg.model)
+
+
+# stands for the class of detrex's project
+Detr = type("DETR", (), {"__module__": "projects.detr.modeling.detr", "__qualname__": "DETR"})
+
+
+class Inheriting(Detr):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "fits"),
+    [
+        ("detr", "projects.detr.modeling.detr.DETR", True),
+        ("detr", "my_models.DETR", True),
+        ("detr", "projects.conditional_detr.modeling.ConditionalDETR", False),
+        ("conditional_detr", "projects.group_detr.modeling.group_detr.GroupDETR", False),
+        ("deformable_detr", "projects.deformable_detr.modeling.DeformableDETR", True),
+        # detrex has two projects with a class of this name
+        ("deformable_detr", "projects.deta.modeling.deformable_detr.DeformableDETR", False),
+        ("deformable_detr", "projects.h_deformable_detr.modeling.HDeformableDETR", False),
+        ("dino", "projects.dino.modeling.dino.DINO", True),
+        ("dino", "projects.dino_eva.modeling.dino.DINO", True),
+        ("dino", "projects.align_detr.modeling.aligndetr.AlignDETR", False),
+        # a function may return anything
+        ("detr", "my_models.build_detr", True),
+        ("detr", None, True),
+    ],
+)
+def test_a_detector_goes_into_a_model_of_its_class_alone(name, target, fits):
+    model = OmegaConf.create({"_target_": target} if target else {"embed_dim": 256})
+    if fits:
+        placing.check_model(architecture(name), model, "x/y")
+        return
+    with pytest.raises(ConfigError) as caught:
+        placing.check_model(architecture(name), model, "x/y")
+    assert target in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_a_subclass_that_is_imported_is_of_the_class_too():
+    for target in (Inheriting, f"{__name__}.Inheriting"):
+        model = OmegaConf.create({"_target_": target}, flags={"allow_objects": True})
+        placing.check_model(architecture("detr"), model, "x/y")
+        assert placing.detectors_of(model) == [architecture("detr")]
+        with pytest.raises(ConfigError, match="Inheriting"):
+            placing.check_model(architecture("dino"), model, "x/y")
+
+
+def test_every_architecture_names_the_classes_that_take_it():
+    for name, kind in architectures().items():
+        assert kind.taken_by, name
+
+
+def test_a_detector_is_refused_by_a_model_of_another_class_and_nothing_changes(detector):
+    cfg = lazy_config()
+    cfg.model._target_ = "projects.conditional_detr.modeling.ConditionalDETR"
+    before = OmegaConf.to_yaml(cfg)
+    for load in (
+        lambda: from_hub(detector, model=cfg.model),
+        lambda: from_hub(detector, model=cfg.model, build=True),
+        lambda: apply_overrides(cfg, detector),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"ConditionalDETR, .* those of a projects\.detr\.DETR"
+        ):
+            load()
+    assert OmegaConf.to_yaml(cfg) == before
 
 
 def test_a_backbone_is_built_and_the_neck_follows(swin, caplog):
