@@ -470,8 +470,12 @@ def _from_repository(repo: str, name: str) -> Weights:
     described, path = loading.fetch_weights(repo)
     with checkpoints.open(path) as checkpoint:
         shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
-    shapes |= {alias: shapes[stored] for alias, stored in described.ties.items()}
-    file = FileKeys(shapes, described.matching_heuristics, caffe2=described.author == "Caffe2")
+    shapes |= {alias: shapes[stored] for alias, stored in described.checkpoint.ties.items()}
+    file = FileKeys(
+        shapes,
+        described.checkpoint.matching_heuristics,
+        caffe2=described.checkpoint.author == "Caffe2",
+    )
     return _described(name, file, described, f"{repo}/{CONFIG}")
 
 
@@ -483,7 +487,7 @@ def _described(name: str, file: FileKeys, described: RepositoryConfig, where: st
         what=described.architecture,
         kind=kind,
         prefix=_prefix(file, kind, described) if kind.backbone else "",
-        absent=frozenset(described.set_by_model),
+        absent=frozenset(described.checkpoint.set_by_model),
         overrides=settings.check(described.overrides, where=where),
     )
 

@@ -40,11 +40,19 @@ from detrex_hub.records import (
     CARD,
     CONFIG,
     CONVERSION,
-    FORMAT_VERSION,
     WEIGHTS,
+    ConversionRecord,
+    Proof,
+    RecordedResult,
+    RecordedSource,
     RepositoryConfig,
+    StoredCheckpoint,
+    Tool,
+    WeightsFile,
     dump_json,
     plan_to_json,
+    recorded_plan,
+    to_json,
 )
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise, unwritable
@@ -500,78 +508,81 @@ def _identities(conversion: Conversion, move: Move) -> list[Any]:
     return [of(piece) for piece in move.pieces]
 
 
-def describe(conversion: Conversion, *, file: str, sha256: str, size: int) -> dict[str, str]:
+def describe(
+    conversion: Conversion, *, file: WeightsFile, sha256: str, size: int
+) -> dict[str, str]:
     """The texts of `config.json`, `conversion.json` and the card, by file name."""
     config = config_of(conversion, file=file, sha256=sha256)
     record = _conversion_record(conversion, file=file, sha256=sha256, size=size)
     return {
-        CONFIG: dump_json(config.to_json()),
-        CONVERSION: dump_json(record),
+        CONFIG: dump_json(to_json(config)),
+        CONVERSION: dump_json(to_json(record)),
         CARD: card.render(config, record, entry=conversion.entry),
     }
 
 
-def config_of(conversion: Conversion, *, file: str, sha256: str) -> RepositoryConfig:
+def config_of(conversion: Conversion, *, file: WeightsFile, sha256: str) -> RepositoryConfig:
+    made, plan = conversion.architecture, conversion.plan
     return RepositoryConfig(
-        architecture=conversion.architecture.name,
-        hyper_parameters=conversion.architecture.hyper_parameters(),
-        preprocessing=conversion.preprocessing,
+        architecture=made.name,
+        hyper_parameters=made.hyper_parameters(),
+        preprocessing=dict(conversion.preprocessing),
         overrides=conversion.overrides,
         base_config=conversion.entry.base_config if conversion.entry else None,
-        file=file,
-        sha256=sha256,
-        author=author_of(conversion.layout),
-        matching_heuristics=conversion.architecture.backbone,
-        ties=conversion.plan.ties,
-        set_by_model=tuple(
-            key
-            for key in conversion.architecture.set_by_model()
-            if key not in conversion.plan.specs
+        checkpoint=StoredCheckpoint(
+            file=file,
+            sha256=sha256,
+            author=author_of(conversion.layout),
+            matching_heuristics=made.backbone,
+            ties=plan.ties,
+            set_by_model=tuple(sorted(made.set_by_model() - plan.specs.keys())),
         ),
         synthetic=conversion.synthetic,
     )
 
 
 def _conversion_record(
-    conversion: Conversion, *, file: str, sha256: str, size: int
-) -> dict[str, Any]:
+    conversion: Conversion, *, file: WeightsFile, sha256: str, size: int
+) -> ConversionRecord:
     plan, source = conversion.plan, conversion.provenance
     rules = repr(conversion.architecture.rules(conversion.layout))
-    return {
-        "format_version": FORMAT_VERSION,
-        "name": conversion.name,
-        "tool": {"name": "detrex-hub", "version": __version__},
-        "source": {
-            "url": source.url,
-            "file": source.file,
-            "size": source.size,
-            "sha256": source.sha256,
-            "pinned_by": source.pinned_by,
-            "format": conversion.checkpoint.format,
-            "container": conversion.checkpoint.container,
-            "wrapper": conversion.checkpoint.wrapper,
-            "layout": conversion.layout,
-        },
-        "architecture": conversion.architecture.name,
-        "recognised_by": list(conversion.because),
-        "facts": dict(conversion.facts),
-        "plan": plan_to_json(plan, conversion.checkpoint.specs)
-        | {"mapper_sha256": hashlib.sha256(rules.encode()).hexdigest()},
-        "result": {
-            "file": file,
-            "sha256": sha256,
-            "size": size,
-            "tensors": len(plan.moves),
-            "parameters": sum(move.spec.numel for move in plan.moves.values()),
-        },
-        "proof": {
-            "tensors_compared": len(plan.moves),
-            "bytes_compared": sum(move.spec.nbytes for move in plan.moves.values()),
-            "tensors_that_differ": 0,
-            "missing": 0,
-            "unexpected": 0,
-            "mismatched": 0,
-        },
-        "notes": list(conversion.notes),
-        "synthetic": conversion.synthetic,
-    }
+    return ConversionRecord(
+        name=conversion.name,
+        tool=Tool(name="detrex-hub", version=__version__),
+        source=RecordedSource(
+            url=source.url,
+            file=source.file,
+            size=source.size,
+            sha256=source.sha256,
+            pinned_by=source.pinned_by,
+            format=conversion.checkpoint.format,
+            container=conversion.checkpoint.container,
+            wrapper=conversion.checkpoint.wrapper,
+            layout=conversion.layout,
+        ),
+        architecture=conversion.architecture.name,
+        recognised_by=conversion.because,
+        facts=dict(conversion.facts),
+        plan=recorded_plan(
+            plan,
+            conversion.checkpoint.specs,
+            mapper_sha256=hashlib.sha256(rules.encode()).hexdigest(),
+        ),
+        result=RecordedResult(
+            file=file,
+            sha256=sha256,
+            size=size,
+            tensors=len(plan.moves),
+            parameters=sum(move.spec.numel for move in plan.moves.values()),
+        ),
+        proof=Proof(
+            tensors_compared=len(plan.moves),
+            bytes_compared=sum(move.spec.nbytes for move in plan.moves.values()),
+            tensors_that_differ=0,
+            missing=0,
+            unexpected=0,
+            mismatched=0,
+        ),
+        notes=conversion.notes,
+        synthetic=conversion.synthetic,
+    )

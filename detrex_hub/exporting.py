@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,9 @@ from detrex_hub.architectures.recognise import recognise
 from detrex_hub.checkpoints import Checkpoint, Tensor, written_format
 from detrex_hub.computing import carried_out
 from detrex_hub.conversion import told
-from detrex_hub.errors import UsageError, VerificationError
+from detrex_hub.errors import ConfigError, UsageError, VerificationError
 from detrex_hub.mapping import ConversionPlan
-from detrex_hub.records import CONFIG, CONVERSION, Reader, RepositoryConfig, load_json
+from detrex_hub.records import CONFIG, CONVERSION, ConversionRecord, RepositoryConfig
 from detrex_hub.staging import publish_file, staging_folder
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # layouts whose authors wrap the state dict, as {"model": ...}; the others hold it bare
 _WRAPPED = ("original", "panoptic")
+_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,18 +159,30 @@ def _look_up(what: str | os.PathLike[str], revision: str | None) -> _Source:
         )
     fetched = repositories.fetch(text, [CONFIG, CONVERSION], revision=revision)
     config = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}")
-    where = f"{text}/{CONVERSION}"
-    record = Reader(load_json(fetched.files[CONVERSION], where=where), where)
+    record = ConversionRecord.load(fetched.files[CONVERSION], where=f"{text}/{CONVERSION}")
     again = text if fetched.commit is None else text.rpartition("@")[0] or text
     return _Source(
-        name=record.name("name"),
-        path=repositories.fetch(again, [config.file], revision=fetched.commit).files[config.file],
+        name=_file_stem(record.name, text),
+        path=repositories.fetch(again, [config.checkpoint.file], revision=fetched.commit).files[
+            config.checkpoint.file
+        ],
         architecture=architecture(config.architecture).from_hyper_parameters(
             config.hyper_parameters
         ),
-        absent=record.inner("plan").get("dropped", dict),
+        absent=record.plan.dropped,
         synthetic=config.synthetic,
     )
+
+
+def _file_stem(name: str, what: str) -> str:
+    """A recorded name as the beginning of a file's name.
+
+    Raises:
+        ConfigError: it could be a path to somewhere else.
+    """
+    if not _STEM.fullmatch(name):
+        raise ConfigError(f"{what}/{CONVERSION}: the name {name[:80]!r} is not a file name")
+    return name
 
 
 def _layout(made: Architecture, layout: str) -> str:

@@ -221,7 +221,8 @@ def weights(what: str | os.PathLike[str], *, revision: str | None = None) -> Pat
         )
     fetched = repositories.fetch(text, [CONFIG], revision=revision)
     try:
-        file = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}").file
+        config = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}")
+        file = config.checkpoint.file
     except ConfigError:
         # some other project's repository
         file = WEIGHTS["safetensors"]

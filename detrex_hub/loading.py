@@ -117,12 +117,12 @@ def load(
         if replaced:
             log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
     if model is not None:
-        _configured.add(described.sha256)
+        _configured.add(described.checkpoint.sha256)
     return Loaded(
         path=str(path),
         overrides=dict(overrides.lazy),
         commit=fetched.commit,
-        configured=described.sha256 in _configured,
+        configured=described.checkpoint.sha256 in _configured,
     )
 
 
@@ -168,7 +168,7 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         placing.check_model(kind, model, name)
         ours = _placed(overrides, kind, model, None, name)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
-    _configured.add(described.sha256)
+    _configured.add(described.checkpoint.sha256)
     return cfg
 
 
@@ -209,7 +209,7 @@ def load_state_dict(
     """
     name, described, fetched = _describe(repo, revision)
     with checked(_weights(name, described, fetched), described, name) as checkpoint:
-        return tensors_of(checkpoint, described.ties)
+        return tensors_of(checkpoint, described.checkpoint.ties)
 
 
 def tensors_of(
@@ -268,6 +268,5 @@ def _weights(name: str, described: RepositoryConfig, fetched: repositories.Fetch
     # the weights of the very commit whose config was read
     repo = name.rpartition("@")[0] or name
     commit = fetched.commit
-    return repositories.fetch(repo if commit else name, [described.file], revision=commit).files[
-        described.file
-    ]
+    file = described.checkpoint.file
+    return repositories.fetch(repo if commit else name, [file], revision=commit).files[file]

@@ -23,7 +23,7 @@ from detrex_hub.errors import CheckpointError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.locking import FileLock
 from detrex_hub.messages import log
-from detrex_hub.records import CONFIG, RepositoryConfig, dump_json
+from detrex_hub.records import CONFIG, RepositoryConfig, dump_json, to_json
 from detrex_hub.staging import publish_file, staging_folder
 
 # part of the key of a materialised file: raised when what is written changes
@@ -78,7 +78,7 @@ def materialise(
 
 def cache_key(described: RepositoryConfig, prefix: str) -> str:
     """The name of everything that the content of a materialised file depends on."""
-    contents = repr((_VERSION, prefix, dump_json(described.to_json())))
+    contents = repr((_VERSION, prefix, dump_json(to_json(described))))
     return hashlib.sha256(contents.encode()).hexdigest()[:40]
 
 
@@ -98,12 +98,12 @@ def checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Chec
     except CheckpointError:
         # of another file no more is to be said than that it is another one
         found = FileSha256(path).result()
-        if found == described.sha256:
+        if found == described.checkpoint.sha256:
             raise
-    if found != described.sha256:
+    if found != described.checkpoint.sha256:
         raise VerificationError(
-            f"{name}/{described.file} is not the file that {CONFIG} describes: its sha256 is "
-            f"{found} instead of {described.sha256}",
+            f"{name}/{described.checkpoint.file} is not the file that {CONFIG} describes: "
+            f"its sha256 is {found} instead of {described.checkpoint.sha256}",
             hint=f"Do not use it; compare with: detrex-hub verify {name}",
         )
 
@@ -111,14 +111,14 @@ def checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Chec
 def _write(
     weights: Path, path: Path, key: str, described: RepositoryConfig, name: str, prefix: str
 ) -> None:
-    ties = {prefix + alias: prefix + stored for alias, stored in described.ties.items()}
+    ties = {prefix + alias: prefix + stored for alias, stored in described.checkpoint.ties.items()}
     with staging_folder(path) as staging:
         staged = staging / path.name
         with checked(weights, described, name) as checkpoint:
-            for stored in described.ties.values():
+            for stored in described.checkpoint.ties.values():
                 if stored not in checkpoint.specs:
                     raise CheckpointError(
-                        f"{name}: the tied key {stored!r} is not in {described.file}"
+                        f"{name}: the tied key {stored!r} is not in {described.checkpoint.file}"
                     )
             sha256 = checkpoints.write(
                 staged,
@@ -130,9 +130,9 @@ def _write(
                 metadata=None,
                 ties=ties,
                 extra={
-                    "__author__": described.author,
-                    "matching_heuristics": not prefix and described.matching_heuristics,
-                    DESCRIBED_BY: dump_json(described.to_json()),
+                    "__author__": described.checkpoint.author,
+                    "matching_heuristics": not prefix and described.checkpoint.matching_heuristics,
+                    DESCRIBED_BY: dump_json(to_json(described)),
                 },
             )
         # whatever the umask: a file that others may write to is not used

@@ -1,22 +1,29 @@
 """The two records of a converted folder: `config.json`, which a load reads, and `conversion.json`,
 which says where the weights come from and what was proven of them.
 
-Both are read back from strangers' repositories, so every field is checked on the way in.
+Both are read back from strangers' repositories. The types below are their whole schema, and
+`docs/formats.md` describes each field. A field that a type does not have is ignored, so that a
+later version can add one.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
+import os
+import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
+import msgspec
+from msgspec import Meta, Struct
+
+from detrex_hub import schema
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.errors import ConfigError
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
+from detrex_hub.schema import PlainValues
 from detrex_hub.specs import DTYPE_BITS, TensorSpec
 
 CONFIG = "config.json"
@@ -24,60 +31,66 @@ CONVERSION = "conversion.json"
 CARD = "README.md"
 FORMAT_VERSION = 1
 
+WeightsFile: TypeAlias = Literal["model.safetensors", "model.pth", "model.pkl"]
 # file name of the weights, by format
-WEIGHTS = {"safetensors": "model.safetensors", "pth": "model.pth", "pkl": "model.pkl"}
+WEIGHTS: Mapping[str, WeightsFile] = {
+    "safetensors": "model.safetensors",
+    "pth": "model.pth",
+    "pkl": "model.pkl",
+}
 
-_MAX_RECORD_BYTES = 32 * 2**20
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
+# bytes that are read of a file, and downloaded of one, at most
+MAX_BYTES: Mapping[str, int] = {CONFIG: 2**20, CARD: 2**20, CONVERSION: 8 * 2**20}
+# Values in a JSON document, at most. The largest record of a known model has 7,000.
+_MAX_VALUES = 200_000
+
+T = TypeVar("T")
+
+Sha256: TypeAlias = Annotated[str, schema.matching("[0-9a-f]{64}", "64 hexadecimal digits")]
+Name: TypeAlias = Annotated[
+    str, schema.matching(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}", "letters, digits, '_', '.' and '-'")
+]
+Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
+Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+Size: TypeAlias = Annotated[int, Meta(ge=0, lt=2**40)]
+DType: TypeAlias = Annotated[str, schema.matching("|".join(DTYPE_BITS), "an element type")]
+Keys: TypeAlias = Annotated[tuple[Key, ...], Meta(max_length=10_000)]
+Ties: TypeAlias = Annotated[dict[Key, Key], Meta(max_length=10_000)]
+_MANY = Meta(max_length=100_000)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RepositoryConfig:
+class StoredCheckpoint(Struct, frozen=True, kw_only=True):
+    """The file of the weights, and how it is loaded.
+
+    ``ties`` maps an alias to the key that its tensor is stored by. ``set_by_model`` are keys of the
+    model that the file does not hold, by nature.
+    """
+
+    file: WeightsFile
+    sha256: Sha256
+    author: Text
+    matching_heuristics: bool
+    ties: Ties
+    set_by_model: Keys
+
+
+class RepositoryConfig(Struct, frozen=True, kw_only=True):
     """What `config.json` holds: enough to load the weights and to set a training config right.
 
     ``preprocessing`` has ``image_format`` (RGB or BGR), ``pixel_mean`` and ``pixel_std`` (0..255,
-    in the order of the channels). ``ties`` maps an alias to the key that its tensor is stored by.
-    ``set_by_model`` are keys of the model that the file does not hold, by nature.
+    in the order of the channels).
     """
 
-    architecture: str
-    hyper_parameters: Mapping[str, Any]
-    preprocessing: Mapping[str, Any]
+    format_version: int = FORMAT_VERSION
+    library_name: Literal["detrex"] = "detrex"
+    architecture: Name
+    hyper_parameters: PlainValues
+    preprocessing: PlainValues
     overrides: Overrides
-    base_config: str | None
-    file: str
-    sha256: str
-    author: str
-    matching_heuristics: bool
-    ties: Mapping[str, str] = field(default_factory=dict)
-    set_by_model: tuple[str, ...] = ()
+    base_config: Text | None = None
+    checkpoint: StoredCheckpoint
     synthetic: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "format_version": FORMAT_VERSION,
-            "library_name": "detrex",
-            "architecture": self.architecture,
-            "hyper_parameters": dict(self.hyper_parameters),
-            "preprocessing": dict(self.preprocessing),
-            "overrides": {
-                "lazy": dict(self.overrides.lazy),
-                "lazy_if_present": dict(self.overrides.lazy_if_present),
-                "lazy_remove": list(self.overrides.lazy_remove),
-                "yacs": dict(self.overrides.yacs),
-            },
-            "base_config": self.base_config,
-            "checkpoint": {
-                "file": self.file,
-                "sha256": self.sha256,
-                "author": self.author,
-                "matching_heuristics": self.matching_heuristics,
-                "ties": dict(self.ties),
-                "set_by_model": sorted(self.set_by_model),
-            },
-            "synthetic": self.synthetic,
-        }
 
     @classmethod
     def from_json(cls, document: Any, *, where: str) -> RepositoryConfig:
@@ -86,43 +99,7 @@ class RepositoryConfig:
         Raises:
             ConfigError: a field is missing, of a wrong type or forbidden.
         """
-        read = Reader(document, where)
-        version = read.get("format_version", int)
-        if version != FORMAT_VERSION:
-            raise ConfigError(
-                f"{where} has format version {version}, this detrex-hub reads {FORMAT_VERSION}",
-                hint="Upgrade with: pip install -U detrex-hub",
-            )
-        checkpoint = read.inner("checkpoint")
-        overrides = read.inner("overrides")
-        file = checkpoint.get("file", str)
-        if file not in WEIGHTS.values():
-            raise ConfigError(
-                f"{where}: checkpoint.file is {file!r}, not one of {[*WEIGHTS.values()]}"
-            )
-        return cls(
-            architecture=read.name("architecture"),
-            hyper_parameters=plain(read.get("hyper_parameters", dict), where),
-            preprocessing=plain(read.get("preprocessing", dict), where),
-            overrides=Overrides(
-                lazy=plain(overrides.get("lazy", dict), where),
-                lazy_if_present=plain(overrides.get("lazy_if_present", dict), where),
-                lazy_remove=overrides.strings("lazy_remove"),
-                yacs=plain(overrides.get("yacs", dict), where),
-            ),
-            base_config=read.optional("base_config", str),
-            file=file,
-            sha256=checkpoint.sha256("sha256"),
-            author=checkpoint.get("author", str),
-            matching_heuristics=checkpoint.get("matching_heuristics", bool),
-            ties={
-                alias: stored
-                for alias, stored in checkpoint.get("ties", dict).items()
-                if checkpoint.is_key(alias) and checkpoint.is_key(stored)
-            },
-            set_by_model=checkpoint.strings("set_by_model"),
-            synthetic=read.get("synthetic", bool),
-        )
+        return _checked(document, cls, where)
 
     @classmethod
     def load(cls, path: Path, *, where: str | None = None) -> RepositoryConfig:
@@ -138,80 +115,151 @@ class RepositoryConfig:
         return cls.from_json(load_json(path, where=where), where=where or str(path))
 
 
-class Reader:
-    """Typed access to a parsed JSON object, each refusal naming the file and the field."""
+class Tool(Struct, frozen=True, kw_only=True):
+    """What made a conversion."""
 
-    def __init__(self, document: Any, where: str, prefix: str = "") -> None:
-        self._where = where
-        self._prefix = prefix
-        if not isinstance(document, dict):
-            raise ConfigError(f"{where}: {prefix or 'the document'} is not a JSON object")
-        self._document = document
-
-    def _refuse(self, name: str, why: str) -> ConfigError:
-        return ConfigError(f"{self._where}: {self._prefix}{name} {why}")
-
-    def get(self, name: str, kind: type) -> Any:
-        if name not in self._document:
-            raise self._refuse(name, "is missing")
-        value = self._document[name]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self._refuse(name, f"is not of type {kind.__name__}")
-        return value
-
-    def optional(self, name: str, kind: type) -> Any:
-        return None if self._document.get(name) is None else self.get(name, kind)
-
-    def inner(self, name: str) -> Reader:
-        return Reader(self.get(name, dict), self._where, f"{self._prefix}{name}.")
-
-    def name(self, name: str) -> str:
-        value = self.get(name, str)
-        if not _NAME.fullmatch(value):
-            raise self._refuse(name, f"is not a name: {value[:80]!r}")
-        return str(value)
-
-    def sha256(self, name: str) -> str:
-        value = self.get(name, str)
-        if not _SHA256.fullmatch(value):
-            raise self._refuse(name, "is not a sha256 of 64 hexadecimal digits")
-        return str(value)
-
-    def strings(self, name: str) -> tuple[str, ...]:
-        values = self.get(name, list)
-        if not all(isinstance(value, str) for value in values):
-            raise self._refuse(name, "is not a list of strings")
-        return tuple(values)
-
-    def is_key(self, value: Any) -> bool:
-        if not isinstance(value, str) or not value:
-            raise self._refuse("ties", "is not a mapping from key to key")
-        return True
+    name: Text
+    version: Text
 
 
-def plain(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The same mapping, checked to hold numbers, strings, booleans, None and lists of them."""
+class RecordedSource(Struct, frozen=True, kw_only=True):
+    """The original's file. ``sha256`` is None where it was not read whole, ``url`` for a file of
+    the publisher's own."""
 
-    def check(value: Any, name: str, depth: int) -> None:
-        if isinstance(value, list):
-            if depth > 3 or len(value) > 1000:
-                raise ConfigError(f"{where}: {name} is nested or long beyond reason")
-            for item in value:
-                check(item, name, depth + 1)
-        elif isinstance(value, dict):
-            raise ConfigError(f"{where}: {name} is an object, and only plain values are allowed")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}: {name} is not a finite number")
-        elif isinstance(value, int) and abs(value) > 2**53:
-            raise ConfigError(f"{where}: {name} is too large a number")
-        elif isinstance(value, str) and len(value) > 4096:
-            raise ConfigError(f"{where}: {name} is too long a string")
-        elif not isinstance(value, bool | int | float | str | None):
-            raise ConfigError(f"{where}: {name} is not a plain value")
+    url: Text | None = None
+    file: Text
+    size: Count | None = None
+    sha256: Sha256 | None = None
+    pinned_by: Text | None = None
+    format: Text | None = None
+    container: Text | None = None
+    wrapper: Text | None = None
+    layout: Text
 
-    for name, value in values.items():
-        check(value, name, 0)
-    return dict(values)
+
+class TakenRows(Struct, frozen=True, kw_only=True):
+    """Rows of a source tensor, as runs from a first row up to and without a last one."""
+
+    key: Key
+    rows: tuple[tuple[Count, Count], ...]
+
+
+class FreshRows(Struct, frozen=True, kw_only=True):
+    """Rows that no source tensor has, drawn from a seeded distribution."""
+
+    fresh: Count
+    mean: float
+    std: float
+    seed: Count
+    distribution: Literal["normal", "uniform"]
+
+
+class ComputedTensor(Struct, frozen=True, kw_only=True):
+    """What an operation makes of whole source tensors."""
+
+    op: Text
+    of: tuple[Key, ...]
+    args: PlainValues
+
+
+class RecordedPlan(Struct, frozen=True, kw_only=True):
+    """What became of every source tensor."""
+
+    mapper: Text
+    mapper_sha256: Text = ""
+    moves: Annotated[dict[Key, tuple[Key | dict[Key, Any], ...]], _MANY]
+    dropped: Annotated[dict[Key, Text], _MANY]
+    ties: Ties
+    source_tensors: Annotated[dict[Key, tuple[DType, tuple[Size, ...]]], _MANY]
+
+    def specs(self) -> dict[str, TensorSpec]:
+        """``source_tensors`` as specs."""
+        return {key: TensorSpec(*spec) for key, spec in self.source_tensors.items()}
+
+    def pieces(self, target: str) -> list[RecordedPiece]:
+        """What a target tensor is made of; a string is the key of a whole source tensor.
+
+        Raises:
+            ConfigError: a piece is malformed.
+        """
+        where = f"{CONVERSION}: plan.moves, {target[:120]!r}"
+        return [
+            one if isinstance(one, str) else schema.convert(one, _kind_of(one), where=where)
+            for one in self.moves[target]
+        ]
+
+
+RecordedPiece: TypeAlias = str | TakenRows | ComputedTensor | FreshRows
+
+
+def _kind_of(piece: Mapping[str, Any]) -> type[TakenRows | ComputedTensor | FreshRows]:
+    return ComputedTensor if "op" in piece else FreshRows if "fresh" in piece else TakenRows
+
+
+class RecordedResult(Struct, frozen=True, kw_only=True):
+    """The file that was written; ``size`` in bytes, tied tensors counted once."""
+
+    file: Text
+    sha256: Sha256
+    size: Count
+    tensors: Count
+    parameters: Count
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """What was compared after the result was written and opened again."""
+
+    tensors_compared: Count
+    bytes_compared: Count
+    tensors_that_differ: Count
+    missing: Count
+    unexpected: Count
+    mismatched: Count
+
+
+class ConversionRecord(Struct, frozen=True, kw_only=True):
+    """What `conversion.json` holds."""
+
+    format_version: int = FORMAT_VERSION
+    name: Text
+    tool: Tool
+    source: RecordedSource
+    architecture: Name
+    recognised_by: Annotated[tuple[Text, ...], Meta(max_length=1000)]
+    facts: PlainValues
+    plan: RecordedPlan
+    result: RecordedResult
+    proof: Proof
+    notes: Annotated[tuple[Text, ...], Meta(max_length=1000)]
+    synthetic: bool
+
+    @classmethod
+    def from_json(cls, document: Any, *, where: str) -> ConversionRecord:
+        """Check a parsed `conversion.json`.
+
+        Raises:
+            ConfigError: a field is missing, of a wrong type or forbidden.
+        """
+        return _checked(document, cls, where)
+
+    @classmethod
+    def load(cls, path: Path, *, where: str | None = None) -> ConversionRecord:
+        """Read a `conversion.json`. Arguments and errors are those of `RepositoryConfig.load`."""
+        return cls.from_json(load_json(path, where=where), where=where or str(path))
+
+
+class _Version(Struct):
+    format_version: int
+
+
+def _checked(document: Any, kind: type[T], where: str) -> T:
+    version = schema.convert(document, _Version, where=where).format_version
+    if version != FORMAT_VERSION:
+        raise ConfigError(
+            f"{where} has format version {version}, this detrex-hub reads {FORMAT_VERSION}",
+            hint="Upgrade with: pip install -U detrex-hub",
+        )
+    return schema.convert(document, kind, where=where)
 
 
 def plan_to_json(plan: ConversionPlan, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
@@ -250,23 +298,17 @@ def plan_to_json(plan: ConversionPlan, specs: Mapping[str, TensorSpec]) -> dict[
     }
 
 
-def specs_from_json(document: Mapping[str, Any], where: str) -> dict[str, TensorSpec]:
-    """`source_tensors` back as specs.
+def recorded_plan(
+    plan: ConversionPlan, specs: Mapping[str, TensorSpec], *, mapper_sha256: str = ""
+) -> RecordedPlan:
+    """A plan as `conversion.json` holds it."""
+    document = plan_to_json(plan, specs) | {"mapper_sha256": mapper_sha256}
+    return schema.convert(document, RecordedPlan, where="the plan")
 
-    Raises:
-        ConfigError: it is malformed.
-    """
-    found = {}
-    for key, value in document.items():
-        match value:
-            case [str(dtype), [*shape]] if dtype in DTYPE_BITS and all(
-                type(size) is int and 0 <= size < 2**40 for size in shape
-            ):
-                found[key] = TensorSpec(dtype, tuple(shape))
-            case _:
-                raise ConfigError(
-                    f"{where}: source_tensors has a malformed entry for {key[:120]!r}"
-                )
+
+def to_json(record: RepositoryConfig | ConversionRecord) -> dict[str, Any]:
+    """A record as JSON holds it."""
+    found: dict[str, Any] = msgspec.to_builtins(record)
     return found
 
 
@@ -281,31 +323,75 @@ def load_json(path: Path, *, where: str | None = None) -> Any:
     """Parse a record.
 
     Raises:
-        ConfigError: it is absent, too large or not JSON.
+        ConfigError: it is absent, no regular file, too large or not JSON.
     """
     where = where or str(path)
+    return parse_json(read_bytes(path, where=where), where=where)
+
+
+def read_bytes(path: Path, *, where: str | None = None) -> bytes:
+    """Read a record or a card whole, if it is no larger than it may be.
+
+    Args:
+        path: the file; its name says how large it may be.
+        where: its name in messages.
+
+    Raises:
+        ConfigError: it is absent, no regular file, or too large.
+    """
+    where, limit = where or str(path), MAX_BYTES[path.name]
     try:
-        if path.stat().st_size > _MAX_RECORD_BYTES:
-            raise ConfigError(f"{where} is larger than {_MAX_RECORD_BYTES >> 20} MiB")
-        return parse_json(path.read_bytes(), where=where)
+        # a pipe would be waited for
+        with os.fdopen(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{where} is not a regular file")
+            content = file.read(limit + 1)
     except FileNotFoundError:
         raise ConfigError(
-            f"{where} does not exist", hint="A converted folder has one: detrex-hub convert NAME"
+            f"{where} does not exist", hint="Make it with: detrex-hub convert NAME"
         ) from None
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+    if len(content) > limit:
+        raise too_large(where, limit)
+    return content
+
+
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def too_large(where: str, limit: int) -> ConfigError:
+    """The refusal of a file of more than ``limit`` bytes."""
+    return ConfigError(
+        f"{where} is larger than {limit >> 20} MiB, which no record or card of detrex-hub is",
+        hint="Do not trust this repository",
+    )
 
 
 def parse_json(text: str | bytes, *, where: str) -> Any:
     """Parse a record that is read already.
 
     Raises:
-        ConfigError: it is not JSON, or holds a name twice.
+        ConfigError: it is not JSON, holds a name twice, or is large beyond reason.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_doubles)
+        data = text if isinstance(text, bytes) else text.encode()
+        if sum(map(data.count, (b"{", b"[", b","))) > _MAX_VALUES:
+            raise ConfigError(f"{where} holds more than {_MAX_VALUES} values")
+        document = json.loads(
+            data.decode(),
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_without_doubles,
+        )
+        if b"\\u" in data:
+            # an escape can stand for half of a surrogate pair, which is no character
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeError as error:
+        raise ConfigError(f"{where} is not valid Unicode: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where} is not valid JSON: {error}") from None
+    return document
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -315,6 +401,13 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = iter(found)
         twice = next(name for name, _ in pairs if name != next(names, None))
         raise ValueError(f"{twice[:80]!r} occurs twice")
+    return found
+
+
+def _finite(number: str) -> float:
+    found = float(number)
+    if not math.isfinite(found):
+        raise ValueError(f"{number[:80]} is not a finite number")
     return found
 
 

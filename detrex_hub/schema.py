@@ -7,13 +7,29 @@ msgspec leaves open: words for a pattern, and one error class with one form of m
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from detrex_hub.errors import ConfigError, DetrexHubError
 
 T = TypeVar("T")
+
+# Plain values: what a config or a table of facts may hold, so nothing that could name code.
+_Scalar: TypeAlias = (
+    bool
+    | Annotated[int, Meta(ge=-(2**53), le=2**53)]
+    | float
+    | Annotated[str, Meta(max_length=4096)]
+    | None
+)
+_LENGTH = Meta(max_length=1000)
+_Row: TypeAlias = Annotated[list[_Scalar], _LENGTH]
+_Table: TypeAlias = Annotated[list[_Scalar | _Row], _LENGTH]
+Plain: TypeAlias = _Scalar | Annotated[list[_Scalar | _Table], _LENGTH]
+PlainValues: TypeAlias = Annotated[dict[str, Plain], _LENGTH]
+Names: TypeAlias = Annotated[tuple[str, ...], _LENGTH]
 
 _LONGEST = 200
 _AT = re.compile(r"(?s)(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?")
@@ -21,7 +37,7 @@ _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _EXPECTED = re.compile(r"Expected `(?P<kind>[^`]+)`(?P<rest>[^`]*)(?:, got `(?P<got>[^`]+)`)?")
 _MEANING = re.compile(r" matching regex '\\\\A\(\?#(?P<meaning>[^)]*)\).*")
-_LENGTH = re.compile(r" of length (?P<bound>[<>]=) (?P<limit>\d+)")
+_LENGTH_OF = re.compile(r" of length (?P<bound>[<>]=) (?P<limit>\d+)")
 
 _WORDS = {
     "object": "an object",
@@ -35,7 +51,7 @@ _WORDS = {
 _BOUNDS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
 
 
-def matching(pattern: str, meaning: str) -> msgspec.Meta:
+def matching(pattern: str, meaning: str) -> Meta:
     """A constraint on a string: the whole of it matches a regular expression.
 
     Args:
@@ -46,7 +62,7 @@ def matching(pattern: str, meaning: str) -> msgspec.Meta:
         >>> Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
     """
     # msgspec searches, and its message holds nothing but the pattern: a comment carries the words
-    return msgspec.Meta(pattern=rf"\A(?#{meaning})(?:{pattern})\Z")
+    return Meta(pattern=rf"\A(?#{meaning})(?:{pattern})\Z")
 
 
 def convert(
@@ -81,7 +97,8 @@ def problem(error: Exception) -> str:
     if unknown := _UNKNOWN.fullmatch(what):
         return _cut(f"{path or 'the document'} has an unknown name {unknown['name']!r}")
     if expected := _EXPECTED.fullmatch(what):
-        what = f"should be {_kind(expected['kind'])}{_rest(expected['rest'])}"
+        unit = "characters" if expected["kind"] == "str" else "items"
+        what = f"should be {_kind(expected['kind'])}{_rest(expected['rest'], unit)}"
         if expected["got"]:
             what += f", not {_kind(expected['got'])}"
     elif what.startswith("Invalid enum value "):
@@ -93,12 +110,12 @@ def _kind(kinds: str) -> str:
     return " or ".join(_WORDS.get(one, one) for one in kinds.split(" | "))
 
 
-def _rest(text: str) -> str:
+def _rest(text: str, unit: str) -> str:
     """What a message says of a value beyond its kind."""
     if meaning := _MEANING.fullmatch(text):
         return f" of {meaning['meaning']}"
-    if length := _LENGTH.fullmatch(text):
-        return f" of {_BOUNDS[length['bound']]} {length['limit']} items"
+    if length := _LENGTH_OF.fullmatch(text):
+        return f" of {_BOUNDS[length['bound']]} {length['limit']} {unit}"
     sign, _, limit = text.strip().partition(" ")
     return f", {_BOUNDS[sign]} {limit}" if sign in _BOUNDS else text
 

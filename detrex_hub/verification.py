@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from detrex_hub import __version__, card, catalogue, checkpoints, numerics, repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
@@ -38,11 +40,11 @@ from detrex_hub.records import (
     CONFIG,
     CONVERSION,
     WEIGHTS,
-    Reader,
+    ConversionRecord,
     RepositoryConfig,
     load_json,
-    plan_to_json,
-    specs_from_json,
+    recorded_plan,
+    to_json,
 )
 from detrex_hub.staging import scratch_folder
 
@@ -75,18 +77,16 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Claims:
-    """A repository's files on this machine, records parsed."""
+    """A repository's files on this machine, records parsed; ``document`` is the one that ``record``
+    was read from, with whatever else it says."""
 
     name: str
     revision: str | None
     weights: Path
     described: RepositoryConfig
-    record: Mapping[str, Any]
+    record: ConversionRecord
+    document: Mapping[str, Any]
     card: Path | None
-
-    @property
-    def read(self) -> Reader:
-        return Reader(self.record, f"{self.name}/{CONVERSION}")
 
     def refuse(self, what: str) -> VerificationError:
         return VerificationError(
@@ -153,7 +153,7 @@ def verify(
     if with_numerics:
         if reason is not None:
             raise UsageError(f"--numerics needs the original, and none is read: {reason}")
-        numerics.check(made, claims.read.inner("source").get("layout", str))
+        numerics.check(made, claims.record.source.layout)
     if reason is None:
         checks += _repeat(claims, entry, source, extra_catalogues, progress, with_numerics)
     return Verification(
@@ -177,18 +177,20 @@ def _claims(name: str, revision: str | None) -> _Claims:
     fetched = repositories.fetch(name, [CONFIG, CONVERSION], revision=revision, optional=[CARD])
     described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
     settings.check(described.overrides, where=f"{name}/{CONFIG}")
-    record = load_json(fetched.files[CONVERSION], where=f"{name}/{CONVERSION}")
-    Reader(record, f"{name}/{CONVERSION}")
+    document = load_json(fetched.files[CONVERSION], where=f"{name}/{CONVERSION}")
+    record = ConversionRecord.from_json(document, where=f"{name}/{CONVERSION}")
     again = name if fetched.commit is None else name.rpartition("@")[0] or name
-    weights = repositories.fetch(again, [described.file], revision=fetched.commit).files[
-        described.file
+    weights = repositories.fetch(again, [described.checkpoint.file], revision=fetched.commit).files[
+        described.checkpoint.file
     ]
-    return _Claims(name, fetched.commit, weights, described, record, fetched.files.get(CARD))
+    return _Claims(
+        name, fetched.commit, weights, described, record, document, fetched.files.get(CARD)
+    )
 
 
 def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
     """What the catalogue knows under the recorded name, if it is of these weights."""
-    entry = catalogue.look_up(claims.read.get("name", str), extra)
+    entry = catalogue.look_up(claims.record.name, extra)
     given = claims.described.hyper_parameters
     if (
         entry is None
@@ -200,47 +202,47 @@ def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
 
 
 def _bytes(claims: _Claims) -> Check:
-    described, result = claims.described, claims.read.inner("result")
+    described, result = claims.described, claims.record.result
     hashing = FileSha256(claims.weights)
     found = hashing.result()
     for where, claimed in (
-        (CONFIG, described.sha256),
-        (CONVERSION, result.sha256("sha256")),
+        (CONFIG, described.checkpoint.sha256),
+        (CONVERSION, result.sha256),
     ):
         if found != claimed:
             raise claims.refuse(
-                f"{described.file} has the sha256 {found}, and {where} says {claimed}"
+                f"{described.checkpoint.file} has the sha256 {found}, and {where} says {claimed}"
             )
     size = claims.weights.stat().st_size
-    if size != result.get("size", int) or result.get("file", str) != described.file:
-        raise claims.refuse(f"{CONVERSION} describes another file than {described.file}")
-    return Check("bytes", f"{described.file} has the recorded sha256 {found}")
+    if size != result.size or result.file != described.checkpoint.file:
+        raise claims.refuse(f"{CONVERSION} describes another file than {described.checkpoint.file}")
+    return Check("bytes", f"{described.checkpoint.file} has the recorded sha256 {found}")
 
 
 def _state_dict(claims: _Claims) -> Check:
-    described, read = claims.described, claims.read
+    described, record = claims.described, claims.record
     made = architecture(described.architecture).from_hyper_parameters(described.hyper_parameters)
     with checkpoints.open(claims.weights) as checkpoint:
         held = dict(checkpoint.specs)
-    missing = sorted({*described.ties.values()} - held.keys())
+    missing = sorted({*described.checkpoint.ties.values()} - held.keys())
     if missing:
-        raise claims.refuse(f"the tied key {missing[0]!r} is not in {described.file}")
+        raise claims.refuse(f"the tied key {missing[0]!r} is not in {described.checkpoint.file}")
     try:
-        made.prove(held | {alias: held[key] for alias, key in described.ties.items()})
+        made.prove(held | {alias: held[key] for alias, key in described.checkpoint.ties.items()})
     except DetrexHubError as error:
         raise claims.refuse(error.message) from None
-    stored = [spec for key, spec in held.items() if key not in described.ties]
+    stored = [spec for key, spec in held.items() if key not in described.checkpoint.ties]
     parameters = sum(spec.numel for spec in stored)
-    for part, name, found in (
-        ("result", "tensors", len(stored)),
-        ("result", "parameters", parameters),
-        ("proof", "tensors_compared", len(stored)),
-        ("proof", "bytes_compared", sum(spec.nbytes for spec in stored)),
+    result, proof, nbytes = record.result, record.proof, sum(spec.nbytes for spec in stored)
+    for name, claimed, found in (
+        ("result.tensors", result.tensors, len(stored)),
+        ("result.parameters", result.parameters, parameters),
+        ("proof.tensors_compared", proof.tensors_compared, len(stored)),
+        ("proof.bytes_compared", proof.bytes_compared, nbytes),
     ):
-        if read.inner(part).get(name, int) != found:
+        if claimed != found:
             raise claims.refuse(
-                f"{CONVERSION} says {part}.{name} {read.inner(part).get(name, int)}, and "
-                f"{described.file} holds {found}"
+                f"{CONVERSION} says {name} {claimed}, and {described.checkpoint.file} holds {found}"
             )
     return Check(
         "state dict",
@@ -251,16 +253,16 @@ def _state_dict(claims: _Claims) -> Check:
 
 def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
     """The plan from the recorded source tensors, found to be the recorded one."""
-    where, read, described = f"{claims.name}/{CONVERSION}", claims.read, claims.described
+    where, record, described = f"{claims.name}/{CONVERSION}", claims.record, claims.described
     kind = architecture(described.architecture)
-    layout = read.inner("source").get("layout", str)
+    layout = record.source.layout
     if layout not in kind.layouts:
         raise ConfigError(f"{where}: {kind.name} has no layout {layout[:80]!r}")
-    if read.get("architecture", str) != kind.name:
+    if record.architecture != kind.name:
         raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
-    specs = specs_from_json(read.inner("plan").get("source_tensors", dict), where)
+    specs = record.plan.specs()
     try:
-        made = kind.read(specs, layout, read.get("facts", dict))
+        made = kind.read(specs, layout, record.facts)
         plan = made.plan(specs, layout)
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
@@ -268,10 +270,9 @@ def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
         raise ConfigError(f"{where}: its facts make no sense: {error}") from None
     if made.hyper_parameters() != dict(described.hyper_parameters):
         raise claims.refuse(f"{CONFIG} has other hyper-parameters than the source's shapes give")
-    again = plan_to_json(plan, specs)
-    recorded = read.get("plan", dict)
+    again = recorded_plan(plan, specs)
     for part in ("mapper", "moves", "dropped", "ties", "source_tensors"):
-        if recorded.get(part) != again[part]:
+        if getattr(record.plan, part) != getattr(again, part):
             raise claims.refuse(f"the {part} in {CONVERSION} are not those of the mapper")
     return made, plan
 
@@ -280,30 +281,33 @@ def _description(
     claims: _Claims, entry: CatalogueEntry | None, made: Architecture, plan: ConversionPlan
 ) -> Check:
     """Everything in `config.json` follows from the shapes, the facts and the catalogue."""
-    described, read = claims.described, claims.read
-    layout = read.inner("source").get("layout", str)
+    described, record = claims.described, claims.record
+    layout = record.source.layout
     try:
-        preprocessing = made.preprocessing(read.get("facts", dict))
+        preprocessing = made.preprocessing(record.facts)
         overrides = made.overrides(preprocessing)
     except _OF_WRONG_VALUES as error:
         raise ConfigError(f"{claims.name}/{CONVERSION}: its facts make no sense: {error}") from None
-    expected = replace(
+    expected = msgspec.structs.replace(
         described,
         preprocessing=preprocessing,
         overrides=overrides,
         base_config=entry.base_config if entry else described.base_config,
-        author=author_of(layout),
-        matching_heuristics=made.backbone,
-        ties=plan.ties,
-        set_by_model=tuple(key for key in made.set_by_model() if key not in plan.specs),
-        synthetic=read.get("synthetic", bool),
+        checkpoint=msgspec.structs.replace(
+            described.checkpoint,
+            author=author_of(layout),
+            matching_heuristics=made.backbone,
+            ties=plan.ties,
+            set_by_model=tuple(sorted(made.set_by_model() - plan.specs.keys())),
+        ),
+        synthetic=record.synthetic,
     )
-    says, should = described.to_json(), expected.to_json()
+    says, should = to_json(described), to_json(expected)
     for part in should:
         if says[part] != should[part]:
             raise claims.refuse(f"{part} in {CONFIG} is not what follows from {CONVERSION}")
     if entry is not None:
-        facts = read.get("facts", dict)
+        facts = record.facts
         for name, value in entry.facts.items():
             if facts.get(name) != value:
                 raise claims.refuse(
@@ -335,7 +339,7 @@ def _card(claims: _Claims, entry: CatalogueEntry) -> Check:
                 f"{CARD} says {name} {says.get(name)!r}, and these weights have "
                 f"{should.get(name)!r}"
             )
-    known = {made, *(card.addressed(made, claims.record["name"], one) for one in _ids(claims.name))}
+    known = {made, *(card.addressed(made, claims.record.name, one) for one in _ids(claims.name))}
     licence = f"{CARD} says the licence {says.get('license')}"
     return Check(
         "card",
@@ -370,20 +374,19 @@ def _ids(name: str) -> list[str]:
 
 def _why_not(claims: _Claims, entry: CatalogueEntry | None, source: str | None) -> str | None:
     """Why the conversion cannot be repeated from something that its publisher does not control."""
-    origin = claims.read.inner("source")
+    origin = claims.record.source
     if source is not None:
         return None
     if claims.described.synthetic:
         return None if entry else "the catalogue has no weights of that name"
-    url = origin.optional("url", str)
-    if url is None or url.startswith("file:"):
+    if origin.url is None or origin.url.startswith("file:"):
         return (
-            f"it was made from the publisher's own file {origin.get('file', str)[:80]!r}; "
+            f"it was made from the publisher's own file {origin.file[:80]!r}; "
             "give that with --source FILE"
         )
     if entry is None:
         return "its weights are in no catalogue here; give one with --catalogue FILE, or --source"
-    if not any(one.layout == origin.get("layout", str) for one in entry.sources):
+    if not any(one.layout == origin.layout for one in entry.sources):
         return "the catalogue knows these weights in another layout only"
     return None
 
@@ -397,33 +400,32 @@ def _repeat(
     with_numerics: bool,
 ) -> list[Check]:
     """Pull the original, convert it, and compare every file that comes out."""
-    described, read = claims.described, claims.read
-    origin = read.inner("source")
-    format = next(format for format, file in WEIGHTS.items() if file == described.file)
+    described, record = claims.described, claims.record
+    format = next(format for format, file in WEIGHTS.items() if file == described.checkpoint.file)
     with (
         _original(claims, entry, source, extra, progress) as conversion,
         scratch_folder() as scratch,
     ):
         provenance = conversion.provenance
-        recorded = origin.optional("sha256", str)
+        recorded = record.source.sha256
         if recorded is not None and provenance.sha256 != recorded:
             raise claims.refuse(
                 f"the original has the sha256 {provenance.sha256}, and {CONVERSION} says {recorded}"
             )
         done = execute(conversion, scratch / "again", format=format, progress=progress)
-        if done.sha256 != described.sha256:
+        if done.sha256 != described.checkpoint.sha256:
             raise claims.refuse(
                 f"the conversion was repeated and gave other weights: their sha256 is "
                 f"{done.sha256}" + _other_version(claims)
             )
         _same_record(claims, load_json(scratch / "again" / CONVERSION))
-        original = Check(
-            "original",
+        what = (
             f"pulled anew (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
-            f"converted again{_computed_again(conversion)}: the very same {described.file}"
+            f"converted again{_computed_again(conversion)}"
             if not described.synthetic
-            else f"seeded numbers, made and converted again: the very same {described.file}",
+            else "seeded numbers, made and converted again"
         )
+        original = Check("original", f"{what}: the very same {described.checkpoint.file}")
         return [original, _numerics(claims, conversion)] if with_numerics else [original]
 
 
@@ -441,7 +443,7 @@ def _numerics(claims: _Claims, conversion: Conversion) -> Check:
             conversion.layout,
             described.overrides.lazy,
             tensors_of(conversion.checkpoint, {}),
-            tensors_of(weights, described.ties),
+            tensors_of(weights, described.checkpoint.ties),
         )
     shown = ", ".join(map(str, differences))
     if not all(one.is_rounding for one in differences):
@@ -457,13 +459,12 @@ def _original(
     progress: Progress | None,
 ) -> Conversion:
     """The publisher's conversion, planned here."""
-    described, read = claims.described, claims.read
-    origin = read.inner("source")
-    layout, name = origin.get("layout", str), read.get("name", str)
+    described, record = claims.described, claims.record
+    layout, name = record.source.layout, record.name
     kind = architecture(described.architecture)
     facts = {
         key: value
-        for key, value in read.get("facts", dict).items()
+        for key, value in record.facts.items()
         if key in kind.facts or key in described.preprocessing
     }
     if described.synthetic and source is None:
@@ -493,7 +494,7 @@ def _original(
             architecture=kind.name,
             layout=layout,
             facts=facts,
-            container=origin.optional("container", str),
+            container=record.source.container,
         )
     except DetrexHubError as error:
         raise claims.refuse(f"the original does not convert: {error.message}") from None
@@ -516,7 +517,7 @@ _FREE = {"url", "file", "pinned_by"}
 
 
 def _same_record(claims: _Claims, again: dict[str, Any]) -> None:
-    recorded = dict(claims.record)
+    recorded = dict(claims.document)
     if _other_version(claims):
         # another version may say more or less
         return
@@ -532,7 +533,7 @@ def _same_record(claims: _Claims, again: dict[str, Any]) -> None:
 
 
 def _other_version(claims: _Claims) -> str:
-    version = claims.read.inner("tool").get("version", str)
+    version = claims.record.tool.version
     if version == __version__:
         return ""
     return f" (made by detrex-hub {version[:40]}; this is {__version__})"

@@ -63,8 +63,8 @@ def expected(variant: reference.Variant, state: dict[str, torch.Tensor]) -> dict
 def restored(folder: Path) -> dict[str, torch.Tensor]:
     """What lies in a converted folder, ties restored."""
     config = RepositoryConfig.load(folder / "config.json")
-    state = load_file(folder / config.file)
-    return state | {alias: state[stored] for alias, stored in config.ties.items()}
+    state = load_file(folder / config.checkpoint.file)
+    return state | {alias: state[stored] for alias, stored in config.checkpoint.ties.items()}
 
 
 def assert_equal(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:

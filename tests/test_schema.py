@@ -48,7 +48,7 @@ class Document(Struct):
         ({"count": 7}, "inner has 7 of them"),
         ({"ratio": "1"}, "inner.ratio should be a number, not a string"),
         ({"ties": {"a": 1}}, "inner.ties[...] should be a string, not an integer"),
-        ({"ties": {"abcd": ""}}, "a name in inner.ties should be a string of at most 3 items"),
+        ({"ties": {"abcd": ""}}, "a name in inner.ties should be a string of at most 3 characters"),
         ({"ties": dict.fromkeys("abc", "")}, "inner.ties should be an object of at most 2 items"),
         ({"sizes": [1, 2, -1]}, "inner.sizes[2] should be an integer, at least 0"),
         ({"value": []}, "inner.value should be an integer or a string or null, not a list"),

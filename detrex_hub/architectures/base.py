@@ -19,6 +19,7 @@ from detrex_hub.mapping import (
     plan,
     source_specs,
 )
+from detrex_hub.schema import Names, PlainValues
 from detrex_hub.specs import TensorSpec
 
 Specs: TypeAlias = Mapping[str, TensorSpec]
@@ -81,10 +82,10 @@ class Overrides:
     Values are numbers, strings, booleans, and lists of them.
     """
 
-    lazy: dict[str, Any] = field(default_factory=dict)
-    lazy_if_present: dict[str, Any] = field(default_factory=dict)
-    lazy_remove: tuple[str, ...] = ()
-    yacs: dict[str, Any] = field(default_factory=dict)
+    lazy: PlainValues = field(default_factory=dict)
+    lazy_if_present: PlainValues = field(default_factory=dict)
+    lazy_remove: Names = ()
+    yacs: PlainValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.card.body import body
-from detrex_hub.card.facts import body_values, metadata
+from detrex_hub.card.facts import PlannedConversion, body_values, metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.catalogue.models import model_of
@@ -25,10 +25,12 @@ from detrex_hub.records import (
     CONFIG,
     CONVERSION,
     WEIGHTS,
-    Reader,
+    ConversionRecord,
+    RecordedPlan,
+    RecordedSource,
     RepositoryConfig,
-    load_json,
-    plan_to_json,
+    StoredCheckpoint,
+    recorded_plan,
 )
 
 NAMESPACE = "detrex"
@@ -40,7 +42,7 @@ _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.A
 
 def render(
     config: RepositoryConfig,
-    record: Mapping[str, Any],
+    record: ConversionRecord | PlannedConversion,
     entry: CatalogueEntry | None = None,
     *,
     repo_id: str | None = None,
@@ -49,30 +51,27 @@ def render(
 
     Args:
         config: its `config.json`.
-        record: its `conversion.json`.
+        record: its `conversion.json`, or as much as is known of it before a conversion.
         entry: what the catalogue says of the weights; None for a checkpoint of the user's.
         repo_id: the repository that the card's commands name, ``detrex/<name>`` where none is
             given.
 
     Raises:
-        ConfigError: the record is malformed.
+        ConfigError: the recorded plan is malformed.
         UsageError: ``repo_id`` is not of the form ``owner/name``, or the architecture is unknown.
     """
     import yaml  # type: ignore[import-untyped]
 
-    read = Reader(dict(record), CONVERSION)
-    source = read.inner("source")
-    another = entry is not None and entry.denies(
-        source.optional("url", str), source.optional("sha256", str)
-    )
+    source = record.source
+    another = entry is not None and entry.denies(source.url, source.sha256)
     if entry is not None and another and not config.synthetic:
         # what was published for the original says nothing of another file
         entry = replace(entry, metrics=())
-    repo = _checked(repo_id or _default_repo_id(read.get("name", str)))
+    repo = _checked(repo_id or _default_repo_id(record.name))
     head = yaml.safe_dump(
-        metadata(config, read, entry), sort_keys=False, allow_unicode=True, width=float("inf")
+        metadata(config, record, entry), sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    said = body_values(config, read, entry, repo, another=another)
+    said = body_values(config, record, entry, repo, another=another)
     return f"---\n{head}---\n\n{body(said)}"
 
 
@@ -107,8 +106,8 @@ def render_folder(
         UsageError: as `render` does.
     """
     config = RepositoryConfig.load(folder / CONFIG)
-    record = load_json(folder / CONVERSION)
-    entry = entries.get(Reader(record, CONVERSION).get("name", str))
+    record = ConversionRecord.load(folder / CONVERSION)
+    entry = entries.get(record.name)
     if entry is not None and (
         entry.architecture != config.architecture
         or any(config.hyper_parameters.get(k) != v for k, v in entry.hyper_parameters.items())
@@ -189,14 +188,14 @@ def write_model_cards(folder: Path) -> list[Path]:
     return changed
 
 
-def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, dict[str, Any]]:
+def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, PlannedConversion]:
     """The records of a conversion, without what only the conversion itself can tell."""
     kind = architecture(entry.architecture)
     preprocessing: dict[str, Any] = {}
     overrides = Overrides()
     set_by_model: tuple[str, ...] = ()
-    plan: dict[str, Any] | None = None
-    result: dict[str, Any] = {}
+    plan: RecordedPlan | None = None
+    parameters: int | None = None
     notes: tuple[str, ...] = ()
     layout = "detrex" if entry.has_detrex_names else next(iter(kind.layouts))
     if entry.hyper_parameters:
@@ -205,41 +204,41 @@ def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, dict[st
         overrides = made.overrides(preprocessing)
         specs, _ = made.original(layout)
         planned = made.plan(specs, layout)
-        set_by_model = tuple(made.set_by_model() - planned.specs.keys())
+        set_by_model = tuple(sorted(made.set_by_model() - planned.specs.keys()))
         notes = made.notes()
-        plan = plan_to_json(planned, specs)
-        result = {
-            "tensors": len(planned.moves),
-            "parameters": sum(move.spec.numel for move in planned.moves.values()),
-        }
+        plan = recorded_plan(planned, specs)
+        parameters = sum(move.spec.numel for move in planned.moves.values())
     config = RepositoryConfig(
         architecture=entry.architecture,
-        hyper_parameters=entry.hyper_parameters,
+        hyper_parameters=dict(entry.hyper_parameters),
         preprocessing=preprocessing,
         overrides=overrides,
         base_config=entry.base_config,
-        file=WEIGHTS["safetensors"],
-        sha256="",
-        author="",
-        matching_heuristics=kind.backbone,
-        set_by_model=set_by_model,
+        checkpoint=StoredCheckpoint(
+            file=WEIGHTS["safetensors"],
+            sha256="",
+            author="",
+            matching_heuristics=kind.backbone,
+            ties={},
+            set_by_model=set_by_model,
+        ),
     )
     source = entry.sources[0]
-    record = {
-        "name": entry.name,
-        "source": {
-            "url": source.url,
-            "file": source.file,
-            "size": source.size,
-            "sha256": source.sha256,
-            "layout": layout,
-        },
-        "facts": dict(entry.facts),
-        "plan": plan,
-        "result": result,
-        "notes": list(notes),
-    }
-    return config, record
+    planned_conversion = PlannedConversion(
+        name=entry.name,
+        source=RecordedSource(
+            url=source.url,
+            file=source.file,
+            size=source.size,
+            sha256=source.sha256,
+            layout=layout,
+        ),
+        facts=entry.facts,
+        plan=plan,
+        parameters=parameters,
+        notes=notes,
+    )
+    return config, planned_conversion
 
 
 def _default_repo_id(name: str) -> str:

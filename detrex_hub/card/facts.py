@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+
+import msgspec
 
 from detrex_hub.architectures import architecture, coco
 from detrex_hub.card.markdown import (
@@ -23,9 +26,16 @@ from detrex_hub.card.markdown import (
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric, Source, hub_file
 from detrex_hub.configs.settings import DECIDED_BY_CONFIG
-from detrex_hub.errors import ConfigError
 from detrex_hub.mapping.fold import Pair, Pattern, fold, fold_keys
-from detrex_hub.records import CONVERSION, Reader, RepositoryConfig, specs_from_json
+from detrex_hub.records import (
+    ComputedTensor,
+    ConversionRecord,
+    FreshRows,
+    RecordedPlan,
+    RecordedSource,
+    RepositoryConfig,
+    TakenRows,
+)
 from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 
 DETREX = "https://github.com/IDEA-Research/detrex"
@@ -38,8 +48,23 @@ _MOST_PATTERNS = 80
 _METRIC_TYPES = {"acc@1": "accuracy", "acc@5": "top_5_accuracy"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedConversion:
+    """What is known of a conversion before it is made: the part of its record that a card shows."""
+
+    name: str
+    source: RecordedSource
+    facts: Mapping[str, Any]
+    plan: RecordedPlan | None
+    parameters: int | None
+    notes: Sequence[str]
+
+
+Record: TypeAlias = ConversionRecord | PlannedConversion
+
+
 def metadata(
-    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None
+    config: RepositoryConfig, record: Record, entry: CatalogueEntry | None
 ) -> dict[str, Any]:
     """What stands between the dashes: plain values, for the Hub's search and filters.
 
@@ -63,7 +88,7 @@ def metadata(
     found["tags"] = tags
     if entry is not None and entry.datasets:
         found["datasets"] = [clean(name) for name in entry.datasets]
-    source = record.inner("source").optional("url", str)
+    source = record.source.url
     on_hub = hub_file(source) if source else None
     if on_hub is not None:
         found["base_model"] = on_hub[0]
@@ -76,7 +101,7 @@ def metadata(
 
 def body_values(
     config: RepositoryConfig,
-    record: Reader,
+    record: Record,
     entry: CatalogueEntry | None,
     repo_id: str,
     *,
@@ -92,13 +117,13 @@ def body_values(
         another: whether the weights are known to be of another file than the entry's.
 
     Raises:
-        ConfigError: the record is malformed.
+        ConfigError: the recorded plan is malformed.
     """
     kind = architecture(config.architecture)
-    name = record.get("name", str)
+    name = record.name
     # what was trained here, and not published elsewhere, has no source
     trained = entry is not None and not entry.sources
-    plan = _plan(record)
+    plan = _plan(record.plan)
     return {
         "name": name,
         "title": clean(entry.title if entry else name, 200),
@@ -125,8 +150,8 @@ def body_values(
             *_result_rows(config, record),
         ],
         "proof": _proof(record),
-        "notes": record.strings("notes"),
-        "set_by_model": _codes(one.target for one in fold_keys(config.set_by_model)),
+        "notes": record.notes,
+        "set_by_model": _codes(one.target for one in fold_keys(config.checkpoint.set_by_model)),
     }
 
 
@@ -228,7 +253,7 @@ def _python(value: Any) -> str:
 
 
 def _facts(
-    config: RepositoryConfig, record: Reader, entry: CatalogueEntry | None, types: str
+    config: RepositoryConfig, record: Record, entry: CatalogueEntry | None, types: str
 ) -> list[tuple[str, Markdown]]:
     """The few things to know at a glance, as (name, Markdown)."""
     chosen = [
@@ -238,10 +263,9 @@ def _facts(
     ]
     shown = [code(config.architecture), *([", ".join(chosen)] if chosen else [])]
     rows = [("Architecture", joined(", ", shown))]
-    result = record.inner("result")
-    parameters, tensors = result.optional("parameters", int), result.optional("tensors", int)
-    if parameters is not None and tensors is not None:
-        size = f"{parameters / 1e6:,.1f} M in {number(tensors)} tensors"
+    made = record.result if isinstance(record, ConversionRecord) else record
+    if record.plan is not None and made.parameters is not None:
+        size = f"{made.parameters / 1e6:,.1f} M in {number(len(record.plan.moves))} tensors"
         rows.append(("Parameters", text(f"{size} of {types}" if types else size)))
     images = config.preprocessing
     if all(name in images for name in _IMAGES):
@@ -270,12 +294,11 @@ def _metrics(entry: CatalogueEntry | None) -> list[tuple[str, str, str]]:
     ]
 
 
-def _plan(record: Reader) -> dict[str, Any]:
+def _plan(plan: RecordedPlan | None) -> dict[str, Any]:
     """What became of each tensor, and the types of those that were read."""
-    if record.optional("plan", dict) is None:
+    if plan is None:
         return {"planned": False, "types": ""}
-    plan = record.inner("plan")
-    specs = specs_from_json(plan.get("source_tensors", dict), CONVERSION)
+    specs = plan.specs()
     moves = list(_moves(plan, specs))
     patterns = fold(moves)
     moved = [one for one in patterns if not one.same_name or one.note]
@@ -308,48 +331,32 @@ def _fate(
     return "Tensors: " + ", ".join(f"{number(n)} {what}" for what, n in counts.items() if n)
 
 
-def _proof(record: Reader) -> dict[str, int] | None:
+def _proof(record: Record) -> dict[str, int] | None:
     """What a conversion compared; None before one."""
-    if record.optional("proof", dict) is None:
-        return None
-    proof = record.inner("proof")
-    return {name: proof.get(name, int) for name in _PROOF}
+    return msgspec.structs.asdict(record.proof) if isinstance(record, ConversionRecord) else None
 
 
-_PROOF = (
-    "tensors_compared",
-    "bytes_compared",
-    "tensors_that_differ",
-    "missing",
-    "unexpected",
-    "mismatched",
-)
-
-
-def _result_rows(config: RepositoryConfig, record: Reader) -> list[tuple[str, Markdown]]:
+def _result_rows(config: RepositoryConfig, record: Record) -> list[tuple[str, Markdown]]:
     """What a conversion wrote, as (name, Markdown)."""
-    size = record.inner("result").optional("size", int)
-    if size is None:
+    if not isinstance(record, ConversionRecord):
         return []
-    tool, mapper = record.inner("tool"), record.inner("plan").get("mapper", str)
-    by = text(f"{tool.get('name', str)} {tool.get('version', str)}, mapper {mapper}")
+    tool, size = record.tool, number(record.result.size)
     return [
-        ("Converted by", by),
-        ("Result", md("{file}, {size} bytes", file=code(config.file), size=number(size))),
-        ("sha256", code(config.sha256)),
+        ("Converted by", text(f"{tool.name} {tool.version}, mapper {record.plan.mapper}")),
+        ("Result", md("{file}, {size} bytes", file=code(config.checkpoint.file), size=size)),
+        ("sha256", code(config.checkpoint.sha256)),
     ]
 
 
 def _source_rows(
-    record: Reader, entry: CatalogueEntry | None, *, synthetic: bool
+    record: Record, entry: CatalogueEntry | None, *, synthetic: bool
 ) -> list[tuple[str, Markdown]]:
     """Where the weights come from, as (name, Markdown)."""
-    source = record.inner("source")
-    file, url = source.get("file", str), source.optional("url", str)
-    size, sha256 = source.optional("size", int), source.optional("sha256", str)
+    source = record.source
+    file, url, size, sha256 = source.file, source.url, source.size, source.sha256
     shown = link(web_page(url), _label(url, file)) if url else code(file)
     if url and url.startswith("gdrive-folder"):
-        command = code(f"detrex-hub convert {record.name('name')} --source FILE")
+        command = code(f"detrex-hub convert {record.name} --source FILE")
         shown = md("{shown}, to be fetched by hand: {command}", shown=shown, command=command)
     others = _links_to(entry.sources if entry else (), without=url)
     if synthetic:
@@ -361,20 +368,16 @@ def _source_rows(
     rows = [row for row in rows if row[1]]
     if sha256 is not None:
         shown = code(sha256)
-        if pinned_by := source.optional("pinned_by", str):
+        if pinned_by := source.pinned_by:
             shown = md("{shown}, compared with {pinned_by}", shown=shown, pinned_by=pinned_by)
         rows.append(("sha256", shown))
-    shown = code(source.get("layout", str))
-    if container := source.optional("container", str):
+    shown = code(source.layout)
+    if container := source.container:
         shown = md("{shown}, under {container}", shown=shown, container=code(container))
-    if wrapper := source.optional("wrapper", str):
+    if wrapper := source.wrapper:
         shown = md("{shown}, each after {wrapper}", shown=shown, wrapper=code(wrapper))
     rows.append(("Its names", shown))
-    told = {
-        name: value
-        for name, value in sorted(record.get("facts", dict).items())
-        if name not in _IMAGES
-    }
+    told = {name: value for name, value in sorted(record.facts.items()) if name not in _IMAGES}
     if told:
         values = (code(f"{name} = {_python(value)}") for name, value in told.items())
         rows.append(("Not in its shapes", joined(", ", values)))
@@ -414,31 +417,27 @@ def _label(url: str, file: str) -> Markdown:
     return code(f"{on_hub[0]}/{on_hub[2]}" if on_hub else file)
 
 
-def _moves(plan: Reader, specs: Mapping[str, TensorSpec]) -> Iterator[Pair]:
+def _moves(plan: RecordedPlan, specs: Mapping[str, TensorSpec]) -> Iterator[Pair]:
     """Every move of a plan.
 
     Raises:
         ConfigError: one is malformed.
     """
-    for target, pieces in plan.get("moves", dict).items():
-        if not isinstance(pieces, list):
-            raise _malformed(target)
+    for target in plan.moves:
         sources: list[str] = []
         notes: list[str] = []
-        for piece in pieces:
+        for piece in plan.pieces(target):
             match piece:
-                case str(key):
+                case str():
+                    sources.append(piece)
+                case TakenRows(key=key, rows=rows):
                     sources.append(key)
-                case {"key": str(key), "rows": [*rows]}:
-                    sources.append(key)
-                    notes.append(_rows_taken(rows, specs.get(key), target))
-                case {"op": str(name), "of": [*of], "args": {**parameters}}:
-                    sources += map(str, of)
+                    notes.append(_rows_taken(rows, specs.get(key)))
+                case ComputedTensor(op=name, of=of, args=parameters):
+                    sources += of
                     notes.append(f"{_COMPUTED}{_operation(name, parameters)}")
-                case {"fresh": int(count), "seed": int(seed)}:
+                case FreshRows(fresh=count, seed=seed):
                     notes.append(f"{count} fresh rows, seed {seed}")
-                case _:
-                    raise _malformed(target)
         yield Pair(tuple(sources), target, ", ".join(dict.fromkeys(notes)))
 
 
@@ -455,32 +454,22 @@ def _operation(name: str, parameters: Mapping[Any, Any]) -> str:
     return f"{name} ({shown})" if shown else name
 
 
-def _rows_taken(rows: Sequence[Any], spec: TensorSpec | None, target: str) -> str:
-    runs = []
-    for one in rows:
-        match one:
-            case [int(start), int(stop)]:
-                runs.append(f"{start}..{stop - 1}" if stop - start > 1 else str(start))
-            case _:
-                raise _malformed(target)
+def _rows_taken(rows: Sequence[tuple[int, int]], spec: TensorSpec | None) -> str:
+    runs = [f"{start}..{stop - 1}" if stop - start > 1 else str(start) for start, stop in rows]
     return f"rows {', '.join(runs)}{f' of {spec.shape[0]}' if spec and spec.shape else ''}"
 
 
-def _malformed(target: str) -> ConfigError:
-    return ConfigError(f"{CONVERSION}: plan.moves has a malformed entry for {target[:120]!r}")
-
-
-def _dropped(plan: Reader) -> Iterator[tuple[str, Markdown, int]]:
+def _dropped(plan: RecordedPlan) -> Iterator[tuple[str, Markdown, int]]:
     """(reason, folded keys, number of keys) of what went nowhere."""
     by_reason: dict[str, list[str]] = {}
-    for key, reason in plan.get("dropped", dict).items():
+    for key, reason in plan.dropped.items():
         by_reason.setdefault(clean(reason), []).append(key)
     for reason, keys in sorted(by_reason.items()):
         yield reason, _codes(one.target for one in fold_keys(keys)), len(keys)
 
 
-def _ties(plan: Reader) -> Iterator[Pair]:
-    for alias, stored in plan.get("ties", dict).items():
+def _ties(plan: RecordedPlan) -> Iterator[Pair]:
+    for alias, stored in plan.ties.items():
         yield Pair((clean(stored),), alias)
 
 

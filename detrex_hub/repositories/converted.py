@@ -18,9 +18,9 @@ from detrex_hub.records import (
     CARD,
     CONFIG,
     CONVERSION,
-    Reader,
+    ConversionRecord,
     RepositoryConfig,
-    load_json,
+    read_bytes,
 )
 
 _CHUNK = 2**20
@@ -53,6 +53,7 @@ class Converted:
 
     folder: Path
     config: RepositoryConfig
+    record: ConversionRecord
     contents: Mapping[str, Path | bytes]
     digests: Mapping[str, Digest]
 
@@ -61,11 +62,12 @@ class Converted:
 
         Raises:
             HubError: it is not text.
+            ConfigError: it cannot be read, or is too large.
         """
         content = self.contents[CARD]
         try:
-            return (content if isinstance(content, bytes) else content.read_bytes()).decode()
-        except (OSError, UnicodeDecodeError) as error:
+            return (content if isinstance(content, bytes) else read_bytes(content)).decode()
+        except UnicodeDecodeError as error:
             raise HubError(f"{self.folder / CARD} is not readable as text: {error}") from None
 
     def addressed_to(self, repo_id: str) -> Converted:
@@ -73,11 +75,8 @@ class Converted:
 
         Raises:
             HubError: the card is not text.
-            ConfigError: ``conversion.json`` is malformed.
         """
-        where = self.folder / CONVERSION
-        name = Reader(load_json(where), str(where)).get("name", str)
-        return self._with_card(card.addressed(self.card(), name, repo_id))
+        return self._with_card(card.addressed(self.card(), self.record.name, repo_id))
 
     def licensed(self, license: str) -> Converted:
         """The same with a card that says the licence.
@@ -93,11 +92,9 @@ class Converted:
 
         Raises:
             HubError: it does, or is not text.
-            ConfigError: ``conversion.json`` is malformed.
         """
-        read = Reader(load_json(self.folder / CONVERSION), str(self.folder / CONVERSION))
-        url = str((read.optional("source", dict) or {}).get("url"))
-        entry = catalogue.look_up(read.get("name", str))
+        url = str(self.record.source.url)
+        entry = catalogue.look_up(self.record.name)
         if entry is None or entry.license is None:
             return
         if not any(same_address(one.url, url) for one in entry.sources):
@@ -124,7 +121,7 @@ def read(folder: Path) -> Converted:
 
     Raises:
         HubError: a file is missing or is no regular file.
-        ConfigError: ``config.json`` is malformed.
+        ConfigError: ``config.json`` or ``conversion.json`` is malformed.
         VerificationError: the weights are not those that ``config.json`` describes.
     """
     if not folder.is_dir():
@@ -133,16 +130,19 @@ def read(folder: Path) -> Converted:
         )
     _regular(folder, CONFIG)
     config = RepositoryConfig.load(folder / CONFIG)
-    names = (config.file, CONFIG, CONVERSION, CARD)
+    names = (config.checkpoint.file, CONFIG, CONVERSION, CARD)
     paths = {name: _regular(folder, name) for name in names}
     digests = {name: digest(path) for name, path in paths.items()}
-    if digests[config.file].sha256 != config.sha256:
+    weights = config.checkpoint
+    found = digests[weights.file].sha256
+    if found != weights.sha256:
         raise VerificationError(
-            f"{folder / config.file} is not the file that {CONFIG} describes: its sha256 is "
-            f"{digests[config.file].sha256} instead of {config.sha256}",
+            f"{folder / weights.file} is not the file that {CONFIG} describes: its sha256 is "
+            f"{found} instead of {weights.sha256}",
             hint="Convert it again: detrex-hub convert NAME",
         )
-    return Converted(folder, config, paths, digests)
+    record = ConversionRecord.load(folder / CONVERSION)
+    return Converted(folder, config, record, paths, digests)
 
 
 def _regular(folder: Path, name: str) -> Path:

@@ -419,7 +419,7 @@ def test_whole_models_are_loaded_by_exact_key(tmp_path):
     for path, heuristics in ((whole, False), (backbone, True)):
         folder = convert(path, tmp_path / path.stem).folder
         config = RepositoryConfig.load(folder / "config.json")
-        assert config.matching_heuristics is heuristics
+        assert config.checkpoint.matching_heuristics is heuristics
 
 
 @pytest.mark.parametrize("name", reference.transformers_saved())

@@ -79,7 +79,7 @@ def test_a_small_one_of_each_family_to_the_last_byte(cli, tmp_path, name):
         assert piece.key == target, "originals' names are detrex's"
         assert torch.equal(written[target], state[target])
     config = RepositoryConfig.load(Path("out/config.json"))
-    assert set(config.set_by_model) == model.set_by_model()
+    assert set(config.checkpoint.set_by_model) == model.set_by_model()
     assert written.keys() | model.set_by_model() == model.target().keys()
     initialised = Path("out/README.md").read_text().partition("### Initialised by the model")[2]
     assert bool(initialised) == bool(model.set_by_model())

@@ -6,7 +6,22 @@ import hashlib
 from pathlib import Path
 
 from detrex_hub.architectures.base import Overrides
-from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS, RepositoryConfig, dump_json
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    WEIGHTS,
+    ConversionRecord,
+    Proof,
+    RecordedPlan,
+    RecordedResult,
+    RecordedSource,
+    RepositoryConfig,
+    StoredCheckpoint,
+    Tool,
+    dump_json,
+    to_json,
+)
 
 CARD_TEXT = """---
 library_name: detrex
@@ -31,22 +46,45 @@ def converted_folder(
 ) -> Path:
     """Write a folder as `convert` leaves it; its weights are any bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = WEIGHTS[format]
+    file, sha256 = WEIGHTS[format], hashlib.sha256(weights).hexdigest()
     config = RepositoryConfig(
         architecture="resnet",
         hyper_parameters={"depth": 18},
         preprocessing={"image_format": "RGB"},
         overrides=Overrides(lazy={"model.backbone.stages.depth": 18}),
-        base_config=None,
-        file=file,
-        sha256=hashlib.sha256(weights).hexdigest(),
-        author="torchvision",
-        matching_heuristics=True,
+        checkpoint=StoredCheckpoint(
+            file=file,
+            sha256=sha256,
+            author="torchvision",
+            matching_heuristics=True,
+            ties={},
+            set_by_model=(),
+        ),
+        synthetic=synthetic,
+    )
+    record = ConversionRecord(
+        name=folder.name,
+        tool=Tool(name="detrex-hub", version="1"),
+        source=RecordedSource(file="resnet18.pth", layout="torchvision"),
+        architecture="resnet",
+        recognised_by=(),
+        facts={},
+        plan=RecordedPlan(mapper="resnet", moves={}, dropped={}, ties={}, source_tensors={}),
+        result=RecordedResult(file=file, sha256=sha256, size=len(weights), tensors=0, parameters=0),
+        proof=Proof(
+            tensors_compared=0,
+            bytes_compared=0,
+            tensors_that_differ=0,
+            missing=0,
+            unexpected=0,
+            mismatched=0,
+        ),
+        notes=(),
         synthetic=synthetic,
     )
     (folder / file).write_bytes(weights)
-    (folder / CONFIG).write_text(dump_json(config.to_json()))
-    (folder / CONVERSION).write_text(dump_json({"name": folder.name}))
+    (folder / CONFIG).write_text(dump_json(to_json(config)))
+    (folder / CONVERSION).write_text(dump_json(to_json(record)))
     (folder / CARD).write_text(card.replace("NAME", folder.name))
     return folder
 
