@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
-from detrex_hub.architectures.base import Facts, Specs
+from detrex_hub.architectures.base import Fact, Facts, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
-from detrex_hub.architectures.detection import shape_of
+from detrex_hub.architectures.detection import FACTS, position_facts, shape_of
 from detrex_hub.architectures.single_level import SingleLevelDetector
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 _HEADS = ("query_scale", "ref_point_head")
@@ -27,6 +29,11 @@ class AnchorBoxDetector(SingleLevelDetector):
     modulate_hw_attn: bool = True
     position_temperature: float | None = 20
 
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(20, 0.0)}
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **SingleLevelDetector.lazy_paths,
+        "model.transformer.decoder.modulate_hw_attn": kinds.FLAG,
+    }
     takes_temperature: ClassVar[bool] = True
     prelu: ClassVar[bool] = True
     encoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {

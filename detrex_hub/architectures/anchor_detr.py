@@ -10,15 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub import kinds
+from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
-from detrex_hub.architectures.detection import FACTS, Detector, count, shape_of
+from detrex_hub.architectures.detection import FACTS, Detector, shape_of
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 # rows of in_proj of the encoder's attention, in widths: queries and keys for rows and for columns
 _ATTENTIONS = {5: "RCDA", 3: "nn.MultiheadAttention"}
 
 _SIDES = ("encoder", "decoder")
+
+
+def _released_points(specs: Specs, layout: str, facts: Facts) -> int | None:
+    return None if layout == "detrex" or "transformer.position.weight" in specs else 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +49,29 @@ class AnchorDetr(Detector):
         "original": "backbone.body.",
         "detrex": "backbone.",
     }
-    facts: ClassVar[Mapping[str, str]] = {
+    facts: ClassVar[Mapping[str, Fact]] = {
         **FACTS,
-        "num_queries": "anchor points of a grid, 300 in detrex's config",
+        "num_queries": Fact(
+            kinds.SIZE,
+            "anchor points of a grid, 300 in detrex's config",
+            default=_released_points,
+            assumed=True,
+            config=("model.transformer.num_query_position",),
+        ),
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **Detector.lazy_paths,
+        "model.in_channels": kinds.SIZE,
+        "model.transformer.attention_type": kinds.Choice(*_ATTENTIONS.values()),
+        "model.transformer.dim_feedforward": kinds.SIZE,
+        "model.transformer.embed_dim": kinds.SIZE,
+        "model.transformer.num_classes": kinds.SIZE,
+        "model.transformer.num_decoder_layers": kinds.SIZE,
+        "model.transformer.num_encoder_layers": kinds.SIZE,
+        "model.transformer.num_heads": kinds.SIZE,
+        "model.transformer.num_query_pattern": kinds.SIZE,
+        "model.transformer.num_query_position": kinds.SIZE,
+        "model.transformer.spatial_prior": kinds.Choice("learned", "grid"),
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
@@ -70,14 +96,14 @@ class AnchorDetr(Detector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> AnchorDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> AnchorDetr:
         found = cls.common(specs, layout, facts, "transformer.class_embed.0.weight")
         rows = shape_of(specs, "transformer.encoder_layers.0.self_attn.in_proj_weight")[0]
         learned = "transformer.position.weight" in specs
         return cls(
             num_queries=shape_of(specs, "transformer.position.weight")[0]
             if learned
-            else facts.get("num_queries", None if layout == "detrex" else 300),
+            else facts.get("num_queries"),
             num_patterns=shape_of(specs, "transformer.pattern.weight")[0],
             attention_type=_ATTENTIONS.get(rows // found["embed_dim"], "RCDA"),
             spatial_prior="learned" if learned else "grid",
@@ -87,9 +113,8 @@ class AnchorDetr(Detector):
     @classmethod
     def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         found = super().told(arguments)
-        points = count(arguments, "num_query_position")
-        if arguments.get("spatial_prior") == "grid" and points is not None:
-            found["num_queries"] = points
+        if arguments.get("spatial_prior") == "grid":
+            found["num_queries"] = arguments.get("num_query_position")
         return found
 
     def transformer_rules(self, layout: str) -> tuple[Rule, ...]:

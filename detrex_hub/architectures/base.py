@@ -5,10 +5,22 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
+from detrex_hub.architectures.declared import (
+    IMAGE_FACTS,
+    IMAGE_PATHS,
+    IMAGENET_RGB,
+    Fact,
+    Facts,
+    Paths,
+    Settled,
+    Specs,
+    settle,
+)
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import (
     ConversionPlan,
     Piece,
@@ -22,16 +34,20 @@ from detrex_hub.mapping import (
 from detrex_hub.schema import Names, PlainValues
 from detrex_hub.specs import TensorSpec
 
-Specs: TypeAlias = Mapping[str, TensorSpec]
-Facts: TypeAlias = Mapping[str, Any]
-
-# Means and deviations in 0..255, in the order of the channels. The originals of all architectures
-# here were trained with these (torchvision's transforms, in 0..1, times 255).
-IMAGENET_RGB: dict[str, Any] = {
-    "image_format": "RGB",
-    "pixel_mean": [123.675, 116.28, 103.53],
-    "pixel_std": [58.395, 57.12, 57.375],
-}
+__all__ = [
+    "IMAGENET_RGB",
+    "Architecture",
+    "BackboneCall",
+    "Call",
+    "Fact",
+    "Facts",
+    "Layout",
+    "LookAlikes",
+    "Overrides",
+    "Paths",
+    "Specs",
+    "image_overrides",
+]
 
 
 @dataclass(frozen=True)
@@ -60,16 +76,14 @@ class Layout:
     ``present`` are key templates of which each must match some key, ``absent`` templates that must
     match none; ``check`` looks at shapes where names are not enough and returns what speaks
     against the layout, or None. ``peculiar`` are templates that must match only where the
-    architecture is to be found out: one that is named may lack them. ``facts`` are what no shape
-    shows and all files of the layout have in common, for want of a better word from the catalogue
-    or the user. ``look_alikes`` are architectures that keys cannot tell from this one.
+    architecture is to be found out: one that is named may lack them. ``look_alikes`` are
+    architectures that keys cannot tell from this one.
     """
 
     present: tuple[str, ...]
     absent: tuple[str, ...] = ()
     peculiar: tuple[str, ...] = ()
     check: Callable[[Specs], str | None] | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
     look_alikes: LookAlikes | None = None
 
 
@@ -125,8 +139,13 @@ class Architecture(ABC):
     """As the catalogue, ``--arch`` and ``config.json`` say it."""
     layouts: ClassVar[Mapping[str, Layout]]
     """The layouts it can be converted from, the original's own first."""
-    facts: ClassVar[Mapping[str, str]] = {}
-    """What no shape shows and a conversion may be told: name -> meaning."""
+    facts: ClassVar[Mapping[str, Fact]] = {}
+    """What a conversion must know and no shape shows, beside `IMAGE_FACTS`, which all share."""
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {}
+    """The LazyConfig paths that its `overrides` may set, beside those of the image, with their
+    kinds. One that begins with a dot is below `node`; ``*`` stands for one name."""
+    yacs_keys: ClassVar[Mapping[str, Kind]] = {}
+    """The same for classic configs."""
     no_counterpart: ClassVar[Mapping[str, str]] = {}
     """Key templates of similar models that neither detrex nor detectron2 has, and why."""
     backbone: ClassVar[bool] = False
@@ -139,18 +158,56 @@ class Architecture(ABC):
     Their subclasses count too."""
 
     @classmethod
-    @abstractmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> Architecture:
         """Infer the hyper-parameters from keys and shapes.
 
         Args:
             specs: the source state dict.
             layout: a name from ``layouts``.
-            facts: what no shape shows, from the catalogue or the user.
+            facts: what no shape shows, as far as it is known; the rest takes its default.
 
         Raises:
             ArchitectureError: the shapes contradict each other or fit no hyper-parameters.
         """
+        return cls.infer(specs, layout, cls.settle(specs, layout, facts).values)
+
+    @classmethod
+    @abstractmethod
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> Architecture:
+        """As `read`, with facts that are settled: one without a value has no default."""
+
+    @classmethod
+    def facts_of(cls, specs: Specs, layout: str, given: Facts) -> Mapping[str, Fact]:
+        """The facts that can be said of a state dict, by name.
+
+        Args:
+            given: what is said, since one fact may decide which others there are.
+        """
+        return {**IMAGE_FACTS, **cls.facts}
+
+    @classmethod
+    def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
+        """Give every fact a value, and say which are merely assumed.
+
+        Raises:
+            ArchitectureError: a fact contradicts the shapes.
+        """
+        return settle({**IMAGE_FACTS, **cls.facts}, specs, layout, facts)
+
+    def declared_facts(self) -> dict[str, Fact]:
+        """The facts that there are with these hyper-parameters, their config paths in full."""
+        return {
+            name: replace(fact, config=tuple(map(self._below_node, fact.config)))
+            for name, fact in {**IMAGE_FACTS, **self.facts}.items()
+        }
+
+    def paths(self) -> Paths:
+        """The config paths that `overrides` may set, in full."""
+        own = {self._below_node(path): kind for path, kind in self.lazy_paths.items()}
+        return Paths({**IMAGE_PATHS.lazy, **own}, {**IMAGE_PATHS.yacs, **self.yacs_keys})
+
+    def _below_node(self, path: str) -> str:
+        return f"{self.node}{path}" if path.startswith(".") else path
 
     @abstractmethod
     def rules(self, layout: str) -> tuple[Rule, ...]:
@@ -252,7 +309,7 @@ class Architecture(ABC):
 
     def preprocessing(self, facts: Facts) -> dict[str, Any]:
         """Image format, mean and std (0..255), from the facts or as the originals were trained."""
-        return {name: facts.get(name, default) for name, default in IMAGENET_RGB.items()}
+        return dict(settle(IMAGE_FACTS, {}, "", facts).values)
 
     def plan(self, specs: Specs, layout: str) -> ConversionPlan:
         """Plan the conversion and prove that nothing is missing, unexpected or of a wrong shape.

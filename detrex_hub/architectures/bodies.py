@@ -6,10 +6,12 @@ below ``body.``, and everything else on detectron2's `ResNet`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Facts, Specs
 from detrex_hub.architectures.recognise import recognise
-from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet, depth_of
+from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet
 from detrex_hub.architectures.torchvision_resnet import (
     BELOW_BODY,
     TORCHVISION_NAMES,
@@ -46,22 +48,39 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
     return prefixed(rules, prefix, "backbone.")
 
 
-def read_body(
+@dataclass(frozen=True)
+class FoundBody:
+    """The backbone inside a detector: what it is, and its own state dict in one of its layouts."""
+
+    kind: type[Architecture]
+    specs: Specs
+    layout: str
+
+    def read(self, facts: Facts) -> Architecture:
+        """Infer its hyper-parameters.
+
+        Raises:
+            ArchitectureError: its shapes are those of no such backbone.
+        """
+        return self.kind.read(self.specs, self.layout, facts)
+
+
+def find_body(
     specs: Specs,
     layout: str,
     prefix: str,
-    facts: Facts,
     *,
+    dilation: bool | None,
     torchvision: bool,
     other_prefix: str | None = None,
-) -> Architecture:
-    """The backbone inside a detector.
+) -> FoundBody:
+    """Find the backbone inside a detector.
 
     Args:
         specs: the detector's state dict.
         layout: its layout.
         prefix: where a ResNet lies in it, with its final dot.
-        facts: what no shape shows; ``dilation`` matters here.
+        dilation: whether its last stage is dilated; None where nothing says it.
         torchvision: whether detrex builds the undilated detector on `TorchvisionResNet` too.
         other_prefix: where any other backbone lies in it; None where the layout has none.
 
@@ -74,36 +93,31 @@ def read_body(
         moves = plan(renames, inner, mapper="ResNet of transformers", ignore=inner).moves
         inner = {key: move.spec for key, move in moves.items()}
     if "stem.conv1.weight" in inner:
-        if facts.get("dilation", False):
+        if dilation:
             raise ArchitectureError(
                 "the backbone is detectron2's ResNet, and a dilated one is not built on it",
                 hint="Convert without --dc5",
             )
-        return ResNet(depth=depth_of(inner, "res{i+1}"))
+        return FoundBody(ResNet, inner, "detrex")
     if "body.conv1.weight" in inner:
-        depth = depth_of(inner, "body.layer{i}")
-        return TorchvisionResNet(depth=depth, dilation=facts.get("dilation"))
+        return FoundBody(TorchvisionResNet, inner, "detrex")
     if "conv1.weight" in inner:
-        depth = depth_of(inner, "layer{i}")
-        dilation = bool(facts.get("dilation", False))
-        if dilation or torchvision:
-            return TorchvisionResNet(depth=depth, dilation=dilation)
-        return ResNet(depth=depth)
+        kind = TorchvisionResNet if dilation or torchvision else ResNet
+        return FoundBody(kind, inner, "torchvision")
     if other_prefix is None:
         raise ArchitectureError("the backbone is no ResNet, and others are not read in this layout")
-    return _read_other(_below(other_prefix, specs), facts)
+    return _find_other(_below(other_prefix, specs))
 
 
-def _read_other(inner: Specs, facts: Facts) -> Architecture:
-    kinds = [kind for kind in architectures().values() if kind.backbone]
-    found = recognise(inner, name="the backbone", among=kinds)
+def _find_other(inner: Specs) -> FoundBody:
+    backbones = [kind for kind in architectures().values() if kind.backbone]
+    found = recognise(inner, name="the backbone", among=backbones)
     if found.layout != "detrex":
         raise ArchitectureError(
             f"the backbone is a {found.architecture.name} in the layout {found.layout}, which no "
             "detector has it in"
         )
-    kind = found.architecture
-    return kind.read(inner, found.layout, {**kind.layouts[found.layout].facts, **facts})
+    return FoundBody(found.architecture, inner, found.layout)
 
 
 def _below(prefix: str, specs: Specs) -> dict[str, TensorSpec]:

@@ -16,20 +16,41 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from detrex_hub import kinds
 from detrex_hub.architectures import coco
+from detrex_hub.architectures.declared import Fact
 from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.mapping import Fresh, Rows
 
-FACTS: Mapping[str, str] = {
-    "classes": "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 "
-    "COCO classes, coco does so or refuses, keep leaves them whole",
-    "num_classes": "classes of a model that is prepared for fine-tuning",
-    "class_names": "their names in order: those that COCO has too keep their rows",
-    "seed": "of the rows that begin anew",
+_MOST_CLASSES = 65536
+
+FACTS: Mapping[str, Fact] = {
+    "classes": Fact(
+        kinds.Choice("auto", "coco", "keep"),
+        "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 COCO "
+        "classes, coco does so or refuses, keep leaves them whole",
+        default="auto",
+        option="--classes",
+    ),
+    "num_classes": Fact(
+        kinds.Integer(1, _MOST_CLASSES),
+        "classes of a model that is prepared for fine-tuning",
+        option="--num-classes",
+    ),
+    "class_names": Fact(
+        kinds.ListOf(kinds.Text(), 1, _MOST_CLASSES),
+        "their names in order: those that COCO has too keep their rows",
+        option="--classes-from",
+    ),
+    "seed": Fact(
+        kinds.Integer(-(2**63), 2**63 - 1),
+        "seed of the rows that start from random numbers",
+        default=0,
+        option="--seed",
+    ),
 }
 
 _FOCAL_PRIOR = -math.log((1 - 0.01) / 0.01)
-_CHOICES = ("auto", "coco", "keep")
 
 
 @dataclass(frozen=True)
@@ -117,15 +138,13 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
         rows: of the source's class head, "no object" not counted.
         released: the same of the original's released checkpoints.
         layout: the source's layout.
-        facts: those of `FACTS`.
+        facts: those of `FACTS`, settled.
 
     Raises:
         UsageError: the facts contradict each other.
         ArchitectureError: they do not go with this head.
     """
-    choice = facts.get("classes", "auto")
-    if choice not in _CHOICES:
-        raise UsageError(f"classes is {choice!r}", hint="Say --classes auto, coco or keep")
+    choice = facts["classes"]
     original = layout != "detrex" and rows == released
     if "num_classes" in facts or "class_names" in facts:
         if choice != "auto":
@@ -144,15 +163,9 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
 def _prepared(rows: int, of_coco: tuple[int, ...], facts: Mapping[str, Any]) -> ClassRows:
     """Rows for fine-tuning. ``of_coco`` are those of COCO's classes, none where the head has
     others."""
-    names = facts.get("class_names")
-    if names is None:
-        names = ()
-    elif not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
-        raise UsageError("class_names is no list of names")
+    names = facts.get("class_names", ())
     number = facts.get("num_classes", len(names))
-    seed = facts.get("seed", 0)
-    if type(number) is not int or number < 1 or type(seed) is not int:
-        raise UsageError("num_classes is a number of at least 1, and seed is a number")
+    seed = facts["seed"]
     if names and len(names) != number:
         raise UsageError(f"there are {len(names)} names for {number} classes")
     plain = [_plain(name) for name in names]

@@ -61,7 +61,7 @@ class ConditionalDetr(SingleLevelDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> ConditionalDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> ConditionalDetr:
         queries = shape_of(specs, "query_embed.weight", "model.query_position_embeddings.weight")
         heads = ("class_embed.weight", "class_labels_classifier.weight")
         return cls(num_queries=queries[0], **cls.common(specs, layout, facts, *heads))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.stages import (
@@ -18,6 +19,7 @@ from detrex_hub.architectures.stages import (
     kept,
     output_norms,
 )
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, in_target_names, prefixed
 from detrex_hub.specs import TensorSpec
 
@@ -138,11 +140,17 @@ class ConvNeXt(StagedBackbone):
     }
     built_by: ClassVar[str] = "detrex.modeling.backbone.convnext.ConvNeXt"
     taken_by: ClassVar[frozenset[str]] = frozenset({"ConvNeXt"})
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **StagedBackbone.lazy_paths,
+        ".depths": kinds.SIZES,
+        ".dims": kinds.SIZES,
+        ".layer_scale_init_value": kinds.NUMBER,
+    }
     # any number but 0 will do: where it is not 0 there is a gamma, and the weights overwrite it
     defaults: ClassVar[Mapping[str, Any]] = {"layer_scale_init_value": 1.0}
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> ConvNeXt:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> ConvNeXt:
         shapes = Shapes(in_target_names(RULES[layout], specs), "ConvNeXt")
         stages = shapes.count("stages.{n}.0.dwconv.weight")
         if stages != 4:

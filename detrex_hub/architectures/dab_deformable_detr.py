@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub import kinds
+from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.architectures.detection import shape_of
 from detrex_hub.architectures.multi_level import AnchoredMultiLevelDetector
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 
@@ -29,9 +31,17 @@ class DabDeformableDetr(AnchoredMultiLevelDetector):
 
     name: ClassVar[str] = "dab_deformable_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"DabDeformableDETR"})
-    facts: ClassVar[Mapping[str, str]] = {
+    facts: ClassVar[Mapping[str, Fact]] = {
         **AnchoredMultiLevelDetector.facts,
-        "num_queries": "proposals of a two-stage model, 300 in detrex's config",
+        "num_queries": Fact(
+            kinds.SIZE,
+            "proposals of a two-stage model, 300 in detrex's config",
+            config=("model.num_queries",),
+        ),
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **AnchoredMultiLevelDetector.lazy_paths,
+        "model.as_two_stage": kinds.FLAG,
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
@@ -54,7 +64,7 @@ class DabDeformableDetr(AnchoredMultiLevelDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> DabDeformableDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> DabDeformableDetr:
         two_stage = "transformer.enc_output.weight" in specs
         found = cls.common(specs, layout, facts, "class_embed.0.weight")
         queries = facts.get("num_queries")

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 
@@ -27,6 +29,10 @@ class DabDetr(AnchorBoxDetector):
 
     name: ClassVar[str] = "dab_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"DABDETR"})
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **AnchorBoxDetector.lazy_paths,
+        "model.transformer.num_patterns": kinds.COUNT,
+    }
     body_prefixes: ClassVar[Mapping[str, str]] = {
         **AnchorBoxDetector.body_prefixes,
         "transformers": f"{transformers_layout.BACKBONE}_backbone.",
@@ -67,7 +73,7 @@ class DabDetr(AnchorBoxDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> DabDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> DabDetr:
         patterns = [
             specs[key].shape[0]
             for key in ("transformer.patterns.weight", "model.patterns.weight")

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import transformers_layout
-from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
+from detrex_hub.architectures.base import Fact, Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
-from detrex_hub.architectures.detection import count, shape_of
+from detrex_hub.architectures.detection import shape_of
 from detrex_hub.architectures.multi_level import MultiLevelDetector
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 _TWO_STAGE = ("enc_output", "enc_output_norm", "pos_trans", "pos_trans_norm")
@@ -43,6 +45,11 @@ def _h_detr(queries: str) -> LookAlikes:
     return LookAlikes(("h_deformable_detr",), queries, (300,))
 
 
+def _released_proposals(specs: Specs, layout: str, facts: Facts) -> int | None:
+    two_stage = any(f"{root}.enc_output.weight" in specs for root in ("transformer", "model"))
+    return 300 if two_stage and layout != "detrex" else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeformableDetr(MultiLevelDetector):
     """Deformable-DETR.
@@ -60,9 +67,20 @@ class DeformableDetr(MultiLevelDetector):
     name: ClassVar[str] = "deformable_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.deformable_detr.DeformableDETR"})
     proposals_by_first_row: ClassVar[bool] = True
-    facts: ClassVar[Mapping[str, str]] = {
+    facts: ClassVar[Mapping[str, Fact]] = {
         **MultiLevelDetector.facts,
-        "num_queries": "proposals of a two-stage model, 300 in the released one",
+        "num_queries": Fact(
+            kinds.SIZE,
+            "proposals of a two-stage model, 300 in the released one",
+            default=_released_proposals,
+            assumed=True,
+            config=("model.num_queries",),
+        ),
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **MultiLevelDetector.lazy_paths,
+        "model.with_box_refine": kinds.FLAG,
+        "model.as_two_stage": kinds.FLAG,
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
@@ -103,10 +121,10 @@ class DeformableDetr(MultiLevelDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> DeformableDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> DeformableDetr:
         found = cls.hyper_parameters_in(specs, layout, facts)
         if found["as_two_stage"]:
-            found["num_queries"] = facts.get("num_queries", None if layout == "detrex" else 300)
+            found["num_queries"] = facts.get("num_queries")
         else:
             queries = ("query_embed", "model.query_position_embeddings", "query_embedding")
             found["num_queries"] = shape_of(specs, *(f"{name}.weight" for name in queries))[0]
@@ -132,14 +150,11 @@ class DeformableDetr(MultiLevelDetector):
         found = super().told(arguments)
         # otherwise queries are learned, and their number is in the shapes
         if arguments.get("two_stage") is True and not arguments.get("mixed_selection"):
-            queries = count(arguments, "num_queries")
+            found["num_queries"] = arguments.get("num_queries")
             # H-Deformable-DETR's script, which trains this model too, counts its branches apart
-            one2one = count(arguments, "num_queries_one2one")
-            one2many = count(arguments, "num_queries_one2many", least=0)
-            if one2one is not None and one2many is not None:
-                queries = one2one + one2many
-            if queries is not None:
-                found["num_queries"] = queries
+            branches = [arguments.get(f"num_queries_one2{n}") for n in ("one", "many")]
+            if all(map(kinds.COUNT.accepts, branches)):
+                found["num_queries"] = sum(branches)
         return found
 
     @property

@@ -4,31 +4,88 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import architecture, classes, coco, transformers_layout
-from detrex_hub.architectures.base import Architecture, Facts, Overrides, Specs
+from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.architectures.blocks import StateDict, under
-from detrex_hub.architectures.bodies import body_rules, read_body
+from detrex_hub.architectures.bodies import FoundBody, body_rules, find_body
 from detrex_hub.architectures.classes import ClassRows
+from detrex_hub.architectures.declared import (
+    IMAGE_FACTS,
+    Fact,
+    Facts,
+    Paths,
+    Settled,
+    Specs,
+    settle,
+    understood,
+)
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, Take, indices
 
-FACTS: Mapping[str, str] = {
-    **classes.FACTS,
-    "dilation": "whether the last stage of the backbone is dilated (DC5)",
-    "num_heads": "attention heads, 8 in every released model",
-}
 _LOOK = "Look at the keys with: detrex-hub inspect FILE"
-POSITION_FACTS: Mapping[str, str] = {
-    "position_temperature": "temperature of the sine position embedding",
-    "position_offset": "offset of the sine position embedding",
+
+
+def released(value: Any) -> Callable[[Specs, str, Facts], Any]:
+    """The default of a fact that is the same in all released originals. A model that was trained
+    with detrex can have any value, and its config has it."""
+
+    def default(specs: Specs, layout: str, facts: Facts) -> Any:
+        return None if layout == "detrex" else value
+
+    return default
+
+
+FACTS: Mapping[str, Fact] = {
+    **classes.FACTS,
+    "dilation": Fact(
+        kinds.FLAG,
+        "whether the last stage of the backbone is dilated (DC5)",
+        default=released(False),
+        assumed=True,
+        config=("model.backbone.dilation",),
+        option="--dc5",
+    ),
+    "num_heads": Fact(
+        kinds.SIZE,
+        "attention heads, 8 in every released model",
+        default=released(8),
+        assumed=True,
+        config=(
+            "model.transformer.encoder.num_heads",
+            "model.transformer.decoder.num_heads",
+            "model.transformer.num_heads",
+        ),
+    ),
 }
+
+
+def position_facts(temperature: float, offset: float) -> dict[str, Fact]:
+    """The facts of a sine position embedding, with the values of the released originals."""
+    return {
+        "position_temperature": Fact(
+            kinds.Number(positive=True),
+            "temperature of the sine position embedding",
+            default=released(temperature),
+            assumed=True,
+            config=("model.position_embedding.temperature",),
+        ),
+        "position_offset": Fact(
+            kinds.NUMBER,
+            "offset of the sine position embedding",
+            default=released(offset),
+            assumed=True,
+            config=("model.position_embedding.offset",),
+        ),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +118,11 @@ class Detector(Architecture):
     classes_cut_from: int | None = None
     class_rows: ClassRows | None = field(default=None, compare=False)
 
-    facts: ClassVar[Mapping[str, str]] = FACTS
+    facts: ClassVar[Mapping[str, Fact]] = FACTS
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        "model.embed_dim": kinds.SIZE,
+        "model.criterion.num_classes": kinds.SIZE,
+    }
     body_prefixes: ClassVar[Mapping[str, str]] = {
         "original": "backbone.0.body.",
         "transformers": transformers_layout.BACKBONE,
@@ -108,6 +169,48 @@ class Detector(Architecture):
         """Rows of the class head beyond the classes."""
         return self.original_rows - 91
 
+    # -- facts and paths --------------------------------------------------------------------------
+
+    @classmethod
+    def found_body(cls, specs: Specs, layout: str, facts: Facts) -> FoundBody:
+        """The backbone inside a state dict.
+
+        Args:
+            facts: what is known, of which ``dilation`` matters.
+        """
+        return find_body(
+            specs,
+            layout,
+            cls.body_prefixes[layout],
+            dilation=facts.get("dilation"),
+            torchvision=cls.on_torchvision,
+            other_prefix=cls.other_body_prefixes.get(layout),
+        )
+
+    @classmethod
+    def facts_of(cls, specs: Specs, layout: str, given: Facts) -> Mapping[str, Fact]:
+        own = super().facts_of(specs, layout, given)
+        known = understood(own, {k: v for k, v in given.items() if k in own}, where=cls.name)
+        body = cls.found_body(specs, layout, settle(own, specs, layout, known).values)
+        return {**own, **{BODY + name: fact for name, fact in _of_body(body.kind.facts).items()}}
+
+    @classmethod
+    def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
+        own = super().settle(specs, layout, facts)
+        body = cls.found_body(specs, layout, own.values)
+        theirs = settle(_of_body(body.kind.facts), body.specs, body.layout, _below(facts))
+        return own.beside(theirs, BODY)
+
+    def declared_facts(self) -> dict[str, Fact]:
+        body = _of_body(self.body.declared_facts())
+        return super().declared_facts() | {BODY + name: fact for name, fact in body.items()}
+
+    def paths(self) -> Paths:
+        return Paths({**self.body.paths().lazy, **super().paths().lazy})
+
+    def preprocessing(self, facts: Facts) -> dict[str, Any]:
+        return self.body.preprocessing(_below(facts)) | super().preprocessing(facts)
+
     # -- reading --------------------------------------------------------------------------------
 
     @classmethod
@@ -124,21 +227,15 @@ class Detector(Architecture):
         no_object = cls.original_rows - 91
         chosen = classes.class_rows(rows - no_object, 91, layout, facts)
         return {
-            "body": read_body(
-                specs,
-                layout,
-                cls.body_prefixes[layout],
-                facts,
-                torchvision=cls.on_torchvision,
-                other_prefix=cls.other_body_prefixes.get(layout),
+            "body": cls.found_body(specs, layout, facts).read(
+                _below(facts) | {"dilation": facts.get("dilation")}
             ),
             "num_classes": len(chosen.rows) if chosen else rows - no_object,
             "encoder_layers": len(encoder),
             "decoder_layers": len(decoder),
             "embed_dim": embed_dim,
             "feedforward_dim": feedforward_dim,
-            # a model trained with detrex may have any; its config has them
-            "num_heads": facts.get("num_heads", None if layout == "detrex" else 8),
+            "num_heads": facts.get("num_heads"),
             "classes_cut_from": rows if chosen else None,
             "class_rows": chosen,
         }
@@ -146,22 +243,18 @@ class Detector(Architecture):
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
         arguments = metadata.get("args")
-        return cls.told(arguments) if isinstance(arguments, Mapping) else {}
+        told = cls.told(arguments) if isinstance(arguments, Mapping) else {}
+        # a stranger's words: a value of another kind says nothing
+        return {name: value for name, value in told.items() if cls.facts[name].kind.accepts(value)}
 
     @classmethod
     def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Facts in the arguments of the original's training script, which lie beside the weights.
-        They are anybody's words: a value of another type is none."""
-        found: dict[str, Any] = {}
-        if isinstance(arguments.get("dilation"), bool):
-            found["dilation"] = arguments["dilation"]
-        heads = count(arguments, "nheads")
-        if heads is not None:
-            found["num_heads"] = heads
+        Their values can be anything."""
+        found = {"dilation": arguments.get("dilation"), "num_heads": arguments.get("nheads")}
         if cls.takes_temperature:
             high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
-            number = isinstance(high, int | float) and high is not True and high == wide
-            found |= {"position_temperature": high} if number and _is_temperature(high) else {}
+            found["position_temperature"] = high if high == wide else None
         return found
 
     # -- mapping --------------------------------------------------------------------------------
@@ -327,10 +420,7 @@ class Detector(Architecture):
         kind = values.get("backbone")
         if not isinstance(kind, str):
             raise ArchitectureError(f"hyper-parameters of {cls.name} need a backbone")
-        prefix = "backbone_"
-        body = architecture(kind).from_hyper_parameters(
-            {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
-        )
+        body = architecture(kind).from_hyper_parameters(_below(values))
         own = {k: v for k, v in values.items() if not k.startswith("backbone")}
         return super().from_hyper_parameters({**own, "body": body})
 
@@ -347,14 +437,26 @@ class TransformerDetector(Detector):
     position_temperature: float | None = 10000
     position_offset: float | None = 0.0
 
-    facts: ClassVar[Mapping[str, str]] = {**FACTS, **POSITION_FACTS}
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, 0.0)}
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **Detector.lazy_paths,
+        "model.num_classes": kinds.SIZE,
+        "model.num_queries": kinds.SIZE,
+        "model.position_embedding.num_pos_feats": kinds.SIZE,
+        "model.position_embedding.temperature": kinds.Number(positive=True),
+        "model.position_embedding.offset": kinds.NUMBER,
+        "model.transformer.*.embed_dim": kinds.SIZE,
+        "model.transformer.*.feedforward_dim": kinds.SIZE,
+        "model.transformer.*.num_layers": kinds.SIZE,
+        "model.transformer.*.num_heads": kinds.SIZE,
+    }
 
     @classmethod
     def common(cls, specs: Specs, layout: str, facts: Facts, *heads: str) -> dict[str, Any]:
-        # a model trained with detrex may have any; its config has them
-        unknown = dict.fromkeys(POSITION_FACTS) if layout == "detrex" else {}
-        told = {name: facts[name] for name in POSITION_FACTS if name in facts}
-        return super().common(specs, layout, facts, *heads) | unknown | told
+        return super().common(specs, layout, facts, *heads) | {
+            "position_temperature": facts.get("position_temperature"),
+            "position_offset": facts.get("position_offset"),
+        }
 
     def detector_overrides(self) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -381,19 +483,19 @@ class TransformerDetector(Detector):
         return found
 
 
-# beyond any model, and what a config may be told
-_LARGEST_COUNT = 65536
-_HIGHEST_TEMPERATURE = 1e6
+# before the names of a backbone's facts and hyper-parameters, where a detector has them
+BODY = "backbone_"
 
 
-def _is_temperature(value: Any) -> bool:
-    return bool(0 < value <= _HIGHEST_TEMPERATURE)
+def _below(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone's values among those of its detector."""
+    return {k.removeprefix(BODY): value for k, value in values.items() if k.startswith(BODY)}
 
 
-def count(arguments: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:
-    """A number of at least ``least`` among somebody's arguments; None where it is anything else."""
-    value = arguments.get(name)
-    return value if type(value) is int and least <= value <= _LARGEST_COUNT else None
+def _of_body(facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """A backbone's facts that matter inside a detector: what its weights are, apart from the image,
+    and not what becomes of its classifier."""
+    return {n: fact for n, fact in facts.items() if fact.assumed and n not in IMAGE_FACTS}
 
 
 def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:

@@ -43,6 +43,10 @@ class Detr(SingleLevelDetector):
         "original": transformer.decoder(*transformer.DECODER_LAYER),
         "transformers": transformers_layout.decoder(*transformers_layout.DECODER_LAYER),
     }
+    body_prefixes: ClassVar[Mapping[str, str]] = {
+        **SingleLevelDetector.body_prefixes,
+        "panoptic": "detr.backbone.0.body.",
+    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -83,7 +87,7 @@ class Detr(SingleLevelDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> Detr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> Detr:
         if layout == "panoptic":
             specs = {key.removeprefix("detr."): spec for key, spec in specs.items()}
             layout = "original"

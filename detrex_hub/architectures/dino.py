@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
+from detrex_hub.architectures.base import Fact, Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import StateDict, norm, tensor, under
-from detrex_hub.architectures.detection import shape_of
+from detrex_hub.architectures.detection import FACTS, position_facts, shape_of
 from detrex_hub.architectures.multi_level import MultiLevelDetector
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.mapping import Rename, Rows, Rule, Take
@@ -38,6 +38,7 @@ class Dino(MultiLevelDetector):
 
     name: ClassVar[str] = "dino"
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.dino.DINO", "projects.dino_eva.DINO"})
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(20, 0.0)}
     takes_temperature: ClassVar[bool] = True
     # its authors put ResNets alone below a body
     other_body_prefixes: ClassVar[Mapping[str, str]] = {
@@ -69,7 +70,7 @@ class Dino(MultiLevelDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> Dino:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> Dino:
         found = cls.common(specs, layout, facts, "class_embed.0.weight")
         rows = shape_of(specs, "label_enc.weight")[0]
         return cls(

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.architectures.detection import LABEL_ENCODER, shape_of
 from detrex_hub.architectures.multi_level import AnchoredMultiLevelDetector
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 
@@ -25,6 +27,10 @@ class DnDeformableDetr(AnchoredMultiLevelDetector):
 
     name: ClassVar[str] = "dn_deformable_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"DNDeformableDETR"})
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **AnchoredMultiLevelDetector.lazy_paths,
+        "model.with_indicator": kinds.FLAG,
+    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -49,7 +55,7 @@ class DnDeformableDetr(AnchoredMultiLevelDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> DnDeformableDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> DnDeformableDetr:
         found = cls.common(specs, layout, facts, "class_embed.0.weight")
         queries, width = shape_of(specs, "tgt_embed.weight")
         return cls(num_queries=queries, with_indicator=width == found["embed_dim"] - 1, **found)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.architectures.detection import LABEL_ENCODER, shape_of
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rule
 
 
@@ -25,6 +27,10 @@ class DnDetr(AnchorBoxDetector):
 
     name: ClassVar[str] = "dn_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"DNDETR"})
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **AnchorBoxDetector.lazy_paths,
+        "model.with_indicator": kinds.FLAG,
+    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -46,7 +52,7 @@ class DnDetr(AnchorBoxDetector):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> DnDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> DnDetr:
         found = cls.common(specs, layout, facts, "class_embed.weight")
         width = shape_of(specs, "label_enc.weight", LABEL_ENCODER)[-1]
         return cls(with_indicator=width == found["embed_dim"] - 1, **found)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import BackboneCall, Facts, Layout, Specs
+from detrex_hub.architectures.base import BackboneCall, Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
 from detrex_hub.architectures.plain_vit import (
     HEADS_DROPPED,
     PlainViT,
     heads,
+    num_heads,
     positions,
     usual_windows,
 )
@@ -67,6 +68,12 @@ _PRETRAINED = 16
 _CLIP = 1024
 
 
+def _head_dim(specs: Specs) -> int | None:
+    """Channels of a head, which rotary positions show."""
+    table = specs.get("blocks.0.attn.rope.freqs_cos") or specs.get("rope.freqs_cos")
+    return table.shape[-1] if table and table.shape else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class EVA02(PlainViT):
     """An EVA-02 backbone with a norm inside its feed-forward layers, as B and L have it."""
@@ -79,9 +86,7 @@ class EVA02(PlainViT):
         "original": Layout(present=(*_KEYS, "cls_token")),
         "detrex": Layout(present=_KEYS, absent=("cls_token", "norm.*", "lm_head.*", "head.*")),
     }
-    facts: ClassVar[Mapping[str, str]] = {
-        "num_heads": "attention heads, which the rotary positions show where they are in the file"
-    }
+    facts: ClassVar[Mapping[str, Fact]] = {"num_heads": num_heads(_head_dim)}
     built_by: ClassVar[str] = "detrex.modeling.backbone.eva_02.EVA02_ViT"
     taken_by: ClassVar[frozenset[str]] = frozenset({"EVA02_ViT"})
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -93,18 +98,16 @@ class EVA02(PlainViT):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> EVA02:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> EVA02:
         shapes = Shapes(specs, "EVA-02")
         embed_dim, _, patch_size, _ = shapes("patch_embed.proj.weight", 4)
         depth = shapes.count("blocks.{n}.norm1.weight")
         hidden, _ = shapes("blocks.0.mlp.w1.weight", 2)
         pretrain_img_size, token = positions(shapes, patch_size)
-        rotations = specs.get("blocks.0.attn.rope.freqs_cos") or specs.get("rope.freqs_cos")
-        head_dim = rotations.shape[-1] if rotations and rotations.shape else None
         made = cls(
             embed_dim=embed_dim,
             depth=depth,
-            num_heads=heads(shapes, facts, embed_dim, head_dim),
+            num_heads=heads(shapes, facts, embed_dim),
             patch_size=patch_size,
             mlp_ratio=mlp_ratio(hidden, embed_dim, usual=4 * 2 / 3),
             qkv_bias="blocks.0.attn.q_bias" in shapes,

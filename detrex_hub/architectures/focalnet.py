@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub import kinds
+from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.stages import (
     Shapes,
     StagedBackbone,
-    flag,
     found_norms,
     kept,
     mlp_ratio,
     output_norms,
 )
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rule
 from detrex_hub.specs import TensorSpec
 
@@ -46,6 +47,27 @@ _BLOCK_KEYS = ("patch_embed.proj.weight", "layers.0.blocks.0.modulation.focal_la
 
 # the published weights with a normalised modulator: embed_dim, depths and focal levels
 _NORMALIZED = (192, (2, 2, 18, 2), (4, 4, 4, 4))
+
+
+def _scales_layers(specs: Specs, layout: str, facts: Facts) -> bool:
+    return "layers.0.blocks.0.gamma_1" in specs
+
+
+def _is_normalized(specs: Specs, layout: str, facts: Facts) -> bool:
+    shapes = Shapes(specs, "FocalNet")
+    channels = shapes("patch_embed.proj.weight", 4)[0]
+    return (channels, _depths(shapes), _levels(shapes)) == _NORMALIZED
+
+
+def _depths(shapes: Shapes) -> tuple[int, ...]:
+    stages = shapes.count("layers.{n}.blocks.0.norm1.weight")
+    return tuple(shapes.count(f"layers.{i}.blocks.{{n}}.norm1.weight") for i in range(stages))
+
+
+def _levels(shapes: Shapes) -> tuple[int, ...]:
+    stages = shapes.count("layers.{n}.blocks.0.norm1.weight")
+    layers = [f"layers.{i}.blocks.0.modulation.focal_layers" for i in range(stages)]
+    return tuple(shapes.count(f"{layer}.{{n}}.0.weight") for layer in layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +109,38 @@ class FocalNet(StagedBackbone):
         "original": Layout(present=(*_BLOCK_KEYS, "norm.weight")),
         "detrex": Layout(present=_BLOCK_KEYS, absent=("norm.*", "head.*")),
     }
-    facts: ClassVar[Mapping[str, str]] = {
-        "use_postln": "whether norms come after modulation and feed-forward; as use_layerscale in "
-        "every released FocalNet, which is taken where nothing is said",
-        "normalize_modulator": "whether the modulator is divided by the number of levels; of the "
-        "released FocalNets large with 4 levels alone, for which it is taken where nothing is said",
+    facts: ClassVar[Mapping[str, Fact]] = {
+        "use_postln": Fact(
+            kinds.FLAG,
+            "whether norms come after modulation and feed-forward, as in every released FocalNet "
+            "with layer scales",
+            default=_scales_layers,
+            assumed=True,
+            config=(".use_postln",),
+        ),
+        "normalize_modulator": Fact(
+            kinds.FLAG,
+            "whether the modulator is divided by the number of levels, as in the released large "
+            "FocalNet with 4 levels alone",
+            default=_is_normalized,
+            assumed=True,
+            config=(".normalize_modulator",),
+        ),
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **StagedBackbone.lazy_paths,
+        ".embed_dim": kinds.SIZE,
+        ".depths": kinds.SIZES,
+        ".focal_levels": kinds.SIZES,
+        ".focal_windows": kinds.SIZES,
+        ".patch_size": kinds.SIZE,
+        ".mlp_ratio": kinds.NUMBER,
+        ".patch_norm": kinds.FLAG,
+        ".use_conv_embed": kinds.FLAG,
+        ".use_layerscale": kinds.FLAG,
+        ".use_postln": kinds.FLAG,
+        ".use_postln_in_modulation": kinds.FLAG,
+        ".normalize_modulator": kinds.FLAG,
     }
     built_by: ClassVar[str] = "detrex.modeling.backbone.focalnet.FocalNet"
     taken_by: ClassVar[frozenset[str]] = frozenset({"FocalNet"})
@@ -107,21 +156,18 @@ class FocalNet(StagedBackbone):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> FocalNet:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> FocalNet:
         shapes = Shapes(specs, "FocalNet")
         embed_dim, _, kernel, _ = shapes("patch_embed.proj.weight", 4)
-        stages = range(shapes.count("layers.{n}.blocks.0.norm1.weight"))
-        depths = tuple(shapes.count(f"layers.{i}.blocks.{{n}}.norm1.weight") for i in stages)
+        depths, levels = _depths(shapes), _levels(shapes)
+        stages = range(len(depths))
         layers = [f"layers.{i}.blocks.0.modulation.focal_layers" for i in stages]
-        levels = tuple(shapes.count(f"{layer}.{{n}}.0.weight") for layer in layers)
         hidden, _ = shapes("layers.0.blocks.0.mlp.fc1.weight", 2)
         # the overlapping convolutions are 7 wide in the first stage and 3 in the others, plain
         # patches 4 and 2; an isotropic FocalNet has one stage alone
         embeds = kernel == 7
         if len(stages) > 1:
             embeds = shapes("layers.0.downsample.proj.weight", 4)[-1] == 3
-        use_layerscale = "layers.0.blocks.0.gamma_1" in shapes
-        normalized = (embed_dim, depths, levels) == _NORMALIZED
         return cls(
             embed_dim=embed_dim,
             depths=depths,
@@ -131,10 +177,10 @@ class FocalNet(StagedBackbone):
             mlp_ratio=mlp_ratio(hidden, embed_dim),
             patch_norm="patch_embed.norm.weight" in shapes,
             use_conv_embed=embeds,
-            use_layerscale=use_layerscale,
-            use_postln=flag(facts, "use_postln", use_layerscale),
+            use_layerscale=_scales_layers(specs, layout, facts),
+            use_postln=facts["use_postln"],
             use_postln_in_modulation="layers.0.blocks.0.modulation.ln.weight" in shapes,
-            normalize_modulator=flag(facts, "normalize_modulator", normalized),
+            normalize_modulator=facts["normalize_modulator"],
             output_norms=found_norms(specs),
         )
 

@@ -10,15 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub import kinds
+from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, tensor
 from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
-from detrex_hub.architectures.detection import count
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 # queries of the one-to-one branch, by those of both, in the released models
 _RELEASED: dict[Any, int] = {1800: 300, 2400: 900}
+
+
+def _learned(specs: Specs) -> int | None:
+    """The number of learned queries, those of both branches."""
+    for key in ("query_embed.weight", "query_embedding.weight"):
+        if key in specs and specs[key].shape:
+            return specs[key].shape[0]
+    return None
+
+
+def _released_branch(specs: Specs, layout: str, facts: Facts) -> int | None:
+    return _RELEASED.get(_learned(specs) or facts.get("num_queries"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +49,28 @@ class HDeformableDetr(DeformableDetr):
 
     name: ClassVar[str] = "h_deformable_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"HDeformableDETR"})
-    facts: ClassVar[Mapping[str, str]] = {
+    facts: ClassVar[Mapping[str, Fact]] = {
         **DeformableDetr.facts,
-        "num_queries": "queries of both branches of a two-stage model without mixed selection",
-        "num_queries_one2one": "queries of the one-to-one branch, 300 or 900 as released",
+        "num_queries": Fact(
+            kinds.SIZE,
+            "queries of both branches of a two-stage model without mixed selection",
+            config=("model.transformer.two_stage_num_proposals", "model.num_queries"),
+        ),
+        "num_queries_one2one": Fact(
+            kinds.SIZE,
+            "queries of the one-to-one branch, 300 or 900 in the released models",
+            default=_released_branch,
+            assumed=True,
+            config=("model.num_queries_one2one", "model.num_queries_one2many"),
+        ),
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **DeformableDetr.lazy_paths,
+        "model.mixed_selection": kinds.FLAG,
+        "model.num_queries_one2one": kinds.SIZE,
+        "model.num_queries_one2many": kinds.COUNT,
+        "model.transformer.mixed_selection": kinds.FLAG,
+        "model.transformer.two_stage_num_proposals": kinds.SIZE,
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
@@ -64,16 +95,12 @@ class HDeformableDetr(DeformableDetr):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> HDeformableDetr:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> HDeformableDetr:
         found = cls.hyper_parameters_in(specs, layout, facts)
-        learned = [
-            specs[key]
-            for key in ("query_embed.weight", "query_embedding.weight")
-            if key in specs and specs[key].shape
-        ]
-        mixed = bool(learned) and found["as_two_stage"]
-        queries = learned[0].shape[0] if learned else facts.get("num_queries")
-        one2one = facts.get("num_queries_one2one", _RELEASED.get(queries))
+        learned = _learned(specs)
+        mixed = learned is not None and found["as_two_stage"]
+        queries = learned if learned is not None else facts.get("num_queries")
+        one2one = facts.get("num_queries_one2one")
         if one2one is not None and queries is not None and queries < one2one:
             raise ArchitectureError(
                 f"there are {queries} queries, fewer than the {one2one} of the one-to-one branch",
@@ -84,9 +111,7 @@ class HDeformableDetr(DeformableDetr):
     @classmethod
     def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         found = super().told(arguments)
-        one2one = count(arguments, "num_queries_one2one")
-        if one2one is not None:
-            found["num_queries_one2one"] = one2one
+        found["num_queries_one2one"] = arguments.get("num_queries_one2one")
         return found
 
     def transformer_rules(self, layout: str) -> tuple[Rule, ...]:

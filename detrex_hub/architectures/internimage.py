@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Overrides, Specs
+from detrex_hub import kinds
+from detrex_hub.architectures.base import Fact, Facts, Layout, Overrides, Specs
 from detrex_hub.architectures.blocks import StateDict, batch_norm, conv, linear, norm, tensor, under
 from detrex_hub.architectures.stages import Shapes, StagedBackbone, kept, mlp_ratio
 from detrex_hub.errors import UsageError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rule, indices
 from detrex_hub.specs import TensorSpec
 
@@ -54,6 +56,31 @@ _POST_NORM_EVERY = 6
 _BLOCK_KEYS = ("patch_embed.conv1.weight", "levels.0.blocks.0.dcn.offset.weight")
 
 
+def _offset_scale(specs: Specs, layout: str, facts: Facts) -> float:
+    channels = Shapes(specs, "InternImage")("patch_embed.conv2.weight", 4)[0]
+    return _OFFSET_SCALES.get(channels, 1.0)
+
+
+def _post_norm_blocks(specs: Specs, layout: str, facts: Facts) -> list[int] | None:
+    usual = [_POST_NORM_EVERY * (index + 1) - 1 for index in range(_post_norms(specs))]
+    return usual or None
+
+
+def _post_norms(specs: Specs) -> int:
+    """Blocks of the third stage with a norm behind them: the shapes show how many there are, and
+    not which ones."""
+    return len(indices(specs, "levels.2.post_norms.{n}.0.weight", "n"))
+
+
+def _chosen_blocks(specs: Specs, facts: Facts) -> tuple[int, ...]:
+    blocks, number = facts.get("level2_post_norm_block_ids", ()), _post_norms(specs)
+    if len(blocks) != number:
+        raise UsageError(
+            f"level2_post_norm_block_ids has {len(blocks)} blocks, and the shapes show {number}"
+        )
+    return tuple(blocks)
+
+
 @dataclass(frozen=True, kw_only=True)
 class InternImage(StagedBackbone):
     """An InternImage backbone.
@@ -91,11 +118,38 @@ class InternImage(StagedBackbone):
             present=_BLOCK_KEYS, absent=("head.*", "conv_head.**", "clip_projector.**")
         ),
     }
-    facts: ClassVar[Mapping[str, str]] = {
-        "offset_scale": "factor of the deformable convolutions' offsets; 2.0 for the released L "
-        "and XL and 1.0 for all others, which is taken where nothing is said",
-        "level2_post_norm_block_ids": "blocks of the third stage with a norm behind them; every "
-        "sixth in the released H and G, which is taken where nothing is said",
+    facts: ClassVar[Mapping[str, Fact]] = {
+        "offset_scale": Fact(
+            kinds.Number(positive=True),
+            "factor of the deformable convolutions' offsets: 2.0 in the released L and XL, 1.0 in "
+            "all others",
+            default=_offset_scale,
+            assumed=True,
+            config=(".offset_scale",),
+        ),
+        "level2_post_norm_block_ids": Fact(
+            kinds.COUNTS,
+            "blocks of the third stage with a norm behind them: every sixth in the released H and "
+            "G",
+            default=_post_norm_blocks,
+            assumed=True,
+            config=(".level2_post_norm_block_ids",),
+        ),
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **StagedBackbone.lazy_paths,
+        ".channels": kinds.SIZE,
+        ".depths": kinds.SIZES,
+        ".groups": kinds.SIZES,
+        ".mlp_ratio": kinds.NUMBER,
+        ".layer_scale": kinds.NUMBER,
+        ".offset_scale": kinds.Number(positive=True),
+        ".post_norm": kinds.FLAG,
+        ".dw_kernel_size": kinds.SIZE,
+        ".res_post_norm": kinds.FLAG,
+        ".center_feature_scale": kinds.FLAG,
+        ".level2_post_norm": kinds.FLAG,
+        ".level2_post_norm_block_ids": kinds.COUNTS,
     }
     built_by: ClassVar[str] = "detrex.modeling.backbone.internimage.InternImage"
     taken_by: ClassVar[frozenset[str]] = frozenset({"InternImage"})
@@ -110,7 +164,7 @@ class InternImage(StagedBackbone):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> InternImage:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> InternImage:
         shapes = Shapes(specs, "InternImage")
         stages = range(shapes.count("levels.{n}.blocks.0.norm1.0.weight"))
         first = "levels.0.blocks.0"
@@ -129,7 +183,7 @@ class InternImage(StagedBackbone):
             groups=tuple(rows // _POINTS for rows in masks),
             mlp_ratio=mlp_ratio(hidden, channels),
             layer_scale=f"{first}.gamma1" in shapes,
-            offset_scale=_offset_scale(facts, channels),
+            offset_scale=float(facts["offset_scale"]),
             # stages of blocks with post-norm end in no norm of their own, but where the center
             # feature scale asks for one: there the released ones have either kind of post-norm
             post_norm=not res_post_norm
@@ -138,7 +192,7 @@ class InternImage(StagedBackbone):
             dw_kernel_size=shapes(f"{first}.dcn.dw_conv.0.weight", 4)[-1],
             res_post_norm=res_post_norm,
             center_feature_scale=center_feature_scale,
-            level2_post_norm_block_ids=_post_norm_blocks(specs, facts),
+            level2_post_norm_block_ids=_chosen_blocks(specs, facts),
         )
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
@@ -279,27 +333,3 @@ class InternImage(StagedBackbone):
     @property
     def drop_path_rate(self) -> float | None:
         return 0.1 if self.channels <= 112 else 0.0
-
-
-def _offset_scale(facts: Facts, channels: int) -> float:
-    scale = facts.get("offset_scale", _OFFSET_SCALES.get(channels, 1.0))
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or scale <= 0:
-        raise UsageError(f"the fact offset_scale is a positive number, not {scale!r}")
-    return float(scale)
-
-
-def _post_norm_blocks(specs: Specs, facts: Facts) -> tuple[int, ...]:
-    """The blocks of the third stage with a norm behind them: how many there are is in the shapes,
-    which ones is not."""
-    count = len(indices(specs, "levels.2.post_norms.{n}.0.weight", "n"))
-    usual = [_POST_NORM_EVERY * (index + 1) - 1 for index in range(count)]
-    blocks = facts.get("level2_post_norm_block_ids", usual)
-    if (
-        not isinstance(blocks, list | tuple)
-        or len(blocks) != count
-        or not all(type(block) is int for block in blocks)
-    ):
-        raise UsageError(
-            f"the fact level2_post_norm_block_ids is a list of {count} integers, not {blocks!r}"
-        )
-    return tuple(blocks)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
-from detrex_hub.architectures.base import Facts, Specs
+from detrex_hub.architectures.base import Fact, Facts, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
-from detrex_hub.architectures.detection import TransformerDetector, shape_of
+from detrex_hub.architectures.detection import (
+    FACTS,
+    TransformerDetector,
+    position_facts,
+    shape_of,
+)
 from detrex_hub.architectures.transformer import POINTS
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule, indices
 
 _ORIGINAL: tuple[Rule, ...] = (
@@ -36,6 +44,16 @@ class MultiLevelDetector(TransformerDetector):
     feature_levels: int
     position_offset: float | None = -0.5
 
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **TransformerDetector.lazy_paths,
+        "model.neck.in_features": kinds.FEATURES,
+        "model.neck.input_shapes.*.channels": kinds.SIZE,
+        "model.neck.norm_layer.num_channels": kinds.SIZE,
+        "model.neck.num_outs": kinds.SIZE,
+        "model.neck.out_channels": kinds.SIZE,
+        "model.transformer.num_feature_levels": kinds.SIZE,
+    }
     proposals_by_first_row: ClassVar[bool] = False
     """Whether the encoder's proposals are ranked by the first row of their class head alone."""
 
@@ -218,12 +236,12 @@ def _num_heads(specs: Specs, layout: str, facts: Facts, levels: int) -> int:
             f"attention weights have {sorted(rows)} rows, which are no heads x {levels} levels x "
             f"{POINTS} points, as detrex has them"
         )
-    told = facts.get("num_heads", heads if layout == "detrex" else 8)
+    told = facts.get("num_heads", heads)
     if told != heads:
         raise ArchitectureError(
             f"attention weights have {heads * POINTS} rows a level: {heads} heads with {POINTS} "
             f"points, as detrex has them, and not {told}",
-            hint=f"If there are {heads} heads, say so with the fact num_heads",
+            hint=f"If there are {heads} heads, say so with --fact num_heads={heads}",
         )
     return heads
 

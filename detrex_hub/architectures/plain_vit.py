@@ -8,22 +8,25 @@ depth; pretraining attended to the whole image, which was one window.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.base import (
     Architecture,
     BackboneCall,
     Call,
+    Fact,
     Facts,
     Overrides,
+    Specs,
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, tensor, under
 from detrex_hub.architectures.stages import Shapes, split_arguments
-from detrex_hub.errors import UsageError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rule
 
 HEADS_DROPPED: tuple[Rule, ...] = (
@@ -33,8 +36,6 @@ HEADS_DROPPED: tuple[Rule, ...] = (
     Drop("fc_norm.*", "norm before the ImageNet classifier", optional=True),
     Drop("head.*", "ImageNet classifier", optional=True),
 )
-
-NUM_HEADS = "attention heads; where nothing is said, 64 channels a head, and 16 heads for 1280"
 
 # the published weights whose heads are not 64 channels wide: channels -> heads
 _HEADS = {1280: 16}
@@ -76,7 +77,16 @@ class PlainViT(Architecture):
     window_size: int
     window_block_indexes: tuple[int, ...]
 
-    facts: ClassVar[Mapping[str, str]] = {"num_heads": NUM_HEADS}
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        ".embed_dim": kinds.SIZE,
+        ".depth": kinds.SIZE,
+        ".num_heads": kinds.SIZE,
+        ".patch_size": kinds.SIZE,
+        ".mlp_ratio": kinds.NUMBER,
+        ".qkv_bias": kinds.FLAG,
+        ".pretrain_img_size": kinds.SIZE,
+        ".pretrain_use_cls_token": kinds.FLAG,
+    }
     backbone: ClassVar[bool] = True
     node: ClassVar[str] = "model.backbone.net"
     built_by: ClassVar[str]
@@ -193,23 +203,47 @@ def positions(shapes: Shapes, patch_size: int) -> tuple[int, bool]:
     raise shapes.refusal(f"pos_embed has {rows} positions, which are those of no square image")
 
 
-def heads(shapes: Shapes, facts: Facts, embed_dim: int, head_dim: int | None) -> int:
-    """Attention heads, from the width of one where a shape shows it.
+def num_heads(head_dim: Callable[[Specs], int | None]) -> Fact:
+    """The fact of how many heads attend.
+
+    Args:
+        head_dim: channels of a head, where a shape shows them.
+    """
+
+    def shown(specs: Specs, layout: str) -> int | None:
+        width = head_dim(specs)
+        return _width(specs) // width if width else None
+
+    def usual(specs: Specs, layout: str, facts: Facts) -> int | None:
+        width = _width(specs)
+        return _HEADS.get(width) or (width // 64 if width % 64 == 0 else None)
+
+    return Fact(
+        kinds.SIZE,
+        "attention heads: 64 channels each in the released models, and 16 heads for 1280 channels",
+        default=usual,
+        assumed=True,
+        shown=shown,
+        config=(".num_heads",),
+    )
+
+
+def heads(shapes: Shapes, facts: Facts, embed_dim: int) -> int:
+    """Attention heads, which divide the channels.
 
     Raises:
-        ArchitectureError: heads of this width do not divide the channels, or nothing is known.
-        UsageError: the fact is no such number, or contradicts the shapes.
+        ArchitectureError: they do not, or nothing is known.
     """
-    told = facts.get("num_heads")
-    shown = None if head_dim is None else embed_dim // head_dim
-    if told is None:
-        told = shown or _HEADS.get(embed_dim) or embed_dim // 64
-        if told == 0 or embed_dim % told or (shown is None and embed_dim % 64):
-            raise shapes.refusal(
-                f"no shape shows how many heads its {embed_dim} channels have; say it with "
-                "--fact num_heads=N"
-            )
-    if type(told) is not int or told < 1 or embed_dim % told or shown not in (None, told):
-        found = f" and the shapes show {shown}" if shown else ""
-        raise UsageError(f"the fact num_heads is {told!r} for {embed_dim} channels{found}")
-    return told
+    number: int | None = facts.get("num_heads")
+    if number is None:
+        raise shapes.refusal(
+            f"no shape shows how many heads its {embed_dim} channels have. Say it with "
+            "--fact num_heads=N"
+        )
+    if embed_dim % number:
+        raise shapes.refusal(f"{number} heads do not divide its {embed_dim} channels")
+    return number
+
+
+def _width(specs: Specs) -> int:
+    return Shapes(specs, "plain ViT")("patch_embed.proj.weight", 4)[0]

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.base import (
     Architecture,
     BackboneCall,
     Call,
+    Fact,
     Facts,
     Layout,
     Overrides,
@@ -30,6 +32,7 @@ from detrex_hub.architectures.blocks import (
     under,
 )
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, indices, source_specs
 from detrex_hub.specs import TensorSpec
 
@@ -41,6 +44,8 @@ BLOCKS = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
+
+DEPTH = kinds.Choice(*BLOCKS)
 
 BODY: tuple[Rule, ...] = (
     Rename("conv1.*", "stem.conv1.*"),
@@ -95,6 +100,12 @@ _COUNTERS_KEPT: tuple[Rule, ...] = (
 )
 
 
+def _stride_in_1x1(specs: Specs, layout: str, facts: Facts) -> bool | None:
+    """False, as in torchvision's; a BasicBlock has no such convolution."""
+    bottleneck = any(key in specs for key in ("layer1.0.conv3.weight", "res2.0.conv3.weight"))
+    return False if bottleneck else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResNet(Architecture):
     """A ResNet backbone.
@@ -129,18 +140,41 @@ class ResNet(Architecture):
             absent=("backbone.**", "conv1.weight"),
         ),
     }
-    facts: ClassVar[Mapping[str, str]] = {
-        "keep_classifier": "keep the classification head and the counters of BatchNorm",
-        "stride_in_1x1": "whether the stride lies in the first 1x1 convolution (MSRA), depth 50 up",
+    facts: ClassVar[Mapping[str, Fact]] = {
+        "keep_classifier": Fact(
+            kinds.FLAG,
+            "keep the classification head and the counters of BatchNorm",
+            default=False,
+            option="--keep-classifier",
+        ),
+        "stride_in_1x1": Fact(
+            kinds.FLAG,
+            "whether the stride lies in the first 1x1 convolution (MSRA), depth 50 and more",
+            default=_stride_in_1x1,
+            assumed=True,
+            config=(".stages.stride_in_1x1", "MODEL.RESNETS.STRIDE_IN_1X1"),
+        ),
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        ".stages.depth": DEPTH,
+        ".stages.stride_in_1x1": kinds.FLAG,
+        ".out_features": kinds.FEATURES,
+        ".num_classes": kinds.SIZE,
+        "model.neck.input_shapes.*.channels": kinds.SIZE,
+    }
+    yacs_keys: ClassVar[Mapping[str, Kind]] = {
+        "MODEL.RESNETS.DEPTH": DEPTH,
+        "MODEL.RESNETS.STRIDE_IN_1X1": kinds.FLAG,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": kinds.SIZE,
     }
     backbone: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"ResNet"})
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> ResNet:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> ResNet:
         stage, head = ("layer{i}", "fc") if layout == "torchvision" else ("res{i+1}", "linear")
         depth = depth_of(specs, stage)
-        if not facts.get("keep_classifier", False):
+        if not facts.get("keep_classifier"):
             return cls(depth=depth)
         weight = specs.get(f"{head}.weight")
         if weight is None:

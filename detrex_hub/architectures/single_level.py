@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.base import Facts, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, norm, tensor, under
 from detrex_hub.architectures.detection import TransformerDetector
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
 
 
@@ -23,6 +25,13 @@ class SingleLevelDetector(TransformerDetector):
 
     position_grid: tuple[int, int] | None = None
 
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **TransformerDetector.lazy_paths,
+        "model.in_features": kinds.FEATURES,
+        "model.in_channels": kinds.SIZE,
+        "model.position_embedding.row_num_embed": kinds.SIZE,
+        "model.position_embedding.col_num_embed": kinds.SIZE,
+    }
     # rules of encoder and decoder layers, by layout
     encoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
         "original": transformer.encoder(*transformer.ENCODER_LAYER),

@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.base import (
     Architecture,
     BackboneCall,
-    Facts,
     Overrides,
     Specs,
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, norm, under
-from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, indices
 
 
@@ -57,18 +58,6 @@ class Shapes:
         return ArchitectureError(
             f"this is no {self._what}: {why}", hint="Look at the keys with: detrex-hub inspect FILE"
         )
-
-
-def flag(facts: Facts, name: str, default: bool) -> bool:
-    """A fact that is true or false.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    value = facts.get(name, default)
-    if not isinstance(value, bool):
-        raise UsageError(f"the fact {name} is true or false, not {value!r}")
-    return value
 
 
 def kept(*templates: str, optional: bool = False) -> tuple[Rename, ...]:
@@ -118,6 +107,10 @@ class StagedBackbone(Architecture):
     """Import path of detrex's or detectron2's class."""
     defaults: ClassVar[Mapping[str, Any]]
     """Defaults of the class's arguments, where not every config of detrex states them."""
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        ".out_indices": kinds.COUNTS,
+        "model.neck.input_shapes.*.channels": kinds.SIZE,
+    }
 
     @property
     @abstractmethod

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub import kinds
+from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.mmdet_layout import OTHER_PARTS_DROPPED, of_detector
 from detrex_hub.architectures.stages import (
@@ -25,6 +26,7 @@ from detrex_hub.architectures.stages import (
     mlp_ratio,
     output_norms,
 )
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Compute, Concat, Drop, Rename, Rule, in_target_names, prefixed
 from detrex_hub.mapping.operations import BicubicTable, GeometricTable, Permute
 from detrex_hub.specs import TensorSpec
@@ -261,12 +263,29 @@ class Swin(StagedBackbone):
         "stages.{i}.blocks.{j}.attn.w_msa.logit_scale": _V2,
         "backbone.stages.{i}.blocks.{j}.attn.w_msa.logit_scale": _V2,
     }
-    facts: ClassVar[Mapping[str, str]] = {
-        "window_size": "window to resample the relative position tables for, in patches",
-        "table_resampling": "how: bicubic, or geometric as timm does",
+    facts: ClassVar[Mapping[str, Fact]] = {
+        "window_size": Fact(
+            kinds.SIZE, "window to resample the relative position tables for, in patches"
+        ),
+        "table_resampling": Fact(
+            kinds.Choice(*_TABLES), "how: bicubic, or geometric as timm does", default="bicubic"
+        ),
     }
     built_by: ClassVar[str] = "detectron2.modeling.backbone.swin.SwinTransformer"
     taken_by: ClassVar[frozenset[str]] = frozenset({"SwinTransformer"})
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        **StagedBackbone.lazy_paths,
+        ".pretrain_img_size": kinds.SIZE,
+        ".patch_size": kinds.SIZE,
+        ".embed_dim": kinds.SIZE,
+        ".depths": kinds.SIZES,
+        ".num_heads": kinds.SIZES,
+        ".window_size": kinds.SIZE,
+        ".mlp_ratio": kinds.NUMBER,
+        ".qkv_bias": kinds.FLAG,
+        ".patch_norm": kinds.FLAG,
+        ".ape": kinds.FLAG,
+    }
     defaults: ClassVar[Mapping[str, Any]] = {
         "pretrain_img_size": 224,
         "patch_size": 4,
@@ -278,7 +297,7 @@ class Swin(StagedBackbone):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> Swin:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> Swin:
         if layout not in _OWN_NAMES:
             specs = in_target_names(RULES[layout], specs)
         shapes = Shapes(specs, "Swin Transformer")
@@ -320,7 +339,7 @@ class Swin(StagedBackbone):
         window = facts.get("window_size")
         if window in (None, made.window_size):
             return made
-        return made.resampled(window, facts.get("table_resampling", "bicubic"))
+        return made.resampled(window, facts["table_resampling"])
 
     def resampled(self, window: int, how: str) -> Swin:
         """The same with its relative position tables resampled for another window."""

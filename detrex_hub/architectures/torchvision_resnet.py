@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.base import (
     Architecture,
     BackboneCall,
+    Fact,
     Facts,
     Layout,
     Overrides,
@@ -20,8 +22,9 @@ from detrex_hub.architectures.base import (
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, under
-from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet, depth_of
+from detrex_hub.architectures.resnet import BLOCKS, BODY, COUNTERS_DROPPED, ResNet, depth_of
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, prefixed, source_specs
 from detrex_hub.mapping.rules import sources
 from detrex_hub.specs import TensorSpec
@@ -60,8 +63,17 @@ class TorchvisionResNet(Architecture):
             absent=("backbone.**",),
         ),
     }
-    facts: ClassVar[Mapping[str, str]] = {
-        "dilation": "whether the last stage is dilated (DC5); as the config has it if not told"
+    facts: ClassVar[Mapping[str, Fact]] = {
+        "dilation": Fact(
+            kinds.FLAG,
+            "whether the last stage is dilated (DC5); as the config has it where nothing says it",
+            config=(".dilation",),
+            option="--dc5",
+        )
+    }
+    lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        ".name": kinds.Choice(*(f"resnet{depth}" for depth in BLOCKS)),
+        ".dilation": kinds.FLAG,
     }
     backbone: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"TorchvisionResNet"})
@@ -73,7 +85,7 @@ class TorchvisionResNet(Architecture):
             )
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> TorchvisionResNet:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> TorchvisionResNet:
         stage = "body.layer{i}" if layout == "detrex" else "layer{i}"
         return cls(depth=depth_of(specs, stage), dilation=facts.get("dilation"))
 

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
 from detrex_hub.architectures.plain_vit import (
     HEADS_DROPPED,
     PlainViT,
     heads,
+    num_heads,
     positions,
     usual_windows,
 )
@@ -53,6 +54,12 @@ _KEYS = ("pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
 _OTHERS = ("blocks.{i}.ls1.gamma", "blocks.{i}.gamma_1", "blocks.{i}.attn.q_bias")
 
 
+def _head_dim(specs: Specs) -> int | None:
+    """Channels of a head, which relative positions show."""
+    table = specs.get("blocks.0.attn.rel_pos_h")
+    return table.shape[-1] if table and table.shape else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ViTMAE(PlainViT):
     """A plain ViT, as MAE and timm write it.
@@ -71,6 +78,7 @@ class ViTMAE(PlainViT):
         "original": Layout(present=(*_KEYS, "cls_token"), absent=_OTHERS),
         "detrex": Layout(present=_KEYS, absent=("cls_token", "norm.*", "head.*", *_OTHERS)),
     }
+    facts: ClassVar[Mapping[str, Fact]] = {"num_heads": num_heads(_head_dim)}
     built_by: ClassVar[str] = "detectron2.modeling.backbone.vit.ViT"
     taken_by: ClassVar[frozenset[str]] = frozenset({"ViT"})
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -82,7 +90,7 @@ class ViTMAE(PlainViT):
     }
 
     @classmethod
-    def read(cls, specs: Specs, layout: str, facts: Facts) -> ViTMAE:
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> ViTMAE:
         shapes = Shapes(specs, "plain ViT")
         embed_dim, _, patch_size, _ = shapes("patch_embed.proj.weight", 4)
         depth = shapes.count("blocks.{n}.norm1.weight")
@@ -94,7 +102,7 @@ class ViTMAE(PlainViT):
         made = cls(
             embed_dim=embed_dim,
             depth=depth,
-            num_heads=heads(shapes, facts, embed_dim, tables[0][1] if tables else None),
+            num_heads=heads(shapes, facts, embed_dim),
             patch_size=patch_size,
             mlp_ratio=mlp_ratio(hidden, embed_dim),
             qkv_bias="blocks.0.attn.qkv.bias" in shapes,

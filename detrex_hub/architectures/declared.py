@@ -1,0 +1,216 @@
+"""What an architecture declares beside its rules: facts, and the config paths that it may set.
+
+A fact is what a conversion must know and no shape shows. It comes from a user, a training config, a
+checkpoint's own arguments or the catalogue. Where nothing says it, its default is taken. A default
+that is merely assumed is called so wherever the result goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from detrex_hub import kinds
+from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.kinds import Kind
+from detrex_hub.specs import TensorSpec
+
+Specs: TypeAlias = Mapping[str, TensorSpec]
+Facts: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What a conversion must know and no shape shows.
+
+    Args:
+        kind: the values that it can have.
+        meaning: what it is, for people.
+        default: what is taken where nothing says it; None where nothing is, and the config decides.
+            A function gets the source state dict, its layout and the facts settled before.
+        assumed: whether the default is a guess about the weights, and not a choice of ours.
+        shown: what the shapes of some files show of it nevertheless; None where they do not.
+        config: where a training config says it, the first path that is there. The path of a
+            backbone that begins with a dot is below its node.
+        option: the option of the commands that sets it; ``--fact`` where there is none.
+    """
+
+    kind: Kind
+    meaning: str
+    default: Any | Callable[[Specs, str, Facts], Any] = None
+    assumed: bool = False
+    shown: Callable[[Specs, str], Any] | None = None
+    config: tuple[str, ...] = ()
+    option: str | None = None
+
+    def usage(self, name: str, value: Any) -> str:
+        """How a command is given a value: ``--image-format BGR``."""
+        text = self.kind.text(value)
+        if self.option is None:
+            return f"--fact {name}={text}"
+        return self.option if value is True else f"{self.option} {text}"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Facts with their values: ``assumed`` names those that nothing says, in their order."""
+
+    values: Facts
+    assumed: tuple[str, ...] = ()
+
+    def beside(self, others: Settled, prefix: str) -> Settled:
+        """These, and others by their names with a prefix."""
+        return Settled(
+            {**self.values, **{prefix + name: one for name, one in others.values.items()}},
+            (*self.assumed, *(prefix + name for name in others.assumed)),
+        )
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The config paths that weights may set, with the kinds of their values.
+
+    ``lazy`` are templates of LazyConfig paths, where ``*`` stands for one name; ``yacs`` are keys
+    of classic configs.
+    """
+
+    lazy: Mapping[str, Kind] = field(default_factory=dict)
+    yacs: Mapping[str, Kind] = field(default_factory=dict)
+
+
+def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts) -> Settled:
+    """Give every declared fact a value: the one given, the one that shapes show, or the default.
+
+    Args:
+        declared: the facts by name.
+        specs: the source state dict.
+        layout: its layout.
+        given: values that are known; names that are not declared are ignored.
+
+    Raises:
+        ArchitectureError: a value contradicts the shapes.
+    """
+    values: dict[str, Any] = {}
+    assumed: list[str] = []
+    for name, fact in declared.items():
+        value = given.get(name)
+        shown = fact.shown(specs, layout) if fact.shown is not None else None
+        if value is not None and shown is not None and value != shown:
+            raise ArchitectureError(
+                f"{name} is {value} by what was said, and {shown} by the shapes",
+                hint=f"Leave {name} out, or say {fact.usage(name, shown)}",
+            )
+        if value is None:
+            value = shown
+        if value is None:
+            default = fact.default
+            value = default(specs, layout, values) if callable(default) else default
+            if fact.assumed and value is not None:
+                assumed.append(name)
+        if value is not None:
+            values[name] = value
+    return Settled(values, tuple(assumed))
+
+
+def understood(declared: Mapping[str, Fact], given: Facts, *, where: str) -> dict[str, Any]:
+    """Facts that are given, each checked by its kind and read if it is the text of a command line.
+
+    Args:
+        declared: the facts that are known, by name.
+        given: values or texts.
+        where: what takes the facts, for messages.
+
+    Raises:
+        UsageError: a fact is not known, or its value is of another kind.
+    """
+    unknown = sorted(given.keys() - declared.keys())
+    if unknown:
+        raise UsageError(
+            f"{where} takes no {', '.join(unknown)}", hint=f"It takes {', '.join(sorted(declared))}"
+        )
+    return {
+        name: _understood(name, declared[name], value)
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+def _understood(name: str, fact: Fact, value: Any) -> Any:
+    if isinstance(value, str) and not fact.kind.accepts(value):
+        try:
+            return fact.kind.parse(value)
+        except (ValueError, RecursionError):
+            pass
+    elif fact.kind.accepts(value):
+        return list(value) if isinstance(value, tuple) else value
+    raise UsageError(
+        f"{name} should be {fact.kind.meaning}, not {str(value)[:80]!r}",
+        hint=f"For example: {fact.usage(name, fact.kind.example)}",
+    )
+
+
+# Means and deviations in 0..255, in the order of the channels. The originals of all architectures
+# here were trained with these (torchvision's transforms, in 0..1, times 255).
+IMAGENET_RGB: dict[str, Any] = {
+    "image_format": "RGB",
+    "pixel_mean": [123.675, 116.28, 103.53],
+    "pixel_std": [58.395, 57.12, 57.375],
+}
+
+
+def _in_order(name: str) -> Callable[[Specs, str, Facts], list[float]]:
+    """ImageNet's value in the order of the image's channels."""
+
+    def default(specs: Specs, layout: str, facts: Facts) -> list[float]:
+        rgb: list[float] = IMAGENET_RGB[name]
+        return rgb[::-1] if facts.get("image_format") == "BGR" else list(rgb)
+
+    return default
+
+
+IMAGE_FACTS: dict[str, Fact] = {
+    "image_format": Fact(
+        kinds.IMAGE_FORMAT,
+        "order of the image's channels",
+        default=IMAGENET_RGB["image_format"],
+        assumed=True,
+        config=(
+            "dataloader.test.mapper.img_format",
+            "dataloader.test.mapper.image_format",
+            "model.input_format",
+            "dataloader.train.mapper.img_format",
+            "INPUT.FORMAT",
+        ),
+        option="--image-format",
+    ),
+    "pixel_mean": Fact(
+        kinds.THREE_CHANNELS,
+        "mean of the pixels, 0 to 255, in the order of the image format",
+        default=_in_order("pixel_mean"),
+        assumed=True,
+        config=("model.pixel_mean", "MODEL.PIXEL_MEAN"),
+    ),
+    "pixel_std": Fact(
+        kinds.THREE_DEVIATIONS,
+        "standard deviation of the pixels, 0 to 255, in the order of the image format",
+        default=_in_order("pixel_std"),
+        assumed=True,
+        config=("model.pixel_std", "MODEL.PIXEL_STD"),
+    ),
+}
+
+IMAGE_PATHS = Paths(
+    lazy={
+        "model.pixel_mean": kinds.THREE_CHANNELS,
+        "model.pixel_std": kinds.THREE_DEVIATIONS,
+        "model.input_format": kinds.IMAGE_FORMAT,
+        "dataloader.train.mapper.img_format": kinds.IMAGE_FORMAT,
+        "dataloader.test.mapper.img_format": kinds.IMAGE_FORMAT,
+    },
+    yacs={
+        "MODEL.PIXEL_MEAN": kinds.THREE_CHANNELS,
+        "MODEL.PIXEL_STD": kinds.THREE_DEVIATIONS,
+        "INPUT.FORMAT": kinds.IMAGE_FORMAT,
+    },
+)

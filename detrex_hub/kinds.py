@@ -1,0 +1,207 @@
+"""Kinds of values: what a fact, an override or an option can be.
+
+A kind checks a value, says in words what it accepts, and reads the text of a command line. What a
+stranger's record says, what a user writes and what an architecture sets are held to the same kinds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+
+class Kind(ABC):
+    """A set of plain values: numbers, strings, booleans, and lists of them."""
+
+    @property
+    @abstractmethod
+    def meaning(self) -> str:
+        """What is accepted, in words: ``true or false``."""
+
+    @property
+    @abstractmethod
+    def example(self) -> Any:
+        """A value that is accepted."""
+
+    @abstractmethod
+    def accepts(self, value: object) -> bool:
+        """Whether a value is of this kind. Nothing is coerced: 1 is no flag, True no number."""
+
+    def parse(self, text: str) -> Any:
+        """The value that a text means.
+
+        Raises:
+            ValueError: it means none of this kind.
+
+        Example:
+            >>> THREE_CHANNELS.parse("1,1,1") == THREE_CHANNELS.parse("[1,1,1]")
+            True
+        """
+        value = self._read(text.strip())
+        if not self.accepts(value):
+            raise ValueError(f"{text!r} is not {self.meaning}")
+        return value
+
+    def text(self, value: Any) -> str:
+        """A value as `parse` reads it."""
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, list | tuple):
+            return ",".join(map(self.text, value))
+        return str(value)
+
+    def _read(self, text: str) -> Any:
+        return json.loads(text, parse_constant=float)
+
+
+@dataclass(frozen=True)
+class Integer(Kind):
+    """An integer in a range, both ends included."""
+
+    least: int = 1
+    most: int = 65536
+
+    @property
+    def meaning(self) -> str:
+        return f"an integer from {self.least} to {self.most}"
+
+    @property
+    def example(self) -> int:
+        return self.least
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, int) and type(value) is int and self.least <= value <= self.most
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A finite number of at most 1e6 either way; with ``positive``, above 0."""
+
+    positive: bool = False
+
+    @property
+    def meaning(self) -> str:
+        return "a number above 0 and at most 1e6" if self.positive else "a number of at most 1e6"
+
+    @property
+    def example(self) -> float:
+        return 1.0
+
+    def accepts(self, value: object) -> bool:
+        if type(value) not in (int, float) or not isinstance(value, int | float):
+            return False
+        return math.isfinite(value) and abs(value) <= 1e6 and (value > 0 or not self.positive)
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """True or false."""
+
+    @property
+    def meaning(self) -> str:
+        return "true or false"
+
+    @property
+    def example(self) -> bool:
+        return True
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, bool)
+
+    def _read(self, text: str) -> Any:
+        return {"true": True, "false": False}.get(text.lower())
+
+
+class Choice(Kind):
+    """One of a few strings or integers."""
+
+    def __init__(self, *values: str | int) -> None:
+        self.values = values
+
+    @property
+    def meaning(self) -> str:
+        return either(map(str, self.values))
+
+    @property
+    def example(self) -> str | int:
+        return self.values[0]
+
+    def accepts(self, value: object) -> bool:
+        return any(type(value) is type(one) and value == one for one in self.values)
+
+    def _read(self, text: str) -> Any:
+        word = text.strip('"').lower()
+        return next((one for one in self.values if str(one).lower() == word), None)
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A string that is not empty."""
+
+    most: int = 256
+
+    @property
+    def meaning(self) -> str:
+        return f"a text of 1 to {self.most} characters"
+
+    @property
+    def example(self) -> str:
+        return "text"
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, str) and 0 < len(value) <= self.most
+
+    def _read(self, text: str) -> Any:
+        return text
+
+
+@dataclass(frozen=True)
+class ListOf(Kind):
+    """A list whose items are of one kind; ``words`` say what it is where that is clearer."""
+
+    item: Kind
+    least: int = 1
+    most: int = 64
+    words: str | None = None
+
+    @property
+    def meaning(self) -> str:
+        number = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+        return self.words or f"a list of {number} items, each {self.item.meaning}"
+
+    @property
+    def example(self) -> list[Any]:
+        return [self.item.example] * max(self.least, 1)
+
+    def accepts(self, value: object) -> bool:
+        return (
+            isinstance(value, list | tuple)
+            and self.least <= len(value) <= self.most
+            and all(map(self.item.accepts, value))
+        )
+
+    def _read(self, text: str) -> Any:
+        if text.startswith("["):
+            return json.loads(text, parse_constant=float)
+        return [self.item.parse(part) for part in text.split(",")]
+
+
+def either(words: Any) -> str:
+    """``a, b or c``."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else str(last)
+
+
+COUNT = Integer(least=0)
+SIZE = Integer()
+NUMBER = Number()
+FLAG = Flag()
+SIZES = ListOf(SIZE)
+COUNTS = ListOf(COUNT)
+IMAGE_FORMAT = Choice("RGB", "BGR")
+THREE_CHANNELS = ListOf(NUMBER, 3, 3, "three numbers, one per channel")
+THREE_DEVIATIONS = ListOf(Number(positive=True), 3, 3, "three numbers above 0, one per channel")
+FEATURES = ListOf(Choice(*(f"{kind}{i}" for kind in ("res", "p") for i in range(7))))
