@@ -488,7 +488,7 @@ def _described(name: str, file: FileKeys, described: RepositoryConfig, where: st
         kind=kind,
         prefix=_prefix(file, kind, described) if kind.backbone else "",
         absent=frozenset(described.checkpoint.set_by_model),
-        overrides=settings.check(described.overrides, where=where),
+        overrides=settings.accepted(described, where=where),
     )
 
 
@@ -636,11 +636,7 @@ def _read(
     else:
         found = _told_apart(specs, model)
     kind = found.architecture
-    facts = {
-        **kind.layouts[found.layout].facts,
-        **(entry.facts if entry is not None else {}),
-        **kind.facts_in(metadata),
-    }
+    facts = {**(entry.facts if entry is not None else {}), **kind.facts_in(metadata)}
     return kind.read(specs, found.layout, facts), facts
 
 

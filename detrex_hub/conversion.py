@@ -32,6 +32,7 @@ from detrex_hub.checkpoints import (
     written_format,
 )
 from detrex_hub.computing import carried_out
+from detrex_hub.configs import settings
 from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
@@ -262,7 +263,13 @@ def _plan(
     among = architecture or (entry.architecture if entry else None)
     recognised = _recognise(checkpoint, file, among, layout)
     kind = recognised.architecture
-    facts = _facts(kind, recognised.layout, entry, checkpoint.metadata, given)
+    facts = kind.known_facts(
+        checkpoint.specs,
+        recognised.layout,
+        given=given,
+        metadata=checkpoint.metadata,
+        catalogue=entry.facts if entry is not None else {},
+    )
     made = kind.read(checkpoint.specs, recognised.layout, facts)
     if entry is not None:
         _check_entry(entry, made, file)
@@ -280,7 +287,9 @@ def _plan(
         facts=facts,
         plan=plan,
         preprocessing=preprocessing,
-        overrides=made.overrides(preprocessing),
+        overrides=settings.check(
+            made.overrides(preprocessing), made.paths(), where=f"the architecture {made.name}"
+        ),
         notes=made.notes(),
         synthetic=original.synthetic,
     )
@@ -300,33 +309,6 @@ def _recognise(
             hint=f"Layouts: {', '.join(known)}",
         )
     return Recognition(fitting[0], layout, ("as told",))
-
-
-def _facts(
-    kind: type[Architecture],
-    layout: str,
-    entry: CatalogueEntry | None,
-    metadata: Mapping[str, Any],
-    given: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What no shape shows: the layout's, the catalogue's, the checkpoint's, the user's word, each
-    over those before it."""
-    known = {*kind.facts, *_IMAGE_FACTS}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise UsageError(
-            f"{kind.name} takes no {', '.join(unknown)}",
-            hint=f"It takes {', '.join(sorted(known))}",
-        )
-    found = dict(kind.layouts[layout].facts)
-    if entry is not None:
-        found.update(entry.facts)
-    found.update(kind.facts_in(metadata))
-    found.update(given)
-    return found
-
-
-_IMAGE_FACTS = ("image_format", "pixel_mean", "pixel_std")
 
 
 def _check_entry(entry: CatalogueEntry, made: Architecture, file: str) -> None:

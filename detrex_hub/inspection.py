@@ -108,10 +108,7 @@ def inspect(
         try:
             recognised = recognise(specs, name=os.fspath(what))
             kind = recognised.architecture
-            facts = {
-                **kind.layouts[recognised.layout].facts,
-                **kind.facts_in(checkpoint.metadata),
-            }
+            facts = kind.facts_in(checkpoint.metadata)
             found |= {
                 "architecture": kind.name,
                 "layout": recognised.layout,

@@ -7,7 +7,6 @@ stranger's record says, what a user writes and what an architecture sets are hel
 from __future__ import annotations
 
 import json
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -78,13 +77,13 @@ class Integer(Kind):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A finite number of at most 1e6 either way; with ``positive``, above 0."""
+    """A number from -1e6 to 1e6; with ``positive``, above 0."""
 
     positive: bool = False
 
     @property
     def meaning(self) -> str:
-        return "a number above 0 and at most 1e6" if self.positive else "a number of at most 1e6"
+        return f"a number {'above 0' if self.positive else 'from -1e6'} to 1e6"
 
     @property
     def example(self) -> float:
@@ -93,7 +92,7 @@ class Number(Kind):
     def accepts(self, value: object) -> bool:
         if type(value) not in (int, float) or not isinstance(value, int | float):
             return False
-        return math.isfinite(value) and abs(value) <= 1e6 and (value > 0 or not self.positive)
+        return -1e6 <= value <= 1e6 and (value > 0 or not self.positive)
 
 
 @dataclass(frozen=True)

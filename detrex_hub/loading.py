@@ -102,7 +102,7 @@ def load(
         check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
     """
     name, described, fetched = _describe(repo, revision)
-    overrides = settings.check(described.overrides, where=f"{name}/{CONFIG}")
+    overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     replacing = placing.rebuilt(described, model, name) if build else nullcontext()
     # planned on the config before the weights are fetched: a refusal should cost no download
     with replacing as replaced:
@@ -159,7 +159,7 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         >>> cfg = apply_overrides(cfg, "detrex/r101_v2")
     """
     name, described, _ = _describe(repo, revision)
-    overrides = settings.check(described.overrides, where=f"{name}/{CONFIG}")
+    overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     if "MODEL" in cfg:
         settings.apply_yacs(overrides, cfg, where=name)
     else:
@@ -190,7 +190,7 @@ def overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> d
 def checked_overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> Overrides:
     """All overrides of a repository, in both config languages."""
     name, described, _ = _describe(repo, revision)
-    return settings.check(described.overrides, where=f"{name}/{CONFIG}")
+    return settings.accepted(described, where=f"{name}/{CONFIG}")
 
 
 def load_state_dict(

@@ -176,7 +176,7 @@ def _computed_by(plan: ConversionPlan) -> str:
 def _claims(name: str, revision: str | None) -> _Claims:
     fetched = repositories.fetch(name, [CONFIG, CONVERSION], revision=revision, optional=[CARD])
     described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
-    settings.check(described.overrides, where=f"{name}/{CONFIG}")
+    settings.accepted(described, where=f"{name}/{CONFIG}")
     document = load_json(fetched.files[CONVERSION], where=f"{name}/{CONVERSION}")
     record = ConversionRecord.from_json(document, where=f"{name}/{CONVERSION}")
     again = name if fetched.commit is None else name.rpartition("@")[0] or name
@@ -262,7 +262,10 @@ def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
         raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
     specs = record.plan.specs()
     try:
-        made = kind.read(specs, layout, record.facts)
+        facts = kind.known_facts(
+            specs, layout, given=record.facts, metadata={}, catalogue={}
+        )
+        made = kind.read(specs, layout, facts)
         plan = made.plan(specs, layout)
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None

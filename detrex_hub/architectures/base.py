@@ -18,6 +18,7 @@ from detrex_hub.architectures.declared import (
     Settled,
     Specs,
     settle,
+    understood,
 )
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.kinds import Kind
@@ -186,11 +187,38 @@ class Architecture(ABC):
         return {**IMAGE_FACTS, **cls.facts}
 
     @classmethod
+    def known_facts(
+        cls,
+        specs: Specs,
+        layout: str,
+        *,
+        given: Facts,
+        metadata: Mapping[str, Any],
+        catalogue: Facts,
+    ) -> dict[str, Any]:
+        """The facts that somebody says, each checked by its kind: the user, whose word goes over
+        that of the checkpoint, whose word goes over that of the catalogue.
+
+        Args:
+            specs: the source state dict.
+            layout: a name from ``layouts``.
+            given: the user's, values or texts of a command line.
+            metadata: what lies beside the weights in the checkpoint.
+            catalogue: the catalogue's.
+
+        Raises:
+            UsageError: a fact is not known, or its value is of another kind.
+        """
+        said = {**catalogue, **cls.facts_in(metadata)}
+        declared = cls.facts_of(specs, layout, {**said, **given})
+        return said | understood(declared, given, where=cls.name)
+
+    @classmethod
     def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
         """Give every fact a value, and say which are merely assumed.
 
         Raises:
-            ArchitectureError: a fact contradicts the shapes.
+            UsageError: a fact is of another kind, or contradicts the shapes.
         """
         return settle({**IMAGE_FACTS, **cls.facts}, specs, layout, facts)
 

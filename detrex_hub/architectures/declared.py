@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from detrex_hub import kinds
-from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.errors import UsageError
 from detrex_hub.kinds import Kind
 from detrex_hub.specs import TensorSpec
 
@@ -43,6 +43,27 @@ class Fact:
     shown: Callable[[Specs, str], Any] | None = None
     config: tuple[str, ...] = ()
     option: str | None = None
+
+    def understood(self, name: str, value: Any) -> Any:
+        """A value, checked by the kind, and read if it is the text of a command line.
+
+        Args:
+            name: of the fact, for messages.
+
+        Raises:
+            UsageError: the value is of another kind.
+        """
+        if self.kind.accepts(value):
+            return list(value) if isinstance(value, tuple) else value
+        if isinstance(value, str):
+            try:
+                return self.kind.parse(value)
+            except (ValueError, RecursionError):
+                pass
+        raise UsageError(
+            f"{name} should be {self.kind.meaning}, not {str(value)[:80]!r}",
+            hint=f"For example: {self.usage(name, self.kind.example)}",
+        )
 
     def usage(self, name: str, value: Any) -> str:
         """How a command is given a value: ``--image-format BGR``."""
@@ -86,19 +107,21 @@ def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts
         declared: the facts by name.
         specs: the source state dict.
         layout: its layout.
-        given: values that are known; names that are not declared are ignored.
+        given: what is known, values or texts of a command line. Names that are not declared are
+            ignored.
 
     Raises:
-        ArchitectureError: a value contradicts the shapes.
+        UsageError: a value is of another kind, or contradicts the shapes.
     """
     values: dict[str, Any] = {}
     assumed: list[str] = []
     for name, fact in declared.items():
         value = given.get(name)
+        value = None if value is None else fact.understood(name, value)
         shown = fact.shown(specs, layout) if fact.shown is not None else None
         if value is not None and shown is not None and value != shown:
-            raise ArchitectureError(
-                f"{name} is {value} by what was said, and {shown} by the shapes",
+            raise UsageError(
+                f"{name} is said to be {value}, and the shapes show {shown}",
                 hint=f"Leave {name} out, or say {fact.usage(name, shown)}",
             )
         if value is None:
@@ -130,24 +153,10 @@ def understood(declared: Mapping[str, Fact], given: Facts, *, where: str) -> dic
             f"{where} takes no {', '.join(unknown)}", hint=f"It takes {', '.join(sorted(declared))}"
         )
     return {
-        name: _understood(name, declared[name], value)
+        name: declared[name].understood(name, value)
         for name, value in given.items()
         if value is not None
     }
-
-
-def _understood(name: str, fact: Fact, value: Any) -> Any:
-    if isinstance(value, str) and not fact.kind.accepts(value):
-        try:
-            return fact.kind.parse(value)
-        except (ValueError, RecursionError):
-            pass
-    elif fact.kind.accepts(value):
-        return list(value) if isinstance(value, tuple) else value
-    raise UsageError(
-        f"{name} should be {fact.kind.meaning}, not {str(value)[:80]!r}",
-        hint=f"For example: {fact.usage(name, fact.kind.example)}",
-    )
 
 
 # Means and deviations in 0..255, in the order of the channels. The originals of all architectures

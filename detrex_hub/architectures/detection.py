@@ -22,7 +22,6 @@ from detrex_hub.architectures.declared import (
     Settled,
     Specs,
     settle,
-    understood,
 )
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
@@ -190,8 +189,7 @@ class Detector(Architecture):
     @classmethod
     def facts_of(cls, specs: Specs, layout: str, given: Facts) -> Mapping[str, Fact]:
         own = super().facts_of(specs, layout, given)
-        known = understood(own, {k: v for k, v in given.items() if k in own}, where=cls.name)
-        body = cls.found_body(specs, layout, settle(own, specs, layout, known).values)
+        body = cls.found_body(specs, layout, settle(own, specs, layout, given).values)
         return {**own, **{BODY + name: fact for name, fact in _of_body(body.kind.facts).items()}}
 
     @classmethod

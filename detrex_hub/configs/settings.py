@@ -1,7 +1,8 @@
 """Overrides: what a repository may say about a training config, and setting it there.
 
-A repository's values come from strangers. Only the paths below are ever set, only to values of the
-kind given here; no value can name code, and ``_target_`` is never touched.
+A repository's values come from strangers. Only the paths that the architecture of the weights
+declares are ever set, only to values of the declared kind; no value can name code, and ``_target_``
+is never touched.
 """
 
 from __future__ import annotations
@@ -10,194 +11,17 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detrex_hub.architectures.base import Overrides
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import Overrides, Paths
 from detrex_hub.errors import ConfigError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import template
 from detrex_hub.messages import log
-
-
-def _integer(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= 65536
-
-
-def _count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 65536
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= 1e6
-
-
-def _integers(value: Any) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 64 and all(map(_integer, value))
-
-
-def _counts(value: Any) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 64 and all(map(_count, value))
-
-
-def _channels(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(map(_number, value))
-
-
-def _image_format(value: Any) -> bool:
-    return value in ("RGB", "BGR")
-
-
-def _depth(value: Any) -> bool:
-    return value in (18, 34, 50, 101, 152) and type(value) is int
-
-
-def _heads(value: Any) -> bool:
-    return _integer(value) or _integers(value)
-
-
-def _resnet_name(value: Any) -> bool:
-    return value in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-
-
-def _features(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(name, str) and name in _FEATURE_NAMES for name in value
-    )
-
-
-_FEATURE_NAMES = frozenset(f"{kind}{i}" for kind in ("res", "p", "layer") for i in range(7))
-
-_Kind = tuple[Callable[[Any], bool], str]
-INTEGER: _Kind = (_integer, "a positive integer")
-COUNT: _Kind = (_count, "an integer from 0 up")
-FLAG: _Kind = (_flag, "true or false")
-NUMBER: _Kind = (_number, "a number")
-INTEGERS: _Kind = (_integers, "a list of positive integers")
-COUNTS: _Kind = (_counts, "a list of integers from 0 up")
-CHANNELS: _Kind = (_channels, "three numbers, one a channel")
-IMAGE_FORMAT: _Kind = (_image_format, "RGB or BGR")
-DEPTH: _Kind = (_depth, "a depth of a ResNet")
-RESNET_NAME: _Kind = (_resnet_name, "the name of a torchvision ResNet")
-HEADS: _Kind = (_heads, "a positive integer or a list of them")
-FEATURES: _Kind = (_features, "a list of feature names")
-
-_ATTENTION: _Kind = (
-    lambda value: value in ("RCDA", "nn.MultiheadAttention"),
-    "RCDA or nn.MultiheadAttention",
-)
-_SPATIAL_PRIOR: _Kind = (lambda value: value in ("learned", "grid"), "learned or grid")
-
-# arguments of backbones, under model.backbone or, where a pyramid is built on them, under its net
-_BACKBONE: dict[str, _Kind] = {
-    "ape": FLAG,
-    "center_feature_scale": FLAG,
-    "channels": INTEGER,
-    "depth": INTEGER,
-    "depths": INTEGERS,
-    "dilation": FLAG,
-    "dims": INTEGERS,
-    "dw_kernel_size": INTEGER,
-    "embed_dim": INTEGER,
-    "focal_levels": INTEGERS,
-    "focal_windows": INTEGERS,
-    "groups": INTEGERS,
-    "layer_scale": NUMBER,
-    "layer_scale_init_value": NUMBER,
-    "level2_post_norm": FLAG,
-    "level2_post_norm_block_ids": COUNTS,
-    "mlp_ratio": NUMBER,
-    "normalize_modulator": FLAG,
-    "num_classes": INTEGER,
-    "offset_scale": NUMBER,
-    "patch_norm": FLAG,
-    "patch_size": INTEGER,
-    "post_norm": FLAG,
-    "pretrain_img_size": INTEGER,
-    "pretrain_use_cls_token": FLAG,
-    "qkv_bias": FLAG,
-    "res_post_norm": FLAG,
-    "use_conv_embed": FLAG,
-    "use_layerscale": FLAG,
-    "use_postln": FLAG,
-    "use_postln_in_modulation": FLAG,
-    "use_rel_pos": FLAG,
-    "window_size": INTEGER,
-}
-
-# LazyConfig paths
-LAZY_PATHS: dict[str, _Kind] = {
-    "model.pixel_mean": CHANNELS,
-    "model.pixel_std": CHANNELS,
-    "model.input_format": IMAGE_FORMAT,
-    "dataloader.train.mapper.img_format": IMAGE_FORMAT,
-    "dataloader.test.mapper.img_format": IMAGE_FORMAT,
-    "model.backbone.stages.depth": DEPTH,
-    "model.backbone.stages.stride_in_1x1": FLAG,
-    "model.backbone.name": RESNET_NAME,
-    "model.backbone.out_features": FEATURES,
-    "model.backbone.out_indices": COUNTS,
-    # a list for Swin's stages, one number for a ViT
-    "model.backbone.num_heads": HEADS,
-    "model.backbone.net.num_heads": HEADS,
-    **{f"model.backbone.{name}": kind for name, kind in _BACKBONE.items()},
-    **{f"model.backbone.net.{name}": kind for name, kind in _BACKBONE.items()},
-    "model.neck.input_shapes.*.channels": INTEGER,
-    "model.neck.in_features": FEATURES,
-    "model.neck.num_outs": INTEGER,
-    "model.neck.out_channels": INTEGER,
-    "model.neck.norm_layer.num_channels": INTEGER,
-    "model.embed_dim": INTEGER,
-    "model.num_classes": INTEGER,
-    "model.num_queries": INTEGER,
-    "model.num_queries_one2one": INTEGER,
-    "model.num_queries_one2many": COUNT,
-    "model.criterion.num_classes": INTEGER,
-    "model.in_channels": INTEGER,
-    "model.in_features": FEATURES,
-    "model.with_box_refine": FLAG,
-    "model.as_two_stage": FLAG,
-    "model.mixed_selection": FLAG,
-    "model.with_indicator": FLAG,
-    "model.position_embedding.num_pos_feats": INTEGER,
-    "model.position_embedding.temperature": NUMBER,
-    "model.position_embedding.offset": NUMBER,
-    "model.position_embedding.row_num_embed": INTEGER,
-    "model.position_embedding.col_num_embed": INTEGER,
-    "model.transformer.attention_type": _ATTENTION,
-    "model.transformer.spatial_prior": _SPATIAL_PRIOR,
-    "model.transformer.dim_feedforward": INTEGER,
-    "model.transformer.embed_dim": INTEGER,
-    "model.transformer.mixed_selection": FLAG,
-    "model.transformer.num_classes": INTEGER,
-    "model.transformer.num_decoder_layers": INTEGER,
-    "model.transformer.num_encoder_layers": INTEGER,
-    "model.transformer.num_feature_levels": INTEGER,
-    "model.transformer.num_heads": INTEGER,
-    "model.transformer.num_patterns": COUNT,
-    "model.transformer.num_query_pattern": INTEGER,
-    "model.transformer.num_query_position": INTEGER,
-    "model.transformer.two_stage_num_proposals": INTEGER,
-    "model.transformer.*.embed_dim": INTEGER,
-    "model.transformer.*.feedforward_dim": INTEGER,
-    "model.transformer.*.num_heads": INTEGER,
-    "model.transformer.*.num_layers": INTEGER,
-    "model.transformer.decoder.modulate_hw_attn": FLAG,
-}
-
-# keys of classic configs
-YACS_KEYS: dict[str, _Kind] = {
-    "MODEL.PIXEL_MEAN": CHANNELS,
-    "MODEL.PIXEL_STD": CHANNELS,
-    "MODEL.RESNETS.DEPTH": DEPTH,
-    "MODEL.RESNETS.STRIDE_IN_1X1": FLAG,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": INTEGER,
-    "INPUT.FORMAT": IMAGE_FORMAT,
-}
+from detrex_hub.records import RepositoryConfig
 
 # What the dataset decides and weights must not: a difference is a conflict
 DECIDED_BY_CONFIG = frozenset(
@@ -225,35 +49,57 @@ class Setting:
         return f"{self.path}: {self.before} -> {self.wanted}"
 
 
-def check(overrides: Overrides, *, where: str) -> Overrides:
-    """The same overrides, every path known and every value of its kind.
+def check(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
+    """The same overrides, every path declared and every value of its kind.
+
+    Args:
+        overrides: somebody's, such as a repository's.
+        paths: what the architecture of the weights declares.
+        where: what the overrides belong to, for messages.
 
     Raises:
         ConfigError: a path or value is not allowed.
     """
     for path, value in {**overrides.lazy, **overrides.lazy_if_present}.items():
-        _check_one(path, value, LAZY_PATHS, where)
+        _check_one(path, value, paths.lazy, where)
     for path in overrides.lazy_remove:
-        _kind_of(path, LAZY_PATHS, where)
+        _kind_of(path, paths.lazy, where)
     for key, value in overrides.yacs.items():
-        _check_one(key, value, YACS_KEYS, where)
+        _check_one(key, value, paths.yacs, where)
     return overrides
 
 
-def _kind_of(path: str, known: Mapping[str, _Kind], where: str) -> _Kind:
+def accepted(described: RepositoryConfig, *, where: str) -> Overrides:
+    """The overrides of a repository, by the rules that every load holds it to.
+
+    Args:
+        described: its `config.json`.
+        where: the name of that file, for messages.
+
+    Raises:
+        ConfigError: an override is not one that its architecture declares.
+        ArchitectureError: there is no model with its hyper-parameters.
+        UsageError: the architecture is not known.
+    """
+    kind = architecture(described.architecture)
+    made = kind.from_hyper_parameters(described.hyper_parameters)
+    return check(described.overrides, made.paths(), where=where)
+
+
+def _kind_of(path: str, known: Mapping[str, Kind], where: str) -> Kind:
     for text, kind in known.items():
         if template(text).match(path) is not None:
             return kind
     raise ConfigError(
-        f"{where} wants to set {path[:120]!r}, which no weights may",
+        f"{where} wants to set {path[:120]!r}, which weights of this architecture may not set",
         hint="Do not trust this repository, or upgrade with: pip install -U detrex-hub",
     )
 
 
-def _check_one(path: str, value: Any, known: Mapping[str, _Kind], where: str) -> None:
-    allowed, meaning = _kind_of(path, known, where)
-    if not allowed(value):
-        raise ConfigError(f"{where}: {path} must be {meaning}, not {str(value)[:80]!r}")
+def _check_one(path: str, value: Any, known: Mapping[str, Kind], where: str) -> None:
+    kind = _kind_of(path, known, where)
+    if not kind.accepts(value):
+        raise ConfigError(f"{where}: {path} must be {kind.meaning}, not {str(value)[:80]!r}")
 
 
 def settings(
@@ -430,7 +276,7 @@ def _setting(
     return [Setting(path, before, value, differs)]
 
 
-_INTERPOLATION = re.compile(r"\$\{(\.+)([A-Za-z_][\w.]*)\}")
+_INTERPOLATION = re.compile(r"\$\{(\.+)([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)\}")
 
 
 def _elsewhere(path: str) -> str:
@@ -443,8 +289,8 @@ def _elsewhere(path: str) -> str:
 
 
 def _source(node: Any, leaf: str, here: str) -> str | None:
-    """The path that a leaf takes its value from, where a node of the config says ``${..x}`` and
-    weights may set it there."""
+    """The path that a leaf takes its value from, where a node of the config says ``${..x}``. Names
+    that begin with an underscore are not values."""
     raw = node._get_node(leaf)._value() if hasattr(node, "_get_node") else None
     found = _INTERPOLATION.fullmatch(raw) if isinstance(raw, str) else None
     if found is None:
@@ -453,8 +299,7 @@ def _source(node: Any, leaf: str, here: str) -> str | None:
     up = len(found[1]) - 1
     if up >= len(parts):
         return None
-    path = ".".join((*parts[: len(parts) - up], found[2]))
-    return path if any(template(text).match(path) is not None for text in LAZY_PATHS) else None
+    return ".".join((*parts[: len(parts) - up], found[2]))
 
 
 def _child(node: Any, name: str) -> Any:

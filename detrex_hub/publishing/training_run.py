@@ -22,24 +22,6 @@ from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
 from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError, UsageError
 
-# fact -> where a config says it, the first that is there
-_FACTS = {
-    "image_format": (
-        "dataloader.test.mapper.img_format",
-        "dataloader.test.mapper.image_format",
-        "model.input_format",
-    ),
-    "pixel_mean": ("model.pixel_mean",),
-    "pixel_std": ("model.pixel_std",),
-    "position_temperature": ("model.position_embedding.temperature",),
-    "position_offset": ("model.position_embedding.offset",),
-    "num_heads": ("model.transformer.encoder.num_heads", "model.transformer.num_heads"),
-    "num_queries": ("model.num_queries", "model.transformer.num_query_position"),
-    "num_queries_one2one": ("model.num_queries_one2one",),
-    "dilation": ("model.backbone.dilation",),
-}
-_IMAGE_FACTS = ("image_format", "pixel_mean", "pixel_std")
-
 # detectron2's names of COCO's figures, in metrics.json
 _TASKS = {"bbox": ("box", "object-detection"), "segm": ("mask", "image-segmentation")}
 _FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -99,9 +81,9 @@ def prepared(
     cfg = load_config(path)
     if not hasattr(cfg.get("model"), "keys"):
         raise ConfigError(f"{path} is no config: it has no model")
-    kind = _kind_of(checkpoint, cfg, ema=ema, facts=facts)
-    known = _facts(cfg, kind) | dict(facts or {})
-    with prepare(checkpoint, architecture=kind.name, ema=ema, facts=known) as planned:
+    made = _without_config(checkpoint, cfg, ema=ema, facts=facts)
+    known = _facts(cfg, made) | dict(facts or {})
+    with prepare(checkpoint, architecture=made.name, ema=ema, facts=known) as planned:
         _check_config(planned, cfg, path)
         iteration = planned.checkpoint.metadata.get("iteration")
         measured: tuple[Metric, ...] = ()
@@ -112,7 +94,7 @@ def prepared(
         entry = CatalogueEntry(
             name=named,
             family="",
-            architecture=kind.name,
+            architecture=planned.architecture.name,
             title=named,
             summary=_summary(iteration, ema=ema),
             sources=(),
@@ -122,11 +104,11 @@ def prepared(
         yield replace(planned, name=named, entry=entry)
 
 
-def _kind_of(
+def _without_config(
     checkpoint: str | os.PathLike[str], cfg: Any, *, ema: bool, facts: Mapping[str, Any] | None
-) -> type[Architecture]:
-    """The architecture of trained weights: that of the config's model, or by their keys where no
-    class tells.
+) -> Architecture:
+    """What trained weights are before the config's values are known: of the architecture of the
+    config's model, or of the one that their keys show where no class tells.
 
     Raises:
         ConfigError: the model is of another class than the weights belong to.
@@ -135,7 +117,7 @@ def _kind_of(
     named = classes[0].name if classes else None
     try:
         with prepare(checkpoint, architecture=named, ema=ema, facts=facts) as found:
-            kind = type(found.architecture)
+            made = found.architecture
     except ArchitectureError as error:
         if classes or not settings.lineage_of(cfg.model):
             raise
@@ -143,8 +125,8 @@ def _kind_of(
             f"{error.message}; the config's model is of no known architecture: "
             f"{settings.described(cfg.model)}"
         ) from None
-    placing.check_model(kind, cfg.model, os.fspath(checkpoint))
-    return kind
+    placing.check_model(type(made), cfg.model, os.fspath(checkpoint))
+    return made
 
 
 def _summary(iteration: Any, *, ema: bool) -> str:
@@ -152,14 +134,13 @@ def _summary(iteration: Any, *, ema: bool) -> str:
     return f"Trained with detrex{trained}.{' The averaged weights (EMA).' if ema else ''}"
 
 
-def _facts(cfg: Any, kind: type[Architecture]) -> dict[str, Any]:
+def _facts(cfg: Any, made: Architecture) -> dict[str, Any]:
+    """What a config says of the facts of weights, at the first of the paths where each stands."""
     found = {}
-    for fact, paths in _FACTS.items():
-        if fact not in kind.facts and fact not in _IMAGE_FACTS:
-            continue
-        values = [value for path in paths if (value := _at(cfg, path)) is not None]
+    for name, fact in made.declared_facts().items():
+        values = [value for path in fact.config if (value := _at(cfg, path)) is not None]
         if values:
-            found[fact] = values[0]
+            found[name] = values[0]
     return found
 
 

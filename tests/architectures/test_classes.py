@@ -177,12 +177,12 @@ def test_detr_has_no_focal_prior(tmp_path):
     [
         ({"classes": "keep", "num_classes": 3}, "exclude each other"),
         ({"classes": "coco", "class_names": ["cat"]}, "coco and another number"),
-        ({"num_classes": 0}, "at least 1"),
-        ({"num_classes": True}, "at least 1"),
+        ({"num_classes": 0}, "num_classes should be an integer from 1"),
+        ({"num_classes": True}, "num_classes should be an integer from 1"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, "2 names for 3 classes"),
         ({"class_names": ["a", "T-V", "t v"]}, "occur twice: t v"),
-        ({"class_names": "cat"}, "no list of names"),
-        ({"num_classes": 3, "seed": "x"}, "seed is a number"),
+        ({"class_names": ["cat", 3]}, "class_names should be a list"),
+        ({"num_classes": 3, "seed": "x"}, "seed should be an integer"),
         ({"classes": "some"}, "auto, coco or keep"),
     ],
 )

@@ -116,7 +116,7 @@ def test_post_norm_goes_with_layer_scale_unless_told() -> None:
 
 
 def test_a_fact_that_is_no_flag_is_refused() -> None:
-    with pytest.raises(UsageError, match="use_postln is true or false, not 'yes'"):
+    with pytest.raises(UsageError, match="use_postln should be true or false, not 'yes'"):
         read(TINY.original()[0], {"use_postln": "yes"})
 
 

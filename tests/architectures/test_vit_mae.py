@@ -90,12 +90,12 @@ def changed(**changes: TensorSpec | None) -> dict[str, TensorSpec]:
 def test_heads_are_in_no_shape() -> None:
     specs = changed()
     assert read(specs, {"num_heads": 6})[0] == dataclasses.replace(BASE, num_heads=6)
-    with pytest.raises(UsageError, match="num_heads is 7 for 768 channels"):
+    with pytest.raises(ArchitectureError, match="7 heads do not divide its 768 channels"):
         read(specs, {"num_heads": 7})
-    with pytest.raises(UsageError, match="num_heads is True"):
+    with pytest.raises(UsageError, match=r"num_heads should be an integer .*'True'"):
         read(specs, {"num_heads": True})
     odd = dataclasses.replace(BASE, embed_dim=100, num_heads=4)
-    with pytest.raises(ArchitectureError, match="say it with --fact num_heads=N"):
+    with pytest.raises(ArchitectureError, match="Say it with --fact num_heads=N"):
         read(odd.original()[0])
     assert read(odd.original()[0], {"num_heads": 4})[0] == odd
     shown = dataclasses.replace(BASE, relative_positions=True).target()

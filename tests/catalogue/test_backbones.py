@@ -73,7 +73,7 @@ def test_each_is_planned_from_what_the_catalogue_says_of_it(name):
             entry.hyper_parameters
         )
         assert planned.layout == entry.sources[0].layout
-        check(planned.overrides, where=name)
+        check(planned.overrides, made.paths(), where=name)
         (millions,) = [n for part, n in MILLIONS[entry.family].items() if part in name]
         assert parameters(planned.plan.specs) / 1e6 == pytest.approx(millions, rel=0.02)
         facts = {k: v for k, v in entry.facts.items() if k in type(made).facts}

@@ -181,7 +181,7 @@ def test_the_number_of_classes_is_the_configs_to_decide():
 )
 def test_unknown_paths_and_wrong_values_are_refused(lazy):
     with pytest.raises(ConfigError, match=r"x/config\.json"):
-        settings.check(Overrides(lazy=lazy), where="x/config.json")
+        settings.check(Overrides(lazy=lazy), ResNet(depth=50).paths(), where="x/config.json")
 
 
 def test_classic_configs_are_set_and_stay_frozen():
@@ -212,17 +212,13 @@ def test_a_classic_config_without_the_key_is_refused_untouched():
     assert cfg.MODEL.PIXEL_MEAN == [0.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize(
-    "name", reference.names("anchor", "conditional", "d", "h", "resnet", "swin")
-)
+@pytest.mark.parametrize("name", reference.names())
 def test_what_architectures_want_is_allowed(name):
     specs = reference.load(name).source
     found = recognise(specs)
-    made = found.architecture.read(
-        specs, found.layout, found.architecture.layouts[found.layout].facts
-    )
+    made = found.architecture.read(specs, found.layout, {})
     wanted = made.overrides(made.preprocessing({}))
-    assert settings.check(wanted, where=name) is wanted
+    assert settings.check(wanted, made.paths(), where=name) is wanted
 
 
 def mappers(train, test):
