@@ -13,7 +13,17 @@ ROOT = Path(detrex_hub.__file__).parent
 
 # Each layer may import from itself and from the layers before it.
 LAYERS = (
-    ("errors", "kinds", "specs", "redaction", "hashing", "locking", "progress", "messages", "schema"),
+    (
+        "errors",
+        "kinds",
+        "specs",
+        "redaction",
+        "hashing",
+        "locking",
+        "progress",
+        "messages",
+        "schema",
+    ),
     ("staging", "seals", "retrying"),
     ("transfer",),
     ("mapping", "checkpoints"),
