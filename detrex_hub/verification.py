@@ -262,9 +262,7 @@ def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
         raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
     specs = record.plan.specs()
     try:
-        facts = kind.known_facts(
-            specs, layout, given=record.facts, metadata={}, catalogue={}
-        )
+        facts = kind.known_facts(specs, layout, given=record.facts, metadata={}, catalogue={})
         made = kind.read(specs, layout, facts)
         plan = made.plan(specs, layout)
     except DetrexHubError as error:
