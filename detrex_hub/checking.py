@@ -170,6 +170,7 @@ class Check:
                     "config": one.before,
                     "weights": one.wanted,
                     "fits": not one.differs,
+                    "has_place": one.has_place,
                 }
                 for one in self.settings
             ],
@@ -369,7 +370,10 @@ def examine(
         conflict=conflict,
         heuristics_share=loose,
         entry=weights.entry,
-        notes=tuple(_notes(found, weights)),
+        notes=(
+            *_notes(found, weights),
+            *settings.loader_notes(wanted, getattr(cfg, "model", None)),
+        ),
     )
 
 

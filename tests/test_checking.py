@@ -305,6 +305,26 @@ def test_of_the_prefixes_of_wrapped_models_detectron2_takes_off_one(tmp_path, wr
     assert len(check_with(None, 18, path).match.loaded) == loaded
 
 
+def test_a_backbone_of_an_unknown_kind_is_judged_as_a_backbone(tmp_path):
+    file = {"backbone.net.a.weight": torch.zeros(4), "roi_heads.b.weight": torch.zeros(4)}
+    keys = ModelKeys({"backbone.net.a.weight": (4,), "transformer.c.weight": (4,)})
+    torch.save({"model": file}, tmp_path / "eva.pth")
+    found = examine(None, tmp_path / "eva.pth", target=keys)
+    assert (found.share, found.counted, found.passed) == (1.0, (1, 1), True)
+    assert "1 of 1 tensors of backbone.*" in found.summary()
+
+
+def test_a_model_whose_loader_normalises_passes_with_a_note(converted):
+    cfg = config_for(converted)
+    cfg.model._target_ = "projects.co_mot.modeling.MOT"
+    del cfg.model["pixel_mean"], cfg.model["pixel_std"]
+    found = check_with(cfg, 18)
+    assert found.passed
+    assert any("the model takes no pixel_mean" in note for note in found.notes)
+    (mean,) = [one for one in found.to_json()["settings"] if one["path"] == "model.pixel_mean"]
+    assert not mean["has_place"]
+
+
 def conditional(tmp_path, queries):
     made = architecture("conditional_detr").from_hyper_parameters(
         {

@@ -13,6 +13,7 @@ from detrex_hub.cli.output import Output, table
 
 if TYPE_CHECKING:
     from detrex_hub.checking import Check
+    from detrex_hub.configs.settings import Setting
 
 EXAMPLES = (
     "detrex-hub check projects/dino/configs/dino-swin/dino_swin_tiny_224_4scale_12ep.py",
@@ -89,10 +90,7 @@ def _lines(found: Check) -> Iterator[str]:
         yield ""
         yield from table(
             ("setting", "config", "weights", ""),
-            [
-                (one.path, str(one.before), str(one.wanted), "differs" if one.differs else "fits")
-                for one in found.settings
-            ],
+            [(one.path, str(one.before), str(one.wanted), _verdict(one)) for one in found.settings],
         )
     for key, (file, model) in found.match.wrong_shape.items():
         yield f"wrong shape: {key} is {list(file)} in the file and {list(model)} in the model"
@@ -104,3 +102,9 @@ def _lines(found: Check) -> Iterator[str]:
         yield f"note: {note}"
     if found.passed:
         yield found.summary()
+
+
+def _verdict(setting: Setting) -> str:
+    if not setting.has_place:
+        return "no place"
+    return "differs" if setting.differs else "fits"

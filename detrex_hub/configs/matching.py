@@ -68,7 +68,7 @@ class Match:
 
     Attributes:
         home: prefix of the module that the file is for, such as ``backbone.``; empty where it is
-            for the whole model, or for none of its modules.
+            for several modules of the model, or for none.
         loaded: key of the model -> key of the file; doubtful ones included.
         missing: keys of the model that keep what they were initialised with.
         silent: those of them that detectron2 does not report: statistics that it fills itself.
@@ -215,7 +215,8 @@ def _aligned(
 
 
 def _home(model: Mapping[str, Shape], file: Mapping[str, Shape]) -> str:
-    """The prefix under which most of the file's names are found in the model, shapes aside."""
+    """The prefix under which most of the file's names are found in the model, shapes aside. Where
+    they have it already, it is the one module of the model that they are in."""
     bare = all(key.startswith("module.") for key in file)
     names = {key[len("module.") :] if bare else key for key in file}
     found = Counter(
@@ -227,7 +228,17 @@ def _home(model: Mapping[str, Shape], file: Mapping[str, Shape]) -> str:
     if not found:
         return ""
     home, count = max(found.items(), key=lambda item: (item[1], -len(item[0])))
-    return home if count >= _AT_HOME * len(names) else ""
+    if home and count >= _AT_HOME * len(names):
+        return home
+    return _shared_module(model, names)
+
+
+def _shared_module(model: Iterable[str], names: Iterable[str]) -> str:
+    """The prefix of the only module of a model that full names are in; empty where they are in
+    several, or where the model has no other."""
+    modules = {key.partition(".")[0] for key in model}
+    shared = modules.intersection(name.partition(".")[0] for name in names)
+    return f"{shared.pop()}." if len(shared) == 1 < len(modules) else ""
 
 
 # Caffe2's names, in the order in which detectron2 replaces them (``c2_model_loading.py``)

@@ -8,10 +8,11 @@ is never touched.
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +35,15 @@ class Setting:
     """One value that weights want of a config, beside the one it has.
 
     ``before`` is None where the config does not have the path, ``wanted`` where it must not.
+    ``has_place`` is False for a value of images that neither the model nor the mapper takes: the
+    config's own loader must see to it.
     """
 
     path: str
     before: Any
     wanted: Any
     differs: bool = True
+    has_place: bool = True
 
     def __str__(self) -> str:
         if self.wanted is None:
@@ -144,11 +148,41 @@ def apply(
 
     Arguments, return value and errors are those of `plan_changes`.
     """
-    changes = plan_changes(overrides, model=model, dataloader=dataloader, where=where)
+    wanted = settings(overrides, model=model, dataloader=dataloader, where=where)
+    changes = [one for one in wanted if one.differs]
     for change in changes:
         _set({"model": model, "dataloader": dataloader}, change)
     log_changes(changes, where)
+    for note in loader_notes(wanted, model):
+        log(f"{where}: {note}", logging.WARNING)
     return changes
+
+
+def loader_notes(wanted: Iterable[Setting], model: Any) -> Iterator[str]:
+    """What the config's own loader must do for images, where no node takes the values.
+
+    Args:
+        wanted: what weights want of a config, from `settings`.
+        model: the node ``model``, for the message.
+    """
+    values = {one.path.rpartition(".")[2]: one for one in wanted}
+    order = [str(values[name].wanted) for name in _MAPPER_FORMATS if name in values][:1]
+    told = [values[name] for name in ("pixel_mean", "pixel_std") if name in values]
+    if any(not one.has_place for one in told):
+        names = " and no ".join(one.path.rpartition(".")[2] for one in told if not one.has_place)
+        numbers = ", ".join(
+            f"{'subtract' if one.path.endswith('mean') else 'divide by'} {one.wanted}"
+            for one in told
+        )
+        yield (
+            f"the model takes no {names} ({described(model)}): the config's own loader must "
+            f"normalise {' '.join((*order, 'images'))}: {numbers} (pixels of 0 to 255; for pixels "
+            "of 0 to 1 divide these numbers by 255)"
+        )
+    for one in wanted:
+        if not one.has_place and one.path.startswith("dataloader."):
+            mapper = one.path.rpartition(".")[0]
+            yield f"{mapper} takes no image format: it must give {one.wanted} images"
 
 
 def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
@@ -182,6 +216,7 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
 
 
 _MAPPER_FORMATS = ("img_format", "image_format")
+_OF_IMAGES = ("model.pixel_mean", "model.pixel_std", "dataloader.")
 
 
 def _places(roots: Mapping[str, Any], path: str, value: Any, where: str) -> list[str]:
@@ -204,10 +239,8 @@ def _places(roots: Mapping[str, Any], path: str, value: Any, where: str) -> list
         if not named:
             named = [name for name in _MAPPER_FORMATS if _accepts(mapper, name, guess=False)][:1]
         if not named and value != "RGB":
-            raise ConfigError(
-                f"{place} cannot feed the weights of {where}: {described(mapper)}, which takes no "
-                f"image format, and they need {value}"
-            )
+            # RGB is what a mapper that does not say it reads
+            named = [_MAPPER_FORMATS[0]]
         found += [f"{place}.{name}" for name in named]
         if "img_format" in (_child(mapper, "augmentation") or ()):
             found.append(f"{place}.augmentation.img_format")
@@ -251,6 +284,8 @@ def _setting(
     if not present:
         if not required:
             return []
+        if path.startswith(_OF_IMAGES) and not _accepts(node, leaf, guess=root == "model"):
+            return [Setting(path, None, value, differs=False, has_place=False)]
         if not _accepts(node, leaf):
             raise ConfigError(
                 f"{here} cannot take the weights of {where}: {described(node)}, "
@@ -357,6 +392,22 @@ def _path_of(target: Any) -> str:
 
 # parameters of classes that configs are read for on machines that do not have them
 _PARAMETERS = {
+    "MOT": {
+        "backbone",
+        "position_embedding",
+        "neck",
+        "transformer",
+        "embed_dim",
+        "num_classes",
+        "num_queries",
+        "criterion",
+        "track_embed",
+        "track_base",
+        "post_process",
+        "aux_loss",
+        "device",
+        "g_size",
+    },
     "ResNet": {"stem", "stages", "num_classes", "out_features", "freeze_at"},
     "TorchvisionResNet": {"name", "train_backbone", "dilation", "return_layers"},
     "DetrDatasetMapper": {

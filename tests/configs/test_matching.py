@@ -34,6 +34,25 @@ def test_a_bare_backbone_with_the_flag_loads_by_suffix():
     assert found.share() == 1
 
 
+@pytest.mark.parametrize("heuristics", [False, True])
+def test_full_names_of_one_module_are_judged_against_that_module(heuristics):
+    file = {"backbone.stem.weight": (4,), "backbone.res2.weight": (4,), "roi_heads.weight": (4,)}
+    found = match(BACKBONE, FileKeys(file, heuristics))
+    assert found.home == "backbone."
+    assert found.share() == 1
+    assert found.missing == ("neck.norm.weight",)
+    assert found.unexpected == ("roi_heads.weight",)
+    del file["backbone.res2.weight"]
+    assert match(BACKBONE, FileKeys(file, heuristics)).share() == 0.5
+
+
+def test_full_names_of_several_modules_are_judged_against_the_whole_model():
+    file = {"backbone.stem.weight": (4,), "backbone.res2.weight": (4,), "neck.other": (4,)}
+    found = match(BACKBONE, FileKeys(file))
+    assert found.home == ""
+    assert found.share() == pytest.approx(2 / 3)
+
+
 def test_only_whole_segments_match():
     found = match(model("backbone.bn1.weight"), FileKeys({"1.weight": (4,)}, heuristics=True))
     assert not found.loaded

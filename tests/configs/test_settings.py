@@ -266,10 +266,57 @@ def indexed(path):
     ).lstrip(".")
 
 
-def test_a_mapper_that_takes_no_format_cannot_feed_bgr():
+def test_a_mapper_that_takes_no_format_must_give_bgr_itself(caplog):
     cfg = mappers({"mapper": {"_target_": "somebodys.Mapper"}}, {})
-    with pytest.raises(ConfigError, match=r"dataloader\.train\.mapper .*somebodys\.Mapper.* BGR"):
-        settings.apply(resnet(image_format="BGR"), dataloader=cfg.dataloader, where="x/y")
+    before = OmegaConf.to_yaml(cfg)
+    settings.apply(resnet(image_format="BGR"), dataloader=cfg.dataloader, where="x/y")
+    assert OmegaConf.to_yaml(cfg) == before
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    said = "x/y: dataloader.train.mapper takes no image format: it must give BGR images"
+    assert record.getMessage() == said
+
+
+class Tracker:
+    """A model whose loader normalises."""
+
+    def __init__(self, backbone, num_classes):
+        pass
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{__name__}.Tracker",
+        Tracker,
+        # it is known without being imported
+        "projects.co_mot.modeling.MOT",
+    ],
+)
+def test_a_model_that_takes_no_mean_is_left_to_its_loader_which_is_said(caplog, target):
+    cfg = lazy_config()
+    cfg._set_flag("allow_objects", True)
+    cfg.model._target_ = target
+    del cfg.model["pixel_mean"], cfg.model["pixel_std"]
+    changes = settings.apply(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
+    assert {"pixel_mean", "pixel_std"}.isdisjoint(cfg.model)
+    assert cfg.model.backbone.stages.depth == 101
+    assert "model.pixel_mean" not in {one.path for one in changes}
+    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    text = record.getMessage()
+    assert text.startswith("x/y: the model takes no pixel_mean and no pixel_std (it is a ")
+    assert "normalise RGB images: subtract [123.675, 116.28, 103.53]" in text
+    assert "divide by [58.395, 57.12, 57.375]" in text
+
+
+def test_what_the_architecture_itself_needs_is_refused_where_it_has_no_place():
+    cfg = lazy_config()
+    cfg.model._target_ = f"{__name__}.Tracker"
+    del cfg.model["pixel_mean"], cfg.model["pixel_std"]
+    wanted = Overrides(lazy={**resnet().lazy, "model.num_queries": 300})
+    with pytest.raises(ConfigError, match=r"has no num_queries"):
+        settings.apply(wanted, model=cfg.model, where="x/y")
+    assert cfg.model.backbone.stages.depth == 50
 
 
 def test_what_is_taken_from_elsewhere_is_set_there():
