@@ -23,6 +23,7 @@ from detrex_hub.errors import CheckpointError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
 from detrex_hub.locking import FileLock
 from detrex_hub.messages import log
+from detrex_hub.own_files import is_ours
 from detrex_hub.records import CONFIG, RepositoryConfig, dump_json, to_json
 from detrex_hub.staging import publish_file, staging_folder
 
@@ -161,7 +162,7 @@ def _is_private(folder: Path) -> bool:
         state = folder.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(state.st_mode) and seals.is_ours(state)
+    return stat.S_ISDIR(state.st_mode) and is_ours(state)
 
 
 @contextmanager

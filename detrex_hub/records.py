@@ -8,10 +8,9 @@ later version can add one.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -23,6 +22,7 @@ from detrex_hub import schema
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.errors import ConfigError
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
+from detrex_hub.own_files import read_small
 from detrex_hub.schema import PlainValues
 from detrex_hub.specs import DTYPE_BITS, TensorSpec
 
@@ -341,23 +341,15 @@ def read_bytes(path: Path, *, where: str | None = None) -> bytes:
     """
     where, limit = where or str(path), MAX_BYTES[path.name]
     try:
-        # a pipe would be waited for
-        with os.fdopen(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError(f"{where} is not a regular file")
-            content = file.read(limit + 1)
+        return read_small(path, limit, links=True)
     except FileNotFoundError:
         raise ConfigError(
             f"{where} does not exist", hint="Make it with: detrex-hub convert NAME"
         ) from None
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise too_large(where, limit) from None
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
-    if len(content) > limit:
-        raise too_large(where, limit)
-    return content
-
-
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def too_large(where: str, limit: int) -> ConfigError:

@@ -14,25 +14,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from detrex_hub.staging import replace_text
+from detrex_hub.own_files import is_ours, opened, read_small, replace_text
 
 # blocks of a look, spread evenly from the first byte to the last, and their size in bytes
 _BLOCKS = 17
 _BLOCK = 128 << 10
 _PIECE = 1 << 20
 _LARGEST_SEAL = 4096
-
-
-def is_ours(state: os.stat_result) -> bool:
-    """Whether only this user and root could have written what has this state."""
-    if not hasattr(os, "geteuid"):
-        return True
-    return state.st_uid in (os.geteuid(), 0) and not state.st_mode & 0o022
 
 
 def seal(path: Path, subject: str, sha256: str) -> None:
@@ -46,11 +38,8 @@ def seal(path: Path, subject: str, sha256: str) -> None:
     Raises:
         OSError: the file cannot be read, or the seal cannot be written.
     """
-    handle = _open(path)
-    try:
+    with opened(path) as handle:
         _write(path, {**_look(handle, subject), "sha256": sha256})
-    finally:
-        os.close(handle)
 
 
 def problem(path: Path, subject: str, *, whole: bool = False) -> str | None:
@@ -65,32 +54,24 @@ def problem(path: Path, subject: str, *, whole: bool = False) -> str | None:
         the second half of a sentence whose subject is the file.
     """
     try:
-        handle = _open(path)
+        with opened(path) as handle:
+            if not is_ours(os.fstat(handle)):
+                return "belongs to another user, or others may write to it"
+            sealed = _read(path)
+            if sealed is None or sealed.get("subject") != subject:
+                return "has no seal"
+            found = {**_look(handle, subject), "sha256": sealed["sha256"]}
+            if found == sealed and not whole:
+                return None
+            if _sha256(handle) != sealed["sha256"]:
+                return "is not what was written there"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            return "is not a file"
-        if not is_ours(state):
-            return "belongs to another user, or others may write to it"
-        sealed = _read(path)
-        if sealed is None or sealed.get("subject") != subject:
-            return "has no seal"
-        found = {**_look(handle, subject), "sha256": sealed["sha256"]}
-        if found == sealed and not whole:
-            return None
-        if _sha256(handle) != sealed["sha256"]:
-            return "is not what was written there"
-        if found != sealed:
-            # a copy, for example; a cache that cannot be written to is read whole each time
-            with suppress(OSError):
-                _write(path, found)
-        return None
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    finally:
-        os.close(handle)
+    if found != sealed:
+        # a copy, for example; in a cache that takes no seal it is read whole each time
+        with suppress(OSError):
+            _write(path, found)
+    return None
 
 
 def _look(handle: int, subject: str) -> dict[str, Any]:
@@ -121,12 +102,6 @@ def _sha256(handle: int) -> str:
     return digest.hexdigest()
 
 
-def _open(path: Path) -> int:
-    # neither a link to elsewhere nor a pipe whose writer would be waited for
-    flags = ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
-    return os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in flags))
-
-
 def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.seal")
 
@@ -138,16 +113,7 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any] | None:
     """A file's seal, None where it has none that only this user or root could have written."""
     try:
-        handle = _open(_beside(path))
-    except OSError:
-        return None
-    try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode) or not is_ours(state):
-            return None
-        found = json.loads(os.read(handle, _LARGEST_SEAL))
+        found = json.loads(read_small(_beside(path), _LARGEST_SEAL, ours=True))
     except (OSError, ValueError, RecursionError):
         return None
-    finally:
-        os.close(handle)
     return found if isinstance(found, dict) and isinstance(found.get("sha256"), str) else None

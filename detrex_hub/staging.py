@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -110,24 +109,6 @@ def publish_file(staged: Path, target: Path) -> None:
     """Give one complete file its final name."""
     synchronise(staged)
     staged.replace(target)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Give a small file its content in one step. Nobody but this user may write to it afterwards,
-    and a link that lies in its place is replaced, not followed.
-
-    Raises:
-        OSError: the place cannot be written to.
-    """
-    written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        written.replace(path)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise
 
 
 def synchronise(path: Path) -> None:

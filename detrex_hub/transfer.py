@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.progress import Progress
 from detrex_hub.retrying import PassingError, patiently
 from detrex_hub.staging import require_space
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CHUNK = 2**20
+# bytes
+_LARGEST_RECORD = 2**16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 
@@ -115,12 +118,12 @@ class Part:
         self._digest = hashlib.sha256()
         # stands for the address, which may hold a token
         self._source = hashlib.sha256(address.encode()).hexdigest() if address else None
-        # no link that leads elsewhere and no pipe: others may write to a cache that is shared
+        # others may write to a shared cache: no link, no second name of another file, no pipe
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         flags |= getattr(os, "O_NONBLOCK", 0)
         self._file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
         self._state = os.fstat(self._file.fileno())
-        if not stat.S_ISREG(self._state.st_mode):
+        if not stat.S_ISREG(self._state.st_mode) or self._state.st_nlink > 1:
             self._file.close()
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
         if self._source is not None:
@@ -180,11 +183,8 @@ class Part:
         self.version = version
         if self._source is None:
             return
-        record = _record(self.path)
-        written = record.with_name(f"{record.name}.{os.getpid()}")
         text = json.dumps({"url": self._source, **asdict(version)}, indent=2)
-        written.write_text(f"{text}\n", encoding="utf-8")
-        written.replace(record)
+        replace_text(_record(self.path), f"{text}\n")
 
     def close(self) -> None:
         self._file.close()
@@ -198,7 +198,7 @@ class Part:
 
     def _recorded(self) -> _Version | None:
         try:
-            found = json.loads(_record(self.path).read_bytes())
+            found = json.loads(read_small(_record(self.path), _LARGEST_RECORD))
             if found.pop("url") != self._source:
                 return None
             version = _Version(**found)

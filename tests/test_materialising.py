@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
+from msgspec import structs
 
 from detrex_hub import from_hub, loading, materialising, messages
-from detrex_hub.architectures.base import Overrides
 from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.records import RepositoryConfig
@@ -122,23 +123,33 @@ def other(value):
             return "other"
         case bool():
             return not value
+        case int():
+            return value + 1
         case str():
             return f"{value} other"
-        case tuple():
+        case tuple() | list():
             return (*value, "other")
-        case Overrides():
-            return dataclasses.replace(value, lazy=other(value.lazy))
         case Mapping():
             return {**value, "other": "other"}
     raise AssertionError(value)
 
 
-@pytest.mark.parametrize("field", [one.name for one in dataclasses.fields(RepositoryConfig)])
-def test_each_field_of_a_description_is_part_of_the_key(converted, field):
+def variants(record):
+    """`(path, record)` for each field of a record and of those in it, with that field changed."""
+    plain = dataclasses.is_dataclass(record)
+    replace = dataclasses.replace if plain else structs.replace
+    for field in dataclasses.fields(record) if plain else structs.fields(record):
+        value = getattr(record, field.name)
+        inner = dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct)
+        for path, changed in variants(value) if inner else [("", other(value))]:
+            yield f"{field.name}.{path}".rstrip("."), replace(record, **{field.name: changed})
+
+
+def test_each_field_of_a_description_is_part_of_the_key(converted):
     described = RepositoryConfig.load(converted / "config.json")
-    changed = dataclasses.replace(described, **{field: other(getattr(described, field))})
-    keys = {materialising.cache_key(one, "") for one in (described, changed)}
-    assert len(keys) == 2
+    keys = {path: materialising.cache_key(one, "") for path, one in variants(described)}
+    assert {"architecture", "checkpoint.author", "checkpoint.matching_heuristics"} <= keys.keys()
+    assert len({*keys.values(), materialising.cache_key(described, "")}) == len(keys) + 1
 
 
 def test_the_version_of_what_is_written_is_part_of_the_key(converted, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from detrex_hub import staging
 from detrex_hub.errors import DetrexHubError
-from detrex_hub.staging import publish_file, publish_files, replace_text, staging_folder
+from detrex_hub.staging import publish_file, publish_files, staging_folder
 
 
 def names(folder):
@@ -128,12 +128,3 @@ def test_what_is_published_has_the_modes_that_the_umask_gives_and_nobody_sets_it
         os.umask(before)
     modes = [stat.S_IMODE((tmp_path / one).stat().st_mode) for one in ("out", "out/a", "a")]
     assert modes == [0o777 & ~umask, 0o666 & ~umask, 0o666 & ~umask]
-
-
-def test_a_small_file_is_replaced_and_a_link_in_its_place_is_not_followed(tmp_path):
-    (tmp_path / "precious").write_text("numbers")
-    (tmp_path / "small").symlink_to(tmp_path / "precious")
-    replace_text(tmp_path / "small", "new")
-    assert (tmp_path / "small").read_text() == "new"
-    assert (tmp_path / "precious").read_text() == "numbers"
-    assert names(tmp_path) == ["precious", "small"]

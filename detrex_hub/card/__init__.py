@@ -21,6 +21,7 @@ from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import UsageError
+from detrex_hub.folder_files import find_file
 from detrex_hub.records import (
     CONFIG,
     CONVERSION,
@@ -103,10 +104,11 @@ def render_folder(
 
     Raises:
         ConfigError: a record is absent or malformed.
+        HubError: a record is a link out of the folder, or not a regular file.
         UsageError: as `render` does.
     """
-    config = RepositoryConfig.load(folder / CONFIG)
-    record = ConversionRecord.load(folder / CONVERSION)
+    config = RepositoryConfig.load(find_file(folder, CONFIG) or folder / CONFIG)
+    record = ConversionRecord.load(find_file(folder, CONVERSION) or folder / CONVERSION)
     entry = entries.get(record.name)
     if entry is not None and (
         entry.architecture != config.architecture

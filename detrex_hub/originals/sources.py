@@ -23,6 +23,7 @@ from detrex_hub.errors import DetrexHubError, SourceError, UsageError
 from detrex_hub.locking import FileLock, Timeout
 from detrex_hub.originals import download, drive
 from detrex_hub.originals.pages import refuse_page
+from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.staging import publish_file, staging_folder
 from detrex_hub.transfer import forget
@@ -30,6 +31,8 @@ from detrex_hub.transfer import forget
 __all__ = ["Progress", "Pulled", "pull", "shown"]
 
 MIRROR_VARIABLE = "DETREX_HUB_MIRROR"
+# bytes of what is remembered of a download
+_LARGEST_RECORD = 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,7 +319,7 @@ class _Place:
     def seen(self) -> dict[str, Any] | None:
         """What the first download found: ``url`` and ``sha256``."""
         try:
-            found = json.loads((self.folder / "seen.json").read_bytes())
+            found = json.loads(read_small(self.folder / "seen.json", _LARGEST_RECORD))
         except (OSError, ValueError):
             return None
         if not isinstance(found, dict):
@@ -350,9 +353,7 @@ class _Place:
     def keep(self, part: Path, sha256: str, url: str) -> None:
         """Give a verified download its name, and remember it."""
         record = {"sha256": sha256, "url": shown(url if self._unproven else self.source.url)}
-        written = self.folder / f"seen.json.{os.getpid()}"
-        written.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        written.replace(self.folder / "seen.json")
+        replace_text(self.folder / "seen.json", json.dumps(record, indent=2) + "\n")
         part.replace(self.path)
 
     @property

@@ -13,7 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from detrex_hub.locking import FileLock
+from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.repositories import names
+
+# bytes of a ref, or of a mark
+_SMALL = 200
 
 
 def repository(repo_id: str) -> Path:
@@ -29,7 +33,7 @@ def path(repo_id: str, name: str, revision: str | None) -> Path | None:
     commit = revision or "main"
     if not names.is_commit(commit):
         try:
-            commit = (folder / "refs" / commit).read_text().strip()
+            commit = read_small(folder / "refs" / commit, _SMALL).decode().strip()
         except (OSError, UnicodeDecodeError):
             return None
     return folder / "snapshots" / commit / name if names.is_commit(commit) else None
@@ -37,7 +41,7 @@ def path(repo_id: str, name: str, revision: str | None) -> Path | None:
 
 class Mark:
     """Remembers that a cached file was compared with its digest. A cache that cannot be written to
-    has no marks; its files are hashed every time."""
+    has no marks; its files are hashed every time, as are those that another user has marked."""
 
     def __init__(self, path: Path) -> None:
         from huggingface_hub import constants
@@ -50,7 +54,7 @@ class Mark:
 
     def is_there(self) -> bool:
         try:
-            return self._mark.read_text() == _state(self._path)
+            return read_small(self._mark, _SMALL, ours=True).decode() == _state(self._path)
         except (OSError, UnicodeDecodeError):
             return False
 
@@ -58,7 +62,7 @@ class Mark:
         """Mark the file, which will be a link to ``content`` where it is not there yet."""
         with suppress(OSError):
             self._mark.parent.mkdir(parents=True, exist_ok=True)
-            self._mark.write_text(_state(content or self._path))
+            replace_text(self._mark, _state(content or self._path))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -73,4 +77,4 @@ class Mark:
 
 def _state(path: Path) -> str:
     state = path.stat()
-    return f"{state.st_size} {state.st_mtime_ns} {state.st_ino}"
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"

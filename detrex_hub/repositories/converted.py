@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -14,6 +13,7 @@ from typing import IO
 from detrex_hub import card, catalogue
 from detrex_hub.catalogue.entry import same_address
 from detrex_hub.errors import HubError, VerificationError
+from detrex_hub.folder_files import find_file
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -128,10 +128,9 @@ def read(folder: Path) -> Converted:
         raise HubError(
             f"{folder} is not a folder", hint=f"Convert first: detrex-hub convert {folder.name}"
         )
-    _regular(folder, CONFIG)
-    config = RepositoryConfig.load(folder / CONFIG)
+    config = RepositoryConfig.load(_file(folder, CONFIG))
     names = (config.checkpoint.file, CONFIG, CONVERSION, CARD)
-    paths = {name: _regular(folder, name) for name in names}
+    paths = {name: _file(folder, name) for name in names}
     digests = {name: digest(path) for name, path in paths.items()}
     weights = config.checkpoint
     found = digests[weights.file].sha256
@@ -141,25 +140,14 @@ def read(folder: Path) -> Converted:
             f"{found} instead of {weights.sha256}",
             hint="Convert it again: detrex-hub convert NAME",
         )
-    record = ConversionRecord.load(folder / CONVERSION)
+    record = ConversionRecord.load(paths[CONVERSION])
     return Converted(folder, config, record, paths, digests)
 
 
-def _regular(folder: Path, name: str) -> Path:
-    path = folder / name
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        raise HubError(
-            f"{folder} has no {name}", hint="Convert it again: detrex-hub convert NAME"
-        ) from None
-    except OSError as error:
-        raise HubError(f"{path} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
-        raise HubError(
-            f"{path} is a symbolic link or no file, and only regular files are pushed",
-            hint="Put the file itself there",
-        )
+def _file(folder: Path, name: str) -> Path:
+    path = find_file(folder, name)
+    if path is None:
+        raise HubError(f"{folder} has no {name}", hint="Convert it again: detrex-hub convert NAME")
     return path
 
 

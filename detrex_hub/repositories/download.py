@@ -94,7 +94,7 @@ def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
                 mark.leave()
                 return path
             # What is wrong goes at once: whatever happens next, nobody may be given it.
-            _remove(path)
+            _remove(path, cache.repository(repo_id))
             if not last:
                 path = _download(repo_id, name, commit)
     raise damaged(repo_id, name)
@@ -164,8 +164,12 @@ def _hub_digest(path: Path, repo_id: str, name: str, commit: str) -> str | None:
     return None
 
 
-def _remove(path: Path) -> None:
-    # only the content's own file and its name in the snapshot: others may name the same content
-    blob = path.parent / path.readlink() if path.is_symlink() else path
-    for one in (blob, path):
-        one.unlink(missing_ok=True)
+def _remove(path: Path, repository: Path) -> None:
+    """Remove a file from the cache: its name in the snapshot, and the content that the name leads
+    to. Another name may lead to the same content. A link out of the repository was planted, and
+    what it names stays."""
+    if path.is_symlink():
+        blob = path.parent / path.readlink()
+        if blob.parent.resolve() == (repository / "blobs").resolve():
+            blob.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detrex_hub.errors import HubError, UsageError, VerificationError
+from detrex_hub.folder_files import find_file
 from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS
 from detrex_hub.repositories import names
 from detrex_hub.repositories.converted import Converted, digest
@@ -149,20 +150,14 @@ def _under_root(repo_id: str) -> Path | None:
 
 def fetch_from_folder(folder: Path, files: Sequence[str], optional: Sequence[str]) -> Fetched:
     """See `detrex_hub.repositories.fetch`."""
-    inside = folder.resolve()
     found = {}
     for name in (*files, *optional):
-        path = folder / name
-        if not path.resolve().is_relative_to(inside):
-            raise HubError(
-                f"{path} is a symbolic link to a place outside of the repository",
-                hint="Put the file itself there",
-            )
-        if path.is_file():
+        path = find_file(folder, name)
+        if path is not None:
             found[name] = path
-        elif name in files or path.exists():
+        elif name in files:
             raise HubError(
-                f"{folder} has no {'file' if path.exists() else ''} {name}".replace("  ", " "),
+                f"{folder} has no {name}",
                 hint="Make the repository again: detrex-hub convert NAME -o DIR",
             )
     return Fetched(folder, None, found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detrex_hub.repositories import fetch, push
+from detrex_hub.repositories import cache, fetch, push
 
 FETCH = """
 import sys
@@ -64,3 +64,35 @@ def test_a_cached_file_that_changed_on_disk_is_compared_again(hub, pushed):
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     again = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
     assert again.read_bytes() == whole
+
+
+def test_a_planted_link_is_removed_and_what_it_names_stays(hub, pushed, folder, tmp_path):
+    path = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
+    precious = tmp_path / "precious"
+    precious.write_text("numbers")
+    path.unlink()
+    path.symlink_to(precious)
+    again = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
+    assert again.read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert precious.read_text() == "numbers"
+
+
+def test_a_mark_that_another_user_could_have_left_does_not_count(hub, pushed, folder):
+    path = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
+    path.write_bytes(b"planted")
+    mark = cache.Mark(path)
+    mark.leave()
+    mark._mark.chmod(0o666)
+    again = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
+    assert again.read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_a_link_in_a_marks_place_is_not_followed(hub, pushed, tmp_path):
+    path = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
+    (tmp_path / "precious").write_text("numbers")
+    mark = cache.Mark(path)
+    mark._mark.unlink()
+    mark._mark.symlink_to(tmp_path / "precious")
+    mark.leave()
+    assert mark.is_there()
+    assert (tmp_path / "precious").read_text() == "numbers"

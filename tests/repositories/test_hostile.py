@@ -207,7 +207,7 @@ def test_what_is_no_regular_file_is_not_waited_for(copy):
     os.mkfifo(copy / "config.json")
     with pytest.raises(HubError):
         from_hub("./r")
-    with pytest.raises(HubError, match="no file"):
+    with pytest.raises(HubError, match="is not a regular file"):
         hubs.push(copy, "alice/r", to="hub")
 
 

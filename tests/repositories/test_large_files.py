@@ -330,6 +330,17 @@ def test_a_link_in_place_of_a_part_is_not_followed(hub, there, cache, tmp_path):
     assert other.read_bytes() == b"other"
 
 
+def test_a_second_name_of_another_file_in_place_of_a_part_is_not_emptied(
+    hub, there, cache, tmp_path
+):
+    other = tmp_path / "other"
+    other.write_bytes(b"precious")
+    cache.part.parent.mkdir(parents=True)
+    cache.part.hardlink_to(other)
+    assert fetched() == CONTENT
+    assert other.read_bytes() == b"precious"
+
+
 def test_a_pipe_in_place_of_a_part_is_not_waited_for(hub, there, cache):
     cache.part.parent.mkdir(parents=True)
     os.mkfifo(cache.part)

@@ -259,7 +259,7 @@ def test_a_folder_that_is_not_whole(hub, login, folder, name):
         push(folder)
     (folder / name).unlink()
     (folder / name).mkdir()
-    with hub.quiet(), pytest.raises(HubError, match=f"{name} is a symbolic link or no file"):
+    with hub.quiet(), pytest.raises(HubError, match=f"{name} is not a regular file"):
         push(folder)
 
 

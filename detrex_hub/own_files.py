@@ -1,0 +1,87 @@
+"""Small files of our own in folders that other users of the machine may write to.
+
+Whatever lies there may have been planted: a link is not followed, a pipe is not waited for, a large
+file is not read, and what another user could have written is not believed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def is_ours(state: os.stat_result) -> bool:
+    """Whether only this user and root could have written what has this state."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return state.st_uid in (os.geteuid(), 0) and not state.st_mode & 0o022
+
+
+@contextmanager
+def opened(path: Path, *, links: bool = False) -> Iterator[int]:
+    """A descriptor of a regular file, for reading.
+
+    Args:
+        path: the file.
+        links: follow it where it is a link.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if not links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "It is not a regular file", str(path))
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def read_small(path: Path, most: int, *, links: bool = False, ours: bool = False) -> bytes:
+    """The content of a small regular file.
+
+    Args:
+        path: the file.
+        most: the bytes that it may have.
+        links: follow it where it is a link.
+        ours: refuse what another user could have written.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, is larger, or is not ours.
+    """
+    with opened(path, links=links) as handle:
+        state = os.fstat(handle)
+        if ours and not is_ours(state):
+            raise OSError(errno.EPERM, "Another user could have written it", str(path))
+        content = b""
+        while len(content) <= most and (piece := os.read(handle, most + 1 - len(content))):
+            content += piece
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"It is larger than {most} bytes", str(path))
+    return content
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Give a small file its content in one step. Only this user can write to it afterwards, and a
+    link in its place is replaced.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        written.replace(path)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise

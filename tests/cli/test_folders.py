@@ -1,0 +1,64 @@
+"""Every command that takes a folder takes a snapshot of the Hub's cache, and waits for no pipe."""
+
+import os
+
+import pytest
+
+from detrex_hub import from_hub
+from detrex_hub.card import render_folder
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.repositories import push
+from tests import tiny
+
+
+def as_snapshot(folder, root):
+    """A converted folder as the cache of the Hub keeps it: links into ``blobs``."""
+    repository = root / "models--alice--tiny"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for number, file in enumerate(sorted(folder.iterdir())):
+        file.rename(repository / "blobs" / f"{number:064x}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{number:064x}")
+    folder.rmdir()
+    return snapshot
+
+
+@pytest.fixture
+def converted(cli, tmp_path):
+    entries = tiny.catalogue(tmp_path / "tiny.toml")
+    assert cli("convert", "tiny", "--synthetic", "--catalogue", entries).code == 0
+    return tmp_path / "here" / "tiny"
+
+
+COMMANDS = {
+    "load": ("load", "FOLDER"),
+    "inspect": ("inspect", "FOLDER"),
+    "verify": ("verify", "FOLDER", "--no-source"),
+    "card": ("card", "FOLDER"),
+    "diff": ("diff", "FOLDER", "FOLDER"),
+    "export": ("export", "FOLDER", "--to", "original", "-o", "back.pth"),
+    "push": ("push", "FOLDER", "alice/tiny", "--to", "hub"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_snapshot_of_the_cache_is_a_folder_as_any_other(cli, converted, tmp_path, command):
+    snapshot = as_snapshot(converted, tmp_path / "cache")
+    done = cli(*(str(snapshot) if one == "FOLDER" else one for one in COMMANDS[command]))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("name", ["config.json", "conversion.json", "README.md"])
+def test_no_command_waits_for_a_pipe_in_a_folder(converted, tmp_path, name):
+    (converted / name).unlink()
+    os.mkfifo(converted / name)
+    for use in (
+        from_hub,
+        lambda folder: render_folder(folder, {}),
+        lambda folder: push(folder, to=tmp_path / "hub"),
+    ):
+        try:
+            use(converted)
+        except DetrexHubError as error:
+            assert "\n" not in str(error)
