@@ -78,7 +78,8 @@ class Layout:
     match none; ``check`` looks at shapes where names are not enough and returns what speaks
     against the layout, or None. ``peculiar`` are templates that must match only where the
     architecture is to be found out: one that is named may lack them. ``look_alikes`` are
-    architectures that keys cannot tell from this one.
+    architectures that keys cannot tell from this one. ``note`` is what a user should know of every
+    file of the layout.
     """
 
     present: tuple[str, ...]
@@ -86,6 +87,7 @@ class Layout:
     peculiar: tuple[str, ...] = ()
     check: Callable[[Specs], str | None] | None = None
     look_alikes: LookAlikes | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,11 @@ class Architecture(ABC):
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the conversion beyond its plan, one line each."""
         return ()
+
+    def notes_on(self, layout: str) -> tuple[str, ...]:
+        """`notes`, and what there is to say of files of a layout."""
+        note = self.layouts[layout].note
+        return self.notes() if note is None else (*self.notes(), note)
 
     @property
     def out_channels(self) -> Mapping[str, int]:

@@ -29,10 +29,14 @@ from detrex_hub.architectures.stages import Shapes, split_arguments
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rule
 
+CLASS_TOKEN = "class token, which detectors do not have"
+MASK_TOKEN = "stands for masked patches in pretraining"
+FINAL_NORM = "final norm of the pretraining, which the backbone lacks"
+
 HEADS_DROPPED: tuple[Rule, ...] = (
-    Drop("cls_token", "class token, which detectors do not have", optional=True),
-    Drop("mask_token", "stands for masked patches in pretraining", optional=True),
-    Drop("norm.*", "final norm of the pretraining, which the backbone lacks", optional=True),
+    Drop("cls_token", CLASS_TOKEN, optional=True),
+    Drop("mask_token", MASK_TOKEN, optional=True),
+    Drop("norm.*", FINAL_NORM, optional=True),
     Drop("fc_norm.*", "norm before the ImageNet classifier", optional=True),
     Drop("head.*", "ImageNet classifier", optional=True),
 )
@@ -148,8 +152,9 @@ class PlainViT(Architecture):
         if self.patch_size != 16:
             found.append(
                 f"patches are {self.patch_size} pixels wide, and detectron2's SimpleFeaturePyramid "
-                "names its maps after strides that are powers of two: weights for patches of 16 "
-                "are what detrex's configs want"
+                "names its maps after strides that are powers of two, so no detector can be built "
+                "on it. To resample the kernels for patches of 16, convert with: "
+                "--fact patch_size=16"
             )
         return tuple(found)
 

@@ -265,7 +265,8 @@ class Swin(StagedBackbone):
     }
     facts: ClassVar[Mapping[str, Fact]] = {
         "window_size": Fact(
-            kinds.SIZE, "window to resample the relative position tables for, in patches"
+            kinds.Integer(least=2, most=64),
+            "window to resample the relative position tables for, in patches",
         ),
         "table_resampling": Fact(
             kinds.Choice(*_TABLES), "how: bicubic, or geometric as timm does", default="bicubic"

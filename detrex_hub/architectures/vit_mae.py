@@ -1,6 +1,6 @@
 """Plain ViTs, such as MAE's: the original's and timm's names are those of detectron2's `ViT`.
 
-Facts: facebookresearch/mae efb2a80, timm 1.0.31 and detectron2 02b5c4e2,
+Facts: facebookresearch/mae efb2a80, timm 1.0.31, transformers 4.57.1 and detectron2 02b5c4e2,
 `modeling/backbone/vit.py`. The outputs of the last block are equal in float64, without the class
 token in the original and with relative positions of zero in detectron2, as it begins.
 """
@@ -10,12 +10,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
+from detrex_hub.architectures.declared import Settled
 from detrex_hub.architectures.plain_vit import (
+    CLASS_TOKEN,
+    FINAL_NORM,
     HEADS_DROPPED,
+    MASK_TOKEN,
     PlainViT,
     heads,
     num_heads,
@@ -23,8 +28,12 @@ from detrex_hub.architectures.plain_vit import (
     usual_windows,
 )
 from detrex_hub.architectures.stages import Shapes, kept, mlp_ratio
-from detrex_hub.mapping import Drop, Rule
+from detrex_hub.mapping import Compute, Concat, Drop, Rename, Rule, in_target_names, prefixed
+from detrex_hub.mapping.operations import PinvLast2
 from detrex_hub.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 BODY: tuple[Rule, ...] = kept(
     "pos_embed",
@@ -35,6 +44,30 @@ BODY: tuple[Rule, ...] = kept(
     "blocks.{i}.norm2.*",
     "blocks.{i}.mlp.fc1.*",
     "blocks.{i}.mlp.fc2.*",
+)
+
+IN_TRANSFORMERS = "encoder.layer.{i}"
+TRANSFORMERS: tuple[Rule, ...] = (
+    Rename("embeddings.position_embeddings", "pos_embed"),
+    Rename("embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"),
+    Concat(
+        tuple(
+            f"{IN_TRANSFORMERS}.attention.attention.{name}.*" for name in ("query", "key", "value")
+        ),
+        "blocks.{i}.attn.qkv.*",
+    ),
+    Drop("embeddings.cls_token", CLASS_TOKEN, optional=True),
+    Drop("embeddings.mask_token", MASK_TOKEN, optional=True),
+    Drop("layernorm.*", FINAL_NORM, optional=True),
+)
+_TRANSFORMERS: tuple[Rule, ...] = (
+    *TRANSFORMERS,
+    Rename(f"{IN_TRANSFORMERS}.layernorm_before.*", "blocks.{i}.norm1.*"),
+    Rename(f"{IN_TRANSFORMERS}.attention.output.dense.*", "blocks.{i}.attn.proj.*"),
+    Rename(f"{IN_TRANSFORMERS}.layernorm_after.*", "blocks.{i}.norm2.*"),
+    Rename(f"{IN_TRANSFORMERS}.intermediate.dense.*", "blocks.{i}.mlp.fc1.*"),
+    Rename(f"{IN_TRANSFORMERS}.output.dense.*", "blocks.{i}.mlp.fc2.*"),
+    Drop("pooler.**", "head of the class token", optional=True),
 )
 
 _DECODER = "decoder of the pretraining"
@@ -49,7 +82,32 @@ DECODER_DROPPED: tuple[Rule, ...] = tuple(
     )
 )
 
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "original": (*BODY, *HEADS_DROPPED, *DECODER_DROPPED),
+    "transformers": _TRANSFORMERS,
+    "transformers_whole": (
+        *prefixed(_TRANSFORMERS, "vit.", ""),
+        Drop("decoder.**", _DECODER, optional=True),
+        Drop("classifier.*", "ImageNet classifier", optional=True),
+    ),
+    "detrex": (
+        *BODY,
+        *kept("blocks.{i}.attn.rel_pos_h", "blocks.{i}.attn.rel_pos_w", optional=True),
+    ),
+}
+
+_TRANSFORMERS_KEYS = (
+    "embeddings.position_embeddings",
+    "encoder.layer.0.attention.attention.query.weight",
+)
+_EPS = (
+    "transformers' config of ViTMAE says layer_norm_eps 1e-12; its original and detectron2 have "
+    "1e-6, which the weights were trained with: the outputs differ from transformers' by 2e-7 of "
+    "their largest value"
+)
+
 _KEYS = ("pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
+_LAYER_SCALE = f"{IN_TRANSFORMERS}.layer_scale1.lambda1"
 # layer scales and separate biases, as DINOv2, BEiT and EVA have them
 _OTHERS = ("blocks.{i}.ls1.gamma", "blocks.{i}.gamma_1", "blocks.{i}.attn.q_bias")
 
@@ -67,18 +125,32 @@ class ViTMAE(PlainViT):
     Args:
         relative_positions: whether the weights hold the relative positions of detectron2's `ViT`:
             none but those that it was trained with.
+        source_patch_size: width of the patches that the weights were trained with, in pixels, where
+            their kernels were resampled.
     """
 
     mlp_ratio: float = 4.0
     window_size: int = 14
     relative_positions: bool = False
+    source_patch_size: int | None = None
 
     name: ClassVar[str] = "vit_mae"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(present=(*_KEYS, "cls_token"), absent=_OTHERS),
+        "transformers": Layout(present=_TRANSFORMERS_KEYS, absent=(_LAYER_SCALE,), note=_EPS),
+        "transformers_whole": Layout(
+            present=tuple(f"vit.{key}" for key in _TRANSFORMERS_KEYS), note=_EPS
+        ),
         "detrex": Layout(present=_KEYS, absent=("cls_token", "norm.*", "head.*", *_OTHERS)),
     }
-    facts: ClassVar[Mapping[str, Fact]] = {"num_heads": num_heads(_head_dim)}
+    facts: ClassVar[Mapping[str, Fact]] = {
+        "num_heads": num_heads(_head_dim),
+        "patch_size": Fact(
+            kinds.Integer(least=2, most=64), "patches to resample the kernels for, in pixels"
+        ),
+    }
+    tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = RULES
+    """The rules of each layout, without resampling."""
     built_by: ClassVar[str] = "detectron2.modeling.backbone.vit.ViT"
     taken_by: ClassVar[frozenset[str]] = frozenset({"ViT"})
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -90,8 +162,12 @@ class ViTMAE(PlainViT):
     }
 
     @classmethod
-    def infer(cls, specs: Specs, layout: str, facts: Facts) -> ViTMAE:
-        shapes = Shapes(specs, "plain ViT")
+    def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
+        return super().settle(in_target_names(cls.tables[layout], specs), layout, facts)
+
+    @classmethod
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> Self:
+        shapes = Shapes(in_target_names(cls.tables[layout], specs), "plain ViT")
         embed_dim, _, patch_size, _ = shapes("patch_embed.proj.weight", 4)
         depth = shapes.count("blocks.{n}.norm1.weight")
         hidden, _ = shapes("blocks.0.mlp.fc1.weight", 2)
@@ -111,6 +187,9 @@ class ViTMAE(PlainViT):
             window_block_indexes=usual_windows(depth),
             relative_positions=holds,
         )
+        wanted = facts.get("patch_size")
+        if wanted not in (None, patch_size):
+            made = made.repatched(wanted)
         if not holds:
             return made
         return dataclasses.replace(
@@ -120,12 +199,39 @@ class ViTMAE(PlainViT):
             window_block_indexes=tuple(i for i in range(depth) if widths[i] < max(widths)),
         )
 
+    def repatched(self, patch_size: int) -> Self:
+        """The same with its kernels resampled for patches of another width."""
+        side = self.pretrain_img_size // self.patch_size
+        return dataclasses.replace(
+            self,
+            patch_size=patch_size,
+            # a number by which the model finds the shape of the positions, which stay as they are
+            pretrain_img_size=side * patch_size,
+            source_patch_size=self.patch_size,
+        )
+
     def rules(self, layout: str) -> tuple[Rule, ...]:
-        if layout == "original":
-            return (*BODY, *HEADS_DROPPED, *DECODER_DROPPED)
-        if not self.relative_positions:
-            return BODY
-        return (*BODY, *kept("blocks.{i}.attn.rel_pos_h", "blocks.{i}.attn.rel_pos_w"))
+        return tuple(
+            resampled
+            for rule in self.tables[layout]
+            for resampled in (self._resampling(rule) if self.source_patch_size else (rule,))
+        )
+
+    def _resampling(self, rule: Rule) -> tuple[Rule, ...]:
+        """A rule, or those that resample what it moves."""
+        if not isinstance(rule, Rename) or rule.target != "patch_embed.proj.*":
+            return (rule,)
+        assert self.source_patch_size is not None
+        before, after = self.source_patch_size, self.patch_size
+        source = rule.source.removesuffix("*")
+        return (
+            Compute(
+                PinvLast2((after, after), (before, before)),
+                f"{source}weight",
+                "patch_embed.proj.weight",
+            ),
+            Rename(f"{source}bias", "patch_embed.proj.bias"),
+        )
 
     def target(self) -> StateDict:
         return self.embeddings() | self.blocks() | self._relative_positions()

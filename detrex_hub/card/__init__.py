@@ -207,7 +207,7 @@ def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, Planned
         specs, _ = made.original(layout)
         planned = made.plan(specs, layout)
         set_by_model = tuple(sorted(made.set_by_model() - planned.specs.keys()))
-        notes = made.notes()
+        notes = made.notes_on(layout)
         plan = recorded_plan(planned, specs)
         parameters = sum(move.spec.numel for move in planned.moves.values())
     config = RepositoryConfig(

@@ -20,6 +20,7 @@ from detrex_hub.mapping.rules import (
     Rule,
     Split,
     Take,
+    loses_numbers,
     sources,
 )
 from detrex_hub.mapping.templates import Bindings, collapse, template
@@ -320,7 +321,7 @@ def _matching(
 
 def origins(rules: Iterable[Rule], targets: Iterable[str]) -> dict[str, str]:
     """The source key of each target key that a single tensor moves to, by names alone."""
-    moving = [rule for rule in rules if isinstance(rule, Rename | Take)]
+    moving = [rule for rule in rules if isinstance(rule, Rename | Take) and not loses_numbers(rule)]
     found = {}
     texts = [(number, rule.target) for number, rule in enumerate(moving)]
     for target, number, _, bound in _matching(targets, texts):
@@ -329,7 +330,8 @@ def origins(rules: Iterable[Rule], targets: Iterable[str]) -> dict[str, str]:
 
 
 def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
-    """The source state dict that rules turn into ``target``, as far as its keys come from rules.
+    """The source state dict that rules turn into ``target``, as far as its keys come from rules
+    that keep all of its names.
 
     The way back for specs alone: unlike tensors, they are known even where rows were cut away.
     """
@@ -338,6 +340,8 @@ def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dic
     rows: dict[str, int] = {}
     for rule in rules:
         match rule:
+            case _ if loses_numbers(rule):
+                continue
             case Take():
                 whole.append(Rename(rule.target, rule.source, optional=True))
                 rows[rule.source] = rule.rows.of

@@ -224,10 +224,13 @@ def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, 
     found: list[Rule] = []
     lost: dict[Rows, list[str]] = {}
     computed: dict[str, list[str]] = {}
+    nameless: list[str] = []
     for rule in rules:
         match rule:
             case Drop():
                 continue
+            case _ if loses_numbers(rule):
+                nameless += sources(rule)
             case Take():
                 lost.setdefault(rule.rows, []).append(rule.target)
             case Fill():
@@ -252,9 +255,16 @@ def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, 
             "computed tensors have no way back: "
             + "; ".join(f"{_targets(targets)} by {name}" for name, targets in computed.items())
         )
+    if nameless:
+        problems.append(f"numbers in these names were not kept: {', '.join(sorted(nameless))}")
     if problems:
         raise MappingError("; ".join(problems), hint=hint)
     return tuple(found)
+
+
+def loses_numbers(rule: Rule) -> bool:
+    """Whether the names of a rule's sources hold a number that its target's do not."""
+    return any(template(text).loses for text in sources(rule))
 
 
 def _targets(texts: list[str]) -> str:
@@ -262,6 +272,6 @@ def _targets(texts: list[str]) -> str:
 
 
 def _same_variables(rule: object, left: tuple[str, ...], right: tuple[str, ...]) -> None:
-    variables = {template(text).variables for text in (*left, *right)}
-    if len(variables) != 1:
+    variables = {template(text).variables - {"_"} for text in (*left, *right)}
+    if len(variables) != 1 or any(template(text).loses for text in right):
         raise ValueError(f"both sides must bind the same integers and wildcards: {rule}")

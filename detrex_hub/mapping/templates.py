@@ -1,7 +1,8 @@
 """Key templates: the notation in which both sides of a rule are written.
 
 ``{i}`` is an integer, ``{stage+1}`` the same integer shifted, ``*`` exactly one segment and ``**``
-one or more segments at the end. Everything else is literal.
+one or more segments at the end. ``{_}`` is an integer that only a source has and a target loses, so
+that there is no way back. Everything else is literal.
 """
 
 from __future__ import annotations
@@ -73,6 +74,11 @@ class Template:
     def variables(self) -> frozenset[str]:
         """Names of the integers and wildcards that a match binds."""
         return frozenset(name for _, name, _ in self._bound)
+
+    @property
+    def loses(self) -> bool:
+        """Whether it binds an integer that no target keeps."""
+        return "_" in self.variables
 
     @cached_property
     def _bound(self) -> tuple[tuple[str, str, int], ...]:

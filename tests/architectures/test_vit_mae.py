@@ -35,6 +35,36 @@ def test_comes_out_as_measured(name: str) -> None:
     assert "class token" in plan.dropped["cls_token"]
 
 
+def test_transformers_comes_out_as_measured_and_goes_back() -> None:
+    variant = reference.load("hf_vit_mae_base")
+    made, layout, plan = comes_out_as_measured("hf_vit_mae_base")
+    assert (made, layout) == (BASE, "transformers")
+    back = made.plan_export(plan.specs, layout)
+    assert back.specs == {k: s for k, s in variant.source.items() if k not in variant.dropped}
+    # transformers' config has another eps than the original, and this is said
+    assert any("layer_norm_eps" in note for note in made.notes_on(layout))
+    assert not any("layer_norm_eps" in note for note in made.notes_on("original"))
+
+    whole = {f"vit.{key}": spec for key, spec in variant.source.items()}
+    whole["decoder.decoder_pos_embed"] = TensorSpec("F32", (1, 197, 512))
+    made, layout = read(whole)
+    assert (made, layout) == (BASE, "transformers_whole")
+    assert made.plan(whole, layout).specs == plan.specs
+
+
+def test_patches_are_resampled_on_request_and_positions_stay() -> None:
+    specs, _ = HUGE.original()
+    assert read(specs)[0] == HUGE
+    made, layout = read(specs, {"patch_size": 16})
+    assert isinstance(made, ViTMAE)
+    assert (made.patch_size, made.source_patch_size, made.pretrain_img_size) == (16, 14, 256)
+    plan = made.plan(specs, layout)
+    assert [*plan.computed] == ["patch_embed.proj.weight"]
+    assert plan.specs["pos_embed"] == specs["pos_embed"]
+    assert ViTMAE.from_hyper_parameters(made.hyper_parameters()) == made
+    assert read(specs, {"patch_size": 14})[0] == HUGE
+
+
 # millions of parameters without the classifier: Dosovitskiy et al. 2021, table 1
 @pytest.mark.parametrize(("made", "millions"), [(BASE, 86), (LARGE, 303), (HUGE, 631)])
 def test_all_published_sizes(made: ViTMAE, millions: int) -> None:
