@@ -323,7 +323,7 @@ def test_an_original_in_names_of_detrex_is_the_same_already(tmp_path):
 
 def test_whatever_has_names_of_detrex_keeps_them():
     for entry in catalogue.load().values():
-        if entry.converted:
+        if entry.has_detrex_names:
             made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
             for rule in made.rules("detrex"):
                 assert isinstance(rule, Drop) or rule.source == rule.target
