@@ -151,7 +151,7 @@ def about(entry: CatalogueEntry) -> dict[str, Any]:
         made = model_of(entry)
         wanted = made.overrides(made.preprocessing(entry.facts))
         overrides = {"lazy": wanted.lazy, "yacs": wanted.yacs}
-    return known | {"overrides": overrides}
+    return known | {"overrides": overrides, "pinned": list(entry.pinned)}
 
 
 def plan_lines(conversion: Conversion) -> Iterator[str]:

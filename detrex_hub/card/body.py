@@ -274,6 +274,8 @@ def _licence_and_authors(card: Contents) -> Iterator[Markdown]:
             "Licence of the original weights: {licence}. The conversion adds no terms of its own.",
             **card,
         )
+    if card["licence"] and card["licence_evidence"]:
+        yield md("Who states it: {licence_evidence}.", **card)
     if card["authors"]:
         yield md("Authors: {authors}", **card)
     yield from card["pages"]

@@ -24,7 +24,7 @@ from detrex_hub.card.markdown import (
     web_address,
 )
 from detrex_hub.catalogue import CatalogueEntry
-from detrex_hub.catalogue.entry import Metric, Source, hub_file
+from detrex_hub.catalogue.entry import ORIGINS, Metric, Source, hub_file
 from detrex_hub.configs.settings import DECIDED_BY_CONFIG
 from detrex_hub.mapping.fold import Pair, Pattern, fold, fold_keys
 from detrex_hub.records import (
@@ -134,13 +134,17 @@ def body_values(
         "another": another,
         "non_commercial": entry is not None and entry.non_commercial,
         "licence": _licence(entry),
+        "licence_evidence": entry.license_evidence if entry else None,
         **_snippet(config, name),
         **_overrides(config),
         **plan,
         "facts": _facts(config, record, entry, plan["types"]),
         "metrics": _metrics(entry),
         "metric_pages": _links(one.source for one in entry.metrics if one.source) if entry else "",
-        "differences": [] if trained else _differences(config),
+        # what was trained in detrex has no other model to differ from
+        "differences": []
+        if trained or (entry and entry.origin == "trained")
+        else _differences(config),
         "trained": trained,
         "authors": ", ".join(entry.authors) if entry else "",
         "pages": _pages(entry),
@@ -275,6 +279,10 @@ def _facts(
     if entry is not None:
         licence = _licence(entry) or text("not stated by the authors")
         rows.append(("Licence", licence))
+        if entry.sources:
+            rows.append(("Origin", text(ORIGINS[entry.origin])))
+        if entry.aliases:
+            rows.append(("Also called", joined(", ", map(code, entry.aliases))))
     return rows
 
 

@@ -17,10 +17,11 @@ Origin: TypeAlias = Literal["authors", "converted", "trained"]
 """Who made a file: its authors; detrex, by converting the authors' file; or detrex, by training."""
 
 ORIGINS: Mapping[Origin, str] = {
-    "authors": "published by its authors",
-    "converted": "converted by detrex",
+    "authors": "published by the authors",
+    "converted": "the authors' weights, as converted by detrex",
     "trained": "trained in detrex",
 }
+"""What a reader is told of an origin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +121,15 @@ class CatalogueEntry:
     def has_detrex_names(self) -> bool:
         """Whether what is published has detrex's key names already."""
         return self.sources[0].layout == "detrex"
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """What is known in advance: ``source`` where the first source is, ``result`` where the
+        converted weights are."""
+        return (
+            *(("source",) if self.sources and self.sources[0].pinned else ()),
+            *(("result",) if self.result else ()),
+        )
 
     def denies(self, url: str | None, sha256: str | None) -> bool:
         """Whether a file that stands in for the sources is known to be another one.

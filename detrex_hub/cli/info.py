@@ -13,6 +13,7 @@ def command(
 ) -> None:
     """Show sources, licence and accuracy of weights."""
     from detrex_hub.catalogue import find
+    from detrex_hub.catalogue.entry import ORIGINS
     from detrex_hub.inspection import about
 
     known = about(find(name, catalogue or ()))
@@ -31,12 +32,16 @@ def command(
     ]
     shown = {
         "name": known["name"],
+        "also called": list(known["aliases"]),
         "title": known["title"],
+        "origin": ORIGINS[known["origin"]],
         "architecture": known["architecture"],
         "licence": (known["license"] or "not stated; push needs --license")
         + (", non-commercial" if known["non_commercial"] else ""),
+        "who states it": known["license_evidence"],
         "accuracy": metrics,
         "sources": sources,
+        "result": f"sha256 {known['result']['sha256']}" if known["result"] else "not pinned",
         "base config": known["base_config"],
         "homepage": known["homepage"],
         "paper": known["paper"],
@@ -53,4 +58,6 @@ def _marks(source: dict[str, object]) -> list[str]:
         str(source["layout"]),
         *([human_size(size)] if isinstance(size, int) else []),
         *([f"sha256 {digits}"] if digits else []),
+        *([f"commit {source['commit']}"] if source["commit"] else []),
+        *([] if digits or source["commit"] else ["not pinned"]),
     ]

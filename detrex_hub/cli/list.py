@@ -26,31 +26,40 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """List the weights that are known by name."""
-    from detrex_hub.catalogue import load
+    from detrex_hub.catalogue import list_weights
 
-    entries = [
-        entry
-        for entry in load(catalogue or ()).values()
-        if pattern is None or pattern in entry.name or pattern in entry.architecture
-    ]
+    entries = list_weights(pattern, extra_catalogues=catalogue or ())
     rows = []
     for entry in entries:
         best = entry.metrics[0] if entry.metrics else None
         accuracy = f"{best.name} {best.value:g}" if best else ""
-        rows.append((entry.name, entry.architecture, accuracy, entry.license or "", entry.title))
+        rows.append(
+            (
+                entry.name,
+                entry.architecture,
+                accuracy,
+                entry.license or "",
+                entry.origin,
+                "+".join(entry.pinned),
+                entry.title,
+            )
+        )
     document = [
         {
             "name": entry.name,
+            "aliases": list(entry.aliases),
             "architecture": entry.architecture,
+            "origin": entry.origin,
             "title": entry.title,
             "license": entry.license,
             "metrics": {metric.name: metric.value for metric in entry.metrics},
             "base_config": entry.base_config,
+            "pinned": list(entry.pinned),
         }
         for entry in entries
     ]
     Output(json=json, quiet=quiet).show(
         document,
-        table(("NAME", "ARCHITECTURE", "ACCURACY", "LICENCE", "TITLE"), rows),
+        table(("NAME", "ARCHITECTURE", "ACCURACY", "LICENCE", "ORIGIN", "PINNED", "TITLE"), rows),
         bare=(entry.name for entry in entries),
     )

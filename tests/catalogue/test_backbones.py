@@ -116,6 +116,7 @@ def test_what_is_not_for_commercial_use_says_so():
     assert forbidden == {name for name in ENTRIES if name.startswith("mae_")}
     assert all(ENTRIES[name].license == "cc-by-nc-4.0" for name in forbidden)
     assert {e.license for e in ENTRIES.values()} == {
+        "apache-2.0",
         "bsd-3-clause",
         "cc-by-nc-4.0",
         "cc-by-sa-3.0",

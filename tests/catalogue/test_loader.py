@@ -63,7 +63,8 @@ def load(tmp_path):
         (ENTRY + 'metrics = { "acc@1" = "high" }', "metrics.* should be"),
         (ENTRY + 'origin = "me"', "origin cannot be 'me'"),
         (ENTRY + "facts = { pixel_std = 2020-01-01 }", "facts.* should be"),
-        (ENTRY + "facts = { colour = 3 }", "facts has an unknown key colour; resnet takes"),
+        (ENTRY + "facts = { colour = 3 }", "facts has an unknown name 'colour'; resnet takes"),
+        (ENTRY + "facts = { stride_in_1x1 = 3 }", "facts.stride_in_1x1 should be .*, not 3"),
         (ENTRY.replace("resnet", "resnets"), "there is no architecture 'resnets'"),
         (
             ENTRY.replace('"torchvision"', '"caffe"'),
