@@ -140,6 +140,21 @@ class Converted:
     size: int
     documents: Mapping[str, str] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        conversion = self.conversion
+        return {
+            "name": conversion.name,
+            "architecture": conversion.architecture.name,
+            "layout": conversion.layout,
+            "path": str(self.path),
+            "folder": self.folder and str(self.folder),
+            "sha256": self.sha256,
+            "size": self.size,
+            "tensors": len(conversion.plan.moves),
+            "dropped": len(conversion.plan.dropped),
+            "synthetic": conversion.synthetic,
+        }
+
 
 def prepare(
     what: str | os.PathLike[str],

@@ -41,6 +41,9 @@ class Loaded:
     commit: str | None
     configured: bool
 
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "overrides": dict(self.overrides), "commit": self.commit}
+
 
 # sha256 of the weights whose overrides were set on a config
 _configured: set[str] = set()

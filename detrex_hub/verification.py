@@ -74,6 +74,15 @@ class Verification:
     repeated: bool
     not_repeated: str | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "repo": self.repo,
+            "revision": self.revision,
+            "verified": [{"name": one.name, "detail": one.detail} for one in self.checks],
+            "repeated": self.repeated,
+            "not_repeated": self.not_repeated,
+        }
+
 
 @dataclass(frozen=True)
 class _Claims:

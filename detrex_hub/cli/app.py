@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from inspect import Parameter, signature
 from typing import Annotated, Any
 
 import typer
 
 from detrex_hub import __version__
+from detrex_hub.cli.options import Json, Quiet
+from detrex_hub.cli.output import Output
 
 COMMANDS = (
     "list",
@@ -58,8 +61,29 @@ def _examples(lines: tuple[str, ...]) -> str:
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
+def _with_output(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options ``--json`` and ``--quiet``. They set up its first parameter,
+    ``out``, before any of its work."""
+
+    def run(*, json: bool, quiet: bool, **given: Any) -> None:
+        with Output(json=json, quiet=quiet) as out:
+            command(out, **given)
+
+    own = signature(command, eval_str=True)
+    _, *parameters = own.parameters.values()
+    for name, kind in (("json", Json), ("quiet", Quiet)):
+        parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind))
+    keywords = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in parameters]
+    # what typer reads
+    run.__signature__ = own.replace(parameters=keywords)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in keywords}
+    run.__doc__ = command.__doc__
+    return run
+
+
 class _Commands(Mapping[str, Any]):
-    """Commands by name, each imported when it is asked for: who runs one does not wait for all."""
+    """Commands by name. Each is imported when it is asked for, so that one command does not wait
+    for the imports of all."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
@@ -70,7 +94,7 @@ class _Commands(Mapping[str, Any]):
             rich_markup_mode=None,
             context_settings=app.info.context_settings,
         )
-        one.command(name, epilog=_examples(module.EXAMPLES))(module.command)
+        one.command(name, epilog=_examples(module.EXAMPLES))(_with_output(module.command))
         return typer.main.get_command(one)
 
     def __iter__(self) -> Iterator[str]:

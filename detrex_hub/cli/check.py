@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from detrex_hub.cli.options import Json, Quiet
-from detrex_hub.cli.output import Output, table
+from detrex_hub.cli.output import Output
 
 if TYPE_CHECKING:
     from detrex_hub.checking import Check
@@ -24,6 +24,7 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     config: Annotated[Path, Argument(metavar="CONFIG", help="A LazyConfig, .py or .yaml.")],
     overrides: Annotated[
         list[str] | None,
@@ -47,32 +48,30 @@ def command(
     fix: Annotated[
         bool, Option("--fix", help="Write the corrected lines into CONFIG, and keep a copy.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
-    """Replay what detectron2 would load into a config's model, without loading anything."""
+    """Show what detectron2 would load into a config's model.
+
+    Replays the matching of names and shapes. No tensor is read.
+    """
     from detrex_hub.checking import check_config, fix_config, refusal
 
-    out = Output(json=json, quiet=quiet)
-    given = list(overrides or ())
-
-    def look() -> Check:
-        return check_config(config, checkpoint, min_matched, overrides=given, target=target)
-
+    look = partial(
+        check_config, config, checkpoint, min_matched, overrides=overrides or (), target=target
+    )
     found = look()
     if fix and (checkpoint is not None or not found.passed):
         for line in fix_config(config, found, checkpoint=checkpoint):
             out.hint(line)
         found = look()
-    out.show(found.to_json(), _lines(found), bare=[f"{found.share:.4f}"])
+    out.show(found.to_json(), _lines(found, out), bare=[f"{found.share:.4f}"])
     if not found.passed:
         raise refusal(found, where=str(config))
 
 
-def _lines(found: Check) -> Iterator[str]:
+def _lines(found: Check, out: Output) -> Iterator[str]:
     how = "names matched by suffix" if found.heuristics else "exact names"
     yield f"{found.checkpoint} ({found.what + ', ' if found.what else ''}{how})"
-    yield from table(
+    yield from out.table(
         ("module", "loaded", "missing", "wrong shape", "unexpected", "doubtful"),
         [
             (
@@ -88,7 +87,7 @@ def _lines(found: Check) -> Iterator[str]:
     )
     if found.settings:
         yield ""
-        yield from table(
+        yield from out.table(
             ("setting", "config", "weights", ""),
             [(one.path, str(one.before), str(one.wanted), _verdict(one)) for one in found.settings],
         )

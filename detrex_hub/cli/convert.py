@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from detrex_hub.cli import options
+from detrex_hub.cli import hints, options
 from detrex_hub.cli.output import Output, human_size, pairs
+
+if TYPE_CHECKING:
+    from detrex_hub.conversion import Converted
 
 EXAMPLES = (
     "detrex-hub convert r101_v2",
@@ -21,6 +25,7 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     what: options.NameOrFile,
     output: Annotated[
         Path | None,
@@ -52,15 +57,15 @@ def command(
     image_format: options.ImageFormat = None,
     fact: options.FactsOption = None,
     catalogue: options.Catalogues = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
 ) -> None:
-    """Convert weights to detrex's names, compare and describe."""
+    """Convert weights to detrex's names and prove the result.
+
+    Every byte of the result is compared with the original.
+    """
     from detrex_hub.checkpoints import format_of, written_format
     from detrex_hub.conversion import execute, prepare
     from detrex_hub.inspection import plan_lines
 
-    out = Output(json=json, quiet=quiet)
     written_format(output, format)
     with (
         out.progress() as progress,
@@ -91,34 +96,21 @@ def command(
             out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
             return
         done = execute(planned, output, format=format, progress=progress)
+    for line in hints.of_conversion(done):
+        out.hint(line)
+    out.show(done.to_json(), _lines(done), bare=[str(done.folder or done.path)])
+
+
+def _lines(done: Converted) -> Iterator[str]:
     conversion = done.conversion
-    for note in conversion.notes:
-        out.hint(note)
-    if conversion.another_file:
-        out.hint(
-            f"This is not the published file of {conversion.name}, whose sha256 is known; the card "
-            "claims no accuracy."
-        )
-    if synthetic:
-        out.hint("These are seeded numbers in the original's shapes, not the real weights.")
-    shown = {
-        "converted": f"{conversion.name}, {conversion.architecture.name} ({conversion.layout})",
-        "tensors": f"{len(conversion.plan.moves)} moved, {len(conversion.plan.dropped)} dropped, "
-        "every byte compared with the source",
-        "weights": f"{done.path}, {human_size(done.size)}",
-        "sha256": done.sha256,
-        "next": done.folder and f"detrex-hub push {done.folder}",
-    }
-    document = {
-        "name": conversion.name,
-        "architecture": conversion.architecture.name,
-        "layout": conversion.layout,
-        "path": str(done.path),
-        "folder": done.folder and str(done.folder),
-        "sha256": done.sha256,
-        "size": done.size,
-        "tensors": len(conversion.plan.moves),
-        "dropped": len(conversion.plan.dropped),
-        "synthetic": synthetic,
-    }
-    out.show(document, pairs(shown), bare=[str(done.folder or done.path)])
+    plan = conversion.plan
+    return pairs(
+        {
+            "converted": f"{conversion.name}, {conversion.architecture.name} ({conversion.layout})",
+            "tensors": f"{len(plan.moves)} moved, {len(plan.dropped)} dropped, every byte compared "
+            "with the source",
+            "weights": f"{done.path}, {human_size(done.size)}",
+            "sha256": done.sha256,
+            "next": done.folder and f"detrex-hub push {done.folder}",
+        }
+    )

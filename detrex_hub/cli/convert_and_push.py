@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import BadParameter, Exit, Option
 
-from detrex_hub.cli import options
-from detrex_hub.cli.output import Output, table
-from detrex_hub.cli.pushed import as_json, as_lines, outcome, warning
+from detrex_hub.cli import hints, options, pushed
+from detrex_hub.cli.output import Output
 
 if TYPE_CHECKING:
     from detrex_hub.publishing.batch import Published
@@ -23,9 +23,10 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     names: options.Names = None,
-    all: Annotated[bool, typer.Option("--all", help="Everything in the catalogue.")] = False,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="How many at once.")] = 1,
+    all: Annotated[bool, Option("--all", help="Everything in the catalogue.")] = False,
+    jobs: Annotated[int, Option(metavar="N", min=1, help="How many at once.")] = 1,
     namespace: options.Namespace = None,
     to: options.To = None,
     private: options.Private = False,
@@ -40,19 +41,11 @@ def command(
     classes: options.Classes = None,
     fact: options.FactsOption = None,
     catalogue: options.Catalogues = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Pull, convert, prove, describe and push: the whole job."""
-    from detrex_hub.catalogue import load
     from detrex_hub.publishing.batch import convert_and_push, convert_and_push_all
 
-    wanted = list(load(catalogue or ())) if all else list(names or ())
-    if not wanted or (all and names):
-        raise typer.BadParameter("give names or --all")
-    if source is not None and len(wanted) != 1:
-        raise typer.BadParameter("--source goes with one name")
-    out = Output(json=json, quiet=quiet)
+    wanted = _wanted(names or [], catalogue or [], all=all, source=source)
     one = partial(
         convert_and_push,
         to=to,
@@ -67,44 +60,58 @@ def command(
         extra_catalogues=catalogue or (),
         facts=options.facts(keep_classifier=keep_classifier, dc5=dc5, classes=classes, given=fact),
     )
+    if synthetic:
+        out.hint(hints.SYNTHETIC)
     done: list[Published] = []
     try:
         with out.progress() as progress:
-            for one_done in convert_and_push_all(wanted, one, jobs=jobs, progress=progress):
-                done.append(one_done)
-    except BaseException:
-        # interrupted: what was done is told all the same
-        if done:
-            _tell(done, wanted, out)
-        raise
-    if synthetic:
-        out.hint("These are seeded numbers in the original's shapes, not the real weights.")
+            for published in convert_and_push_all(wanted, one, jobs=jobs, progress=progress):
+                done.append(published)
+    finally:
+        # what was done is shown after an interruption too
+        _show(done, wanted, out)
     failed = [one.error for one in done if one.error is not None]
-    if len(wanted) == 1 and failed:
-        raise failed[0]
-    _tell(done, wanted, out)
     if failed:
-        raise SystemExit(1)
+        raise failed[0] if len(wanted) == 1 else Exit(1)
 
 
-def _tell(done: list[Published], wanted: list[str], out: Output) -> None:
-    """Say what became of the names, in the order in which they were asked for."""
-    done = sorted(done, key=lambda one: wanted.index(one.name))
+def _wanted(
+    names: list[str], catalogues: list[Path], *, all: bool, source: str | None
+) -> list[str]:
+    """The names to publish.
+
+    Raises:
+        BadParameter: the options exclude each other.
+    """
+    from detrex_hub.catalogue import load
+
+    if bool(names) == all:
+        raise BadParameter("give names or --all")
+    wanted = list(load(catalogues)) if all else names
+    if source is not None and len(wanted) != 1:
+        raise BadParameter("--source goes with one name")
+    return wanted
+
+
+def _show(done: list[Published], wanted: list[str], out: Output) -> None:
+    """Print what became of the names, in the order of the command line. One name that was refused
+    is left to its error."""
+    done.sort(key=lambda one: wanted.index(one.name))
+    if not done or (len(wanted) == 1 and done[0].result is None):
+        return
     for one in done:
-        if one.result is not None and (told := warning(one.result)):
-            out.hint(told)
-    document = [
-        {"name": one.name, "error": str(one.error)}
-        if one.result is None
-        else {"name": one.name, **as_json(one.result)}
-        for one in done
-    ]
-    rows = [
-        (one.name, "refused", str(one.error))
-        if one.result is None
-        else (one.name, outcome(one.result), one.result.url)
-        for one in done
-    ]
-    first = done[0].result
-    lines = as_lines(first) if first and len(wanted) == 1 else table(("NAME", "", ""), rows)
-    out.show(document, lines, bare=(one.result.url for one in done if one.result))
+        for line in hints.of_push(one.result):
+            out.hint(line)
+    table = out.table(("NAME", "", ""), [_row(one) for one in done])
+    result = done[0].result
+    out.show(
+        [one.to_json() for one in done],
+        pushed.lines(result) if result and len(wanted) == 1 else table,
+        bare=[one.result.url for one in done if one.result],
+    )
+
+
+def _row(one: Published) -> tuple[str, str, str]:
+    if one.result is None:
+        return one.name, "refused", str(one.error)
+    return one.name, pushed.outcome(one.result), one.result.url

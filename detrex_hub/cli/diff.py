@@ -6,7 +6,6 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from detrex_hub.cli.options import Json, Quiet
 from detrex_hub.cli.output import Output
 from detrex_hub.errors import DetrexHubError
 
@@ -18,6 +17,7 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     left: Annotated[str, Argument(metavar="A", help="A checkpoint, a folder or a repository.")],
     right: Annotated[str, Argument(metavar="B", help="Another one.")],
     left_container: Annotated[
@@ -26,8 +26,6 @@ def command(
     right_container: Annotated[
         str | None, Option(metavar="KEY", help="The dict in B that holds the weights.")
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Compare two checkpoints of any format, tensor by tensor.
 
@@ -41,6 +39,6 @@ def command(
     except DetrexHubError as error:
         error.exit_code = 2
         raise
-    Output(json=json, quiet=quiet).show(found.to_json(), found.lines())
+    out.show(found.to_json(), found.lines())
     if not found.equal:
         raise Exit(1)

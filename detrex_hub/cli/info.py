@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-from detrex_hub.cli.options import Catalogues, Json, Name, Quiet
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from detrex_hub.cli.options import Catalogues, Name
 from detrex_hub.cli.output import Output, human_size, pairs
 
 EXAMPLES = ("detrex-hub info r101_v2", "detrex-hub info r101_v2 --json")
 
 
 def command(
-    name: Name, catalogue: Catalogues = None, json: Json = False, quiet: Quiet = False
+    out: Output,
+    name: Name,
+    catalogue: Catalogues = None,
 ) -> None:
     """Show sources, licence and accuracy of weights."""
     from detrex_hub.catalogue import find
-    from detrex_hub.catalogue.entry import ORIGINS
     from detrex_hub.inspection import about
 
     known = about(find(name, catalogue or ()))
-    metrics = [
-        f"{one['name']} {one['value']:g} {one['unit']} on {one['dataset']}"
-        for one in known["metrics"]
-    ]
-    sources = [
-        " ".join(
-            (
-                one["url"],
-                f"({', '.join(_marks(one))})" if _marks(one) else "",
-            )
-        ).rstrip()
-        for one in known["sources"]
-    ]
-    shown = {
-        "name": known["name"],
-        "also called": list(known["aliases"]),
-        "title": known["title"],
-        "origin": ORIGINS[known["origin"]],
-        "architecture": known["architecture"],
-        "licence": (known["license"] or "not stated; push needs --license")
-        + (", non-commercial" if known["non_commercial"] else ""),
-        "who states it": known["license_evidence"],
-        "accuracy": metrics,
-        "sources": sources,
-        "result": f"sha256 {known['result']['sha256']}" if known["result"] else "not pinned",
-        "base config": known["base_config"],
-        "homepage": known["homepage"],
-        "paper": known["paper"],
-        "hyper-parameters": [f"{k} = {v}" for k, v in known["hyper_parameters"].items()],
-        "overrides": [f"{path} = {value!r}" for path, value in known["overrides"]["lazy"].items()],
-    }
-    Output(json=json, quiet=quiet).show(known, pairs(shown), bare=(known["name"],))
+    out.show(known, _lines(known), bare=[known["name"]])
 
 
-def _marks(source: dict[str, object]) -> list[str]:
+def _lines(known: Mapping[str, Any]) -> Iterator[str]:
+    from detrex_hub.catalogue.entry import ORIGINS
+
+    license = known["license"] or "not stated; push needs --license"
+    return pairs(
+        {
+            "name": known["name"],
+            "also called": list(known["aliases"]),
+            "title": known["title"],
+            "origin": ORIGINS[known["origin"]],
+            "architecture": known["architecture"],
+            "licence": license + (", non-commercial" if known["non_commercial"] else ""),
+            "who states it": known["license_evidence"],
+            "accuracy": [
+                f"{one['name']} {one['value']:g} {one['unit']} on {one['dataset']}"
+                for one in known["metrics"]
+            ],
+            "sources": [f"{one['url']} ({', '.join(_marks(one))})" for one in known["sources"]],
+            "result": f"sha256 {known['result']['sha256']}" if known["result"] else "not pinned",
+            "base config": known["base_config"],
+            "homepage": known["homepage"],
+            "paper": known["paper"],
+            "hyper-parameters": [
+                f"{name} = {value}" for name, value in known["hyper_parameters"].items()
+            ],
+            "overrides": [
+                f"{path} = {value!r}" for path, value in known["overrides"]["lazy"].items()
+            ],
+        }
+    )
+
+
+def _marks(source: Mapping[str, object]) -> list[str]:
     digits = source["sha256"] or source["sha256_prefix"]
     size = source["size"]
     return [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from detrex_hub.cli.options import Container, Json, Quiet, Revision
+from detrex_hub.cli.options import Container, Revision
 from detrex_hub.cli.output import Output, human_size, pairs
+
+if TYPE_CHECKING:
+    from detrex_hub.inspection import Inspection
 
 EXAMPLES = (
     "detrex-hub inspect my.pth",
@@ -18,42 +22,44 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     what: Annotated[str, Argument(metavar="FILE_OR_REPO", help="A checkpoint or a repository.")],
     container: Container = None,
     revision: Revision = None,
     keys: Annotated[bool, Option("--keys", help="Print every key, not runs of them.")] = False,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
-    """Say what a checkpoint is, from its index alone."""
+    """Show what a checkpoint is, from its index alone."""
     from detrex_hub.inspection import inspect
 
     found = inspect(what, container=container, revision=revision)
-    shown = {
-        "file": f"{found.file}, {found.format}, {human_size(found.size)}",
-        "weights": f"{len(found.specs)} tensors, {found.parameters:,} parameters, "
-        f"{human_size(found.nbytes)}"
-        + (f", under {found.container!r}" if found.container else "")
-        + (f", each key after {found.wrapper!r}" if found.wrapper else ""),
-        "other dicts": [
-            f"{name}: {count} tensors (--container {name})" for name, count in found.others.items()
-        ],
-        "beside them": ", ".join(found.metadata),
-        "made inert": ", ".join(found.placeholders),
-        "architecture": found.architecture and f"{found.architecture} ({found.layout})",
-        "because of": list(found.because),
-        "hyper-parameters": [
-            f"{name} = {value}"
-            for name, value in found.hyper_parameters.items()
-            if value is not None
-        ],
-        "overrides": [f"{path} = {value!r}" for path, value in found.overrides.items()],
-        "keys": [f"{key}  {spec}" for key, spec in found.specs.items()]
-        if keys
-        else [f"{key}  x{count}" if count > 1 else key for key, count in found.runs.items()],
-    }
-    Output(json=json, quiet=quiet).show(
-        found.to_json(), pairs(shown), bare=[found.architecture or "unknown"]
+    out.show(found.to_json(), _lines(found, every_key=keys), bare=[found.architecture or "unknown"])
+
+
+def _lines(found: Inspection, *, every_key: bool) -> Iterator[str]:
+    weights = f"{len(found.specs)} tensors, {found.parameters:,} parameters"
+    return pairs(
+        {
+            "file": f"{found.file}, {found.format}, {human_size(found.size)}",
+            "weights": f"{weights}, {human_size(found.nbytes)}"
+            + (f", under {found.container!r}" if found.container else "")
+            + (f", each key after {found.wrapper!r}" if found.wrapper else ""),
+            "other dicts": [
+                f"{name}: {count} tensors (--container {name})"
+                for name, count in found.others.items()
+            ],
+            "beside them": ", ".join(found.metadata),
+            "made inert": ", ".join(found.placeholders),
+            "architecture": found.architecture and f"{found.architecture} ({found.layout})",
+            "because of": list(found.because),
+            "not convertible": found.refusal and str(found.refusal),
+            "hyper-parameters": [
+                f"{name} = {value}"
+                for name, value in found.hyper_parameters.items()
+                if value is not None
+            ],
+            "overrides": [f"{path} = {value!r}" for path, value in found.overrides.items()],
+            "keys": [f"{key}  {spec}" for key, spec in found.specs.items()]
+            if every_key
+            else [f"{key}  x{count}" if count > 1 else key for key, count in found.runs.items()],
+        }
     )
-    if found.refusal is not None:
-        raise found.refusal

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
-from detrex_hub.cli.options import Json, Quiet, Repo, Revision
+from detrex_hub.cli.options import Repo, Revision
 from detrex_hub.cli.output import Output
 
 EXAMPLES = (
@@ -18,6 +18,7 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     repo: Repo,
     revision: Revision = None,
     prefix: Annotated[
@@ -26,10 +27,8 @@ def command(
     check: Annotated[
         bool, Option("--check", help="Read a cached .pth whole. Write it again if it is damaged.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
-    """Fetch weights as a .pth for detectron2, print its path.
+    """Fetch weights as a .pth for detectron2; print its path.
 
     A path sets nothing on a config, and neither does hf://. Set what the weights need with
     from_hub(..., model=model) or apply_overrides(cfg, repo); --json lists it.
@@ -37,9 +36,4 @@ def command(
     from detrex_hub.loading import load
 
     loaded = load(repo, revision=revision, prefix=prefix, check=check)
-    document = {
-        "path": loaded.path,
-        "overrides": dict(loaded.overrides),
-        "commit": loaded.commit,
-    }
-    Output(json=json, quiet=quiet).show(document, [loaded.path], bare=[loaded.path])
+    out.show(loaded.to_json(), [loaded.path], bare=[loaded.path])

@@ -1,77 +1,116 @@
-"""The one sink of all commands: data to stdout, progress and hints to stderr."""
+"""The one sink of a command: data goes to stdout, progress and hints go to stderr."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
 
 from detrex_hub.redaction import visible, visible_json
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
-
-    from detrex_hub.originals.sources import Progress
+    from detrex_hub.progress import Progress
 
 
 class Output:
-    """Where a command's words go.
+    """Where a command prints. It is open while the command runs.
 
-    With ``json`` stdout holds one JSON document and nothing else; with ``quiet`` only the bare
-    result, and stderr nothing but errors. Names come from strangers' files: whatever is printed
-    stays the line that it is given as, and commands no terminal.
+    With ``json`` stdout holds one JSON document and nothing else. With ``quiet`` stdout holds the
+    bare result and stderr nothing but errors. Everything else that prints while it is open, such
+    as a model that is being built, prints to stderr; log records of this package are hints.
+
+    What is printed may come from a stranger's file: a line stays one line, and no character
+    commands the terminal.
     """
 
     def __init__(self, *, json: bool, quiet: bool) -> None:
         self.json = json
         self.quiet = quiet
-        # both are read when huggingface_hub is imported, which every command does later than this;
-        # its warnings about tries that failed would bury the one line that says why
+        self._stdout = sys.stdout
+        self._open = ExitStack()
+
+    def __enter__(self) -> Output:
+        # huggingface_hub reads both when it is imported, which is later than this. Its warnings
+        # about failed attempts would bury the one line that says why, and its bars would be drawn
+        # over ours.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-        if not self._talkative:
-            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        self._open.enter_context(redirect_stdout(self._beside()))
+        self._open.enter_context(_handling(_Hints(self)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def _beside(self) -> TextIO:
+        """Where everything else prints that takes stdout for its own."""
+        if self.quiet or sys.stderr is None:
+            return self._open.enter_context(Path(os.devnull).open("w"))
+        return sys.stderr
 
     @property
-    def _talkative(self) -> bool:
-        heard = sys.stderr is not None and sys.stderr.isatty()
-        return heard and not self.quiet and not self.json
+    def _silent(self) -> bool:
+        return self.json or self.quiet or sys.stderr is None
 
     def show(self, document: Any, lines: Iterable[str], *, bare: Iterable[str] = ()) -> None:
-        """Say the result: as JSON, as lines for people, or as bare lines where ``quiet``."""
+        """Print the result: as JSON, as lines for people, or as bare lines with ``quiet``."""
         if self.json:
-            print(visible_json(json.dumps(document, indent=2, ensure_ascii=False)))
+            self._print(visible_json(json.dumps(document, indent=2, ensure_ascii=False)))
         else:
             for line in bare if self.quiet else lines:
-                print(visible(line))
+                self._print(visible(line))
+
+    def _print(self, text: str) -> None:
+        if self._stdout is not None:
+            print(text, file=self._stdout)
 
     def hint(self, line: str) -> None:
-        """Something worth knowing that is not the result."""
-        if not self.quiet and not self.json:
+        """Print something worth knowing that is not the result."""
+        if not self._silent:
             print(visible(line), file=sys.stderr)
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+        """Rows in aligned columns. If stdout is not a terminal, tabs separate the columns and the
+        head is left out, so that ``cut`` and ``awk`` can read them."""
+        if self._stdout is None or not self._stdout.isatty():
+            yield from ("\t".join(row) for row in rows)
+            return
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        for row in (head, *rows):
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            yield "  ".join(cells).rstrip()
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A listener for long jobs: bars on a terminal, a line a stage elsewhere."""
-        if self._talkative:
-            with _bars() as bars:
-                yield _Bar(bars)
+        """Show the progress of long jobs: bars on a terminal, one line per stage elsewhere."""
+        if not self._silent and sys.stderr.isatty():
+            from detrex_hub.cli.bars import bars
+
+            with bars() as shown:
+                yield shown
         else:
-            yield _Lines(silent=self.quiet or self.json)
+            yield _Stages(self)
 
 
-class _Lines:
-    def __init__(self, *, silent: bool) -> None:
-        self._silent = silent
+class _Stages:
+    """A line for each stage that starts."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
 
     def start(self, description: str, total: int | None) -> None:
-        if not self._silent:
-            size = f" ({human_size(total)})" if total else ""
-            print(visible(f"{description}{size}"), file=sys.stderr)
+        self._out.hint(f"{description} ({human_size(total)})" if total else description)
 
     def advance(self, count: int) -> None:
         return None
@@ -80,60 +119,25 @@ class _Lines:
         return None
 
 
-class _Bar:
-    """A bar for each thread that works, replaced by that of its next stage."""
+class _Hints(logging.Handler):
+    """Prints log records as hints."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._own = threading.local()
+    def __init__(self, out: Output) -> None:
+        super().__init__()
+        self._out = out
 
-    def start(self, description: str, total: int | None) -> None:
-        self.finish()
-        self._own.task = self._bars.add_task(visible(description), total=total)
-
-    def advance(self, count: int) -> None:
-        task: TaskID | None = getattr(self._own, "task", None)
-        if task is not None:
-            self._bars.advance(task, count)
-
-    def finish(self) -> None:
-        task: TaskID | None = getattr(self._own, "task", None)
-        if task is not None:
-            self._bars.remove_task(task)
-            self._own.task = None
+    def emit(self, record: logging.LogRecord) -> None:
+        self._out.hint(self.format(record))
 
 
-def _bars() -> Bars:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in aligned columns. Where stdout is no terminal, columns are parted by tabs and have no
-    head, so that `cut` and `awk` find them."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        yield from ("\t".join(row) for row in rows)
-        return
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+@contextmanager
+def _handling(handler: logging.Handler) -> Iterator[None]:
+    logger = logging.getLogger("detrex_hub")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def pairs(values: Mapping[str, Any]) -> Iterator[str]:
@@ -147,7 +151,7 @@ def pairs(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def human_size(size: int) -> str:
-    """Bytes in the units that downloads are told in: 1 MB is 1,000,000 bytes."""
+    """Bytes in decimal units: 1 MB is 1,000,000 bytes."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, BadParameter, Option
 
-from detrex_hub.cli import options
+from detrex_hub.cli import hints, options, pushed
 from detrex_hub.cli.output import Output
-from detrex_hub.cli.pushed import as_json, as_lines, warning
 
 EXAMPLES = (
     "detrex-hub push ./r101_v2",
@@ -20,6 +19,7 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     what: Annotated[
         Path,
         Argument(metavar="DIR_OR_CHECKPOINT", help="A converted folder, or what training left."),
@@ -47,26 +47,17 @@ def command(
     fact: options.FactsOption = None,
     allow_synthetic: options.AllowSynthetic = False,
     dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
 ) -> None:
-    """Push a converted folder, or trained weights, as one commit; read it back."""
-    out = Output(json=json, quiet=quiet)
-    target: dict[str, Any] = {
-        "namespace": namespace,
-        "to": to,
-        "private": private,
-        "create_pr": create_pr,
-        "message": message,
-        "license": license,
-        "dry_run": dry_run,
-    }
-    with out.progress() as progress:
-        if what.is_file():
-            from detrex_hub.publishing.batch import push_trained
+    """Push converted or trained weights as one commit.
 
-            if config is None:
-                raise BadParameter(f"{what} is a checkpoint: give its --config too")
+    The commit is read back and compared.
+    """
+    if what.is_file():
+        from detrex_hub.publishing.batch import push_trained
+
+        if config is None:
+            raise BadParameter(f"{what} is a checkpoint: give its --config too")
+        with out.progress() as progress:
             result = push_trained(
                 what,
                 repo,
@@ -74,15 +65,32 @@ def command(
                 metrics=metrics,
                 ema=ema,
                 facts=options.facts(given=fact),
+                namespace=namespace,
+                to=to,
+                private=private,
+                create_pr=create_pr,
+                dry_run=dry_run,
+                message=message,
+                license=license,
                 progress=progress,
-                **target,
             )
-        else:
-            from detrex_hub.repositories import push
+    else:
+        from detrex_hub.repositories import push
 
-            if config or metrics or ema or fact:
-                raise BadParameter("--config, --metrics, --ema and --fact go with a checkpoint")
-            result = push(what, repo, allow_synthetic=allow_synthetic, **target)
-    if told := warning(result):
-        out.hint(told)
-    out.show(as_json(result), as_lines(result), bare=[result.url])
+        if config or metrics or ema or fact:
+            raise BadParameter("--config, --metrics, --ema and --fact go with a checkpoint")
+        result = push(
+            what,
+            repo,
+            namespace=namespace,
+            to=to,
+            private=private,
+            create_pr=create_pr,
+            dry_run=dry_run,
+            message=message,
+            allow_synthetic=allow_synthetic,
+            license=license,
+        )
+    for line in hints.of_push(result):
+        out.hint(line)
+    out.show(result.to_json(), pushed.lines(result), bare=[result.url])

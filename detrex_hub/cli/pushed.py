@@ -1,39 +1,18 @@
-"""How the result of a push is told."""
+"""Lines about the result of a push."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from detrex_hub.repositories import PushResult
 
 
-def as_json(result: PushResult) -> dict[str, Any]:
-    return {
-        "repo_id": result.repo_id,
-        "url": result.url,
-        "commit": result.commit,
-        "changed": list(result.changed),
-        "created": result.created,
-        "dry_run": result.dry_run,
-        "pull_request": result.pull_request,
-        "license": result.license,
-        "non_commercial": result.non_commercial,
-    }
-
-
-def as_lines(result: PushResult) -> Iterator[str]:
+def lines(result: PushResult) -> Iterator[str]:
     yield f"{outcome(result)}: {result.url}"
     for name in result.changed:
         yield f"  {name}"
-
-
-def warning(result: PushResult) -> str | None:
-    """What whoever publishes these weights has to know of their licence."""
-    if not result.non_commercial:
-        return None
-    return f"{result.repo_id} is not for commercial use: its licence is {result.license}"
 
 
 def outcome(result: PushResult) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from detrex_hub.cli.options import Catalogues, Json, Quiet, Repo, Revision, Source
+from detrex_hub.cli.options import Catalogues, Repo, Revision, Source
 from detrex_hub.cli.output import Output, pairs
+from detrex_hub.errors import UsageError
+
+if TYPE_CHECKING:
+    from detrex_hub.verification import Verification
 
 EXAMPLES = (
     "detrex-hub verify detrex/r101_v2",
@@ -18,6 +23,7 @@ EXAMPLES = (
 
 
 def command(
+    out: Output,
     repo: Repo,
     revision: Revision = None,
     no_source: Annotated[
@@ -32,17 +38,17 @@ def command(
         ),
     ] = False,
     catalogue: Catalogues = None,
-    json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
-    """Recompute all that conversion.json claims, and repeat the conversion from the original."""
-    from detrex_hub.errors import UsageError
+    """Check a repository's claims and repeat its conversion.
+
+    Recomputes everything that conversion.json claims, then converts the original again and compares
+    every file.
+    """
     from detrex_hub.verification import verify
 
     if no_source and source is not None:
         raise UsageError("--source and --no-source exclude each other")
-    output = Output(json=json, quiet=quiet)
-    with output.progress() as progress:
+    with out.progress() as progress:
         found = verify(
             repo,
             revision=revision,
@@ -52,15 +58,13 @@ def command(
             extra_catalogues=catalogue or (),
             progress=progress,
         )
-    document = {
-        "repo": found.repo,
-        "revision": found.revision,
-        "verified": [{"name": check.name, "detail": check.detail} for check in found.checks],
-        "repeated": found.repeated,
-        "not_repeated": found.not_repeated,
-    }
+    out.show(found.to_json(), _lines(found), bare=[found.repo])
+
+
+def _lines(found: Verification) -> Iterator[str]:
     shown = {check.name: check.detail for check in found.checks}
     if found.not_repeated is not None:
         shown["not repeated"] = f"the conversion was not repeated: {found.not_repeated}"
+    yield from pairs(shown)
     last = "is what it claims to be" if found.repeated else "agrees with its own records"
-    output.show(document, [*pairs(shown), f"{found.repo} {last}"], bare=[found.repo])
+    yield f"{found.repo} {last}"

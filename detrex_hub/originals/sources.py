@@ -52,6 +52,15 @@ class Pulled:
     size: int
     pinned_by: str
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "url": self.url,
+            "size": self.size,
+            "sha256": self.sha256,
+            "pinned_by": self.pinned_by,
+        }
+
 
 def pull(
     entry: CatalogueEntry,

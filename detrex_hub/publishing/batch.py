@@ -29,6 +29,11 @@ class Published:
     result: PushResult | None = None
     error: DetrexHubError | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        if self.result is None:
+            return {"name": self.name, "error": str(self.error)}
+        return {"name": self.name, **self.result.to_json()}
+
 
 def convert_and_push(
     name: str | os.PathLike[str],

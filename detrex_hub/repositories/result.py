@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,19 @@ class PushResult:
     def non_commercial(self) -> bool:
         """Whether the licence forbids commercial use."""
         return "-nc" in (self.license or "")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "repo_id": self.repo_id,
+            "url": self.url,
+            "commit": self.commit,
+            "changed": list(self.changed),
+            "created": self.created,
+            "dry_run": self.dry_run,
+            "pull_request": self.pull_request,
+            "license": self.license,
+            "non_commercial": self.non_commercial,
+        }
 
     def at(self, commit: str, *, url: str, pull_request: int | None) -> PushResult:
         return replace(self, commit=commit, url=url, pull_request=pull_request)

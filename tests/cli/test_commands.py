@@ -111,13 +111,16 @@ def test_inspect_says_what_a_file_is_and_why(cli, detector):
     assert document["tensors"].keys() == specs.keys()
 
 
-def test_inspect_refuses_what_it_does_not_know_and_shows_it_all_the_same(cli, tmp_path):
+def test_inspect_shows_a_file_of_no_known_architecture(cli, tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"conv1.weight": torch.ones(2), "layer1.0.conv1.weight": torch.ones(2)}, path)
     result = cli("inspect", path)
-    assert result.code == 1
+    assert (result.code, result.err) == (0, "")
     assert "layer1.0.conv1.weight" in result.out
-    assert "nearest is resnet" in result.err
+    assert "nearest is resnet" in result.out
+    document = cli("inspect", path, "--json").document
+    assert (document["architecture"], "nearest is resnet" in document["refusal"]) == (None, True)
+    assert cli("inspect", path, "--quiet").out == "unknown\n"
 
 
 def test_convert_writes_a_folder_named_after_the_weights(cli, original, tmp_path):

@@ -21,12 +21,10 @@ def hostile(tmp_path):
 @pytest.mark.parametrize("options", [(), ("--keys",), ("--json",), ("--quiet",)])
 def test_no_key_commands_the_terminal(cli, hostile, options):
     done = cli("inspect", hostile, *options)
-    assert done.code == 1  # of no known architecture
-    lines = [*done.out.splitlines(), *done.err.splitlines()]
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
     assert all(line.isprintable() for line in lines)
     assert not any(line.lstrip().startswith("Error: fake") for line in lines)
-    assert done.err.startswith("Error: ")
-    assert done.err.count("\n") == 1
     if "--json" in options:
         assert json.loads(done.out)["tensors"] == {KEY: ["F32", [1]]}
     elif "--quiet" not in options:
@@ -44,9 +42,8 @@ def test_nor_does_the_path_of_a_file_or_the_name_of_a_container(cli, hostile):
 def test_half_characters_are_no_reason_to_fail(cli, tmp_path):
     torch.save({"a": {"w": torch.ones(1)}, "b\ud800": {"w": torch.ones(1)}}, tmp_path / "x.pth")
     done = cli("inspect", tmp_path / "x.pth", "--container", "a")
-    assert done.code == 1
+    assert (done.code, done.err) == (0, "")
     assert r"b\ud800: 1 tensors" in done.out
-    assert "should not have happened" not in done.err
 
 
 def test_a_thousand_reasons_are_cut(cli, tmp_path):

@@ -118,7 +118,11 @@ def interrupted(tmp_path):
                 text=True,
             )
             said, parts = [], {"b.pth.part", "c.pth.part"}
-            while not parts <= {path.name for path in (tmp_path / "home").rglob("*.part")}:
+            while not parts <= {
+                path.name
+                for path in (tmp_path / "home").rglob("[bc].pth.part")
+                if path.stat().st_size
+            }:
                 assert process.poll() is None, process.communicate()
                 threading.Event().wait(0.01)
             for _ in range(times):

@@ -1,0 +1,31 @@
+"""Hints that several commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detrex_hub.conversion import Converted
+    from detrex_hub.repositories import PushResult
+
+SYNTHETIC = "These are seeded numbers in the original's shapes, not the real weights."
+
+
+def of_conversion(done: Converted) -> Iterator[str]:
+    """What a user should know of the weights that were converted."""
+    conversion = done.conversion
+    yield from conversion.notes
+    if conversion.another_file:
+        yield (
+            f"This is not the published file of {conversion.name}: its sha256 differs. "
+            "The card claims no accuracy."
+        )
+    if conversion.synthetic:
+        yield SYNTHETIC
+
+
+def of_push(result: PushResult | None) -> Iterator[str]:
+    """What a user should know of the weights that were pushed."""
+    if result is not None and result.non_commercial:
+        yield f"{result.repo_id} is not for commercial use: its licence is {result.license}"
