@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from detrex_hub import __version__
 from detrex_hub.errors import HubError
+from detrex_hub.repositories.answers import ask_uncompressed, refuse_wrong
 from detrex_hub.repositories.converted import Digest
 from detrex_hub.repositories.refusals import explain, plainly
 from detrex_hub.retrying import patiently, refuse_long_pauses
@@ -37,7 +38,7 @@ def hub_api() -> HfApi:
 
 def set_limits() -> None:
     """Let huggingface_hub's session wait neither for ever for an answer that does not come, nor for
-    a day because an answer says so.
+    a day because an answer says so, and let it take no answer that `answers` refuses.
 
     To be done before each use: after an error it is another session.
     """
@@ -47,9 +48,12 @@ def set_limits() -> None:
     # one with limits is somebody's choice
     if session.timeout == httpx.Timeout(None):
         session.timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-    told = session.event_hooks["response"]
-    if refuse_long_pauses not in told:
-        session.event_hooks = {**session.event_hooks, "response": [*told, refuse_long_pauses]}
+    hooks = session.event_hooks
+    if refuse_wrong not in hooks["response"]:
+        session.event_hooks = {
+            "request": [*hooks["request"], ask_uncompressed],
+            "response": [*hooks["response"], refuse_long_pauses, refuse_wrong],
+        }
 
 
 @dataclass(frozen=True)

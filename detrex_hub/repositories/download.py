@@ -15,7 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from detrex_hub.errors import HubError
+from detrex_hub.records import MAX_BYTES
 from detrex_hub.repositories import cache, names
+from detrex_hub.repositories.answers import about
 from detrex_hub.repositories.cache import Mark
 from detrex_hub.repositories.client import LIBRARY, hub_api, set_limits
 from detrex_hub.repositories.converted import digest
@@ -43,9 +45,16 @@ def fetch_from_hub(
 
 
 def _snapshot(path: Path, name: str) -> Path:
-    """The folder of the commit that a cached file belongs to: ``.../snapshots/<commit>``."""
+    """The folder of the commit that a cached file belongs to: ``.../snapshots/<commit>``.
+
+    Raises:
+        HubError: the cache names a commit that cannot be one.
+    """
     folder = path.parents[name.count("/")]
-    assert names.is_commit(folder.name), path
+    if not names.is_commit(folder.name):
+        raise HubError(
+            f"{path} belongs to no commit", hint=f"Remove {folder.parent.parent} from the cache"
+        )
     return folder
 
 
@@ -117,7 +126,11 @@ def _download(repo_id: str, name: str, revision: str | None) -> Path:
             )
         )
 
-    with plainly(repo_id, writing=False, file=name, revision=revision):
+    with (
+        plainly(repo_id, writing=False, file=name, revision=revision),
+        about(f"{repo_id}/{name}", MAX_BYTES.get(name)),
+    ):
+        set_limits()
         try:
             if not only_cached and not constants.HF_HUB_OFFLINE:
                 bring(repo_id, name, revision)

@@ -114,6 +114,7 @@ _TABLE = (
         "DETREX_HUB_ROOT=DIR",
     ),
     _Refusal("TimeoutException", "{endpoint} does not answer in time", _LATER),
+    _Refusal("TooManyRedirects", "{repo}: {endpoint} redirects again and again", "See {url}"),
     _Refusal("TransportError", "The connection to {endpoint} broke off", _LATER),
     _Refusal(
         "XetDownloadError",
@@ -145,7 +146,17 @@ _TABLE = (
     _Refusal("OSError", "{repo}: {file} did not come through whole", _LATER),
     *(
         _Refusal(kind, "{repo}: {endpoint} gives an answer that makes no sense ({kind})", _LATER)
-        for kind in ("ValueError", "LookupError", "TypeError", "AttributeError", "RuntimeError")
+        for kind in (
+            "RequestError",
+            "InvalidURL",
+            "CookieConflict",
+            "ValueError",
+            "LookupError",
+            "TypeError",
+            "AttributeError",
+            "ArithmeticError",
+            "RuntimeError",
+        )
     ),
 )
 

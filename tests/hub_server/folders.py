@@ -70,7 +70,7 @@ def converted_folder(
         recognised_by=(),
         facts={},
         plan=RecordedPlan(mapper="resnet", moves={}, dropped={}, ties={}, source_tensors={}),
-        result=RecordedResult(file=file, sha256=sha256, size=len(weights), tensors=0, parameters=0),
+        result=RecordedResult(file=file, sha256="0" * 64, size=0, tensors=0, parameters=0),
         proof=Proof(
             tensors_compared=0,
             bytes_compared=0,

@@ -219,7 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in response.headers.items():
             self.send_header(name, value)
         length = len(response.body) if response.length is None else response.length
-        self.send_header("Content-Length", str(length))
+        # such a body says itself where it ends
+        if "Transfer-Encoding" not in response.headers:
+            self.send_header("Content-Length", str(length))
         self.end_headers()
         body = b"" if request.method == "HEAD" else response.body
         last = fault.cut_at if fault.stall_at is None else fault.stall_at
