@@ -94,10 +94,12 @@ def test_what_a_load_tells_and_refuses(ran, hub, monkeypatch, caplog):
 def test_the_tables_of_your_own_are_read(tmp_path):
     from detrex_hub import catalogue
 
-    for number, (_, block) in enumerate(one for one in BLOCKS if one[0] == "toml"):
-        path = tmp_path / f"{number}.toml"
-        path.write_text(block)
-        assert catalogue.load([path]).keys() - catalogue.load().keys()
+    tables, lock = (block for language, block in BLOCKS if language == "toml")
+    path = tmp_path / "my.toml"
+    path.write_text(tables)
+    assert catalogue.load([path]).keys() - catalogue.load().keys() == {"my_r50"}
+    (tmp_path / "my.lock.toml").write_text(lock)
+    assert catalogue.find("my_r50", [path]).pinned == ("source",)
 
 
 def test_every_architecture_is_named():

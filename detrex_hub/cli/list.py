@@ -47,7 +47,7 @@ def _row(entry: CatalogueEntry) -> tuple[str, ...]:
         accuracy,
         entry.license or "",
         entry.origin,
-        "+".join(entry.pinned),
+        "+".join(entry.pinned) or "-",
         entry.title,
     )
 
