@@ -298,7 +298,7 @@ def fix_config(
     after = source.corrected(before, values) if values else before
     if after == before:
         return []
-    with staging_folder(path) as staging:
+    with staging_folder(path, option=None) as staging:
         kept = _unused(path.with_name(f"{path.name}.orig"))
         copied = staging / kept.name
         copied.write_text(before, encoding="utf-8")

@@ -56,7 +56,13 @@ from detrex_hub.records import (
     to_json,
 )
 from detrex_hub.seeded import SyntheticCheckpoint
-from detrex_hub.staging import publish_file, publish_files, staging_folder, synchronise, unwritable
+from detrex_hub.staging import (
+    UnwritableError,
+    publish_file,
+    publish_files,
+    staging_folder,
+    synchronise,
+)
 
 if TYPE_CHECKING:
     from detrex_hub.originals.sources import Progress
@@ -357,9 +363,12 @@ def execute(
     try:
         _check_target(target, single=single)
     except OSError as error:
-        raise unwritable(target, error) from None
+        raise UnwritableError(target, error, "-o") from None
 
-    with staging_folder(target.absolute()) as staging, ThreadPoolExecutor(2) as threads:
+    with (
+        staging_folder(target.absolute(), option="-o") as staging,
+        ThreadPoolExecutor(2) as threads,
+    ):
         staged = staging / (target.name if single else WEIGHTS[chosen])
         sha256 = _write(conversion, staged, chosen, progress)
         size = staged.stat().st_size

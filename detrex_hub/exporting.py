@@ -117,7 +117,7 @@ def export(
             Tensor(key, move.spec, partial(carried_out, move, checkpoint))
             for key, move in plan.moves.items()
         ]
-        with staging_folder(target.absolute()) as staging:
+        with staging_folder(target.absolute(), option="-o") as staging:
             staged = staging / target.name
             sha256 = checkpoints.write(
                 staged,

@@ -13,7 +13,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from detrex_hub.locking import FileLock
 from detrex_hub.messages import log
 from detrex_hub.own_files import is_ours
 from detrex_hub.records import CONFIG, RepositoryConfig, dump_json, to_json
-from detrex_hub.staging import publish_file, staging_folder
+from detrex_hub.staging import assets_variable, publish_file, staging_folder
 
 # part of the key of a materialised file: raised when what is written changes
 _VERSION = 3
@@ -113,7 +113,8 @@ def _write(
     weights: Path, path: Path, key: str, described: RepositoryConfig, name: str, prefix: str
 ) -> None:
     ties = {prefix + alias: prefix + stored for alias, stored in described.checkpoint.ties.items()}
-    with staging_folder(path) as staging:
+    option = "TMPDIR" if path.is_relative_to(_temporary_root()) else assets_variable()
+    with staging_folder(path, option=option) as staging:
         staged = staging / path.name
         with checked(weights, described, name) as checkpoint:
             for stored in described.checkpoint.ties.values():
@@ -139,6 +140,8 @@ def _write(
         # whatever the umask: a file that others may write to is not used
         staged.chmod(staged.stat().st_mode & 0o755)
         publish_file(staged, path)
+    # a file without a seal is written again by the next load
+    with suppress(OSError):
         seals.seal(path, key, sha256)
 
 
@@ -172,11 +175,12 @@ def _locked_folder(key: str) -> Iterator[Path]:
     folder = cache / key
     if not _is_made(folder):
         folder = temporary / key
-        temporary.mkdir(mode=0o700, exist_ok=True)
+        with suppress(OSError):
+            temporary.mkdir(mode=0o700, exist_ok=True)
         if not _is_private(temporary) or not _is_made(folder):
             raise UsageError(
-                f"{temporary} belongs to another user, or others may write to it",
-                hint="Set HF_HOME or TMPDIR to a folder of your own",
+                f"neither {cache} nor {temporary} can be written to by this user and by no other",
+                hint=f"Free space there, or set {assets_variable()} or TMPDIR to a folder of yours",
             )
     lock = FileLock(folder / ".lock")
     try:

@@ -20,28 +20,54 @@ from detrex_hub.locking import FileLock, Timeout
 _LOCK = ".lock"
 # what file systems without locks answer, as some shared ones are
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+# what only the place that is written to answers
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _REPLACED = "replaced"
 
 
+class UnwritableError(DetrexHubError):
+    """A place does not take what should be written there.
+
+    Args:
+        place: what could not be written.
+        error: the operating system's refusal.
+        option: what chooses another place, None where nothing does.
+    """
+
+    def __init__(self, place: Path, error: OSError, option: str | None) -> None:
+        do = f"choose another place with {option}" if option else "let this user write there"
+        super().__init__(
+            f"{place} cannot be written: {error.strerror or error}",
+            hint=f"Nothing was left behind. Free space there, or {do}",
+        )
+        self.place = place
+        self.error = error
+
+
 @contextmanager
-def staging_folder(target: Path) -> Iterator[Path]:
+def staging_folder(target: Path, *, option: str | None) -> Iterator[Path]:
     """A fresh folder beside ``target``, removed at the end with whatever is still in it.
 
+    Args:
+        target: what is to be written.
+        option: the option or the environment variable by which a user chooses another target, for
+            the error's hint; None where there is none.
+
     Raises:
-        DetrexHubError: the place cannot be written to, or the disk is full.
+        UnwritableError: the place cannot be written to, or the disk is full.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(target)
         folder, lock = _own_folder(_prefix(target), target.parent)
     except OSError as error:
-        raise unwritable(target, error) from None
+        raise UnwritableError(target, error, option) from None
     try:
         try:
             yield folder
         except OSError as error:
             if error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(folder):
-                raise unwritable(target, error) from None
+                raise UnwritableError(target, error, option) from None
             raise
     finally:
         lock.release()
@@ -56,10 +82,11 @@ def scratch_folder() -> Iterator[Path]:
     What a killed run left there is removed by the next.
 
     Raises:
-        DetrexHubError: neither can be written to, or the disk is full.
+        UnwritableError: neither can be written to, or the disk is full.
     """
     from huggingface_hub import constants
 
+    option = assets_variable()
     folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,9 +94,35 @@ def scratch_folder() -> Iterator[Path]:
     except OSError:
         usable = False
     if not usable:
-        folder = Path(tempfile.gettempdir())
-    with staging_folder(folder.absolute() / "detrex-hub") as scratch:
-        yield scratch
+        folder, option = Path(tempfile.gettempdir()), "TMPDIR"
+    with staging_folder(folder.absolute() / "detrex-hub", option=option) as scratch:
+        try:
+            yield scratch
+        except UnwritableError as refused:
+            if not refused.place.is_relative_to(scratch):
+                raise
+            # the option that chooses a place in here is not the user's
+            raise UnwritableError(folder, refused.error, option) from None
+
+
+def assets_variable() -> str:
+    """The environment variable that moves huggingface_hub's assets cache."""
+    return "HF_ASSETS_CACHE" if os.environ.get("HF_ASSETS_CACHE") else "HF_HOME"
+
+
+def copy_file(source: Path, copy: Path) -> None:
+    """Copy the content of a file.
+
+    Raises:
+        OSError: one of the two fails; ``filename`` is that one.
+    """
+    try:
+        shutil.copyfile(source, copy)
+    except OSError as error:
+        # named first is the source, whichever of the two failed
+        if error.errno in _NO_ROOM:
+            raise OSError(error.errno, error.strerror, os.fspath(copy)) from None
+        raise
 
 
 def publish_files(staging: Path, target: Path) -> None:
@@ -129,14 +182,6 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed >> 20} MiB are needed and {free >> 20} MiB are free")
-
-
-def unwritable(target: Path, error: OSError) -> DetrexHubError:
-    """The one line for an operating system's refusal."""
-    return DetrexHubError(
-        f"{target} cannot be written: {error.strerror or error}",
-        hint="Nothing was left behind; free space or choose another place with -o",
-    )
 
 
 def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:

@@ -16,7 +16,7 @@ def names(folder):
 
 def test_files_appear_together_and_nothing_else_is_left(tmp_path):
     target = tmp_path / "out"
-    with staging_folder(target) as staging:
+    with staging_folder(target, option="-o") as staging:
         (staging / "a").write_text("1")
         (staging / "b").write_text("2")
         assert not target.exists()
@@ -29,7 +29,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("0")
-    with staging_folder(target) as staging:
+    with staging_folder(target, option="-o") as staging:
         (staging / "new").write_text("1")
         publish_files(staging, target)
     assert names(target) == ["new"]
@@ -39,7 +39,7 @@ def test_a_failure_leaves_the_old_folder_and_no_rest(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("0")
-    with pytest.raises(RuntimeError), staging_folder(target) as staging:
+    with pytest.raises(RuntimeError), staging_folder(target, option="-o") as staging:
         (staging / "new").write_text("1")
         raise RuntimeError
     assert names(target) == ["old"]
@@ -49,7 +49,7 @@ def test_a_failure_leaves_the_old_folder_and_no_rest(tmp_path):
 def test_one_file_replaces_another(tmp_path):
     target = tmp_path / "weights.pth"
     target.write_text("old")
-    with staging_folder(target) as staging:
+    with staging_folder(target, option="-o") as staging:
         (staging / target.name).write_text("new")
         publish_file(staging / target.name, target)
     assert target.read_text() == "new"
@@ -61,20 +61,23 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
     script = (
         "import os, pathlib\n"
         "from detrex_hub.staging import staging_folder\n"
-        f"with staging_folder(pathlib.Path({str(target)!r})) as staging:\n"
+        f"with staging_folder(pathlib.Path({str(target)!r}), option=None) as staging:\n"
         "    (staging / 'half').write_text('x')\n"
         "    os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
     assert len(names(tmp_path)) == 1
-    with staging_folder(target) as staging:
+    with staging_folder(target, option="-o") as staging:
         assert names(tmp_path) == [staging.name]
     assert names(tmp_path) == []
 
 
 def test_the_folder_of_somebody_at_work_is_left_alone(tmp_path):
     target = tmp_path / "out"
-    with staging_folder(target) as first, staging_folder(target) as second:
+    with (
+        staging_folder(target, option="-o") as first,
+        staging_folder(target, option="-o") as second,
+    ):
         assert first.exists()
         assert second.exists()
         assert first != second
@@ -91,7 +94,7 @@ def test_a_folder_is_taken_for_abandoned_before_it_is_locked(tmp_path, monkeypat
         return made[-1]
 
     monkeypatch.setattr(staging.tempfile, "mkdtemp", taken_at_once)
-    with staging_folder(target) as folder:
+    with staging_folder(target, option="-o") as folder:
         assert names(tmp_path) == [folder.name]
     assert len(made) == 2
     assert names(tmp_path) == []
@@ -102,7 +105,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
     blocked.write_text("")
     with (
         pytest.raises(DetrexHubError, match="cannot be written") as caught,
-        staging_folder(blocked / "out"),
+        staging_folder(blocked / "out", option="-o"),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -118,7 +121,7 @@ def test_what_is_published_has_the_modes_that_the_umask_gives_and_nobody_sets_it
         with monkeypatch.context() as patched:
             patched.delattr(os, "umask")
             for target, publish in ((tmp_path / "out", publish_files), (tmp_path / "a", None)):
-                with staging_folder(target) as staging:
+                with staging_folder(target, option="-o") as staging:
                     (staging / "a").write_text("1")
                     if publish is None:
                         publish_file(staging / "a", target)

@@ -107,7 +107,7 @@ def write_lock(path: Path, lock: Lock) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    with staging_folder(path.absolute()) as staging:
+    with staging_folder(path.absolute(), option=None) as staging:
         staged = staging / path.name
         staged.write_text("".join(_lines(lock)), encoding="utf-8", newline="\n")
         publish_file(staged, path.absolute())

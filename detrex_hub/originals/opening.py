@@ -161,7 +161,7 @@ def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
         found = f"several: {', '.join(names)}" if names else f"none among {others or 'its dicts'}"
         raise UsageError(
             f"--ema wants averaged weights, and {path} has {found}",
-            hint="Say which dict to take: --container KEY",
+            hint=f"Convert the dict that is meant: detrex-hub convert {path} --container KEY",
         )
     return checkpoints.open(path, container=next(iter(names)))
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from detrex_hub.originals import download, drive
 from detrex_hub.originals.pages import refuse_page
 from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.progress import Progress, Silent
-from detrex_hub.staging import publish_file, staging_folder
+from detrex_hub.staging import assets_variable, copy_file, publish_file, staging_folder
 from detrex_hub.transfer import forget
 
 __all__ = ["Progress", "Pulled", "pull", "shown"]
@@ -375,9 +374,9 @@ def _place(pulled: Pulled, to: Path) -> Path:
     target = to / pulled.source.file if to.is_dir() else to
     if target.exists() and target.samefile(pulled.path):
         return target
-    with staging_folder(target.absolute()) as staging:
+    with staging_folder(target.absolute(), option="-o") as staging:
         staged = staging / target.name
-        shutil.copyfile(pulled.path, staged)
+        copy_file(pulled.path, staged)
         publish_file(staged, target.absolute())
     return target
 
@@ -405,5 +404,5 @@ def _unwritable(folder: Path, reason: str | None) -> DetrexHubError:
     # no SourceError: another source would have nowhere to go either
     return DetrexHubError(
         f"the cache {folder} cannot be written: {reason}",
-        hint="Free space there, or choose another place with HF_HOME",
+        hint=f"Free space there, or choose another place with {assets_variable()}",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS
 from detrex_hub.repositories import names
 from detrex_hub.repositories.converted import Converted, digest
 from detrex_hub.repositories.result import Fetched, PushResult
-from detrex_hub.staging import publish_files, remove_abandoned, staging_folder
+from detrex_hub.staging import copy_file, publish_files, remove_abandoned, staging_folder
 
 _OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD})
 
@@ -58,14 +57,14 @@ def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: b
     if not changed:
         remove_abandoned(target)
         return result
-    with staging_folder(target) as staging:
+    with staging_folder(target, option="--to") as staging:
         for name, expected in converted.digests.items():
             copy = staging / name
             content = converted.contents[name]
             if isinstance(content, bytes):
                 copy.write_bytes(content)
             else:
-                shutil.copyfile(content, copy)
+                copy_file(content, copy)
             if digest(copy) != expected:
                 raise VerificationError(
                     f"{target / name} reads back other than it was written",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ class _Refusal:
 
     ``kind`` is the name of an exception's class or of one of its bases; names, so that nothing
     needs to be imported, and since some classes changed their places between versions. In the texts
-    ``{repo}``, ``{url}`` of its page, ``{file}``, ``{revision}``, ``{endpoint}`` and ``{said}``,
-    the server's own words, are filled in.
+    ``{repo}``, ``{url}`` of its page, ``{file}``, ``{revision}``, ``{endpoint}``, ``{place}`` on
+    the disk that failed, ``{cache}``, the variable that moves the cache, and ``{said}``, the
+    server's own words, are filled in.
     """
 
     kind: str
@@ -140,8 +142,15 @@ _TABLE = (
     ),
     _Refusal(
         _DISK,
-        "{repo}: {file} cannot be stored: {why}",
-        "Free space, or set HF_HOME to a folder that can be written to",
+        "{repo}: {file} cannot be stored at {place}: {why}",
+        "Free space there, or choose another place with {cache}",
+        writing=False,
+    ),
+    _Refusal(
+        _DISK,
+        "{repo}: {place} cannot be read: {why}",
+        "Nothing was pushed. Run the same command again",
+        writing=True,
     ),
     _Refusal("OSError", "{repo}: {file} did not come through whole", _LATER),
     *(
@@ -219,6 +228,8 @@ def _find(
         "url": repo if repo == constants.ENDPOINT else f"{constants.ENDPOINT}/{repo}",
         "said": _said(error),
         "kind": type(error).__name__,
+        "place": getattr(error, "filename", None) or (file if writing else constants.HF_HUB_CACHE),
+        "cache": "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME",
         "why": _line(str(getattr(error, "strerror", None) or error)),
     }
     for line in _TABLE:

@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from detrex_hub import conversion, staging
 from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError, HubError
+from detrex_hub.publishing.batch import convert_and_push
 from detrex_hub.repositories import push
 from tests import tiny
 from tests.hub_server import contents, converted_folder
@@ -93,6 +94,70 @@ def test_a_cache_that_takes_nothing(cli, entries, tmp_path, monkeypatch, way):
     assert pulled.code == 1
     assert f"the cache {cache}" in pulled.err and "HF_HOME" in pulled.err
     assert pulled.err.count("\n") == 1
+
+
+TINY = ("tiny", "--catalogue", "ENTRIES")
+PLACES = {
+    "convert": (("convert", "ORIGINAL", "-o", "ROOT/out"), "ROOT/out", "-o"),
+    "export": (
+        ("export", "FOLDER", "--to", "original", "-o", "ROOT/out.pth"),
+        "ROOT/out.pth",
+        "-o",
+    ),
+    "pull": (("pull", *TINY, "--source", "ORIGINAL", "-o", "ROOT/out"), "ROOT/out", "-o"),
+    "push": (("push", "FOLDER", "alice/tiny", "--to", "ROOT"), "ROOT/alice/tiny", "--to"),
+    "a conversion in the cache": (
+        ("convert-and-push", *TINY, "--source", "ORIGINAL", "--to", "hub"),
+        "HOME/assets/detrex-hub/converting",
+        "HF_HOME",
+    ),
+    "load": (("load", "FOLDER"), "HOME/assets/detrex-hub/materialised", "HF_HOME"),
+}
+
+
+@pytest.mark.parametrize("reason", ["ENOSPC", "EROFS"])
+@pytest.mark.parametrize("what", PLACES)
+def test_the_place_that_failed_is_named_and_an_option_that_chooses_another(
+    cli, entries, tmp_path, what, reason
+):
+    arguments, place, option = PLACES[what]
+    root, home = tmp_path / "root", tmp_path / "home"
+    for folder in (root, home / "assets" / "detrex-hub" / "converting"):
+        folder.mkdir(parents=True)
+    names = {"ROOT": root, "HOME": home, "ENTRIES": entries, "FOLDER": tmp_path / "tiny"}
+    names["ORIGINAL"] = tiny.original(tmp_path / "tiny.pth")
+    convert(names["ORIGINAL"], names["FOLDER"])
+
+    def filled(text):
+        for name, path in names.items():
+            text = text.replace(name, str(path))
+        return text
+
+    watched = root if place.startswith("ROOT") else home
+    variables = {"HF_HOME": str(home), "TMPDIR": str(home), "HF_HUB_OFFLINE": "1"}
+    command = [filled(one) for one in arguments]
+    with struck(tmp_path, *command, by=reason, watched=watched, every=0, **variables) as strikes:
+        found, _ = next(strikes)
+    assert found["code"] != 0
+    assert filled(place) in found["said"]
+    assert option in found["said"]
+    assert found["said"].count("\n") == 1
+    if option.startswith("-"):
+        assert option in cli(arguments[0], "--help").out
+
+
+def test_a_full_disk_under_the_target_is_not_blamed_on_the_cache(tmp_path, entries, monkeypatch):
+    """shutil names the source first, whichever of the two failed."""
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
+
+    monkeypatch.setattr(staging.shutil, "copyfile", full)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DetrexHubError) as refused:
+        convert_and_push("tiny", to="hub", synthetic=True, extra_catalogues=[entries])
+    assert str(Path("hub") / "detrex" / "tiny") in refused.value.message
+    assert "--to" in refused.value.hint
 
 
 def test_a_file_that_may_grow_no_further(tmp_path, entries):
@@ -236,7 +301,10 @@ def test_somebody_is_quicker_by_a_moment(tmp_path):
             converted_folder(target, b"theirs")
         return rename(self, to)
 
-    with staging.staging_folder(target) as folder, pytest.MonkeyPatch.context() as patched:
+    with (
+        staging.staging_folder(target, option=None) as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
         (folder / "file").write_text("ours")
         patched.setattr(Path, "rename", later)
         staging.publish_files(folder, target)

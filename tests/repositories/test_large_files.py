@@ -187,7 +187,7 @@ def test_a_file_that_may_grow_no_further_is_resumed_when_it_may(hub, there, cach
         resource.setrlimit(resource.RLIMIT_FSIZE, (FIRST, FIRST))
 
     process = elsewhere(limit)
-    assert "w.pth cannot be stored: File too large" in process.communicate()[1].splitlines()[-1]
+    assert "w.pth cannot be stored at " in process.communicate()[1].splitlines()[-1]
     assert cache.part.read_bytes() == CONTENT[:FIRST]
     assert fetched() == CONTENT
     assert ranges(hub) == [None, f"bytes={FIRST}-"]
@@ -424,7 +424,7 @@ def test_a_cache_that_takes_nothing_is_one_line(hub, there, cache, what):
     place = cache.folder.parent / ".locks" if what == "locks" else cache.folder / "blobs"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"")
-    with pytest.raises(HubError, match="cannot be stored: ") as refused:
+    with pytest.raises(HubError, match="cannot be stored at ") as refused:
         fetched()
     assert "\n" not in str(refused.value)
 
@@ -434,7 +434,7 @@ def test_too_little_room_is_said_before_and_loses_nothing(hub, there, cache, mon
     room = [len(CONTENT) - FIRST - 1]
     usage = shutil.disk_usage(cache.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=room[0]))
-    with pytest.raises(HubError, match=r"w\.pth cannot be stored: 0 MiB are needed"):
+    with pytest.raises(HubError, match=r"w\.pth cannot be stored at .*hub: 0 MiB are needed"):
         fetched()
     assert ranges(hub) == []
     room[0] += 1

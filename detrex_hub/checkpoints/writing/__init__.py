@@ -69,8 +69,9 @@ def write(
         final name brings it to the disk first.
 
     Raises:
-        CheckpointError: the file cannot be written, the format cannot hold an element type, or
-            a tensor's chunks have not the length that its spec says. What was written remains.
+        OSError: the file cannot be written; ``filename`` is its path.
+        CheckpointError: the format cannot hold an element type, or a tensor's chunks have not the
+            length that its spec says. What was written remains.
     """
     listed = list(tensors)
     keys = {tensor.key for tensor in listed}

@@ -29,10 +29,7 @@ class Sink:
         self.position = 0
         self._collected: list[Piece] = []
         self._waiting = 0
-        try:
-            self._handle = self.path.open("wb", buffering=0)
-        except OSError as error:
-            raise self._error(error) from None
+        self._handle = self.path.open("wb", buffering=0)
         self._hashing = Sha256()
 
     def __enter__(self) -> Sink:
@@ -46,9 +43,6 @@ class Sink:
     ) -> None:
         self._hashing.result()
         self._handle.close()
-
-    def _error(self, error: OSError) -> CheckpointError:
-        return CheckpointError(f"{self.path}: cannot be written: {error.strerror or error}")
 
     def write(self, piece: Piece) -> None:
         """Append bytes, which must not change afterwards."""
@@ -80,7 +74,8 @@ class Sink:
             while rest:
                 rest = rest[self._handle.write(rest) :]
         except OSError as error:
-            raise self._error(error) from None
+            # the system does not say which file it was
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from None
 
     def finish(self) -> str:
         """Write what is left; the file's sha256 in hexadecimal digits."""
