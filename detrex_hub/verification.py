@@ -19,7 +19,9 @@ import msgspec
 from detrex_hub import __version__, card, catalogue, checkpoints, numerics, repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
+from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.configs import settings
 from detrex_hub.conversion import Conversion, author_of, execute, prepare
 from detrex_hub.errors import (
@@ -43,6 +45,7 @@ from detrex_hub.records import (
     ConversionRecord,
     RepositoryConfig,
     load_json,
+    read_bytes,
     recorded_plan,
     to_json,
 )
@@ -54,10 +57,12 @@ _OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, Arithmet
 
 @dataclass(frozen=True)
 class Check:
-    """One claim that was recomputed and found true."""
+    """One claim that was recomputed and found true. ``but`` is what a summary must say all the
+    same."""
 
     name: str
     detail: str
+    but: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,17 @@ class Verification:
     repeated: bool
     not_repeated: str | None = None
 
+    @property
+    def summary(self) -> str:
+        """One line, with what a reader must not miss."""
+        last = "is what it claims to be" if self.repeated else "agrees with its own records"
+        return "; ".join((f"{self.repo} {last}", *(one.but for one in self.checks if one.but)))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "repo": self.repo,
             "revision": self.revision,
+            "summary": self.summary,
             "verified": [{"name": one.name, "detail": one.detail} for one in self.checks],
             "repeated": self.repeated,
             "not_repeated": self.not_repeated,
@@ -156,7 +168,7 @@ def verify(
         ),
         _description(claims, entry, made, plan),
     ]
-    if entry is not None and claims.card is not None:
+    if claims.card is not None:
         checks.append(_card(claims, entry))
     reason = _why_not(claims, entry, source) if repeat else "it was not asked for"
     if with_numerics:
@@ -329,51 +341,48 @@ def _description(
     )
 
 
-def _card(claims: _Claims, entry: CatalogueEntry) -> Check:
+def _card(claims: _Claims, entry: CatalogueEntry | None) -> Check:
     """The card's metadata names licence and origin as the catalogue does. Its text is its
     publisher's to edit, and an edited one is said to be so."""
     assert claims.card is not None
+    where = f"{claims.name}/{CARD}"
     try:
-        with claims.card.open("rb") as file:
-            text = file.read(_MAX_CARD_BYTES + 1).decode()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(claims.card, where=where).decode()
+    except UnicodeDecodeError as error:
         raise claims.refuse(f"{CARD} cannot be read as text: {error}") from None
-    if len(text) > _MAX_CARD_BYTES:
-        raise claims.refuse(f"{CARD} is larger than {_MAX_CARD_BYTES >> 20} MiB")
     made = card.render(claims.described, claims.record, entry)
-    says, should = _metadata(text), _metadata(made)
-    for name in _PROMISES:
+    says, should = (read_metadata(one, where=where) for one in (text, made))
+    for name in _PROMISES if entry is not None else ():
         # where nobody knows the licence, the publisher says it
-        if says.get(name) != should.get(name) and not (name == "license" and not entry.license):
+        if says.get(name) != should.get(name) and (name != "license" or "license" in should):
             raise claims.refuse(
-                f"{CARD} says {name} {says.get(name)!r}, and these weights have "
+                f"{CARD} says {name} {str(says.get(name))[:80]!r}, and these weights have "
                 f"{should.get(name)!r}"
             )
-    known = {made, *(card.addressed(made, claims.record.name, one) for one in _ids(claims.name))}
-    licence = f"{CARD} says the licence {says.get('license')}"
+    licence = f"{CARD} says the licence {str(says.get('license'))[:80]}"
+    if text in _unedited(claims, made, says.get("license")):
+        return Check("card", f"{licence}, and is the card that the records produce")
+    if entry is not None:
+        return Check("card", f"{licence}; its text was edited by hand", but=_EDITED)
     return Check(
         "card",
-        f"{licence}, and is the card that the records make"
-        if text in known
-        else f"{licence}; its text is not what the records make, but edited by hand",
+        f"{licence}; its text was edited by hand, or made with a catalogue that is not given",
+        but=f"{_EDITED} without a catalogue",
     )
 
 
-_MAX_CARD_BYTES = 2**20
+_EDITED = "its card is not the one that the records produce"
 # what the Hub shows beside a repository's name and people rely on
 _PROMISES = ("license", "license_name", "license_link", "library_name", "base_model")
 
 
-def _metadata(text: str) -> dict[Any, Any]:
-    """What stands between a card's dashes, empty where it is none."""
-    import yaml  # type: ignore[import-untyped]
-
-    parts = re.match(r"---[ \t]*\r?\n(.*?)\n---", text, re.DOTALL)
-    try:
-        found = yaml.safe_load(parts[1]) if parts else None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _unedited(claims: _Claims, made: str, license: Any) -> set[str]:
+    """The cards that a push makes of one: addressed to the repository, with a licence that only the
+    publisher knows."""
+    cards = {made, *(card.addressed(made, claims.record.name, one) for one in _ids(claims.name))}
+    if license in HUB_LICENSES and card.license_of(made) is None:
+        cards |= {card.licensed(one, license) for one in cards}
+    return cards
 
 
 def _ids(name: str) -> list[str]:

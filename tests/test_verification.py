@@ -260,10 +260,16 @@ def details(verification):
 
 
 def test_an_edited_card_is_said_to_be_one(copy):
-    assert "is the card that the records make" in details(verify(copy))["card"]
+    found = verify(copy)
+    assert "is the card that the records produce" in details(found)["card"]
+    assert found.summary == f"{copy} is what it claims to be"
     text = (copy / "README.md").read_text()
     replace(copy / "README.md", (text + "Buy more at example.org\n").encode())
-    assert "edited by hand" in details(verify(copy))["card"]
+    found = verify(copy)
+    assert "edited by hand" in details(found)["card"]
+    assert found.summary == (
+        f"{copy} is what it claims to be; its card is not the one that the records produce"
+    )
 
 
 def test_a_card_that_is_no_text(copy):
@@ -358,3 +364,44 @@ def test_the_original_comes_from_the_catalogue_and_not_from_the_record(
         with pytest.raises(SourceError, match="--no-source"):
             verify(folder, extra_catalogues=[path])
         assert verify(folder, extra_catalogues=[path], repeat=False).checks
+
+
+ALIASES = "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        (f"a: &a [x]\n{ALIASES}", "it has an alias"),
+        ("license: mit\nlicense: mit", "it has a name twice"),
+        ("x: " + "y" * 2**14, "more than 16384 characters"),
+        ("[" * 10_000, "not valid YAML"),
+        ("? [a, b]\n: c", "not valid YAML"),
+        ("- license", "not a YAML mapping"),
+        ("a: \x00", "not valid YAML"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_metadata_that_no_card_needs_is_refused(copy, metadata, says):
+    replace(copy / "README.md", f"---\n{metadata}\n---\n\n# A card\n".encode())
+    line = str(refused(copy))
+    assert "README.md: its metadata" in line
+    assert says in line
+
+
+@pytest.mark.parametrize(
+    "tag", ["int ''", "float x", "bool x", "timestamp x", "binary x", "null x"]
+)
+def test_tags_in_metadata_mean_nothing(copy, tag):
+    text = (copy / "README.md").read_text()
+    replace(copy / "README.md", text.replace("---\n", f"---\nx: !!{tag}\n", 1).encode())
+    assert "edited by hand" in details(verify(copy))["card"]
+
+
+def test_a_card_is_read_up_to_its_limit_in_bytes(copy):
+    # 1.5 MB in half as many characters
+    replace(copy / "README.md", ("---\n---\n" + "ä" * 750_000).encode())
+    assert "README.md is larger than 1 MiB" in str(refused(copy))

@@ -17,12 +17,14 @@ from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.card.body import body
 from detrex_hub.card.facts import PlannedConversion, body_values, metadata
+from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import UsageError
 from detrex_hub.folder_files import find_file
 from detrex_hub.records import (
+    CARD,
     CONFIG,
     CONVERSION,
     WEIGHTS,
@@ -61,7 +63,7 @@ def render(
         ConfigError: the recorded plan is malformed.
         UsageError: ``repo_id`` is not of the form ``owner/name``, or the architecture is unknown.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     source = record.source
     another = entry is not None and entry.denies(source.url, source.sha256)
@@ -156,10 +158,13 @@ def addressed(card: str, name: str, repo_id: str) -> str:
 
 
 def license_of(card: str) -> str | None:
-    """The licence in a card's metadata, None where it says none."""
-    head = card.split("\n---\n", 1)[0]
-    found = re.search(r"^license: *(\S+)$", head, re.MULTILINE)
-    return found[1] if found else None
+    """The licence in a card's metadata, None where it says none.
+
+    Raises:
+        ConfigError: the metadata is not valid.
+    """
+    found = read_metadata(card, where=CARD).get("license")
+    return found if isinstance(found, str) else None
 
 
 def licensed(card: str, license: str) -> str:

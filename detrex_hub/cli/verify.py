@@ -66,5 +66,4 @@ def _lines(found: Verification) -> Iterator[str]:
     if found.not_repeated is not None:
         shown["not repeated"] = f"the conversion was not repeated: {found.not_repeated}"
     yield from pairs(shown)
-    last = "is what it claims to be" if found.repeated else "agrees with its own records"
-    yield f"{found.repo} {last}"
+    yield found.summary

@@ -61,7 +61,7 @@ def _read_yaml(path: Path) -> Any:
     fails on the lambdas in the optimizers of detrex's configs; here functions and classes of
     modules that are imported already are looked up, and all others are None.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
     from omegaconf import OmegaConf
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]

@@ -66,6 +66,7 @@ def push(
     if license is not None:
         whole = whole.licensed(license)
     whole.check_license()
+    said = card.license_of(whole.card())
     name = repo_id or whole.folder.resolve().name
     if to is not None:
         from detrex_hub.repositories.folders import push_to_folder
@@ -75,14 +76,13 @@ def push(
         target = _target(name, namespace) or names.repo_id(f"{_FOLDER_NAMESPACE}/{name}")
         there = Path(to).expanduser()
         done = push_to_folder(whole.addressed_to(target), there, target, dry_run=dry_run)
-        return replace(done, license=card.license_of(whole.card()))
+        return replace(done, license=said)
     if whole.config.synthetic and not allow_synthetic:
         raise HubError(
             f"{folder} holds seeded numbers instead of weights (--synthetic), which nobody should "
             "find on the Hub",
             hint="Push it into a folder with --to DIR, or insist with --allow-synthetic",
         )
-    said = card.license_of(whole.card())
     if said is None:
         raise HubError(
             f"nobody has said under which licence the weights in {folder} may be shared",

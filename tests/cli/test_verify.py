@@ -29,6 +29,7 @@ def test_a_repository_is_converted_again_from_its_original(cli, published):
     assert "the very same model.safetensors" in done.out
     assert done.out.splitlines()[-1].endswith(CLAIM)
     document = cli("verify", repo, "--catalogue", known, "--json").document
+    assert document["summary"] == f"{repo} {CLAIM}"
     assert document["repeated"] is True
     assert len(document["revision"]) == 40
 
@@ -51,7 +52,11 @@ def test_records_alone_are_not_the_claim(cli, published, options):
     assert done.code == 0
     assert CLAIM not in done.out
     assert "the conversion was not repeated" in done.out
-    assert done.out.splitlines()[-1].endswith("agrees with its own records")
+    # the card says what the catalogue knew
+    assert done.out.splitlines()[-1].endswith(
+        "agrees with its own records; its card is not the one that the records produce without a"
+        " catalogue"
+    )
 
 
 def test_numerics_without_an_original_are_refused(cli, published):

@@ -222,7 +222,6 @@ def test_somebody_elses_private_repository(hub, login, folder):
     ("front", "complaint"),
     [
         ("license: bsd3", '"license" must be one of'),
-        ("license: [unclosed", "Invalid YAML"),
         ("license: mit\nmodel-index: [{name: r18}]", 'results" must be an array'),
     ],
 )
@@ -235,6 +234,16 @@ def test_a_card_that_the_hub_does_not_accept(hub, login, tmp_path, front, compla
     assert "\n" not in str(caught.value)
     assert not hub.repositories
     assert not hub.storage.log
+
+
+def test_a_card_without_valid_metadata_is_not_sent(hub, login, tmp_path):
+    login("alice")
+    folder = converted_folder(tmp_path / "r18", card="---\nlicense: [unclosed\n---\n")
+    for to in (None, tmp_path / "hub"):
+        with pytest.raises(ConfigError, match=r"README\.md: its metadata is not valid YAML"):
+            push(folder, to=to)
+    assert not hub.seen("POST")
+    assert not (tmp_path / "hub").exists()
 
 
 def test_seeded_numbers_stay_off_the_hub(hub, login, tmp_path):
