@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from detrex_hub.checkpoints.files import PIECE, size
@@ -72,12 +72,13 @@ class StoredArray:
             raise ValueError("is a view that overlaps itself")
 
     @property
-    def identity(self) -> Hashable:
-        """Equal for two tensors iff they are the very same elements in the same order."""
-        strides = tuple(
-            stride for n, stride in zip(self.spec.shape, self.strides, strict=True) if n != 1
-        )
-        return (self.storage.identity, self.offset, self.spec, strides, self.swap)
+    def identity(self) -> str:
+        """Equal for two tensors iff they are the very same elements in the same order.
+
+        A text, since its hash cannot be chosen by a file, as that of a tuple of numbers can.
+        """
+        strides = [stride for n, stride in zip(self.spec.shape, self.strides, strict=True) if n != 1]
+        return f"{self.storage.identity} {self.offset} {self.spec} {strides} {self.swap}"
 
     def chunks(self, rows: Sequence[tuple[int, int]] | None = None) -> Iterator[bytes | memoryview]:
         """Little-endian, row-major bytes in pieces of at most `PIECE` bytes.

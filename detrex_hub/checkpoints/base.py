@@ -50,7 +50,7 @@ class Checkpoint:
         specs: shape and element type of every tensor, in the file's order.
         metadata: plain values beside the weights, such as ``epoch``, ``args`` (as a dict),
             ``__author__``; in safetensors the header's ``__metadata__``.
-        others: keys of the container that hold no tensor, and what they hold.
+        others: the first keys of the container that hold no tensor, and what they hold.
         placeholders: globals that the file names and that were made inert.
     """
 

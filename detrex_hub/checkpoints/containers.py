@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -38,6 +38,10 @@ _CONTAINER_DEPTH = 3
 # a few dicts that hold each other look like very many
 _MOST_DICTS = 10_000
 _MOST_ENTRIES = 2_000_000
+# far beyond any model: one tensor may have very many names
+_MOST_TENSORS = 100_000
+# entries beside the weights that are listed
+_MOST_OTHERS = 1000
 
 _PLAIN_DEPTH = 8
 _PLAIN_ITEMS = 100_000
@@ -88,13 +92,15 @@ def checkpoint(
         container=name or None,
         containers={path: len(each.tensors) for path, each in found.items()},
         metadata=_metadata(root, found),
-        others={
-            key if isinstance(key, str) else f"<{_kind(key)}>": _kind(value)
-            for key, value in chosen.entries.items()
-            if key not in chosen.tensors
-        },
+        others=dict(islice(_others(chosen), _MOST_OTHERS)),
         placeholders=tuple(placeholders),
     )
+
+
+def _others(container: _Container) -> Iterator[tuple[str, str]]:
+    for key, value in container.entries.items():
+        if key not in container.tensors:
+            yield key if isinstance(key, str) else f"<{_kind(key)}>", _kind(value)
 
 
 # --- dicts of tensors ----------------------------------------------------------------------------
@@ -134,13 +140,16 @@ def _containers(file: File, root: Any) -> dict[str, _Container]:
         caffe2 = path.endswith("blobs")
         container = known.get((id(entries), caffe2))
         if container is None:
-            tensors = {
-                key: leaf
+            leaves = (
+                (key, leaf)
                 for key, item in entries.items()
                 if isinstance(key, str)
                 and (leaf := _leaf(item)) is not None
                 and not (caffe2 and key.endswith("_momentum"))
-            }
+            )
+            tensors = dict(islice(leaves, _MOST_TENSORS + 1))
+            if len(tensors) > _MOST_TENSORS:
+                raise file.error(f"refused: more than {_MOST_TENSORS:,} tensors in one dict")
             container = known[id(entries), caffe2] = _Container(entries, tensors)
         if container.tensors:
             found[path] = container
@@ -207,6 +216,8 @@ def _metadata(root: Any, found: Mapping[str, _Container]) -> dict[str, Any]:
     metadata = {}
     plainly = _Plain()
     for key, value in (_entries(root) or {}).items():
+        if plainly.exhausted:
+            break
         if isinstance(key, str) and key not in weights and not _NOT_WEIGHTS.search(key):
             plain = plainly.convert(value)
             if plain is not _OMITTED:
@@ -224,6 +235,10 @@ class _Plain:
     def __init__(self) -> None:
         self._left = _PLAIN_ITEMS
         self._texts_left = _PLAIN_TEXTS
+
+    @property
+    def exhausted(self) -> bool:
+        return self._left < 0
 
     def _text(self, text: str) -> str:
         self._texts_left -= len(text)

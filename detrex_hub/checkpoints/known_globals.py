@@ -97,6 +97,7 @@ def storage_dtype(kind: Any) -> str:
 
 
 _LARGEST = 2**63
+_LONGEST_NAME = 64
 
 
 def _integers(values: Any, what: str) -> tuple[int, ...]:
@@ -188,7 +189,7 @@ class Device(str):
 
 
 def _device(kind: Any, index: Any = None) -> str:
-    if not isinstance(kind, str) or not isinstance(index, int | None):
+    if not isinstance(kind, str) or len(kind) > _LONGEST_NAME or not isinstance(index, int | None):
         raise ValueError("a device whose name makes no sense")
     return Device(kind if index is None else f"{kind}:{index}")
 
@@ -227,14 +228,13 @@ _SCALAR_FORMATS = {
 }
 
 
-_LONGEST_TYPE = 64
-
-
 class NumpyType:
     """``numpy.dtype``: safetensors' name where there is one, and the byte order."""
 
+    __slots__ = ("big_endian", "code")
+
     def __init__(self, code: Any = None, *flags: Any) -> None:
-        if not isinstance(code, str) or len(code) > _LONGEST_TYPE or not code.isprintable():
+        if not isinstance(code, str) or len(code) > _LONGEST_NAME or not code.isprintable():
             raise ValueError("a numpy type whose name makes no sense")
         self.code = code[1:] if code[:1] in ("<", ">", "|", "=") else code
         self.big_endian = code[:1] == ">"
@@ -254,6 +254,8 @@ class NumpyType:
 
 class NumpyArray:
     """``numpy.ndarray``, empty until its state is set."""
+
+    __slots__ = ("content",)
 
     def __init__(self, *args: Any) -> None:
         self.content: StoredArray | Unsupported = Unsupported("an array without content")
@@ -280,9 +282,7 @@ def _array(data: Any, dtype: Any, shape: Any, *, column: bool) -> StoredArray | 
 
 
 def _storage(data: Any, nbytes: int) -> Storage:
-    if isinstance(data, str):
-        return InMemory(data.encode("latin-1"))
-    if isinstance(data, bytes):
+    if isinstance(data, str | bytes):
         return InMemory(data)
     if not isinstance(data, Blob) or data.is_text:
         raise ValueError("an array whose data is no bytes")
@@ -350,6 +350,8 @@ def _ordered_dict(pairs: Sequence[Any] = ()) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
     if not pairs:
         return made
+    if not isinstance(pairs, list):
+        raise ValueError("a dict that is not made of a list of pairs")
     set_items(made, ((key, value) for key, value in pairs))
     return made
 

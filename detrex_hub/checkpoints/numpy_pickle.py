@@ -33,12 +33,15 @@ def read(file: File, container: str | None) -> Checkpoint:
         reference = streams.get(data.offset)
         if reference is None:
             end = data.offset + data.length
-            reference = torch_legacy.read_object(file, data.offset, end, placeholders)
+            reference, machine.left = torch_legacy.read_object(
+                file, data.offset, end, placeholders, machine.left
+            )
             if not isinstance(reference, StorageReference):
                 raise ValueError("a torch storage that is none")
             streams[data.offset] = reference
         return reference
 
     known = {**KNOWN, "torch.storage._load_from_bytes": storage}
-    root = Machine(Window(file, 0, file.size), known, placeholders).load()
+    machine = Machine(Window(file, 0, file.size), known, placeholders)
+    root = machine.load()
     return checkpoint(file, "pickle", root, container=container, placeholders=placeholders)

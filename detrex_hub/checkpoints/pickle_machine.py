@@ -9,6 +9,7 @@ The meaning of each opcode is documented in CPython's ``pickletools`` module.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import sys
@@ -18,7 +19,8 @@ from typing import Any
 from detrex_hub.checkpoints.files import File, Window, shown, size
 
 BUDGET = 128 << 20
-"""Bytes, roughly, that the objects of one pickle may take in memory."""
+"""Bytes, roughly, that the objects of one file's pickles may take in memory. What takes long is
+charged for too, so that the time has a limit as well."""
 
 SHORT_TEXT = 1 << 10
 SHORT_BYTES = 1 << 6
@@ -26,7 +28,14 @@ SHORT_BYTES = 1 << 6
 
 _LONGEST_INTEGER = 255
 _MOST_UNKNOWN = 1000
+# what an element of a list may become: an entry of a dict with a key of its own
+_ENTRY = 192
+# an element of a tuple is copied at most
+_ELEMENT = 16
+_STATE = 512
 _MODULUS = 2**61 - 1
+# below it so few integers share a place of a dict that a search stays short
+_LARGEST_KEY = 2**15
 _NAME = re.compile(r"[\w<>]+(?:\.[\w<>]+)*")
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -69,11 +78,8 @@ class Placeholder:
         self.name = name
         self.args = args
         self.state: Any = None
-        self.items: dict[Any, Any] = {}
-        self.members: list[Any] = []
-
-    def set_state(self, state: Any) -> None:
-        self.state = state
+        self.items: dict[Any, Any] | None = None
+        self.members: list[Any] | None = None
 
 
 class Machine:
@@ -83,9 +89,10 @@ class Machine:
         known: ``module.name`` -> what a call of it gives, as ``build(*args)``.
         persistent: what a persistent id stands for; without it such ids are refused.
         placeholders: collects the names of unknown globals, in order.
+        budget: bytes, roughly, that its objects may take; `left` tells what was not taken.
 
     Raises:
-        CheckpointError: the pickle is damaged, cut short, or takes more than `BUDGET`.
+        CheckpointError: the pickle is damaged, cut short, or takes more than its budget.
     """
 
     def __init__(
@@ -94,6 +101,8 @@ class Machine:
         known: Mapping[str, Callable[..., Any]],
         placeholders: dict[str, None],
         persistent: Callable[[Any], Any] | None = None,
+        *,
+        budget: int = BUDGET,
     ) -> None:
         self.window = window
         self.known = known
@@ -103,7 +112,9 @@ class Machine:
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
-        self.left = BUDGET
+        self.left = budget
+        # a secret factor: with it no file can choose which of its memo's keys collide
+        self._factor = int.from_bytes(os.urandom(7), "little") + 1
         self._byte, self._take = window.byte, window.take
 
     def load(self) -> Any:
@@ -121,7 +132,7 @@ class Machine:
                     raise ValueError(f"unknown opcode 0x{code:02x}")
                 self.left -= costs[code]
                 if self.left < 0:
-                    raise ValueError(f"its objects would take more than {size(BUDGET)} of memory")
+                    raise _too_much()
                 operation()
         except EOFError:
             raise window.file.error(
@@ -140,6 +151,12 @@ class Machine:
             raise window.file.error(
                 f"its pickle was refused at byte {window.tell()}: {reason}"
             ) from None
+
+    def _charge(self, nbytes: int) -> None:
+        """Take something from the budget before it is made."""
+        self.left -= nbytes
+        if self.left < 0:
+            raise _too_much()
 
     # --- strings -------------------------------------------------------------------------------
 
@@ -317,10 +334,13 @@ class Machine:
 
     def _members(self) -> list[Any]:
         target = self.stack[-1]
-        members = target.members if isinstance(target, Placeholder) else target
-        if not isinstance(members, list):
+        if isinstance(target, Placeholder):
+            if target.members is None:
+                target.members = []
+            return target.members
+        if not isinstance(target, list):
             raise ValueError(f"appends to a {type(target).__name__}")
-        return members
+        return target
 
     def op_dict0(self) -> None:
         self.stack.append({})
@@ -341,10 +361,12 @@ class Machine:
 
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, Placeholder) and target.items is None:
+            target.items = {}
         entries = target.items if isinstance(target, Placeholder) else target
         if not isinstance(entries, dict) or len(items) % 2:
             raise ValueError(f"sets items of a {type(target).__name__}")
-        self.left -= 64 * len(items)
+        self._charge(len(items) // 2 * _ENTRY)
         set_items(entries, zip(items[::2], items[1::2], strict=True))
 
     # --- stack and memo ------------------------------------------------------------------------
@@ -362,25 +384,34 @@ class Machine:
         self.stack.append(self.stack[-1])
 
     def op_put1(self) -> None:
-        self.memo[self._byte()] = self.stack[-1]
+        self.memo[self._byte() * self._factor % _MODULUS] = self.stack[-1]
 
     def op_put4(self) -> None:
-        self.memo[int.from_bytes(self._take(4), "little")] = self.stack[-1]
+        index = int.from_bytes(self._take(4), "little")
+        self.memo[index * self._factor % _MODULUS] = self.stack[-1]
 
     def op_put_line(self) -> None:
-        self.memo[_parsed(int, self._line()) % _MODULUS] = self.stack[-1]
+        self.memo[self._index() * self._factor % _MODULUS] = self.stack[-1]
 
     def op_memoize(self) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
+        self.memo[len(self.memo) * self._factor % _MODULUS] = self.stack[-1]
 
     def op_get1(self) -> None:
-        self.stack.append(self.memo[self._byte()])
+        self.stack.append(self.memo[self._byte() * self._factor % _MODULUS])
 
     def op_get4(self) -> None:
-        self.stack.append(self.memo[int.from_bytes(self._take(4), "little")])
+        index = int.from_bytes(self._take(4), "little")
+        self.stack.append(self.memo[index * self._factor % _MODULUS])
 
     def op_get_line(self) -> None:
-        self.stack.append(self.memo[_parsed(int, self._line())])
+        self.stack.append(self.memo[self._index() * self._factor % _MODULUS])
+
+    def _index(self) -> int:
+        line = self._line()
+        index: int = _parsed(int, line)
+        if not 0 <= index < 2**32:
+            raise ValueError(f"an entry {shown(line)} of the memo")
+        return index
 
     # --- objects -------------------------------------------------------------------------------
 
@@ -390,6 +421,7 @@ class Machine:
             full = f"{_PYTHON2.get(module, module)}.{name}"
             if not _NAME.fullmatch(full):
                 raise ValueError(f"a global named {shown(full)}")
+            self._charge(len(full))
             found = Global(full, self.known.get(full))
             if found.build is None:
                 self.placeholders[full] = None
@@ -411,11 +443,17 @@ class Machine:
     def _call(self, function: Any, args: Any) -> Any:
         if not isinstance(args, tuple):
             raise ValueError("a call without a tuple of arguments")
-        # one tuple in the memo can be the arguments of many calls, each of which copies
-        self.left -= 16 * len(args)
+        # what lies in the memo can be the arguments of many calls, each of which copies it
+        self._charge(_ELEMENT * len(args))
         if isinstance(function, Global) and function.build is not None:
+            for arg in args:
+                if isinstance(arg, tuple):
+                    self._charge(_ELEMENT * len(arg))
+                elif isinstance(arg, list | dict):
+                    self._charge(_ENTRY * len(arg))
             made = function.build(*args)
-            self.left -= _taken(made)
+            if isinstance(made, str | bytes):
+                self._charge(sys.getsizeof(made))
             return made
         if isinstance(function, Global | Placeholder):
             return Placeholder(function.name, args)
@@ -448,7 +486,10 @@ class Machine:
     def op_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
-        if hasattr(target, "set_state"):
+        if isinstance(target, Placeholder):
+            target.state = state
+        elif hasattr(target, "set_state"):
+            self._charge(_STATE)
             target.set_state(state)
         elif isinstance(target, Global | str | int | float | tuple | None):
             raise ValueError(f"sets the state of a {type(target).__name__}")
@@ -492,7 +533,7 @@ def _parsed(kind: type[int] | type[float], line: str) -> Any:
 
 
 def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
-    """Add entries to a dict without hashing anything that could take long.
+    """Add entries to a dict without a search that could take long.
 
     A key that could be made to collide with others is replaced by a placeholder.
 
@@ -503,25 +544,21 @@ def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
         if type(key) is not str and not _is_plain_key(key):
             key = Placeholder(type(key).__name__)
         if key in target:
-            raise ValueError(f"the key {shown(str(key))} occurs twice")
+            raise ValueError(f"the key {shown(getattr(key, 'name', None) or str(key))} occurs twice")
         target[key] = value
 
 
 def _is_plain_key(key: Any) -> bool:
+    """Whether a file cannot choose where a dict looks for a key: texts and bytes are hashed with a
+    secret, what has no hash of its own is known by its place in memory, and small integers are too
+    few. Larger ones, fractions and tuples of them can be chosen to lie at one place."""
     if isinstance(key, int):
-        # integers beyond Python's hash modulus can all be made to collide
-        return abs(key) < _MODULUS
-    # so can complex numbers and tuples; what has no hash of its own is known by its place
-    return not isinstance(key, complex | tuple | list | dict)
+        return abs(key) < _LARGEST_KEY
+    return not isinstance(key, float | complex | tuple | list | dict)
 
 
-def _taken(made: Any) -> int:
-    """Bytes, roughly, that a call's result takes in memory beside what it holds."""
-    if isinstance(made, dict):
-        return 96 * len(made)
-    if isinstance(made, list | tuple):
-        return 16 * len(made)
-    return len(made) if isinstance(made, str | bytes) else 0
+def _too_much() -> ValueError:
+    return ValueError(f"its objects would take more than {size(BUDGET)} of memory")
 
 
 # opcode -> method, and what its result may take in memory

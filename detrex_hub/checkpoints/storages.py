@@ -32,6 +32,8 @@ class Storage(Protocol):
 class FileRange:
     """Bytes that lie in the file as they are."""
 
+    __slots__ = ("file", "nbytes", "offset")
+
     def __init__(self, file: File, offset: int, nbytes: int) -> None:
         self.file = file
         self.offset = offset
@@ -52,9 +54,13 @@ class FileRange:
 
 
 class InMemory:
-    """Few bytes, already read."""
+    """Few bytes, already read; as text where each character is one of them (latin-1)."""
 
-    def __init__(self, data: bytes) -> None:
+    __slots__ = ("data", "nbytes")
+
+    def __init__(self, data: bytes | str) -> None:
+        if isinstance(data, str) and not data.isascii():
+            data.encode("latin-1")
         self.data = data
         self.nbytes = len(data)
 
@@ -63,11 +69,13 @@ class InMemory:
         return ("in memory", id(self.data))
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        return self.data[offset : offset + nbytes]
+        part = self.data[offset : offset + nbytes]
+        # kept as it was: one text can be the data of very many arrays
+        return part.encode("latin-1") if isinstance(part, str) else part
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
         for start in range(offset, offset + nbytes, PIECE):
-            yield self.data[start : min(start + PIECE, offset + nbytes)]
+            yield self.read(start, min(PIECE, offset + nbytes - start))
 
     def settle(self) -> None:
         """The format has no checksums."""
@@ -81,6 +89,8 @@ class Encoded:
             have no bytes), ``string-escape`` is Python 2's quoted form.
         nbytes: length once decoded; only the end of the stream can tell whether it is true.
     """
+
+    __slots__ = ("_decoded", "encoding", "file", "length", "nbytes", "offset")
 
     def __init__(self, file: File, offset: int, length: int, encoding: str, nbytes: int) -> None:
         self.file = file

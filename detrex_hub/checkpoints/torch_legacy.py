@@ -8,6 +8,7 @@ Source: torch/serialization.py, ``_legacy_load`` and ``_legacy_save``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from detrex_hub.checkpoints.base import Checkpoint
@@ -19,7 +20,7 @@ from detrex_hub.checkpoints.known_globals import (
     element_size,
     storage_dtype,
 )
-from detrex_hub.checkpoints.pickle_machine import Machine
+from detrex_hub.checkpoints.pickle_machine import BUDGET, Machine
 from detrex_hub.checkpoints.storages import FileRange
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -33,16 +34,37 @@ def read(file: File, container: str | None) -> Checkpoint:
         CheckpointError: the stream is damaged or cut short; see `contents.checkpoint`.
     """
     placeholders: dict[str, None] = {}
-    root = read_object(file, 0, file.size, placeholders)
+    root, _ = read_object(file, 0, file.size, placeholders)
     return checkpoint(file, "torch-legacy", root, container=container, placeholders=placeholders)
 
 
-def read_object(file: File, start: int, end: int, placeholders: dict[str, None]) -> Any:
-    """The object in the stream that lies in ``[start, end)`` of a file."""
+def read_object(
+    file: File, start: int, end: int, placeholders: dict[str, None], budget: int = BUDGET
+) -> tuple[Any, int]:
+    """The object in the stream that lies in ``[start, end)`` of a file.
+
+    Args:
+        budget: what all pickles of the stream may take together, see `Machine`.
+
+    Returns:
+        the object, and what is left of the budget.
+    """
     window = Window(file, start, end)
+    left = budget
+
+    def load(
+        known: Mapping[str, Callable[..., Any]],
+        unknown: dict[str, None],
+        persistent: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        nonlocal left
+        machine = Machine(window, known, unknown, persistent, budget=left)
+        loaded = machine.load()
+        left = machine.left
+        return loaded
 
     def plain() -> Any:
-        return Machine(window, {}, {}).load()
+        return load({}, {})
 
     if plain() != MAGIC or plain() != _PROTOCOL:
         raise file.error("is no checkpoint of torch.save")
@@ -60,8 +82,10 @@ def read_object(file: File, start: int, end: int, placeholders: dict[str, None])
             raise ValueError("refers to something that is no storage")
         _, kind, key, _, numel, view = name
         dtype = storage_dtype(kind)
-        if not isinstance(key, str | int) or type(numel) is not int or not 0 <= numel < 2**63:
+        if type(numel) is not int or not 0 <= numel < 2**63:
             raise ValueError("a storage whose size makes no sense")
+        if not isinstance(key, str) and (type(key) is not int or abs(key) >= 2**64):
+            raise ValueError("a storage whose key makes no sense")
         # where it lies is known only once all pickles are read
         place: FileRange
         place, kept_dtype = storages.setdefault(
@@ -75,7 +99,7 @@ def read_object(file: File, start: int, end: int, placeholders: dict[str, None])
             place = _View(place, view, element_size(dtype))
         return StorageReference(place, dtype)
 
-    root = Machine(window, KNOWN, placeholders, storage).load()
+    root = load(KNOWN, placeholders, storage)
     keys = plain()
     if not isinstance(keys, list):
         raise file.error("damaged: it has no list of storages")
@@ -97,11 +121,13 @@ def read_object(file: File, start: int, end: int, placeholders: dict[str, None])
             ) from None
     if storages:
         raise file.error(f"damaged: storage {shown(next(iter(storages)))} is missing")
-    return root
+    return root, left
 
 
 class _View(FileRange):
     """Part of a storage whose place is not known yet."""
+
+    __slots__ = ("_start", "_whole")
 
     def __init__(self, whole: FileRange, view: Any, itemsize: int) -> None:
         _, start, numel = view

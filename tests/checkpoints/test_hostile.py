@@ -103,19 +103,21 @@ def test_a_command_says_it_and_leaves_nothing(tmp_path, capfd, monkeypatch, comm
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
 
 
-# the budget of a pickle's objects, and as much again for what is made of them
-MOST_MEMORY = 256 << 20
+# of the 256 MiB that a file may take, what the budget of a pickle's objects leaves for the rest
+MOST_MEMORY = 200 << 20
 
 
-def test_no_small_file_takes_much_memory(tmp_path):
+def test_no_small_file_takes_much_memory_or_time(tmp_path):
     command = [sys.executable, "-m", "tests.checkpoints.hostile.peak", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    # each file is ended after a minute of the processor, where most take less than a second
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) > 25
-    assert {title: taken for title, _, taken in found if taken > MOST_MEMORY} == {}
-    said = {title: what for title, what, _ in found}
+    assert len(found) > 60
+    assert {title: taken for title, _, taken, *_ in found if taken > MOST_MEMORY} == {}
+    said = {title: what for title, what, *_ in found}
     assert said["zip: 2**60 lists in 60"] == "read"
     assert "of memory" in said["zip: a million keys"]
     assert "over and over" in said["zip: a dict of itself"]
+    assert "more than 100,000 tensors" in said["zip: a tensor under many names"]
     assert all(what.isprintable() for what in said.values())

@@ -1,5 +1,6 @@
 """``python -m tests.checkpoints.hostile.peak FOLDER``: read each bomb in a process of its own, and
-print as JSON what became of it and how many bytes of memory that took at most."""
+print as JSON what became of it, how many bytes of memory that took at most, how many seconds of the
+processor, and how large the file was."""
 
 import json
 import os
@@ -9,14 +10,19 @@ from pathlib import Path
 
 from detrex_hub import checkpoints
 from detrex_hub.errors import CheckpointError
+from tests.checkpoints.hostile.amplifiers import amplifiers
 from tests.checkpoints.hostile.bombs import bombs
 
 # ru_maxrss is in kilobytes but on macOS
 _UNIT = 1 if sys.platform == "darwin" else 1024
+# seconds of the processor: far more than any of them takes, and far less than an attack wants
+_LONGEST = 60
 
 
-def highest():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
+def used():
+    """Bytes of memory at most, and seconds of the processor, of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_maxrss * _UNIT, usage.ru_utime + usage.ru_stime
 
 
 def became_of(path):
@@ -29,18 +35,44 @@ def became_of(path):
         return str(error)
 
 
+def apart(work, *arguments):
+    """Do something in a process of its own, so that this one stays small."""
+    child = os.fork()
+    if not child:
+        try:
+            work(*arguments)
+            sys.stdout.flush()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if status:
+        sys.exit(f"{arguments}: ended with status {status}")
+
+
+def report(title, path):
+    # what takes for ever ends by a signal
+    resource.setrlimit(resource.RLIMIT_CPU, (_LONGEST, _LONGEST))
+    memory, seconds = used()
+    said = became_of(path)
+    memory_then, seconds_then = used()
+    found = [title, said, memory_then - memory, seconds_then - seconds, path.stat().st_size]
+    print(json.dumps(found))
+
+
+def write(folder):
+    files = bombs() | amplifiers()
+    for number, make in enumerate(files.values()):
+        make(folder / str(number))
+    (folder / "titles").write_text(json.dumps([*files]))
+
+
 def main(folder):
-    path = folder / "bomb"
-    for title, write in bombs().items():
-        write(path)
-        sys.stdout.flush()
-        child = os.fork()
-        if not child:
-            before = highest()
-            said = became_of(path)
-            print(json.dumps([title, said, highest() - before]), flush=True)
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0, title
+    apart(write, folder)
+    for number, title in enumerate(json.loads((folder / "titles").read_text())):
+        apart(report, title, folder / str(number))
+        (folder / str(number)).unlink()
 
 
 if __name__ == "__main__":
