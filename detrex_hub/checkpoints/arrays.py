@@ -77,7 +77,9 @@ class StoredArray:
 
         A text, since its hash cannot be chosen by a file, as that of a tuple of numbers can.
         """
-        strides = [stride for n, stride in zip(self.spec.shape, self.strides, strict=True) if n != 1]
+        strides = [
+            stride for n, stride in zip(self.spec.shape, self.strides, strict=True) if n != 1
+        ]
         return f"{self.storage.identity} {self.offset} {self.spec} {strides} {self.swap}"
 
     def chunks(self, rows: Sequence[tuple[int, int]] | None = None) -> Iterator[bytes | memoryview]:

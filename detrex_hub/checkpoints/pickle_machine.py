@@ -544,7 +544,9 @@ def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
         if type(key) is not str and not _is_plain_key(key):
             key = Placeholder(type(key).__name__)
         if key in target:
-            raise ValueError(f"the key {shown(getattr(key, 'name', None) or str(key))} occurs twice")
+            raise ValueError(
+                f"the key {shown(getattr(key, 'name', None) or str(key))} occurs twice"
+            )
         target[key] = value
 
 

@@ -1,4 +1,4 @@
-"""Files of at most 10 MB whose opcodes each ask for much more memory or time than they take bytes."""
+"""Files of up to 10 MB whose opcodes ask for much more memory or time than they take bytes."""
 
 import struct
 
@@ -49,10 +49,7 @@ def _values():
         "objects of nothing": name("a", "B") + b"q\0010](" + b"h\1)R" * 2_000_000 + b"e",
         "objects of objects": name("a", "B") + b")R" * 3_000_000,
         "arrays of one text": _arrays_of_one_text(1_200_000),
-        "the state of one array": _state(1000)
-        + b"q\0010"
-        + _empty_array()
-        + b"h\1b" * 3_000_000,
+        "the state of one array": _state(1000) + b"q\0010" + _empty_array() + b"h\1b" * 3_000_000,
         "the state of one array of 64 dimensions": _state(*(1,) * 64)
         + b"q\0010"
         + _empty_array()
