@@ -6,21 +6,21 @@ backbone is `TorchvisionResNet` whether dilated or not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
-from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
+from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
-from detrex_hub.architectures.detection import FACTS, Detector, shape_of
-from detrex_hub.kinds import Kind
-from detrex_hub.mapping import Rename, Rule
+from detrex_hub.architectures.declared import Fact
+from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.heads import ClassHead, box_head
+from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.reading import shape_of
 
 # rows of in_proj of the encoder's attention, in widths: queries and keys for rows and for columns
 _ATTENTIONS = {5: "RCDA", 3: "nn.MultiheadAttention"}
-
-_SIDES = ("encoder", "decoder")
 
 
 def _released_points(specs: Specs, layout: str, facts: Facts) -> int | None:
@@ -59,20 +59,6 @@ class AnchorDetr(Detector):
             config=("model.transformer.num_query_position",),
         ),
     }
-    lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        **Detector.lazy_paths,
-        "model.in_channels": kinds.SIZE,
-        "model.transformer.attention_type": kinds.Choice(*_ATTENTIONS.values()),
-        "model.transformer.dim_feedforward": kinds.SIZE,
-        "model.transformer.embed_dim": kinds.SIZE,
-        "model.transformer.num_classes": kinds.SIZE,
-        "model.transformer.num_decoder_layers": kinds.SIZE,
-        "model.transformer.num_encoder_layers": kinds.SIZE,
-        "model.transformer.num_heads": kinds.SIZE,
-        "model.transformer.num_query_pattern": kinds.SIZE,
-        "model.transformer.num_query_position": kinds.SIZE,
-        "model.transformer.spatial_prior": kinds.Choice("learned", "grid"),
-    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -91,13 +77,16 @@ class AnchorDetr(Detector):
             ),
         ),
     }
-    layer_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        side: (f"transformer.{side}_layers.{{i}}.ffn.linear1.weight",) for side in _SIDES
-    }
 
     @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> AnchorDetr:
-        found = cls.common(specs, layout, facts, "transformer.class_embed.0.weight")
+        found = cls.shared(
+            specs,
+            layout,
+            facts,
+            "transformer.class_embed.0.weight",
+            layers=("transformer.{side}_layers.{i}.ffn.linear1.weight",),
+        )
         rows = shape_of(specs, "transformer.encoder_layers.0.self_attn.in_proj_weight")[0]
         learned = "transformer.position.weight" in specs
         return cls(
@@ -117,55 +106,70 @@ class AnchorDetr(Detector):
             found["num_queries"] = arguments.get("num_query_position")
         return found
 
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        kept = [
-            *(f"transformer.{side}_layers.{{i}}.**" for side in _SIDES),
-            "transformer.adapt_pos1d.**",
-            "transformer.adapt_pos2d.**",
-            "transformer.pattern.weight",
-        ]
-        if self.spatial_prior == "learned":
-            kept.append("transformer.position.weight")
+    def parts(self) -> tuple[Part, ...]:
+        width = self.embed_dim
+        channels = self.body.out_channels["res5"]
+        position = Module("transformer.position", {"weight": tensor(self.num_queries or 0, 2)})
+        adapt = under("0", linear(width, width)) | under("2", linear(width, width))
         return (
-            Rename("input_proj.0.0.*", "input_proj.0.*"),
-            Rename("input_proj.0.1.*", "input_proj.1.*"),
-            *(Rename(text, text) for text in kept),
+            Module("input_proj.0", conv(width, channels, 1), original="input_proj.0.0"),
+            Module("input_proj.1", norm(width), original="input_proj.0.1"),
+            *self._encoder(),
+            *self._decoder(),
+            Module("transformer.adapt_pos1d", adapt),
+            Module("transformer.adapt_pos2d", adapt),
+            Module("transformer.pattern", {"weight": tensor(self.num_patterns, width)}),
+            *((position,) if self.spatial_prior == "learned" else ()),
+            Setting("model.in_channels", kinds.SIZE, channels),
+            Setting("model.embed_dim", kinds.SIZE, width),
+            Setting("model.criterion.num_classes", kinds.SIZE, self.num_classes),
+            *self._transformer_settings(),
         )
 
-    def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        classes, boxes = "transformer.class_embed.{i}", "transformer.bbox_embed.{i}.**"
-        return (*self.class_head(classes, classes), Rename(boxes, boxes))
-
-    def detector_target(self) -> StateDict:
-        width = self.embed_dim
-        parts = {name: number for number, name in _ATTENTIONS.items()}[self.attention_type]
-        target = under("input_proj.0", conv(width, self.body.out_channels["res5"], 1))
-        target |= under("input_proj.1", norm(width))
+    def _encoder(self) -> Iterator[Part]:
+        attention = _attention(self.embed_dim, self._attention_parts)
+        layer = (
+            under("self_attn", attention)
+            | under("norm1", norm(self.embed_dim))
+            | under("ffn", self._feed_forward())
+        )
         for i in range(self.encoder_layers):
-            encoder = (
-                under("self_attn", _attention(width, parts))
-                | under("norm1", norm(width))
-                | under("ffn", self._feed_forward())
-            )
-            target |= under(f"transformer.encoder_layers.{i}", encoder)
+            yield Module(f"transformer.encoder_layers.{i}", layer)
+
+    def _decoder(self) -> Iterator[Part]:
+        width = self.embed_dim
+        layer = (
+            under("cross_attn", _attention(width, self._attention_parts))
+            | under("norm1", norm(width))
+            | under("self_attn", _attention(width, 3))
+            | under("norm2", norm(width))
+            | under("ffn", self._feed_forward())
+        )
         for i in range(self.decoder_layers):
-            decoder = (
-                under("cross_attn", _attention(width, parts))
-                | under("norm1", norm(width))
-                | under("self_attn", _attention(width, 3))
-                | under("norm2", norm(width))
-                | under("ffn", self._feed_forward())
-            )
-            target |= under(f"transformer.decoder_layers.{i}", decoder)
-            target |= under(f"transformer.class_embed.{i}", linear(self.num_classes, width))
-            target |= under(f"transformer.bbox_embed.{i}", self.box_head())
-        for name in ("adapt_pos1d", "adapt_pos2d"):
-            for i in (0, 2):
-                target |= under(f"transformer.{name}.{i}", linear(width, width))
-        target["transformer.pattern.weight"] = tensor(self.num_patterns, width)
-        if self.spatial_prior == "learned":
-            target["transformer.position.weight"] = tensor(self.learned_queries, 2)
-        return target
+            yield Module(f"transformer.decoder_layers.{i}", layer)
+            yield ClassHead(self.classes, f"transformer.class_embed.{i}")
+            yield Module(f"transformer.bbox_embed.{i}", box_head(width))
+
+    def _transformer_settings(self) -> Iterator[Part]:
+        sizes = {
+            "num_heads": self.num_heads,
+            "num_query_position": self.num_queries,
+            "num_classes": self.num_classes,
+            "embed_dim": self.embed_dim,
+            "num_encoder_layers": self.encoder_layers,
+            "num_decoder_layers": self.decoder_layers,
+            "dim_feedforward": self.feedforward_dim,
+            "num_query_pattern": self.num_patterns,
+        }
+        for name, value in sizes.items():
+            yield Setting(f"model.transformer.{name}", kinds.SIZE, value)
+        priors, types = kinds.Choice("learned", "grid"), kinds.Choice(*_ATTENTIONS.values())
+        yield Setting("model.transformer.spatial_prior", priors, self.spatial_prior)
+        yield Setting("model.transformer.attention_type", types, self.attention_type)
+
+    @property
+    def _attention_parts(self) -> int:
+        return {name: number for number, name in _ATTENTIONS.items()}[self.attention_type]
 
     def _feed_forward(self) -> StateDict:
         width, hidden = self.embed_dim, self.feedforward_dim
@@ -176,31 +180,13 @@ class AnchorDetr(Detector):
         )
 
     def ties(self) -> tuple[tuple[str, ...], ...]:
-        classes = [f"class_embed.{{i}}.{name}" for name in linear(1, 1)]
-        boxes = [f"bbox_embed.{{i}}.{name}" for name in self.box_head()]
+        # all decoder layers share one class head and one box head
+        heads = [f"class_embed.{{i}}.{name}" for name in self.classes.head()]
+        heads += [f"bbox_embed.{{i}}.{name}" for name in box_head(self.embed_dim)]
         return tuple(
             tuple(f"transformer.{text.format(i=i)}" for i in range(self.decoder_layers))
-            for text in (*classes, *boxes)
+            for text in heads
         )
-
-    def detector_overrides(self) -> dict[str, Any]:
-        in_no_shape = {
-            "model.transformer.num_heads": self.num_heads,
-            "model.transformer.num_query_position": self.num_queries,
-        }
-        return {path: value for path, value in in_no_shape.items() if value is not None} | {
-            "model.in_channels": self.body.out_channels["res5"],
-            "model.embed_dim": self.embed_dim,
-            "model.criterion.num_classes": self.num_classes,
-            "model.transformer.num_classes": self.num_classes,
-            "model.transformer.embed_dim": self.embed_dim,
-            "model.transformer.num_encoder_layers": self.encoder_layers,
-            "model.transformer.num_decoder_layers": self.decoder_layers,
-            "model.transformer.dim_feedforward": self.feedforward_dim,
-            "model.transformer.num_query_pattern": self.num_patterns,
-            "model.transformer.spatial_prior": self.spatial_prior,
-            "model.transformer.attention_type": self.attention_type,
-        }
 
 
 def _attention(width: int, parts: int) -> StateDict:

@@ -6,10 +6,13 @@ below ``body.``, and everything else on detectron2's `ResNet`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Facts, Specs
+from detrex_hub.architectures.blocks import StateDict, under
+from detrex_hub.architectures.parts import Part
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet
 from detrex_hub.architectures.torchvision_resnet import (
@@ -19,8 +22,42 @@ from detrex_hub.architectures.torchvision_resnet import (
 )
 from detrex_hub.architectures.transformers_layout import OWN_RESNET_NAMES
 from detrex_hub.errors import ArchitectureError
+from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule, plan, prefixed
 from detrex_hub.specs import TensorSpec
+
+
+@dataclass(frozen=True)
+class Body(Part):
+    """The backbone of a detector.
+
+    Args:
+        backbone: with its hyper-parameters.
+        prefixes: where a ResNet lies in each layout, with its final dot.
+        other_prefixes: where any other backbone lies, in the layouts that have others.
+    """
+
+    backbone: Architecture
+    prefixes: Mapping[str, str] = field(hash=False)
+    other_prefixes: Mapping[str, str] = field(hash=False)
+
+    def rules(self, layout: str) -> tuple[Rule, ...]:
+        resnet = isinstance(self.backbone, ResNet | TorchvisionResNet)
+        prefixes = self.prefixes if resnet else self.other_prefixes
+        return body_rules(self.backbone, layout, prefixes[layout])
+
+    def kept(self) -> tuple[Rule, ...]:
+        given = self.set_by_model()
+        return tuple(Rename(key, key, optional=key in given) for key in self.target())
+
+    def target(self) -> StateDict:
+        return under("backbone", self.backbone.target())
+
+    def set_by_model(self) -> frozenset[str]:
+        return frozenset(f"backbone.{key}" for key in self.backbone.set_by_model())
+
+    def paths(self) -> Mapping[str, Kind]:
+        return self.backbone.paths().lazy
 
 
 def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]:

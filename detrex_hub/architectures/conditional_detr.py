@@ -8,12 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
-from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
-from detrex_hub.architectures.detection import shape_of
-from detrex_hub.architectures.single_level import SingleLevelDetector
-from detrex_hub.mapping import Rename, Rule
+from detrex_hub.architectures.blocks import conv, norm, tensor
+from detrex_hub.architectures.declared import Fact
+from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.heads import ClassHead, box_head
+from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.position import position_facts, positions, read_grid
+from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.transformer import mlp
+from detrex_hub.architectures.transformer_layers import (
+    Layers,
+    Shape,
+    conditional_attentions,
+    encoder,
+)
 
 _TRANSFORMERS_KEYS = (
     "model.decoder.layers.{i}.sa_qcontent_proj.weight",
@@ -24,15 +35,21 @@ _TRANSFORMERS_KEYS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionalDetr(SingleLevelDetector):
-    """Conditional-DETR."""
+class ConditionalDetr(Detector):
+    """Conditional-DETR.
+
+    Args:
+        position_grid: rows and columns of learned position embeddings; None for sine ones.
+        position_temperature, position_offset: of sine ones; None where they are not known.
+    """
+
+    position_grid: tuple[int, int] | None = None
+    position_temperature: float | None = 10000
+    position_offset: float | None = 0.0
 
     name: ClassVar[str] = "conditional_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"ConditionalDETR"})
-    decoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
-        "original": transformer.decoder(*transformer.CONDITIONAL_DECODER_LAYER),
-        "transformers": transformers_layout.decoder(*transformers_layout.CONDITIONAL_DECODER_LAYER),
-    }
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, 0.0)}
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -64,37 +81,60 @@ class ConditionalDetr(SingleLevelDetector):
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> ConditionalDetr:
         queries = shape_of(specs, "query_embed.weight", "model.query_position_embeddings.weight")
         heads = ("class_embed.weight", "class_labels_classifier.weight")
-        return cls(num_queries=queries[0], **cls.common(specs, layout, facts, *heads))
-
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        original = layout == "original"
-        queries = "query_embed" if original else "model.query_position_embeddings"
-        root = "transformer" if original else "model"
-        return (
-            *super().transformer_rules(layout),
-            Rename(f"{queries}.weight", "query_embed.weight"),
-            *(
-                Rename(f"{root}.decoder.{name}.**", f"transformer.decoder.{name}.**")
-                for name in ("query_scale", "ref_point_head")
-            ),
+        return cls(
+            **cls.shared(specs, layout, facts, *heads),
+            num_queries=queries[0],
+            position_grid=read_grid(specs),
+            position_temperature=facts.get("position_temperature"),
+            position_offset=facts.get("position_offset"),
         )
 
-    def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        if layout == "original":
-            classes, boxes = "class_embed", "bbox_embed"
-        else:
-            classes, boxes = "class_labels_classifier", "bbox_predictor"
-        return (
-            *self.class_head(classes, "class_embed"),
-            Rename(f"{boxes}.**", "bbox_embed.**"),
-        )
-
-    def detector_target(self) -> StateDict:
+    def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
+        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        feature, channels = list(self.body.out_channels.items())[-1]
         return (
-            super().detector_target()
-            | under("class_embed", linear(self.num_classes, width))
-            | under("transformer.decoder.query_scale", transformer.mlp(width, width, width, 2))
-            | under("transformer.decoder.ref_point_head", transformer.mlp(width, width, 2, 2))
-            | {"query_embed.weight": tensor(self.learned_queries, width)}
+            Module("input_proj", conv(width, channels, 1), transformers="model.input_projection"),
+            positions(width, self.position_temperature, self.position_offset, self.position_grid),
+            encoder(
+                shape,
+                self.encoder_layers,
+                transformer.attention(width),
+                transformer.ENCODER_LAYER,
+                transformers_layout.ENCODER_LAYER,
+            ),
+            Layers(
+                "decoder",
+                shape,
+                conditional_attentions(width, self.decoder_layers),
+                transformer.CONDITIONAL_DECODER_LAYER,
+                transformers_layout.CONDITIONAL_DECODER_LAYER,
+            ),
+            Module(
+                "transformer.decoder.post_norm_layer",
+                norm(width),
+                original="transformer.decoder.norm",
+                transformers="model.decoder.layernorm",
+            ),
+            Module(
+                "transformer.decoder.query_scale",
+                mlp(width, width, width, 2),
+                transformers="model.decoder.query_scale",
+            ),
+            Module(
+                "transformer.decoder.ref_point_head",
+                mlp(width, width, 2, 2),
+                transformers="model.decoder.ref_point_head",
+            ),
+            Module(
+                "query_embed",
+                {"weight": tensor(self.learned_queries, width)},
+                transformers="model.query_position_embeddings",
+            ),
+            ClassHead(self.classes, transformers="class_labels_classifier"),
+            Module("bbox_embed", box_head(width), transformers="bbox_predictor"),
+            *self.sizes,
+            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+            Setting("model.in_features", kinds.FEATURES, [feature]),
+            Setting("model.in_channels", kinds.SIZE, channels),
         )

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
-from detrex_hub.architectures.blocks import StateDict, tensor
-from detrex_hub.kinds import Kind
-from detrex_hub.mapping import Rename, Rule
+from detrex_hub.architectures.blocks import tensor
+from detrex_hub.architectures.parts import Module, Part, Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +28,6 @@ class DabDetr(AnchorBoxDetector):
 
     name: ClassVar[str] = "dab_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"DABDETR"})
-    lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        **AnchorBoxDetector.lazy_paths,
-        "model.transformer.num_patterns": kinds.COUNT,
-    }
     body_prefixes: ClassVar[Mapping[str, str]] = {
         **AnchorBoxDetector.body_prefixes,
         "transformers": f"{transformers_layout.BACKBONE}_backbone.",
@@ -79,21 +74,19 @@ class DabDetr(AnchorBoxDetector):
             for key in ("transformer.patterns.weight", "model.patterns.weight")
             if key in specs
         ]
-        found = cls.common(specs, layout, facts, "class_embed.weight")
-        return cls(num_patterns=patterns[0] if patterns else 0, **found)
+        return cls(
+            **cls.shared_with_boxes(specs, layout, facts),
+            num_patterns=patterns[0] if patterns else 0,
+        )
 
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        rules = super().transformer_rules(layout)
-        if not self.num_patterns:
-            return rules
-        root = "transformer" if layout == "original" else "model"
-        return (*rules, Rename(f"{root}.patterns.weight", "transformer.patterns.weight"))
-
-    def detector_target(self) -> StateDict:
-        target = super().detector_target()
-        if self.num_patterns:
-            target["transformer.patterns.weight"] = tensor(self.num_patterns, self.embed_dim)
-        return target
-
-    def detector_overrides(self) -> dict[str, Any]:
-        return super().detector_overrides() | {"model.transformer.num_patterns": self.num_patterns}
+    def parts(self) -> tuple[Part, ...]:
+        patterns = Module(
+            "transformer.patterns",
+            {"weight": tensor(self.num_patterns, self.embed_dim)},
+            transformers="model.patterns",
+        )
+        return (
+            *super().parts(),
+            *((patterns,) if self.num_patterns else ()),
+            Setting("model.transformer.num_patterns", kinds.COUNT, self.num_patterns),
+        )

@@ -136,6 +136,16 @@ def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts
     return Settled(values, tuple(assumed))
 
 
+def released(value: Any) -> Callable[[Specs, str, Facts], Any]:
+    """The default of a fact that is the same in all released originals. A model that was trained
+    with detrex can have any value, and its config has it."""
+
+    def default(specs: Specs, layout: str, facts: Facts) -> Any:
+        return None if layout == "detrex" else value
+
+    return default
+
+
 def understood(declared: Mapping[str, Fact], given: Facts, *, where: str) -> dict[str, Any]:
     """Facts that are given, each checked by its kind and read if it is the text of a command line.
 

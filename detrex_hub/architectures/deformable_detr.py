@@ -10,15 +10,17 @@ from typing import Any, ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures import transformers_layout
-from detrex_hub.architectures.base import Fact, Facts, Layout, LookAlikes, Specs
-from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
-from detrex_hub.architectures.detection import shape_of
-from detrex_hub.architectures.multi_level import MultiLevelDetector
+from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
+from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor
+from detrex_hub.architectures.declared import Fact
+from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.heads import HeadLists
+from detrex_hub.architectures.neck import Neck, read_levels
+from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.position import SinePositions, position_facts
+from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.transformer_layers import Shape, deformable
 from detrex_hub.errors import ArchitectureError
-from detrex_hub.kinds import Kind
-from detrex_hub.mapping import Rename, Rule
-
-_TWO_STAGE = ("enc_output", "enc_output_norm", "pos_trans", "pos_trans_norm")
 
 # what tells the other detectors with deformable attention
 OTHERS = (
@@ -51,24 +53,32 @@ def _released_proposals(specs: Specs, layout: str, facts: Facts) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeformableDetr(MultiLevelDetector):
+class DeformableDetr(Detector):
     """Deformable-DETR.
 
     Args:
+        neck_inputs: feature maps that the backbone gives, its last ones.
+        feature_levels: feature maps in all.
         with_box_refine: whether each decoder layer refines the boxes by a head of its own;
             otherwise all layers share one head.
         as_two_stage: whether the encoder proposes the queries, through a further head; then there
             are no learned queries, and no shape shows ``num_queries``.
+        position_temperature, position_offset: of the sine position embedding; None where they are
+            not known.
     """
 
+    neck_inputs: int
+    feature_levels: int
     with_box_refine: bool
     as_two_stage: bool
+    position_temperature: float | None = 10000
+    position_offset: float | None = -0.5
 
     name: ClassVar[str] = "deformable_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.deformable_detr.DeformableDETR"})
-    proposals_by_first_row: ClassVar[bool] = True
     facts: ClassVar[Mapping[str, Fact]] = {
-        **MultiLevelDetector.facts,
+        **FACTS,
+        **position_facts(10000, -0.5),
         "num_queries": Fact(
             kinds.SIZE,
             "proposals of a two-stage model, 300 in the released one",
@@ -76,11 +86,6 @@ class DeformableDetr(MultiLevelDetector):
             assumed=True,
             config=("model.num_queries",),
         ),
-    }
-    lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        **MultiLevelDetector.lazy_paths,
-        "model.with_box_refine": kinds.FLAG,
-        "model.as_two_stage": kinds.FLAG,
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
@@ -134,9 +139,12 @@ class DeformableDetr(MultiLevelDetector):
     def hyper_parameters_in(cls, specs: Specs, layout: str, facts: Facts) -> dict[str, Any]:
         """All but the number of queries."""
         root = "model" if layout in transformers_layout.LAYOUTS else "transformer"
-        found = cls.common(
+        found = cls.shared(
             specs, layout, facts, "class_embed.0.weight", f"{root}.decoder.class_embed.0.weight"
         )
+        found |= read_levels(specs, layout, facts)
+        found["position_temperature"] = facts.get("position_temperature")
+        found["position_offset"] = facts.get("position_offset")
         found["as_two_stage"] = f"{root}.enc_output.weight" in specs
         found["with_box_refine"] = f"{root}.decoder.bbox_embed.0.layers.0.weight" in specs
         if found["as_two_stage"] and not found["with_box_refine"]:
@@ -158,45 +166,67 @@ class DeformableDetr(MultiLevelDetector):
         return found
 
     @property
-    def refines(self) -> bool:
-        return self.with_box_refine
-
-    @property
-    def proposes(self) -> bool:
-        return self.as_two_stage
+    def heads(self) -> HeadLists:
+        """Its class heads and box heads."""
+        return HeadLists(
+            self.classes,
+            self.decoder_layers,
+            refines=self.with_box_refine,
+            proposes=self.as_two_stage,
+            by_first_row=True,
+        )
 
     def stored_once(self, layout: str) -> tuple[tuple[str, ...], ...]:
         # transformers 5 ties the class heads of a model with box refinement in one stage
         if layout not in transformers_layout.LAYOUTS or self.as_two_stage:
             return ()
         return tuple(
-            tuple(f"class_embed.{i}.{parameter}" for i in range(self.heads))
+            tuple(f"class_embed.{i}.{parameter}" for i in range(self.heads.number))
             for parameter in ("weight", "bias")
         )
 
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        original = layout == "original"
-        root = "transformer" if original else "model"
-        names = _TWO_STAGE if self.as_two_stage else ("reference_points",)
-        rules = [Rename(f"{root}.{name}.*", f"transformer.{name}.*") for name in names]
-        if not self.as_two_stage:
-            queries = "query_embed" if original else "model.query_position_embeddings"
-            rules.append(Rename(f"{queries}.weight", "query_embedding.weight"))
-        return (*super().transformer_rules(layout), *rules)
+    def parts(self) -> tuple[Part, ...]:
+        return (
+            *self.parts_without_queries(),
+            *(() if self.as_two_stage else (self._learned_queries(),)),
+            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+        )
 
-    def detector_target(self) -> StateDict:
+    def parts_without_queries(self) -> tuple[Part, ...]:
+        """What H-Deformable-DETR has too."""
         width = self.embed_dim
-        target = super().detector_target()
-        if self.as_two_stage:
-            target |= under("transformer.pos_trans", linear(2 * width, 2 * width))
-            target |= under("transformer.pos_trans_norm", norm(2 * width))
-        else:
-            target |= under("transformer.reference_points", linear(2, width))
-            target["query_embedding.weight"] = tensor(self.learned_queries, 2 * width)
-        return target
+        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        return (
+            Neck(self.body, self.neck_inputs, self.feature_levels, width),
+            SinePositions(width, self.position_temperature, self.position_offset),
+            *deformable(shape, self.encoder_layers, self.decoder_layers, self.feature_levels),
+            *(self._two_stages() if self.as_two_stage else self._one_stage()),
+            self.heads,
+            *self.sizes,
+            Setting("model.with_box_refine", kinds.FLAG, self.with_box_refine),
+            Setting("model.as_two_stage", kinds.FLAG, self.as_two_stage),
+        )
 
-    def detector_overrides(self) -> dict[str, Any]:
-        return super().detector_overrides() | {
-            "model.with_box_refine": self.with_box_refine,
-            "model.as_two_stage": self.as_two_stage,
-        }
+    def _one_stage(self) -> tuple[Part, ...]:
+        return (_in_transformer("reference_points", linear(2, self.embed_dim)),)
+
+    def _two_stages(self) -> tuple[Part, ...]:
+        width = self.embed_dim
+        return (
+            _in_transformer("enc_output", linear(width, width)),
+            _in_transformer("enc_output_norm", norm(width)),
+            _in_transformer("pos_trans", linear(2 * width, 2 * width)),
+            _in_transformer("pos_trans_norm", norm(2 * width)),
+        )
+
+    def _learned_queries(self) -> Part:
+        return Module(
+            "query_embedding",
+            {"weight": tensor(self.learned_queries, 2 * self.embed_dim)},
+            original="query_embed",
+            transformers="model.query_position_embeddings",
+        )
+
+
+def _in_transformer(name: str, state: StateDict) -> Module:
+    return Module(f"transformer.{name}", state, transformers=f"model.{name}")

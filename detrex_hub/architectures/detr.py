@@ -10,12 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.base import Facts, Layout, Specs
-from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
-from detrex_hub.architectures.detection import shape_of
-from detrex_hub.architectures.single_level import SingleLevelDetector
-from detrex_hub.mapping import Drop, Rename, Rule, prefixed
+from detrex_hub.architectures.blocks import conv, norm, tensor
+from detrex_hub.architectures.declared import Fact
+from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.heads import ClassHead, box_head
+from detrex_hub.architectures.parts import Constant, Module, Part, Setting
+from detrex_hub.architectures.position import position_facts, positions, read_grid
+from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.transformer_layers import Shape, decoder, encoder
+from detrex_hub.mapping import Drop, Rule, prefixed
 
 _MASK_HEAD = "panoptic mask head, which detrex does not have"
 _MASKS: tuple[Rule, ...] = (
@@ -33,20 +39,26 @@ _TABLE_TRANSFORMER = ("model.encoder.layernorm.weight",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detr(SingleLevelDetector):
-    """DETR, whose class head has a row for "no object"."""
+class Detr(Detector):
+    """DETR, whose class head has a row for "no object".
+
+    Args:
+        position_grid: rows and columns of learned position embeddings; None for sine ones.
+        position_temperature, position_offset: of sine ones; None where they are not known.
+    """
+
+    position_grid: tuple[int, int] | None = None
+    position_temperature: float | None = 10000
+    position_offset: float | None = 0.0
 
     name: ClassVar[str] = "detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.detr.DETR"})
-    original_rows: ClassVar[int] = 92
-    decoder_tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
-        "original": transformer.decoder(*transformer.DECODER_LAYER),
-        "transformers": transformers_layout.decoder(*transformers_layout.DECODER_LAYER),
-    }
     body_prefixes: ClassVar[Mapping[str, str]] = {
-        **SingleLevelDetector.body_prefixes,
+        **Detector.body_prefixes,
         "panoptic": "detr.backbone.0.body.",
     }
+    original_rows: ClassVar[int] = 92
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, 0.0)}
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -93,45 +105,62 @@ class Detr(SingleLevelDetector):
             layout = "original"
         queries = shape_of(specs, "query_embed.weight", "model.query_position_embeddings.weight")
         heads = ("class_embed.weight", "class_labels_classifier.weight")
-        return cls(num_queries=queries[0], **cls.common(specs, layout, facts, *heads))
+        return cls(
+            **cls.shared(specs, layout, facts, *heads),
+            num_queries=queries[0],
+            position_grid=read_grid(specs),
+            position_temperature=facts.get("position_temperature"),
+            position_offset=facts.get("position_offset"),
+        )
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         if layout == "panoptic":
             return (*prefixed(self.rules("original"), "detr.", ""), *_MASKS)
         return super().rules(layout)
 
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        queries = "query_embed" if layout == "original" else "model.query_position_embeddings"
+    def parts(self) -> tuple[Part, ...]:
+        width = self.embed_dim
+        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        attention = transformer.attention(width)
+        feature, channels = list(self.body.out_channels.items())[-1]
         return (
-            *super().transformer_rules(layout),
-            Rename(f"{queries}.weight", "query_embed.weight"),
+            Module("input_proj", conv(width, channels, 1), transformers="model.input_projection"),
+            positions(width, self.position_temperature, self.position_offset, self.position_grid),
+            encoder(
+                shape,
+                self.encoder_layers,
+                attention,
+                transformer.ENCODER_LAYER,
+                transformers_layout.ENCODER_LAYER,
+            ),
+            decoder(
+                shape,
+                self.decoder_layers,
+                (attention, attention),
+                transformer.DECODER_LAYER,
+                transformers_layout.DECODER_LAYER,
+            ),
+            Module(
+                "transformer.decoder.post_norm_layer",
+                norm(width),
+                original="transformer.decoder.norm",
+                transformers="model.decoder.layernorm",
+            ),
+            Module(
+                "query_embed",
+                {"weight": tensor(self.learned_queries, width)},
+                transformers="model.query_position_embeddings",
+            ),
+            ClassHead(self.classes, transformers="class_labels_classifier"),
+            Module("bbox_embed", box_head(width), transformers="bbox_predictor"),
+            # the weights of the classes in the loss
+            Constant(
+                "criterion.empty_weight",
+                tensor(self.num_classes + self.no_object_rows),
+                by_classes=self.chosen is not None,
+            ),
+            *self.sizes,
+            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+            Setting("model.in_features", kinds.FEATURES, [feature]),
+            Setting("model.in_channels", kinds.SIZE, channels),
         )
-
-    def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        if layout == "original":
-            classes, boxes = "class_embed", "bbox_embed"
-        else:
-            classes, boxes = "class_labels_classifier", "bbox_predictor"
-        return (
-            *self.class_head(classes, "class_embed"),
-            Rename(f"{boxes}.**", "bbox_embed.**"),
-        )
-
-    def decoder_attentions(self, layer: int) -> tuple[StateDict, StateDict]:
-        attention = transformer.attention(self.embed_dim)
-        return attention, attention
-
-    def detector_target(self) -> StateDict:
-        rows = self.num_classes + self.no_object_rows
-        return (
-            super().detector_target()
-            | under("class_embed", linear(rows, self.embed_dim))
-            | {
-                "query_embed.weight": tensor(self.learned_queries, self.embed_dim),
-                "criterion.empty_weight": tensor(rows),
-            }
-        )
-
-    def set_by_model(self) -> frozenset[str]:
-        # the weights of the classes in the loss are a constant
-        return super().set_by_model() | {"criterion.empty_weight"}

@@ -6,31 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from detrex_hub.architectures.base import Fact, Facts, Layout, LookAlikes, Specs
-from detrex_hub.architectures.blocks import StateDict, norm, tensor, under
-from detrex_hub.architectures.detection import FACTS, position_facts, shape_of
-from detrex_hub.architectures.multi_level import MultiLevelDetector
+from detrex_hub import kinds
+from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
+from detrex_hub.architectures.blocks import linear, norm, tensor
+from detrex_hub.architectures.declared import Fact
+from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.heads import HeadLists, Labels
+from detrex_hub.architectures.neck import Neck, read_levels
+from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.position import SinePositions, position_facts
+from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer import mlp
-from detrex_hub.mapping import Rename, Rows, Rule, Take
-
-_KEPT: tuple[Rule, ...] = (
-    Rename("transformer.tgt_embed.weight", "transformer.tgt_embed.weight"),
-    Rename("transformer.enc_output.*", "transformer.enc_output.*"),
-    Rename("transformer.enc_output_norm.*", "transformer.enc_output_norm.*"),
-    Rename("transformer.decoder.norm.*", "transformer.decoder.norm.*"),
-    Rename("transformer.decoder.ref_point_head.**", "transformer.decoder.ref_point_head.**"),
-)
+from detrex_hub.architectures.transformer_layers import Shape, deformable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dino(MultiLevelDetector):
+class Dino(Detector):
     """DINO.
 
     Args:
+        neck_inputs: feature maps that the backbone gives, its last ones.
+        feature_levels: feature maps in all.
         label_rows: rows of the original's embedding of labels, which has at least one more than
             there are classes; None where it has as many as detrex's.
     """
 
+    neck_inputs: int
+    feature_levels: int
     label_rows: int | None = None
     # detrex's 12-epoch configs have 10000 and -0.5, with which the originals' boxes are off
     position_temperature: float | None = 20
@@ -71,51 +73,38 @@ class Dino(MultiLevelDetector):
 
     @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> Dino:
-        found = cls.common(specs, layout, facts, "class_embed.0.weight")
+        found = cls.shared(specs, layout, facts, "class_embed.0.weight")
+        found |= read_levels(specs, layout, facts)
         rows = shape_of(specs, "label_enc.weight")[0]
         return cls(
+            **found,
             num_queries=shape_of(specs, "transformer.tgt_embed.weight")[0],
             label_rows=None if rows == found["num_classes"] else rows,
-            **found,
+            position_temperature=facts.get("position_temperature"),
+            position_offset=facts.get("position_offset"),
         )
 
-    @property
-    def proposes(self) -> bool:
-        return True
-
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        return (*super().transformer_rules(layout), *_KEPT)
-
-    def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        rules: list[Rule] = []
-        for prefix in ("", "transformer.decoder."):
-            for i in range(self.decoder_layers):
-                classes, boxes = f"{prefix}class_embed.{i}", f"{prefix}bbox_embed.{i}"
-                rules += self.class_head(classes, classes)
-                rules.append(Rename(f"{boxes}.**", f"{boxes}.**"))
-        # detrex holds the encoder's heads in the decoder's list too: ties
-        last = self.decoder_layers
-        rules += self.class_head("transformer.enc_out_class_embed", f"class_embed.{last}")
-        rules.append(Rename("transformer.enc_out_bbox_embed.**", f"bbox_embed.{last}.**"))
-        return (*rules, self.label_rule("label_enc.weight", "label_enc.weight"))
-
-    def label_rule(self, source: str, target: str) -> Rule:
-        of = self.label_rows
-        if of is None:
-            return Rename(source, target)
-        if self.chosen is not None:
-            return Take(source, target, self.chosen.labels(of, unknown=False))
-        # the original's further rows are read by nothing
-        return Take(source, target, Rows(f"first{self.num_classes}", of, ((0, self.num_classes),)))
-
-    def detector_target(self) -> StateDict:
+    def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
+        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        labels = self.label_rows
         return (
-            super().detector_target()
-            | under("transformer.decoder.norm", norm(width))
-            | under("transformer.decoder.ref_point_head", mlp(2 * width, width, width, 2))
-            | {
-                "transformer.tgt_embed.weight": tensor(self.learned_queries, width),
-                "label_enc.weight": tensor(self.num_classes, width),
-            }
+            Neck(self.body, self.neck_inputs, self.feature_levels, width),
+            SinePositions(width, self.position_temperature, self.position_offset),
+            *deformable(shape, self.encoder_layers, self.decoder_layers, self.feature_levels),
+            Module("transformer.enc_output", linear(width, width)),
+            Module("transformer.enc_output_norm", norm(width)),
+            Module("transformer.tgt_embed", {"weight": tensor(self.learned_queries, width)}),
+            Module("transformer.decoder.norm", norm(width)),
+            Module("transformer.decoder.ref_point_head", mlp(2 * width, width, width, 2)),
+            # detrex holds the encoder's heads in the lists of the decoder
+            HeadLists(
+                self.classes,
+                self.decoder_layers,
+                proposes=True,
+                of_encoder="transformer.enc_out_",
+            ),
+            Labels("label_enc", self.classes, width, unknown=False, source_rows=labels),
+            *self.sizes,
+            Setting("model.num_queries", kinds.SIZE, self.num_queries),
         )

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Facts, Layout, Specs
-from detrex_hub.architectures.blocks import StateDict, tensor
-from detrex_hub.architectures.detection import LABEL_ENCODER, shape_of
-from detrex_hub.architectures.multi_level import AnchoredMultiLevelDetector
-from detrex_hub.kinds import Kind
-from detrex_hub.mapping import Rename, Rule
+from detrex_hub.architectures.blocks import tensor
+from detrex_hub.architectures.declared import Fact
+from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.heads import LABEL_ENCODER, HeadLists, Labels
+from detrex_hub.architectures.neck import Neck, read_levels
+from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.position import SinePositions, position_facts
+from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.transformer import mlp
+from detrex_hub.architectures.transformer_layers import Shape, deformable
 
 
 @dataclass(frozen=True, kw_only=True)
-class DnDeformableDetr(AnchoredMultiLevelDetector):
+class DnDeformableDetr(Detector):
     """DN-Deformable-DETR.
 
     Args:
+        neck_inputs: feature maps that the backbone gives, its last ones.
+        feature_levels: feature maps in all.
         with_indicator: whether one feature of a query says that it is one of denoising.
+        position_temperature, position_offset: of the sine position embedding; None where they are
+            not known.
     """
 
+    neck_inputs: int
+    feature_levels: int
     with_indicator: bool = True
+    position_temperature: float | None = 10000
+    position_offset: float | None = -0.5
 
     name: ClassVar[str] = "dn_deformable_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"DNDeformableDETR"})
-    lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        **AnchoredMultiLevelDetector.lazy_paths,
-        "model.with_indicator": kinds.FLAG,
-    }
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -49,34 +59,39 @@ class DnDeformableDetr(AnchoredMultiLevelDetector):
                 "transformer.decoder.query_scale.layers.0.weight",
                 "refpoint_embed.weight",
                 "tgt_embed.weight",
-                LABEL_ENCODER,
+                f"{LABEL_ENCODER}.weight",
             ),
         ),
     }
 
     @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> DnDeformableDetr:
-        found = cls.common(specs, layout, facts, "class_embed.0.weight")
+        found = cls.shared(specs, layout, facts, "class_embed.0.weight")
+        found |= read_levels(specs, layout, facts)
         queries, width = shape_of(specs, "tgt_embed.weight")
-        return cls(num_queries=queries, with_indicator=width == found["embed_dim"] - 1, **found)
-
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        return (
-            *super().transformer_rules(layout),
-            Rename("refpoint_embed.weight", "refpoint_embed.weight"),
-            Rename("tgt_embed.weight", "tgt_embed.weight"),
+        return cls(
+            **found,
+            num_queries=queries,
+            with_indicator=width == found["embed_dim"] - 1,
+            position_temperature=facts.get("position_temperature"),
+            position_offset=facts.get("position_offset"),
         )
 
-    def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        return (*super().head_rules(layout), self.label_rule("label_enc.weight", LABEL_ENCODER))
-
-    def detector_target(self) -> StateDict:
-        width = self.embed_dim - self.with_indicator
-        return super().detector_target() | {
-            "refpoint_embed.weight": tensor(self.learned_queries, 4),
-            "tgt_embed.weight": tensor(self.learned_queries, width),
-            LABEL_ENCODER: tensor(self.num_classes + 1, width),
-        }
-
-    def detector_overrides(self) -> dict[str, Any]:
-        return super().detector_overrides() | {"model.with_indicator": self.with_indicator}
+    def parts(self) -> tuple[Part, ...]:
+        width = self.embed_dim
+        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        query_width = width - self.with_indicator
+        return (
+            Neck(self.body, self.neck_inputs, self.feature_levels, width),
+            SinePositions(width, self.position_temperature, self.position_offset),
+            *deformable(shape, self.encoder_layers, self.decoder_layers, self.feature_levels),
+            Module("transformer.decoder.query_scale", mlp(width, width, width, 2)),
+            Module("transformer.decoder.ref_point_head", mlp(2 * width, width, width, 2)),
+            Module("refpoint_embed", {"weight": tensor(self.learned_queries, 4)}),
+            Module("tgt_embed", {"weight": tensor(self.learned_queries, query_width)}),
+            HeadLists(self.classes, self.decoder_layers),
+            Labels(LABEL_ENCODER, self.classes, query_width),
+            *self.sizes,
+            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+            Setting("model.with_indicator", kinds.FLAG, self.with_indicator),
+        )

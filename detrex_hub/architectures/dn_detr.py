@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, Specs
-from detrex_hub.architectures.blocks import StateDict, tensor
-from detrex_hub.architectures.detection import LABEL_ENCODER, shape_of
-from detrex_hub.kinds import Kind
-from detrex_hub.mapping import Rule
+from detrex_hub.architectures.heads import LABEL_ENCODER, Labels
+from detrex_hub.architectures.parts import Part, Setting
+from detrex_hub.architectures.reading import shape_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +26,6 @@ class DnDetr(AnchorBoxDetector):
 
     name: ClassVar[str] = "dn_detr"
     taken_by: ClassVar[frozenset[str]] = frozenset({"DNDETR"})
-    lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        **AnchorBoxDetector.lazy_paths,
-        "model.with_indicator": kinds.FLAG,
-    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -45,7 +40,7 @@ class DnDetr(AnchorBoxDetector):
             present=(
                 "transformer.decoder.layers.{i}.attentions.0.query_content_proj.weight",
                 "anchor_box_embed.weight",
-                LABEL_ENCODER,
+                f"{LABEL_ENCODER}.weight",
                 "class_embed.weight",
             ),
         ),
@@ -53,16 +48,13 @@ class DnDetr(AnchorBoxDetector):
 
     @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> DnDetr:
-        found = cls.common(specs, layout, facts, "class_embed.weight")
-        width = shape_of(specs, "label_enc.weight", LABEL_ENCODER)[-1]
-        return cls(with_indicator=width == found["embed_dim"] - 1, **found)
+        found = cls.shared_with_boxes(specs, layout, facts)
+        width = shape_of(specs, "label_enc.weight", f"{LABEL_ENCODER}.weight")[-1]
+        return cls(**found, with_indicator=width == found["embed_dim"] - 1)
 
-    def head_rules(self, layout: str) -> tuple[Rule, ...]:
-        return (*super().head_rules(layout), self.label_rule("label_enc.weight", LABEL_ENCODER))
-
-    def detector_target(self) -> StateDict:
-        width = self.embed_dim - self.with_indicator
-        return super().detector_target() | {LABEL_ENCODER: tensor(self.num_classes + 1, width)}
-
-    def detector_overrides(self) -> dict[str, Any]:
-        return super().detector_overrides() | {"model.with_indicator": self.with_indicator}
+    def parts(self) -> tuple[Part, ...]:
+        return (
+            *super().parts(),
+            Labels(LABEL_ENCODER, self.classes, self.embed_dim - self.with_indicator),
+            Setting("model.with_indicator", kinds.FLAG, self.with_indicator),
+        )

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
-from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
-from detrex_hub.architectures.blocks import StateDict, tensor
+from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.blocks import tensor
+from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
+from detrex_hub.architectures.parts import Module, Part, Setting
 from detrex_hub.errors import ArchitectureError
-from detrex_hub.kinds import Kind
-from detrex_hub.mapping import Rename, Rule
 
 # queries of the one-to-one branch, by those of both, in the released models
 _RELEASED: dict[Any, int] = {1800: 300, 2400: 900}
@@ -64,14 +64,6 @@ class HDeformableDetr(DeformableDetr):
             config=("model.num_queries_one2one", "model.num_queries_one2many"),
         ),
     }
-    lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        **DeformableDetr.lazy_paths,
-        "model.mixed_selection": kinds.FLAG,
-        "model.num_queries_one2one": kinds.SIZE,
-        "model.num_queries_one2many": kinds.COUNT,
-        "model.transformer.mixed_selection": kinds.FLAG,
-        "model.transformer.two_stage_num_proposals": kinds.SIZE,
-    }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
             present=(
@@ -114,27 +106,23 @@ class HDeformableDetr(DeformableDetr):
         found["num_queries_one2one"] = arguments.get("num_queries_one2one")
         return found
 
-    def transformer_rules(self, layout: str) -> tuple[Rule, ...]:
-        rules = super().transformer_rules(layout)
-        if not self.mixed_selection:
-            return rules
-        return (*rules, Rename("query_embed.weight", "query_embedding.weight"))
+    def parts(self) -> tuple[Part, ...]:
+        queries, first = self.num_queries, self.num_queries_one2one
+        further = None if queries is None or first is None else queries - first
+        learned = self.mixed_selection or not self.as_two_stage
+        mixed = self.mixed_selection
+        return (
+            *self.parts_without_queries(),
+            *((self._learned(),) if learned else ()),
+            Setting("model.mixed_selection", kinds.FLAG, mixed),
+            Setting("model.transformer.mixed_selection", kinds.FLAG, mixed),
+            Setting("model.transformer.two_stage_num_proposals", kinds.SIZE, queries),
+            Setting("model.num_queries_one2one", kinds.SIZE, first if queries else None),
+            Setting("model.num_queries_one2many", kinds.COUNT, further),
+        )
 
-    def detector_target(self) -> StateDict:
-        target = super().detector_target()
-        if self.mixed_selection:
-            target["query_embedding.weight"] = tensor(self.learned_queries, self.embed_dim)
-        return target
-
-    def detector_overrides(self) -> dict[str, Any]:
-        found = super().detector_overrides()
-        found.pop("model.num_queries", None)
-        found["model.mixed_selection"] = self.mixed_selection
-        found["model.transformer.mixed_selection"] = self.mixed_selection
-        if self.num_queries is not None:
-            found["model.transformer.two_stage_num_proposals"] = self.num_queries
-            if self.num_queries_one2one is not None:
-                one2many = self.num_queries - self.num_queries_one2one
-                found["model.num_queries_one2one"] = self.num_queries_one2one
-                found["model.num_queries_one2many"] = one2many
-        return found
+    def _learned(self) -> Part:
+        # with mixed selection the encoder gives the positions of queries
+        width = self.embed_dim if self.mixed_selection else 2 * self.embed_dim
+        state = {"weight": tensor(self.learned_queries, width)}
+        return Module("query_embedding", state, original="query_embed")

@@ -1,13 +1,12 @@
 """The transformers of the DETR family: rules from the originals' layers, and detrex's layers.
 
-Rules of a layer are relative to it; `encoder` and `decoder` put them below
-``transformer.encoder.layers.{i}.`` and its twin.
+Rules of a layer are relative to it; `transformer_layers` puts them in their place.
 """
 
 from __future__ import annotations
 
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
-from detrex_hub.mapping import Rename, Rule, prefixed
+from detrex_hub.mapping import Rename, Rule
 
 # sampling points of a head in a level: an argument of the originals, and fixed in detrex
 POINTS = 4
@@ -75,16 +74,6 @@ CONDITIONAL_DECODER_LAYER: tuple[Rule, ...] = (
     *DECODER_NORMS,
     *FEED_FORWARD,
 )
-
-
-def encoder(*layer: Rule) -> tuple[Rule, ...]:
-    """Rules of an original's encoder layer, in their place."""
-    return prefixed(layer, "transformer.encoder.layers.{i}.", "transformer.encoder.layers.{i}.")
-
-
-def decoder(*layer: Rule) -> tuple[Rule, ...]:
-    """Rules of an original's decoder layer, in their place."""
-    return prefixed(layer, "transformer.decoder.layers.{i}.", "transformer.decoder.layers.{i}.")
 
 
 def mlp(in_features: int, hidden: int, out_features: int, layers: int) -> StateDict:

@@ -7,7 +7,7 @@ no swap), and tied heads are absent from the files. Rules of a layer are relativ
 from __future__ import annotations
 
 from detrex_hub.architectures.transformer import CONDITIONAL_PROJECTIONS
-from detrex_hub.mapping import Concat, Rename, Rule, prefixed
+from detrex_hub.mapping import Concat, Rename, Rule
 
 LAYOUTS = ("transformers", "transformers_no_timm")
 
@@ -106,13 +106,3 @@ DAB_DECODER_LAYER: tuple[Rule, ...] = (
     Rename("mlp.activation_fn.weight", "ffns.0.layers.0.1.weight"),
     Rename("mlp.final_layer_norm.*", "norms.2.*"),
 )
-
-
-def encoder(*layer: Rule) -> tuple[Rule, ...]:
-    """Rules of an encoder layer, in their place."""
-    return prefixed(layer, "model.encoder.layers.{i}.", "transformer.encoder.layers.{i}.")
-
-
-def decoder(*layer: Rule) -> tuple[Rule, ...]:
-    """Rules of a decoder layer, in their place."""
-    return prefixed(layer, "model.decoder.layers.{i}.", "transformer.decoder.layers.{i}.")

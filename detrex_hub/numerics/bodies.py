@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from detrex_hub.architectures.detection import Detector
+from detrex_hub.architectures.detector import Detector
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.errors import UsageError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detrex_hub.architectures.detection import Detector
+from detrex_hub.architectures.detector import Detector
 
 
 def common_rows(made: Detector) -> tuple[list[int], list[int]]:

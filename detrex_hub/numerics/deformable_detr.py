@@ -54,12 +54,12 @@ def image_size(made: DeformableDetr) -> int:
     With 50 positions a side, proposals would be too close to the border, where all have one score.
     """
     bodies.resnet_of(made)
-    if made.proposes and made.embed_dim != _WIDTH:
+    if made.as_two_stage and made.embed_dim != _WIDTH:
         raise UsageError(
             f"--numerics has no forward pass of a {made.name} in two stages with a width of "
             f"{made.embed_dim}: detrex and the original have {_WIDTH} always"
         )
-    chosen = made.learned_queries if made.proposes else 0
+    chosen = made.learned_queries if made.as_two_stage else 0
     for size in range(96, 1600, 32):
         sides = _sides(made, size)
         if sides[0] < 50 and sides[-1] > 1 and sum(side**2 for side in sides) >= 1.5 * chosen:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from detrex_hub.architectures.detection import LABEL_ENCODER
 from detrex_hub.architectures.dn_detr import DnDetr
+from detrex_hub.architectures.heads import LABEL_ENCODER
 from detrex_hub.errors import UsageError
 from detrex_hub.numerics import dab_detr
 
@@ -40,7 +40,7 @@ def original(made: DnDetr, layout: str, state: State, images: torch.Tensor) -> O
 
 
 def converted(made: DnDetr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
-    pattern = _pattern(state[LABEL_ENCODER], settings["model.num_classes"])
+    pattern = _pattern(state[f"{LABEL_ENCODER}.weight"], settings["model.num_classes"])
     return dab_detr.run_converted(made, settings, state, images, pattern)
 
 

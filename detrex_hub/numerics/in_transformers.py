@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from detrex_hub.architectures.detection import Detector
+from detrex_hub.architectures.detector import Detector
 from detrex_hub.architectures.resnet import BLOCKS
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.errors import UsageError, VerificationError

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch.nn import functional
 
-from detrex_hub.architectures.single_level import SingleLevelDetector
+from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
+from detrex_hub.architectures.conditional_detr import ConditionalDetr
+from detrex_hub.architectures.detr import Detr
 from detrex_hub.errors import UsageError
 from detrex_hub.numerics import bodies, in_transformers
 from detrex_hub.numerics.layers import encoder_layer, sine_embedding
@@ -16,11 +18,13 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Settings, State
 
 
+SingleLevel: TypeAlias = Detr | ConditionalDetr | AnchorBoxDetector
+
 # rows and columns that transformers' learned position embedding has
 _GRID = (50, 50)
 
 
-def check(made: SingleLevelDetector) -> None:
+def check(made: SingleLevel) -> None:
     """
     Raises:
         UsageError: transformers cannot build the detector.
@@ -34,7 +38,7 @@ def check(made: SingleLevelDetector) -> None:
         )
 
 
-def config(made: SingleLevelDetector, layout: str) -> dict[str, Any]:
+def config(made: SingleLevel, layout: str) -> dict[str, Any]:
     """What the config of transformers' detector says, but for the number of classes.
 
     Raises:
@@ -51,7 +55,7 @@ def config(made: SingleLevelDetector, layout: str) -> dict[str, Any]:
 
 
 def encoded(
-    made: SingleLevelDetector, settings: Settings, state: State, images: torch.Tensor
+    made: SingleLevel, settings: Settings, state: State, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What detrex's encoder makes of the last feature map, and the embeddings of its positions:
     both ``(h * w, embed_dim)``."""
@@ -63,7 +67,7 @@ def encoded(
 
 
 def projected(
-    made: SingleLevelDetector, settings: Settings, state: State, images: torch.Tensor
+    made: SingleLevel, settings: Settings, state: State, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What detrex's encoder begins with, in the same shapes."""
     features = bodies.features(made, settings, state, images)["res5"]
@@ -72,7 +76,7 @@ def projected(
 
 
 def _positions(
-    made: SingleLevelDetector, settings: Settings, state: State, x: torch.Tensor
+    made: SingleLevel, settings: Settings, state: State, x: torch.Tensor
 ) -> torch.Tensor:
     if made.position_grid is None:
         name = "model.position_embedding"

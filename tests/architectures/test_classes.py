@@ -63,10 +63,10 @@ def test_rows_of_named_classes_are_kept_and_the_others_begin_anew(name, layout):
     made, plan = planned(name, layout, **MINE)
     rows = ROWS if layout == "original" else OWN_ROWS
     assert made.num_classes == 4
-    assert "model.num_classes" not in made.detector_overrides() or (
-        made.detector_overrides()["model.num_classes"] == 4
+    assert "model.num_classes" not in made.overrides(made.preprocessing({})).lazy or (
+        made.overrides(made.preprocessing({})).lazy["model.num_classes"] == 4
     )
-    assert made.detector_overrides()["model.criterion.num_classes"] == 4
+    assert made.overrides(made.preprocessing({})).lazy["model.criterion.num_classes"] == 4
     two_stage = "two_stage" in name
     last = [91] if layout == "original" else [80]
     for head, found in heads(plan).items():

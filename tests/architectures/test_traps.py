@@ -32,6 +32,11 @@ def planned(name, **facts):
     return made, made.plan(variant.source, recognised.layout)
 
 
+def lazy_of(name):
+    made, _ = planned(name)
+    return made.overrides(made.preprocessing({})).lazy
+
+
 def origin(name, target):
     """The source keys of a target key, each with the rows that are taken where they are chosen."""
     _, plan = planned(name)
@@ -261,7 +266,7 @@ def test_a_cut_is_said_and_can_be_declined(name, rows):
     kept, plan = planned(name, classes="keep")
     assert kept.notes() == ()
     assert plan.moves["class_embed.weight"].spec.shape[0] == rows
-    assert kept.detector_overrides()["model.num_classes"] == 91
+    assert kept.overrides(kept.preprocessing({})).lazy["model.num_classes"] == 91
 
 
 @pytest.mark.parametrize(("name", "rows"), [("detr_r50", 91), ("conditional_detr_r50", 92)])
@@ -282,7 +287,7 @@ def test_learned_position_embeddings_are_moved():
         key = f"position_embedding.{side}_embed.weight"
         assert origin("detr_r50_learned_pos", key) == [f"backbone.1.{side}_embed.weight"]
     assert made.position_grid == (50, 50)
-    assert "model.position_embedding.temperature" not in made.detector_overrides()
+    assert "model.position_embedding.temperature" not in made.overrides(made.preprocessing({})).lazy
 
 
 def test_panoptic_checkpoints_lose_their_prefix_and_no_class():
@@ -308,14 +313,14 @@ def test_the_constants_of_the_loss_are_asked_of_no_checkpoint():
 
 def test_dinos_config_gets_the_originals_position_embedding():
     # detrex's 12-epoch configs say 10000 and -0.5, which costs 1.4 in logits and 0.94 in boxes
-    found = planned("dino_r50_4scale")[0].detector_overrides()
+    found = lazy_of("dino_r50_4scale")
     assert found["model.position_embedding.temperature"] == 20
     assert found["model.position_embedding.offset"] == 0
 
 
 def test_deformable_position_embeddings_are_half_a_pixel_off():
     offsets = {
-        name: planned(name)[0].detector_overrides()["model.position_embedding.offset"]
+        name: lazy_of(name)["model.position_embedding.offset"]
         for name in ("detr_r50", "deformable_detr_r50", "h_deformable_detr_r50_two_stage")
     }
     assert [*offsets.values()] == [0, -0.5, -0.5]

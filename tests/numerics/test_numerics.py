@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from detrex_hub import catalogue, numerics
 from detrex_hub.architectures import architecture, convnext
 from detrex_hub.architectures.coco import CATEGORIES
-from detrex_hub.architectures.deformable_detr import DeformableDetr
+from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.conversion import convert, prepare
@@ -205,7 +205,7 @@ def test_a_dilated_stage_is_compared():
 
 def test_proposals_ranked_by_another_class_show(tmp_path, monkeypatch):
     """The first row of the encoder's class head ranks them, and is no class of COCO's."""
-    monkeypatch.setattr(DeformableDetr, "proposals_by_first_row", False)
+    monkeypatch.setattr(HeadLists, "_ranks", lambda heads, head: False)
     made = make("deformable_detr_two_stage", tmp_path, deformable_detr.original_in_two_stages())
     found = differences(made, load_state_dict(made.folder))
     assert [one.name for one in found if one.is_rounding] == ["encoder"]

@@ -1,0 +1,125 @@
+"""What a detector is made of: parts, each with its keys in detrex and where they come from.
+
+A detector lists its parts. Its mapper, its state dict, its ties and what it asks of a config are
+those of the parts together, so that one list can be checked by eye beside the two models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from detrex_hub.architectures.blocks import StateDict, under
+from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
+from detrex_hub.kinds import Kind
+from detrex_hub.mapping import Drop, Rename, Rule
+from detrex_hub.specs import TensorSpec
+
+
+class Part:
+    """A part of a detector. What a part does not have is empty."""
+
+    def rules(self, layout: str) -> tuple[Rule, ...]:
+        """From a layout other than detrex's own to detrex's names."""
+        return ()
+
+    def kept(self) -> tuple[Rule, ...]:
+        """From detrex's names to themselves; class heads may lose rows there."""
+        return tuple(Rename(key, key) for key in self.target())
+
+    def target(self) -> StateDict:
+        """Its state dict in detrex, by full names."""
+        return {}
+
+    def ties(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of keys that are one tensor in detrex."""
+        return ()
+
+    def set_by_model(self) -> frozenset[str]:
+        """Keys that no checkpoint holds."""
+        return frozenset()
+
+    def paths(self) -> Mapping[str, Kind]:
+        """The LazyConfig paths that `overrides` may set; ``*`` stands for one name."""
+        return {}
+
+    def overrides(self) -> dict[str, Any]:
+        """What a config must say for it: LazyConfig path -> value."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Module(Part):
+    """A module that keeps the names inside it.
+
+    Args:
+        name: in detrex.
+        state: its state dict, names relative to it.
+        original: its name in the original layout, where it has another one.
+        transformers: its name in the layouts of transformers, likewise.
+
+    Example:
+        >>> Module("bbox_embed", {}, transformers="bbox_predictor").rules("transformers")
+        (Rename(source='bbox_predictor.**', target='bbox_embed.**', optional=False),)
+    """
+
+    name: str
+    state: Mapping[str, TensorSpec] = field(hash=False)
+    original: str | None = None
+    transformers: str | None = None
+
+    def rules(self, layout: str) -> tuple[Rule, ...]:
+        source = self.transformers if layout in TRANSFORMERS else self.original
+        return (Rename(f"{source or self.name}.**", f"{self.name}.**"),)
+
+    def target(self) -> StateDict:
+        return under(self.name, self.state)
+
+
+@dataclass(frozen=True)
+class Constant(Part):
+    """A tensor that the model sets itself. A checkpoint may hold it or not.
+
+    Args:
+        name: in detrex.
+        spec: of the tensor.
+        by_classes: whether it has a row for each class. Where rows of the class heads change, the
+            one in a checkpoint is dropped.
+    """
+
+    name: str
+    spec: TensorSpec
+    by_classes: bool = False
+
+    def kept(self) -> tuple[Rule, ...]:
+        if self.by_classes:
+            return (Drop(self.name, "weights of the classes in the loss", optional=True),)
+        return (Rename(self.name, self.name, optional=True),)
+
+    def target(self) -> StateDict:
+        return {self.name: self.spec}
+
+    def set_by_model(self) -> frozenset[str]:
+        return frozenset({self.name})
+
+
+@dataclass(frozen=True)
+class Setting(Part):
+    """A value that a config must have, at one path.
+
+    Args:
+        path: a LazyConfig path.
+        kind: of the values that the path can have.
+        value: the value; None where it is not known, and the config keeps its own.
+    """
+
+    path: str
+    kind: Kind
+    value: Any
+
+    def paths(self) -> Mapping[str, Kind]:
+        return {self.path: self.kind}
+
+    def overrides(self) -> dict[str, Any]:
+        return {} if self.value is None else {self.path: self.value}
