@@ -8,7 +8,7 @@ from tests.numerics.originals import Original
 HYPER_PARAMETERS = {
     "backbone": "resnet",
     "backbone_depth": 18,
-    "num_queries": 5,
+    "num_queries": 300,
     "num_classes": 80,
     "classes_cut_from": 91,
     "encoder_layers": 1,
@@ -26,7 +26,7 @@ def transformers_conditional_detr(**backbone):
             **backbone,
             use_pretrained_backbone=False,
             num_labels=91,
-            num_queries=5,
+            num_queries=300,
             encoder_layers=1,
             decoder_layers=2,
             encoder_ffn_dim=16,

@@ -7,7 +7,7 @@ from tests.numerics.originals import Original
 HYPER_PARAMETERS = {
     "backbone": "resnet",
     "backbone_depth": 18,
-    "num_queries": 5,
+    "num_queries": 300,
     "num_classes": 80,
     "classes_cut_from": 91,
     "encoder_layers": 2,
@@ -24,7 +24,7 @@ def transformers_dab_detr(num_patterns, **backbone):
         DabDetrConfig(
             **backbone,
             num_labels=91,
-            num_queries=5,
+            num_queries=300,
             num_patterns=num_patterns,
             encoder_layers=2,
             decoder_layers=2,

@@ -10,7 +10,7 @@ WIDTH = 32
 HYPER_PARAMETERS = {
     "backbone": "resnet",
     "backbone_depth": 18,
-    "num_queries": 5,
+    "num_queries": 300,
     "num_classes": 80,
     "classes_cut_from": 92,
     "encoder_layers": 2,
@@ -47,7 +47,7 @@ def transformers_detr(**backbone):
             **backbone,
             use_pretrained_backbone=False,
             num_labels=91,
-            num_queries=5,
+            num_queries=300,
             d_model=WIDTH,
             encoder_layers=2,
             decoder_layers=2,
