@@ -23,6 +23,8 @@ from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from detrex_hub.progress import Progress
+
 # bytes that are turned into numbers at a time: in double precision they take several times that
 _PIECE = 512 * 2**10
 
@@ -115,6 +117,7 @@ def diff(
     *,
     left_container: str | None = None,
     right_container: str | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Compare two checkpoints tensor by tensor.
 
@@ -122,6 +125,7 @@ def diff(
         left, right: files of any format, converted folders, or ``owner/name`` on the Hub.
         left_container, right_container: the dict in a file that holds the weights, where there
             are several.
+        progress: reports downloads.
 
     Raises:
         CheckpointError: a file cannot be read.
@@ -134,8 +138,8 @@ def diff(
         True
     """
     with (
-        checkpoints.open(weights(left), container=left_container) as one,
-        checkpoints.open(weights(right), container=right_container) as other,
+        checkpoints.open(weights(left, progress=progress), container=left_container) as one,
+        checkpoints.open(weights(right, progress=progress), container=right_container) as other,
     ):
         return _compare(_Side(os.fspath(left), one), _Side(os.fspath(right), other))
 

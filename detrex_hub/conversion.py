@@ -65,7 +65,7 @@ from detrex_hub.staging import (
 )
 
 if TYPE_CHECKING:
-    from detrex_hub.originals.sources import Progress
+    from detrex_hub.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

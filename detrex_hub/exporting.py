@@ -23,7 +23,7 @@ from detrex_hub.records import CONFIG, CONVERSION, ConversionRecord, RepositoryC
 from detrex_hub.staging import publish_file, staging_folder
 
 if TYPE_CHECKING:
-    from detrex_hub.originals.sources import Progress
+    from detrex_hub.progress import Progress
 
 # layouts whose authors wrap the state dict, as {"model": ...}; the others hold it bare
 _WRAPPED = ("original", "panoptic")
@@ -87,7 +87,7 @@ def export(
             any layout that it can be converted from.
         format: ``pth`` or ``safetensors``; by the file's ending where none is given.
         revision: branch, tag or commit of a repository.
-        progress: told of copying.
+        progress: reports downloads and copying.
 
     Raises:
         MappingError: there is no way back, since rows of class heads were cut away.
@@ -100,7 +100,7 @@ def export(
         >>> export("./r101_v2", "resnet101.pth", layout="torchvision").path
         PosixPath('resnet101.pth')
     """
-    source = _look_up(what, revision)
+    source = _look_up(what, revision, progress)
     chosen = _layout(source.architecture, layout)
     target = Path(to) if to is not None else Path(f"{source.name}-{chosen}.{format or 'pth'}")
     kind = written_format(target, format)
@@ -142,7 +142,9 @@ def export(
     )
 
 
-def _look_up(what: str | os.PathLike[str], revision: str | None) -> _Source:
+def _look_up(
+    what: str | os.PathLike[str], revision: str | None, progress: Progress | None
+) -> _Source:
     text = os.fspath(what)
     if Path(text).is_file():
         with checkpoints.open(text) as checkpoint:
@@ -163,9 +165,9 @@ def _look_up(what: str | os.PathLike[str], revision: str | None) -> _Source:
     again = text if fetched.commit is None else text.rpartition("@")[0] or text
     return _Source(
         name=_file_stem(record.name, text),
-        path=repositories.fetch(again, [config.checkpoint.file], revision=fetched.commit).files[
-            config.checkpoint.file
-        ],
+        path=repositories.fetch(
+            again, [config.checkpoint.file], revision=fetched.commit, progress=progress
+        ).files[config.checkpoint.file],
         architecture=architecture(config.architecture).from_hyper_parameters(
             config.hyper_parameters
         ),

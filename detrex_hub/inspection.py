@@ -21,6 +21,7 @@ from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
     from detrex_hub.conversion import Conversion
+    from detrex_hub.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,11 @@ class Inspection:
 
 
 def inspect(
-    what: str | os.PathLike[str], *, container: str | None = None, revision: str | None = None
+    what: str | os.PathLike[str],
+    *,
+    container: str | None = None,
+    revision: str | None = None,
+    progress: Progress | None = None,
 ) -> Inspection:
     """Look at a checkpoint: no tensor is read, and nothing that lies in a pickle is run.
 
@@ -89,6 +94,7 @@ def inspect(
         what: a file, a folder with weights, or ``owner/name`` on the Hub.
         container: the dict in the file that holds the weights, where there are several.
         revision: branch, tag or commit of a repository.
+        progress: reports downloads.
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -101,7 +107,7 @@ def inspect(
         >>> found.architecture, found.layout
         ('resnet', 'torchvision')
     """
-    path = weights(what, revision=revision)
+    path = weights(what, revision=revision, progress=progress)
     with checkpoints.open(path, container=container) as checkpoint:
         specs = dict(checkpoint.specs)
         found: dict[str, Any] = {}
@@ -201,7 +207,12 @@ def _pair(move: Move) -> Pair:
     return Pair(tuple(sources), move.target, ", ".join(notes))
 
 
-def weights(what: str | os.PathLike[str], *, revision: str | None = None) -> Path:
+def weights(
+    what: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """The weights that are meant by a file, a folder with weights, or ``owner/name`` on the Hub.
 
     Raises:
@@ -225,4 +236,4 @@ def weights(what: str | os.PathLike[str], *, revision: str | None = None) -> Pat
         file = WEIGHTS["safetensors"]
     commit = fetched.commit
     repo = text.rpartition("@")[0] or text if commit else text
-    return repositories.fetch(repo, [file], revision=commit).files[file]
+    return repositories.fetch(repo, [file], revision=commit, progress=progress).files[file]

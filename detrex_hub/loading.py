@@ -22,6 +22,7 @@ from detrex_hub.configs import placing, settings
 from detrex_hub.errors import CheckpointError
 from detrex_hub.materialising import checked, materialise
 from detrex_hub.messages import log
+from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, RepositoryConfig
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TORCH_DTYPES
@@ -98,11 +99,13 @@ def load(
     prefix: str | None = None,
     build: bool = False,
     check: bool = False,
+    progress: Progress | None = None,
 ) -> Loaded:
     """As `from_hub`, with what was found beside the path.
 
     Args:
         check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
+        progress: reports downloads; huggingface_hub's own bar by default.
     """
     name, described, fetched = _describe(repo, revision)
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
@@ -114,7 +117,7 @@ def load(
         ours = _placed(overrides, kind, model, prefix, name)
         settings.plan_changes(ours, model=model, dataloader=dataloader, where=name)
         put_before = placing.prefix_of(kind, model, prefix, name)
-        weights = partial(_weights, name, described, fetched)
+        weights = partial(_weights, name, described, fetched, progress)
         path = materialise(weights, described, name, put_before, whole=check)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
         if replaced:
@@ -267,9 +270,16 @@ def _describe(
     return name, described, fetched
 
 
-def _weights(name: str, described: RepositoryConfig, fetched: repositories.Fetched) -> Path:
+def _weights(
+    name: str,
+    described: RepositoryConfig,
+    fetched: repositories.Fetched,
+    progress: Progress | None = None,
+) -> Path:
     # the weights of the very commit whose config was read
     repo = name.rpartition("@")[0] or name
     commit = fetched.commit
     file = described.checkpoint.file
-    return repositories.fetch(repo if commit else name, [file], revision=commit).files[file]
+    return repositories.fetch(
+        repo if commit else name, [file], revision=commit, progress=progress
+    ).files[file]

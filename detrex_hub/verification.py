@@ -36,7 +36,7 @@ from detrex_hub.loading import tensors_of
 from detrex_hub.mapping import Computed, ConversionPlan
 from detrex_hub.originals import sources
 from detrex_hub.originals.opening import Provenance
-from detrex_hub.originals.sources import Progress
+from detrex_hub.progress import Progress
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -155,7 +155,7 @@ def verify(
         >>> verify("detrex/r101_v2").repeated
         True
     """
-    claims = _claims(os.fspath(repo), revision)
+    claims = _claims(os.fspath(repo), revision, progress)
     entry = _entry(claims, extra_catalogues)
     made, plan = _plan_again(claims)
     checks = [
@@ -194,16 +194,16 @@ def _computed_by(plan: ConversionPlan) -> str:
     return f"; computed are {shown}" if shown else ""
 
 
-def _claims(name: str, revision: str | None) -> _Claims:
+def _claims(name: str, revision: str | None, progress: Progress | None) -> _Claims:
     fetched = repositories.fetch(name, [CONFIG, CONVERSION], revision=revision, optional=[CARD])
     described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
     settings.accepted(described, where=f"{name}/{CONFIG}")
     document = load_json(fetched.files[CONVERSION], where=f"{name}/{CONVERSION}")
     record = ConversionRecord.from_json(document, where=f"{name}/{CONVERSION}")
     again = name if fetched.commit is None else name.rpartition("@")[0] or name
-    weights = repositories.fetch(again, [described.checkpoint.file], revision=fetched.commit).files[
-        described.checkpoint.file
-    ]
+    weights = repositories.fetch(
+        again, [described.checkpoint.file], revision=fetched.commit, progress=progress
+    ).files[described.checkpoint.file]
     return _Claims(
         name, fetched.commit, weights, described, record, document, fetched.files.get(CARD)
     )

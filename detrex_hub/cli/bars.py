@@ -6,54 +6,80 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.progress import Progress as Display
+from rich.table import Column
+from rich.text import Text
 
 from detrex_hub.redaction import visible
 
+# characters of a description: in 80 columns they leave a bar of twelve
+_LONGEST = 34
+
 
 @contextmanager
-def bars() -> Iterator[Bars]:
-    """Bars on stderr, which are removed at the end."""
+def bars(console: Console | None = None) -> Iterator[Bars]:
+    """Bars on stderr, which are removed at the end.
+
+    Args:
+        console: the terminal; that of stderr by default.
+    """
     display = Display(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_LONGEST),
+        ),
+        BarColumn(bar_width=None),
+        _OfBytes(DownloadColumn()),
+        _OfBytes(TransferSpeedColumn()),
+        _OfBytes(TimeRemainingColumn()),
+        console=console or Console(stderr=True),
         transient=True,
     )
     with display:
         yield Bars(display)
 
 
+class _OfBytes(ProgressColumn):
+    """A column that is empty for a stage whose number of bytes is not known."""
+
+    def __init__(self, column: ProgressColumn) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._column = column
+
+    def render(self, task: Task) -> RenderableType:
+        return Text() if task.total is None else self._column.render(task)
+
+
 class Bars:
     """A bar for each thread that works, replaced by the bar of its next stage."""
 
     def __init__(self, display: Display) -> None:
-        self._display = display
+        self.display = display
         self._own = threading.local()
 
     def start(self, description: str, total: int | None) -> None:
         self.finish()
-        self._own.task = self._display.add_task(visible(description), total=total)
+        self._own.task = self.display.add_task(visible(description), total=total)
 
     def advance(self, count: int) -> None:
         task: TaskID | None = getattr(self._own, "task", None)
         if task is not None:
-            self._display.advance(task, count)
+            self.display.advance(task, count)
 
     def finish(self) -> None:
         task: TaskID | None = getattr(self._own, "task", None)
         if task is not None:
-            self._display.remove_task(task)
+            self.display.remove_task(task)
             self._own.task = None

@@ -35,7 +35,14 @@ def command(
     from detrex_hub.comparison import diff
 
     try:
-        found = diff(left, right, left_container=left_container, right_container=right_container)
+        with out.progress() as progress:
+            found = diff(
+                left,
+                right,
+                left_container=left_container,
+                right_container=right_container,
+                progress=progress,
+            )
     except DetrexHubError as error:
         error.exit_code = 2
         raise

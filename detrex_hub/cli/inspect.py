@@ -31,7 +31,8 @@ def command(
     """Show what a checkpoint is, from its index alone."""
     from detrex_hub.inspection import inspect
 
-    found = inspect(what, container=container, revision=revision)
+    with out.progress() as progress:
+        found = inspect(what, container=container, revision=revision, progress=progress)
     out.show(found.to_json(), _lines(found, every_key=keys), bare=[found.architecture or "unknown"])
 
 

@@ -35,5 +35,6 @@ def command(
     """
     from detrex_hub.loading import load
 
-    loaded = load(repo, revision=revision, prefix=prefix, check=check)
+    with out.progress() as progress:
+        loaded = load(repo, revision=revision, prefix=prefix, check=check, progress=progress)
     out.show(loaded.to_json(), [loaded.path], bare=[loaded.path])

@@ -79,18 +79,20 @@ def command(
 
         if config or metrics or ema or fact:
             raise BadParameter("--config, --metrics, --ema and --fact go with a checkpoint")
-        result = push(
-            what,
-            repo,
-            namespace=namespace,
-            to=to,
-            private=private,
-            create_pr=create_pr,
-            dry_run=dry_run,
-            message=message,
-            allow_synthetic=allow_synthetic,
-            license=license,
-        )
+        with out.progress() as progress:
+            result = push(
+                what,
+                repo,
+                namespace=namespace,
+                to=to,
+                private=private,
+                create_pr=create_pr,
+                dry_run=dry_run,
+                message=message,
+                allow_synthetic=allow_synthetic,
+                license=license,
+                progress=progress,
+            )
     for line in hints.of_push(result):
         out.hint(line)
     out.show(result.to_json(), pushed.lines(result), bare=[result.url])

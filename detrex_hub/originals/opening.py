@@ -20,7 +20,7 @@ from detrex_hub.hashing import FileSha256
 
 if TYPE_CHECKING:
     from detrex_hub.catalogue import CatalogueEntry
-    from detrex_hub.originals.sources import Progress
+    from detrex_hub.progress import Progress
     from detrex_hub.seeded import SyntheticCheckpoint
 
 

@@ -228,7 +228,9 @@ def _from_hub(source: Source, progress: Progress) -> Pulled:
     assert named is not None
     repo, revision, path = named
     try:
-        fetched = repositories.fetch(repo, [path], revision=revision or source.commit)
+        fetched = repositories.fetch(
+            repo, [path], revision=revision or source.commit, progress=progress
+        )
     except DetrexHubError as error:
         raise SourceError(error.message) from None
     file = fetched.files[path]

@@ -95,7 +95,7 @@ def convert_and_push(
         done = execute(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
         if progress is not None:
-            # the last moment to be stopped at before the push makes anything public
+            # a moment to be stopped at, before others see anything
             progress.advance(0)
         return push(
             done.folder,
@@ -108,6 +108,7 @@ def convert_and_push(
             message=message,
             allow_synthetic=allow_synthetic,
             license=license,
+            progress=progress,
         )
 
 
@@ -164,6 +165,7 @@ def push_trained(
             dry_run=dry_run,
             message=message,
             license=license,
+            progress=progress,
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detrex_hub import card
 from detrex_hub.errors import HubError, UsageError
+from detrex_hub.progress import Progress, Silent
 from detrex_hub.repositories import converted, names
 from detrex_hub.repositories.result import Fetched, PushResult
 
@@ -30,6 +31,7 @@ def push(
     message: str | None = None,
     allow_synthetic: bool = False,
     license: str | None = None,
+    progress: Progress | None = None,
 ) -> PushResult:
     """Push a converted folder as one commit, then read it back and compare every sha256.
 
@@ -50,6 +52,7 @@ def push(
         allow_synthetic: let a conversion of seeded numbers go to the Hub.
         license: the licence of the weights, an identifier of the Hub, where the card says none;
             without one nothing goes to the Hub.
+        progress: reports uploads.
 
     Raises:
         HubError: the folder is not whole, or the Hub refuses; the message says what to do.
@@ -92,14 +95,20 @@ def push(
     from detrex_hub.repositories.upload import push_to_hub
 
     target = _target(name, namespace) or names.repo_id(f"{logged_in_user()}/{name}")
-    done = push_to_hub(
-        whole,
-        target,
-        private=private,
-        create_pr=create_pr,
-        dry_run=dry_run,
-        message=message or f"Upload {whole.config.architecture} weights converted by detrex-hub",
-    )
+    shown = progress or Silent()
+    try:
+        done = push_to_hub(
+            whole,
+            target,
+            private=private,
+            create_pr=create_pr,
+            dry_run=dry_run,
+            message=message
+            or f"Upload {whole.config.architecture} weights converted by detrex-hub",
+            progress=shown,
+        )
+    finally:
+        shown.finish()
     return replace(done, license=said)
 
 
@@ -120,6 +129,7 @@ def fetch(
     *,
     revision: str | None = None,
     optional: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Fetched:
     """Files of a repository, all of one commit, each compared with its digest when it arrived.
 
@@ -132,6 +142,7 @@ def fetch(
         filenames: at least one; all must be there.
         revision: branch, tag or commit.
         optional: files that may be missing.
+        progress: reports the download of large files; huggingface_hub's own bar by default.
 
     Raises:
         HubError: the repository, a file or the network is not there; the message says what to do.
@@ -151,4 +162,4 @@ def fetch(
     from detrex_hub.repositories.download import fetch_from_hub
 
     repo_id, wanted = names.split(text, revision)
-    return fetch_from_hub(repo_id, filenames, optional, wanted)
+    return fetch_from_hub(repo_id, filenames, optional, wanted, progress)

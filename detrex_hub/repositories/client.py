@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from detrex_hub import __version__
 from detrex_hub.errors import HubError
+from detrex_hub.progress import Progress
 from detrex_hub.repositories.answers import ask_uncompressed, refuse_wrong
 from detrex_hub.repositories.converted import Digest
 from detrex_hub.repositories.refusals import explain, plainly
@@ -78,6 +79,11 @@ class Client:
 
     def __init__(self, repo_id: str) -> None:
         self.repo_id = repo_id
+
+    @property
+    def name(self) -> str:
+        """The repository's name without its owner, which progress shows."""
+        return self.repo_id.rpartition("/")[2]
 
     @property
     def api(self) -> HfApi:
@@ -174,17 +180,20 @@ class Client:
         digests: Mapping[str, Digest],
         *,
         create_pr: bool,
+        progress: Progress,
     ) -> list[Any]:
-        """Bring large files to the Hub, ahead of a commit; returns the commit's operations."""
-        from huggingface_hub import CommitOperationAdd
+        """Upload large files, ahead of a commit; returns the commit's operations."""
+        from detrex_hub.repositories.operations import Upload
 
-        def call() -> list[CommitOperationAdd]:
-            # huggingface_hub marks operations as done, so that every try needs new ones
+        def call() -> list[Upload]:
+            # huggingface_hub marks operations as done, so that every attempt needs new ones
             operations = [
-                CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+                Upload(path_in_repo=name, path_or_fileobj=content)
                 for name, content in files.items()
             ]
             for operation in operations:
+                operation.title = self.name
+                operation.progress = progress
                 # known already: otherwise every byte would be read once more
                 operation.upload_info.sha256 = bytes.fromhex(digests[operation.path_in_repo].sha256)
             self.api.preupload_lfs_files(

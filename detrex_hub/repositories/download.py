@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from detrex_hub.errors import HubError
+from detrex_hub.progress import Progress
 from detrex_hub.records import MAX_BYTES
 from detrex_hub.repositories import cache, names
 from detrex_hub.repositories.answers import about
@@ -28,12 +29,16 @@ from detrex_hub.retrying import patiently
 
 
 def fetch_from_hub(
-    repo_id: str, files: Sequence[str], optional: Sequence[str], revision: str | None
+    repo_id: str,
+    files: Sequence[str],
+    optional: Sequence[str],
+    revision: str | None,
+    progress: Progress | None,
 ) -> Fetched:
     """See `detrex_hub.repositories.fetch`."""
     found = {}
     for name in files:
-        found[name] = _fetch(repo_id, name, revision)
+        found[name] = _fetch(repo_id, name, revision, progress)
         # all further files come from the very commit that the first one came from
         folder = _snapshot(found[name], name)
         revision = folder.name
@@ -65,7 +70,7 @@ def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | Non
     if try_to_load_from_cache(repo_id, name, revision=revision) is _CACHED_NO_EXIST:
         return None
     try:
-        return _fetch(repo_id, name, revision)
+        return _fetch(repo_id, name, revision, None)
     except HubError as error:
         cause = error.__cause__
         if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
@@ -83,10 +88,10 @@ def _cached(repo_id: str, name: str, revision: str | None) -> Path | None:
     return path if path is not None and Mark(path).is_there() else None
 
 
-def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
+def _fetch(repo_id: str, name: str, revision: str | None, progress: Progress | None) -> Path:
     if (cached := _cached(repo_id, name, revision)) is not None:
         return cached
-    path = _download(repo_id, name, revision)
+    path = _download(repo_id, name, revision, progress)
     mark = Mark(path)
     if mark.is_there():
         return path
@@ -105,11 +110,11 @@ def _fetch(repo_id: str, name: str, revision: str | None) -> Path:
             # What is wrong goes at once: whatever happens next, nobody may be given it.
             _remove(path, cache.repository(repo_id))
             if not last:
-                path = _download(repo_id, name, commit)
+                path = _download(repo_id, name, commit, progress)
     raise damaged(repo_id, name)
 
 
-def _download(repo_id: str, name: str, revision: str | None) -> Path:
+def _download(repo_id: str, name: str, revision: str | None, progress: Progress | None) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
@@ -133,7 +138,7 @@ def _download(repo_id: str, name: str, revision: str | None) -> Path:
         set_limits()
         try:
             if not only_cached and not constants.HF_HUB_OFFLINE:
-                bring(repo_id, name, revision)
+                bring(repo_id, name, revision, progress)
             return patiently(download)
         except httpx.TransportError as error:
             # the client takes a line that breaks off for no reason to look into its cache

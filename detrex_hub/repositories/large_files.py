@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from detrex_hub.progress import Progress
 from detrex_hub.repositories import cache, names
 from detrex_hub.repositories.client import LIBRARY
 from detrex_hub.repositories.refusals import damaged
@@ -35,7 +36,7 @@ _TEXT = (".json", ".md")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def bring(repo_id: str, name: str, revision: str | None) -> None:
+def bring(repo_id: str, name: str, revision: str | None, progress: Progress | None) -> None:
     """Have a large file in huggingface_hub's cache, so that `hf_hub_download` finds it there.
 
     Everything else is left to huggingface_hub: files that git keeps itself, which are small; those
@@ -45,6 +46,7 @@ def bring(repo_id: str, name: str, revision: str | None) -> None:
         repo_id: ``owner/name``.
         name: of the file.
         revision: branch, tag or commit; None for the main branch.
+        progress: reports the download; huggingface_hub's own bar if there is none.
 
     Raises:
         VerificationError: the file arrived damaged twice.
@@ -56,7 +58,7 @@ def bring(repo_id: str, name: str, revision: str | None) -> None:
         return
     file = patiently(lambda: _look_up(repo_id, name, revision))
     if file is not None:
-        file.fetch()
+        file.fetch(progress or _Bar(name))
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class _LargeFile:
     sha256: str
     size: int
 
-    def fetch(self) -> None:
+    def fetch(self, progress: Progress) -> None:
         """See `bring`."""
         from huggingface_hub import constants
         from huggingface_hub.file_download import are_symlinks_supported
@@ -93,20 +95,21 @@ class _LargeFile:
                 part = Part(blob.with_name(f"{self.sha256}.incomplete"))
             except OSError:
                 return  # huggingface_hub will say what the cache does not take
-            if not self._complete(part):
+            if not self._complete(part, progress):
                 part = Part(part.path)
-                if not self._complete(part):
+                if not self._complete(part, progress):
                     raise damaged(self.repo_id, self.name)
             if part.is_in_place:
                 part.path.replace(target)
                 cache.Mark(link).leave(target)
 
-    def _complete(self, part: Part) -> bool:
+    def _complete(self, part: Part, progress: Progress) -> bool:
         """Fetch what is missing. Returns whether the whole is right; removes it if it is not."""
         with part:
             require_space(part.path.parent, self.size - part.size)
             if part.size < self.size:
-                Download(name=self.name, size=self.size, open=self._ask).into(part, _Bar())
+                name = self.repo_id.rpartition("/")[2]
+                Download(name=name, size=self.size, open=self._ask).into(part, progress)
             if part.sha256 == self.sha256:
                 return True
         part.path.unlink(missing_ok=True)
@@ -140,13 +143,13 @@ class _LargeFile:
 class _Bar:
     """huggingface_hub's own progress bar, which its settings turn off."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._total: int | None = None
-        self._name = ""
         self._bar: Any = None
 
     def start(self, description: str, total: int | None) -> None:
-        self._name, self._total = description.removeprefix("downloading "), total
+        self._total = total
 
     def advance(self, count: int) -> None:
         if self._bar is not None:

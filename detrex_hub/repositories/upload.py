@@ -6,6 +6,7 @@ import logging
 import time
 
 from detrex_hub.errors import HubError, VerificationError
+from detrex_hub.progress import Progress
 from detrex_hub.repositories.client import Client, Remote, require_token
 from detrex_hub.repositories.converted import Converted
 from detrex_hub.repositories.refusals import explain
@@ -23,6 +24,7 @@ def push_to_hub(
     create_pr: bool,
     dry_run: bool,
     message: str,
+    progress: Progress,
 ) -> PushResult:
     """See `detrex_hub.repositories.push`."""
     require_token(repo_id)
@@ -53,7 +55,7 @@ def push_to_hub(
                 f"{client.repo_id} was created, and the Hub does not show it",
                 hint="Run the same command again in a minute",
             )
-    pushed = _Push(client, converted, message, create_pr)
+    pushed = _Push(client, converted, message, create_pr, progress)
     try:
         commit, number = pushed.run(before)
     except HubError as error:
@@ -102,11 +104,19 @@ def _changed(converted: Converted, remote: Remote | None) -> tuple[str, ...]:
 class _Push:
     """One commit, which is made at most once however often an answer is lost."""
 
-    def __init__(self, client: Client, converted: Converted, message: str, create_pr: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        converted: Converted,
+        message: str,
+        create_pr: bool,
+        progress: Progress,
+    ) -> None:
         self.client = client
         self.converted = converted
         self.message = message
         self.create_pr = create_pr
+        self.progress = progress
 
     def run(self, before: Remote) -> tuple[str, int | None]:
         """Commit on top of ``before``.
@@ -137,7 +147,13 @@ class _Push:
 
     def _commit_on(self, base: Remote) -> tuple[str, int | None]:
         files = {name: self.converted.contents[name] for name in _changed(self.converted, base)}
-        operations = self.client.upload(files, self.converted.digests, create_pr=self.create_pr)
+        # all that is shown of an upload through Xet
+        self.progress.start(f"pushing {self.client.name}", None)
+        operations = self.client.upload(
+            files, self.converted.digests, create_pr=self.create_pr, progress=self.progress
+        )
+        # the last call that can stop a job: what follows is done as a whole
+        self.progress.start(f"committing {self.client.name}", None)
         made = self.client.commit(
             operations, message=self.message, parent=base.commit, create_pr=self.create_pr
         )

@@ -1,19 +1,29 @@
 """What a command prints beside its result, and where."""
 
 import ast
+import fcntl
+import io
 import json
 import logging
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import detrex_hub
 from detrex_hub import comparison
 from detrex_hub.cli.app import COMMANDS
+from detrex_hub.cli.bars import bars
 from detrex_hub.conversion import convert
 from tests import tiny
-from tests.hub_server import Fault, contents
+from tests.hub_server import Fault, contents, converted_folder
 
 CLI = Path(detrex_hub.__file__).parent / "cli"
 
@@ -80,3 +90,71 @@ def test_a_retry_is_a_hint(cli, hub, naps, tmp_path, option):
     hub.storage.inject("GET", "/objects/*", Fault.status(503), times=2)
     assert "next try" in cli("load", "alice/tiny").err
     assert cli("load", "alice/twin", option).err == ""
+
+
+def test_each_file_has_one_bar_with_the_name_of_its_weights():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with bars(console) as shown:
+        shown.start("pushing convnext_tiny", None)
+        shown.start("uploading convnext_tiny_22k_1k_384_of_mine", 111_300_000)
+        shown.advance(100_700_000)
+        console.file.truncate(0)
+        shown.display.refresh()
+        drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue().strip("\0"))
+    (line,) = [line for line in re.split(r"[\r\n]+", drawn) if line.strip()]
+    assert line.startswith("uploading convnext_tiny_22k_1k_38…")
+    assert "100.7/111.3 MB" in line
+    assert len(line) <= 80
+
+
+@pytest.fixture
+def terminal(hub, tmp_path):
+    """`terminal("load", …)` runs a command whose stderr is a terminal. Returns its exit code, what
+    it printed on stdout, and what the terminal got."""
+
+    def _terminal(*arguments):
+        ours, theirs = pty.openpty()
+        # 24 lines, 80 columns
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "TERM": "xterm"}
+        for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_VERBOSITY"):
+            environment.pop(name, None)
+        command = [sys.executable, "-m", "detrex_hub", *map(str, arguments)]
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True
+        )
+        os.close(theirs)
+        got = bytearray()
+        try:
+            while piece := os.read(ours, 4096):
+                got += piece
+        except OSError:
+            pass  # Linux reports the end of a terminal as an error
+        finally:
+            os.close(ours)
+        out, _ = process.communicate()
+        return process.returncode, out, got.decode()
+
+    return _terminal
+
+
+@pytest.mark.parametrize("option", [None, "--quiet", "--json"])
+def test_no_other_bar_is_drawn_over_ours(terminal, login, tmp_path, option):
+    login("alice")
+    folder = converted_folder(tmp_path / "r18", b"weights" * 500_000)
+    code, out, drawn = terminal(*filter(None, ("push", folder, "alice/r18", option)))
+    assert code == 0
+    assert "alice/r18" in out
+    # huggingface_hub's bars bear the name of the file
+    assert "model.safetensors" not in drawn
+    if option is not None:
+        assert drawn == ""
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_a_download_draws_nothing_if_only_the_result_is_wanted(terminal, hub, tmp_path, option):
+    folder = convert(tiny.original(tmp_path / "tiny.pth"), tmp_path / "tiny").folder
+    hub.put("alice/tiny", contents(folder))
+    code, out, drawn = terminal("load", "alice/tiny", option)
+    assert (code, drawn) == (0, "")
+    assert "tiny.pth" in out
