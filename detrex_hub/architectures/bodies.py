@@ -14,7 +14,8 @@ from detrex_hub.architectures.base import Architecture, Facts, Specs
 from detrex_hub.architectures.blocks import StateDict, under
 from detrex_hub.architectures.parts import Part
 from detrex_hub.architectures.recognise import recognise
-from detrex_hub.architectures.resnet import BODY, COUNTERS_DROPPED, ResNet
+from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.architectures.resnet_layouts import TORCHVISION
 from detrex_hub.architectures.torchvision_resnet import (
     BELOW_BODY,
     TORCHVISION_NAMES,
@@ -70,7 +71,7 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
     """
     match body:
         case ResNet():
-            rules = (*BODY, *COUNTERS_DROPPED)
+            rules = (*TORCHVISION.body, *TORCHVISION.counters_dropped)
         case TorchvisionResNet():
             rules = BELOW_BODY
         case _:

@@ -1,18 +1,23 @@
-"""ResNet-18 to 152: torchvision's names to detectron2's `ResNet`.
+"""ResNet-18 to 152, wide ones and ResNeXts: other libraries' names to detectron2's `ResNet`.
 
-Facts: torchvision's `resnet.py` (timm's ResNets keep its names) and detectron2 02b5c4e2,
-`modeling/backbone/resnet.py`. A FrozenBatchNorm2d with the statistics of an evaluating BatchNorm2d
-gives the same output, both with eps 1e-5.
+Facts: torchvision's `resnet.py` (timm's ResNets keep its names), Detectron's `ResNet.py`,
+transformers 4.57.1 and detectron2 02b5c4e2, `modeling/backbone/resnet.py`. A FrozenBatchNorm2d with
+the statistics of an evaluating BatchNorm2d gives the same output, both with eps 1e-5.
+
+detectron2's `ResNet.make_default_stages`, which detrex's configs use, cannot build ResNeXts and
+wide ResNets: it sets the bottleneck's channels itself. They need `ResNet.make_stage` four times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import (
+    IMAGENET_RGB,
     Architecture,
     BackboneCall,
     Call,
@@ -31,9 +36,27 @@ from detrex_hub.architectures.blocks import (
     linear,
     under,
 )
-from detrex_hub.errors import ArchitectureError
+from detrex_hub.architectures.declared import IMAGE_FACTS, Settled
+from detrex_hub.architectures.mmdet_layout import of_detector
+from detrex_hub.architectures.resnet_layouts import (
+    CAFFE2,
+    CLASSIFIER,
+    COUNTER,
+    SCHEMES,
+    TORCHVISION,
+)
+from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.kinds import Kind
-from detrex_hub.mapping import Drop, Rename, Rule, indices, source_specs
+from detrex_hub.mapping import (
+    Compute,
+    Drop,
+    Rename,
+    Rule,
+    in_target_names,
+    indices,
+    source_specs,
+)
+from detrex_hub.mapping.operations import ScaleInChannels
 from detrex_hub.specs import TensorSpec
 
 # blocks per stage, by depth
@@ -46,64 +69,91 @@ BLOCKS = {
 }
 
 DEPTH = kinds.Choice(*BLOCKS)
+_MODULE = "detectron2.modeling.backbone.resnet"
 
-BODY: tuple[Rule, ...] = (
-    Rename("conv1.*", "stem.conv1.*"),
-    Rename("bn1.weight", "stem.conv1.norm.weight"),
-    Rename("bn1.bias", "stem.conv1.norm.bias"),
-    Rename("bn1.running_mean", "stem.conv1.norm.running_mean"),
-    Rename("bn1.running_var", "stem.conv1.norm.running_var"),
-    # detectron2 counts stages from res2, torchvision from layer1
-    Rename("layer{stage}.{block}.conv{i}.*", "res{stage+1}.{block}.conv{i}.*"),
-    Rename("layer{stage}.{block}.bn{i}.weight", "res{stage+1}.{block}.conv{i}.norm.weight"),
-    Rename("layer{stage}.{block}.bn{i}.bias", "res{stage+1}.{block}.conv{i}.norm.bias"),
-    Rename(
-        "layer{stage}.{block}.bn{i}.running_mean", "res{stage+1}.{block}.conv{i}.norm.running_mean"
-    ),
-    Rename(
-        "layer{stage}.{block}.bn{i}.running_var", "res{stage+1}.{block}.conv{i}.norm.running_var"
-    ),
-    Rename("layer{stage}.{block}.downsample.0.*", "res{stage+1}.{block}.shortcut.*"),
-    Rename("layer{stage}.{block}.downsample.1.weight", "res{stage+1}.{block}.shortcut.norm.weight"),
-    Rename("layer{stage}.{block}.downsample.1.bias", "res{stage+1}.{block}.shortcut.norm.bias"),
-    Rename(
-        "layer{stage}.{block}.downsample.1.running_mean",
-        "res{stage+1}.{block}.shortcut.norm.running_mean",
-    ),
-    Rename(
-        "layer{stage}.{block}.downsample.1.running_var",
-        "res{stage+1}.{block}.shortcut.norm.running_var",
-    ),
-)
+_STAGES = range(4)
 
-_COUNTER = "counter of BatchNorm, which FrozenBatchNorm2d does not have"
 
-COUNTERS_DROPPED: tuple[Rule, ...] = (
-    Drop("bn1.num_batches_tracked", _COUNTER, optional=True),
-    Drop("layer{stage}.{block}.bn{i}.num_batches_tracked", _COUNTER, optional=True),
-    Drop("layer{stage}.{block}.downsample.1.num_batches_tracked", _COUNTER, optional=True),
-)
+def _rules(layout: str, target: Iterable[str] = (), *, classifier: bool) -> tuple[Rule, ...]:
+    """The rules of a layout, without what is absorbed.
 
-# files older than torch 0.4.1 have no counters
-_COUNTERS_KEPT: tuple[Rule, ...] = (
-    Rename("bn1.num_batches_tracked", "stem.conv1.norm.num_batches_tracked", optional=True),
-    Rename(
-        "layer{stage}.{block}.bn{i}.num_batches_tracked",
-        "res{stage+1}.{block}.conv{i}.norm.num_batches_tracked",
-        optional=True,
-    ),
-    Rename(
-        "layer{stage}.{block}.downsample.1.num_batches_tracked",
-        "res{stage+1}.{block}.shortcut.norm.num_batches_tracked",
-        optional=True,
-    ),
-)
+    Args:
+        layout: its name.
+        target: detectron2's keys, for the layout that has them.
+        classifier: whether the ImageNet classifier is kept, and with it the counters of the norms.
+    """
+    if layout == "detrex":
+        return _detrex_rules(target, classifier=classifier)
+    return CAFFE2.get(layout) or SCHEMES[layout].rules(classifier=classifier)
+
+
+def _detrex_rules(target: Iterable[str], *, classifier: bool) -> tuple[Rule, ...]:
+    same = tuple(Rename(key, key, optional=key.endswith("num_batches_tracked")) for key in target)
+    if classifier:
+        return same
+    return (
+        *same,
+        Drop("stem.conv1.norm.num_batches_tracked", COUNTER, optional=True),
+        Drop("res{i}.{j}.*.norm.num_batches_tracked", COUNTER, optional=True),
+        Drop("linear.*", CLASSIFIER, optional=True),
+        Drop("stem.fc.*", "dead key of an older converter, read by no model", optional=True),
+    )
+
+
+def _groups(specs: Specs) -> int:
+    """Groups of the 3x3 convolutions, by detectron2's names."""
+    shape = specs["res2.0.conv2.weight"].shape if "res2.0.conv2.weight" in specs else ()
+    return shape[0] // shape[1] if len(shape) == 4 and shape[1] else 1
 
 
 def _stride_in_1x1(specs: Specs, layout: str, facts: Facts) -> bool | None:
-    """False, as in torchvision's; a BasicBlock has no such convolution."""
-    bottleneck = any(key in specs for key in ("layer1.0.conv3.weight", "res2.0.conv3.weight"))
-    return False if bottleneck else None
+    """False, but for MSRA's (Caffe2 without groups); a BasicBlock has no such convolution."""
+    if "res2.0.conv3.weight" not in specs:
+        return None
+    return layout in CAFFE2 and _groups(specs) == 1
+
+
+def _image_format(specs: Specs, layout: str, facts: Facts) -> str:
+    return "BGR" if layout in CAFFE2 else str(IMAGENET_RGB["image_format"])
+
+
+def _pixel_std(specs: Specs, layout: str, facts: Facts) -> list[float]:
+    """1 for MSRA's, ImageNet's for the others, in the order of the channels."""
+    if layout in CAFFE2 and _groups(specs) == 1:
+        return [1.0, 1.0, 1.0]
+    std: list[float] = IMAGENET_RGB["pixel_std"]
+    return std[::-1] if facts.get("image_format") == "BGR" else list(std)
+
+
+_BGR = (
+    "Caffe2's models read BGR images: of deviation 1 and with the stride in the 1x1 convolution "
+    "those of MSRA, which have no groups, and of ImageNet's deviation the others. No shape shows "
+    "it. The first convolution absorbs it, so that a stock config reads the weights, with: "
+    "--fact absorb_preprocessing=true"
+)
+_DOWNSAMPLING = (
+    "the stride is taken to lie in the 3x3 convolution. If the model's config says "
+    "downsample_in_bottleneck, which no shape shows, convert with: --fact stride_in_1x1=true"
+)
+_TRANSFORMERS_KEYS = (
+    "embedder.embedder.convolution.weight",
+    "encoder.stages.0.layers.0.layer.0.convolution.weight",
+)
+_CAFFE2_KEYS = ("conv1_w", "res2_0_branch2a_w")
+_AFFINE = (
+    "The file has no statistics of its norms: mean 0 and variance 1 - 1e-5 are written, with which "
+    "FrozenBatchNorm2d multiplies by exactly the file's scale; detectron2's own loader takes "
+    "variance 1, which is off by up to 2e-4"
+)
+_CONV1_BIAS = (
+    "A bias of the first convolution (conv1_b) is dropped, as detectron2's own loader does. MSRA's "
+    "R-50 has one: its original's features differ from these by up to 0.4 % of their size"
+)
+_MMDET = (
+    "the backbone alone is converted. mmdetection's backbones of style 'caffe' have the stride in "
+    "the 1x1 convolution and read BGR images of deviation 1, and no shape shows it. For these say: "
+    "--fact stride_in_1x1=true --image-format BGR --fact pixel_std=1,1,1"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +164,17 @@ class ResNet(Architecture):
         depth: 18, 34, 50, 101 or 152.
         num_classes: classes of the classification head; None for a backbone alone, whose norms
             are FrozenBatchNorm2d, while a model with the head has BatchNorm2d.
+        num_groups: groups of the 3x3 convolutions: more than 1 in a ResNeXt.
+        width_per_group: channels of a group in the first stage; 128 in a wide ResNet.
+        absorbed_std: deviations of the original's BGR images, where the first convolution absorbed
+            them and the order of the channels.
     """
 
     depth: int
     num_classes: int | None = None
+    num_groups: int = 1
+    width_per_group: int = 64
+    absorbed_std: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "resnet"
     layouts: ClassVar[Mapping[str, Layout]] = {
@@ -130,6 +187,34 @@ class ResNet(Architecture):
             ),
             absent=("backbone.**", "stem.**"),
         ),
+        "caffe2": Layout(
+            present=(*_CAFFE2_KEYS, "res_conv1_bn_running_mean"), note=f"{_BGR}. {_CONV1_BIAS}"
+        ),
+        "caffe2_riv": Layout(
+            present=(*_CAFFE2_KEYS, "res_conv1_bn_riv"), note=f"{_BGR}. {_CONV1_BIAS}"
+        ),
+        "caffe2_affine": Layout(
+            present=(*_CAFFE2_KEYS, "res_conv1_bn_s"),
+            absent=("res_conv1_bn_riv",),
+            note=f"{_BGR}. {_CONV1_BIAS}. {_AFFINE}",
+        ),
+        "transformers": Layout(present=_TRANSFORMERS_KEYS, note=_DOWNSAMPLING),
+        "transformers_classifier": Layout(
+            present=tuple(f"resnet.{key}" for key in _TRANSFORMERS_KEYS), note=_DOWNSAMPLING
+        ),
+        "mmdet_detector": Layout(
+            present=("backbone.conv1.weight", "backbone.layer1.{block}.conv{i}.weight"),
+            absent=("head.**",),
+            check=of_detector(),
+            note=_MMDET,
+        ),
+        "mmpretrain_classifier": Layout(
+            present=(
+                "backbone.conv1.weight",
+                "backbone.layer1.{block}.conv{i}.weight",
+                "head.fc.weight",
+            ),
+        ),
         "detrex": Layout(
             present=(
                 "stem.conv1.weight",
@@ -141,6 +226,14 @@ class ResNet(Architecture):
         ),
     }
     facts: ClassVar[Mapping[str, Fact]] = {
+        "image_format": dataclasses.replace(IMAGE_FACTS["image_format"], default=_image_format),
+        "pixel_std": dataclasses.replace(IMAGE_FACTS["pixel_std"], default=_pixel_std),
+        "absorb_preprocessing": Fact(
+            kinds.FLAG,
+            "let the first convolution absorb the order of BGR channels and their deviations, so "
+            "that the weights read RGB images of ImageNet's mean and deviation",
+            default=False,
+        ),
         "keep_classifier": Fact(
             kinds.FLAG,
             "keep the classification head and the counters of BatchNorm",
@@ -156,6 +249,10 @@ class ResNet(Architecture):
         ),
     }
     lazy_paths: ClassVar[Mapping[str, Kind]] = {
+        ".stages.*.num_blocks": kinds.SIZE,
+        ".stages.*.num_groups": kinds.SIZE,
+        ".stages.*.bottleneck_channels": kinds.SIZE,
+        ".stages.*.stride_in_1x1": kinds.FLAG,
         ".stages.depth": DEPTH,
         ".stages.stride_in_1x1": kinds.FLAG,
         ".out_features": kinds.FEATURES,
@@ -166,43 +263,74 @@ class ResNet(Architecture):
         "MODEL.RESNETS.DEPTH": DEPTH,
         "MODEL.RESNETS.STRIDE_IN_1X1": kinds.FLAG,
         "MODEL.RESNETS.RES2_OUT_CHANNELS": kinds.SIZE,
+        "MODEL.RESNETS.NUM_GROUPS": kinds.SIZE,
+        "MODEL.RESNETS.WIDTH_PER_GROUP": kinds.SIZE,
     }
     backbone: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"ResNet"})
 
     @classmethod
+    def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
+        return super().settle(cls.renamed(specs, layout), layout, facts)
+
+    @staticmethod
+    def renamed(specs: Specs, layout: str) -> Specs:
+        """A state dict by detectron2's names, as far as it is a backbone's."""
+        if layout == "detrex":
+            return specs
+        return in_target_names(_rules(layout, classifier=False), specs)
+
+    @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> ResNet:
-        stage, head = ("layer{i}", "fc") if layout == "torchvision" else ("res{i+1}", "linear")
-        depth = depth_of(specs, stage)
+        inner = cls.renamed(specs, layout)
+        depth = depth_of(inner, "res{i+1}")
+        groups = _groups(inner)
+        width = inner["res2.0.conv1.weight"].shape[0] // groups if depth >= 50 else 64
+        made = cls(depth=depth, num_groups=groups, width_per_group=width)
+        if facts.get("absorb_preprocessing"):
+            made = made.absorbing(facts)
         if not facts.get("keep_classifier"):
-            return cls(depth=depth)
+            return made
+        head = "linear" if layout not in SCHEMES else SCHEMES[layout].names.classifier
         weight = specs.get(f"{head}.weight")
         if weight is None:
             raise ArchitectureError(
                 f"there is no classification head to keep: no key {head}.weight",
                 hint="Convert without --keep-classifier",
             )
-        return cls(depth=depth, num_classes=weight.shape[0])
+        return dataclasses.replace(made, num_classes=weight.shape[0])
+
+    def absorbing(self, facts: Facts) -> ResNet:
+        """The same, its first convolution made to read RGB images of ImageNet's deviation.
+
+        Raises:
+            UsageError: the original's images are not BGR ones of ImageNet's mean, so that zero
+                padding would not stay right.
+        """
+        mean = IMAGENET_RGB["pixel_mean"][::-1]
+        if facts.get("image_format") != "BGR" or list(facts.get("pixel_mean", mean)) != mean:
+            raise UsageError(
+                "the first convolution absorbs BGR images of ImageNet's mean alone: "
+                f"[{', '.join(map(str, mean))}]",
+                hint="Convert without --fact absorb_preprocessing=true",
+            )
+        return dataclasses.replace(self, absorbed_std=tuple(facts["pixel_std"]))
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
-        if layout == "detrex":
-            return self._detrex_rules()
-        if self.num_classes is None:
-            return (*BODY, *COUNTERS_DROPPED, Drop("fc.*", "ImageNet classifier", optional=True))
-        return (*BODY, *_COUNTERS_KEPT, Rename("fc.*", "linear.*"))
+        found = _rules(layout, self.target(), classifier=self.num_classes is not None)
+        if self.absorbed_std is None:
+            return found
+        std = zip(IMAGENET_RGB["pixel_std"], reversed(self.absorbed_std), strict=True)
+        operation = ScaleInChannels((2, 1, 0), tuple(rgb / bgr for rgb, bgr in std))
 
-    def _detrex_rules(self) -> tuple[Rule, ...]:
-        keys = tuple(self.target())
-        same = tuple(Rename(key, key, optional=key.endswith("num_batches_tracked")) for key in keys)
-        if self.num_classes is not None:
-            return same
-        return (
-            *same,
-            Drop("stem.conv1.norm.num_batches_tracked", _COUNTER, optional=True),
-            Drop("res{i}.{j}.*.norm.num_batches_tracked", _COUNTER, optional=True),
-            Drop("linear.*", "ImageNet classifier", optional=True),
-            Drop("stem.fc.*", "dead key of an older converter, read by no model", optional=True),
-        )
+        def absorbing(rule: Rule) -> Rule:
+            match rule:
+                case Rename(target="stem.conv1.weight" | "stem.conv1.*"):
+                    source = rule.source.replace("*", "weight")
+                    return Compute(operation, source, "stem.conv1.weight")
+            return rule
+
+        return tuple(map(absorbing, found))
 
     def target(self) -> StateDict:
         normalisation = frozen_batch_norm if self.num_classes is None else batch_norm
@@ -215,7 +343,7 @@ class ResNet(Architecture):
         target = under("stem.conv1", conv_norm(64, 3, 7))
         channels = 64
         for stage, blocks in enumerate(BLOCKS[self.depth]):
-            width = 64 * 2**stage
+            width = self.bottleneck_channels[stage]
             out_channels = self.out_channels[f"res{stage + 2}"]
             for block in range(blocks):
                 name = f"res{stage + 2}.{block}"
@@ -223,7 +351,7 @@ class ResNet(Architecture):
                     target |= under(f"{name}.shortcut", conv_norm(out_channels, channels, 1))
                 if self.bottleneck:
                     target |= under(f"{name}.conv1", conv_norm(width, channels, 1))
-                    target |= under(f"{name}.conv2", conv_norm(width, width, 3))
+                    target |= under(f"{name}.conv2", conv_norm(width, width // self.num_groups, 3))
                     target |= under(f"{name}.conv3", conv_norm(out_channels, width, 1))
                 else:
                     target |= under(f"{name}.conv1", conv_norm(width, channels, 3))
@@ -240,14 +368,24 @@ class ResNet(Architecture):
         if self.num_classes is not None:
             return {}
         counter = TensorSpec("I64", ())
-        with_head = ResNet(depth=self.depth, num_classes=1000)
+        with_head = dataclasses.replace(self, num_classes=1000)
         counters = [key for key in with_head.target() if key.endswith("num_batches_tracked")]
-        held = source_specs(_COUNTERS_KEPT, dict.fromkeys(counters, counter))
+        held = source_specs(TORCHVISION.counters_kept, dict.fromkeys(counters, counter))
         return held | under("fc", linear(1000, self.out_channels["res5"]))
 
     @property
     def bottleneck(self) -> bool:
         return self.depth >= 50
+
+    @property
+    def bottleneck_channels(self) -> tuple[int, ...]:
+        """Channels of the 3x3 convolutions, by stage."""
+        return tuple(self.num_groups * self.width_per_group * 2**stage for stage in _STAGES)
+
+    @property
+    def default_stages(self) -> bool:
+        """Whether detectron2's `ResNet.make_default_stages` can build it."""
+        return (self.num_groups, self.width_per_group) == (1, 64)
 
     @property
     def out_channels(self) -> dict[str, int]:
@@ -256,20 +394,36 @@ class ResNet(Architecture):
         return {f"res{stage}": width for stage, width in enumerate(widths, start=2)}
 
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
-        lazy: dict[str, Any] = {"model.backbone.stages.depth": self.depth}
+        lazy: dict[str, Any] = {}
         if_present: dict[str, Any] = {}
         yacs: dict[str, Any] = {"MODEL.RESNETS.DEPTH": self.depth}
         remove: tuple[str, ...] = ()
-        if self.bottleneck:
-            stride_in_1x1 = bool(preprocessing.get("stride_in_1x1", False))
-            lazy["model.backbone.stages.stride_in_1x1"] = stride_in_1x1
-            yacs["MODEL.RESNETS.STRIDE_IN_1X1"] = stride_in_1x1
+        stages = f"{self.node}.stages"
+        stride_in_1x1 = bool(preprocessing.get("stride_in_1x1", False))
+        if self.default_stages:
+            lazy[f"{stages}.depth"] = self.depth
+            if self.bottleneck:
+                lazy[f"{stages}.stride_in_1x1"] = stride_in_1x1
+                yacs["MODEL.RESNETS.STRIDE_IN_1X1"] = stride_in_1x1
+            else:
+                # BasicBlock does not take the argument
+                remove = (f"{stages}.stride_in_1x1",)
+                yacs["MODEL.RESNETS.RES2_OUT_CHANNELS"] = 64
         else:
-            # BasicBlock does not take the argument
-            remove = ("model.backbone.stages.stride_in_1x1",)
-            yacs["MODEL.RESNETS.RES2_OUT_CHANNELS"] = 64
-        for stage, channels in self.out_channels.items():
-            if_present[f"model.neck.input_shapes.{stage}.channels"] = channels
+            yacs |= {
+                "MODEL.RESNETS.STRIDE_IN_1X1": stride_in_1x1,
+                "MODEL.RESNETS.NUM_GROUPS": self.num_groups,
+                "MODEL.RESNETS.WIDTH_PER_GROUP": self.width_per_group,
+            }
+            for stage in _STAGES:
+                lazy |= {
+                    f"{stages}.{stage}.num_blocks": BLOCKS[self.depth][stage],
+                    f"{stages}.{stage}.num_groups": self.num_groups,
+                    f"{stages}.{stage}.bottleneck_channels": self.bottleneck_channels[stage],
+                    f"{stages}.{stage}.stride_in_1x1": stride_in_1x1,
+                }
+        for name, channels in self.out_channels.items():
+            if_present[f"model.neck.input_shapes.{name}.channels"] = channels
         if self.num_classes is not None:
             lazy["model.backbone.num_classes"] = self.num_classes
         images = image_overrides(preprocessing)
@@ -288,17 +442,14 @@ class ResNet(Architecture):
     ) -> BackboneCall | None:
         if self.num_classes is not None:
             return None
-        given: dict[str, Any] = {"depth": self.depth, "norm": "FrozenBN"}
-        if self.bottleneck:
-            given["stride_in_1x1"] = bool(preprocessing.get("stride_in_1x1", False))
+        stride_in_1x1 = bool(preprocessing.get("stride_in_1x1", False))
         channels = {name: self.out_channels[name] for name in (f"res{i + 2}" for i in stages)}
-        module = "detectron2.modeling.backbone.resnet"
         stem = {"in_channels": 3, "out_channels": 64, "norm": "FrozenBN"}
         return BackboneCall(
-            f"{module}.ResNet",
+            f"{_MODULE}.ResNet",
             {
-                "stem": Call(f"{module}.BasicStem", stem),
-                "stages": Call(f"{module}.ResNet.make_default_stages", given),
+                "stem": Call(f"{_MODULE}.BasicStem", stem),
+                "stages": self._stages(stride_in_1x1),
                 "out_features": list(channels),
                 # as detrex's configs say it
                 "freeze_at": 1,
@@ -306,8 +457,36 @@ class ResNet(Architecture):
             channels=channels,
         )
 
+    def _stages(self, stride_in_1x1: bool) -> Call | list[Call]:
+        if self.default_stages:
+            given: dict[str, Any] = {"depth": self.depth, "norm": "FrozenBN"}
+            if self.bottleneck:
+                given["stride_in_1x1"] = stride_in_1x1
+            return Call(f"{_MODULE}.ResNet.make_default_stages", given)
+        block = Call("detectron2.utils.registry.locate", {"name": f"{_MODULE}.BottleneckBlock"})
+        outs = tuple(self.out_channels.values())
+        return [
+            Call(
+                f"{_MODULE}.ResNet.make_stage",
+                {
+                    "block_class": block,
+                    "num_blocks": blocks,
+                    "stride_per_block": [1 if stage == 0 else 2, *[1] * (blocks - 1)],
+                    "in_channels": 64 if stage == 0 else outs[stage - 1],
+                    "out_channels": outs[stage],
+                    "bottleneck_channels": self.bottleneck_channels[stage],
+                    "num_groups": self.num_groups,
+                    "norm": "FrozenBN",
+                    "stride_in_1x1": stride_in_1x1,
+                },
+            )
+            for stage, blocks in enumerate(BLOCKS[self.depth])
+        ]
+
     def preprocessing(self, facts: Facts) -> dict[str, Any]:
         found = super().preprocessing(facts)
+        if self.absorbed_std is not None:
+            found |= IMAGENET_RGB
         if self.bottleneck:
             found["stride_in_1x1"] = bool(facts.get("stride_in_1x1", False))
         return found

@@ -22,18 +22,21 @@ from detrex_hub.architectures.base import (
     image_overrides,
 )
 from detrex_hub.architectures.blocks import StateDict, under
-from detrex_hub.architectures.resnet import BLOCKS, BODY, COUNTERS_DROPPED, ResNet, depth_of
+from detrex_hub.architectures.resnet import BLOCKS, ResNet, depth_of
+from detrex_hub.architectures.resnet_layouts import TORCHVISION
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, prefixed, source_specs
 from detrex_hub.mapping.rules import sources
 from detrex_hub.specs import TensorSpec
 
-TORCHVISION_NAMES: tuple[str, ...] = tuple(name for rule in BODY for name in sources(rule))
+TORCHVISION_NAMES: tuple[str, ...] = tuple(
+    name for rule in TORCHVISION.body for name in sources(rule)
+)
 
 BELOW_BODY: tuple[Rule, ...] = (
     *(Rename(name, f"body.{name}") for name in TORCHVISION_NAMES),
-    *COUNTERS_DROPPED,
+    *TORCHVISION.counters_dropped,
 )
 
 
@@ -93,12 +96,12 @@ class TorchvisionResNet(Architecture):
         if layout == "detrex":
             return (
                 *(Rename(f"body.{name}", f"body.{name}") for name in TORCHVISION_NAMES),
-                *prefixed(COUNTERS_DROPPED, "body.", "body."),
+                *prefixed(TORCHVISION.counters_dropped, "body.", "body."),
             )
         return (*BELOW_BODY, Drop("fc.*", "ImageNet classifier", optional=True))
 
     def target(self) -> StateDict:
-        return under("body", source_specs(BODY, ResNet(depth=self.depth).target()))
+        return under("body", source_specs(TORCHVISION.body, ResNet(depth=self.depth).target()))
 
     def dropped(self) -> dict[str, TensorSpec]:
         return ResNet(depth=self.depth).dropped()

@@ -13,7 +13,7 @@ from typing import Any
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, BackboneCall, Call, Overrides
 from detrex_hub.architectures.detector import Detector
-from detrex_hub.configs.settings import described, lineage_of, target_of
+from detrex_hub.configs.settings import described, lineage_of, settings, target_of
 from detrex_hub.errors import ConfigError, UsageError
 from detrex_hub.records import RepositoryConfig
 
@@ -159,7 +159,7 @@ def rebuilt(weights: RepositoryConfig, model: Any, where: str) -> Iterator[bool]
     body = kind.from_hyper_parameters(weights.hyper_parameters)
     if isinstance(body, Detector):
         body = body.body
-    if _takes(type(body), model, where):
+    if _takes(body, weights.preprocessing, model, where):
         yield False
         return
     from omegaconf import open_dict
@@ -194,10 +194,7 @@ def lazy_call(call: Call) -> Any:
 
 
 def _plain_call(call: Call) -> Any:
-    arguments = {
-        name: _plain_call(value) if isinstance(value, Call) else value
-        for name, value in call.kwargs.items()
-    }
+    arguments = {name: _plain(value) for name, value in call.kwargs.items()}
     if not call.partial:
         return {"_target_": call.target, **arguments}
     from functools import partial
@@ -207,9 +204,20 @@ def _plain_call(call: Call) -> Any:
     return partial(getattr(import_module(module), name), **arguments)
 
 
-def _takes(kind: type[Architecture], model: Any, where: str) -> bool:
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return _plain_call(value) if isinstance(value, Call) else value
+
+
+def _takes(body: Architecture, preprocessing: Mapping[str, Any], model: Any, where: str) -> bool:
+    """Whether a model has a backbone of the right class, which can be set as the weights need."""
+    kind = type(body)
     try:
         node = node_of(kind, model, where)
+        wanted = body.overrides(preprocessing).lazy
+        own = {path: value for path, value in wanted.items() if path.startswith(f"{kind.node}.")}
+        settings(placed(Overrides(lazy=own), kind, node), model=model, where=where)
     except ConfigError:
         return False
     return takes(kind, _at(model, node))

@@ -340,7 +340,7 @@ def _source(node: Any, leaf: str, here: str) -> str | None:
 def _child(node: Any, name: str) -> Any:
     """A node below another one, or an element of a list of nodes."""
     if name.isdigit() and not hasattr(node, "keys"):
-        return node[int(name)]
+        return node[int(name)] if int(name) < len(node) else None
     if not hasattr(node, "keys") or name not in node:
         return None
     child = node[name]

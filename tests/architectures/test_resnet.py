@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from detrex_hub.architectures.base import IMAGENET_RGB
+from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ArchitectureError, MappingError, UsageError
+from detrex_hub.mapping.operations import Constant
+from detrex_hub.specs import TensorSpec
+from tests import reference
+from tests.architectures.backbones import State, comes_out_as_measured, read, reads_back
+from tests.checkpoint_files import tensors
+
+R50 = ResNet(depth=50)
+X101 = ResNet(depth=101, num_groups=32, width_per_group=8)
+WIDE = ResNet(depth=50, width_per_group=128)
+BGR_MEAN = [103.53, 116.28, 123.675]
+
+VARIANTS = [
+    ("c2_msra_r50_d2", "caffe2", R50),
+    ("c2_msra_r50_d1", "caffe2_affine", R50),
+    ("c2_fair_x101_32x8d_riv", "caffe2_riv", X101),
+    ("hf_resnet50", "transformers", R50),
+    ("resnext101_32x8d", "torchvision", X101),
+    ("wide_resnet50_2", "torchvision", WIDE),
+]
+
+
+def images(name: str, **facts: Any) -> dict[str, Any]:
+    """What the weights of a variant want of a config's images and strides."""
+    source = reference.load(name).source
+    made, layout = read(source, facts)
+    settled = ResNet.settle(source, layout, facts)
+    return made.preprocessing(settled.values) | {"assumed": settled.assumed}
+
+
+@pytest.mark.parametrize(("name", "layout", "expected"), VARIANTS)
+def test_comes_out_as_measured(name: str, layout: str, expected: ResNet) -> None:
+    made, found, _ = comes_out_as_measured(name)
+    assert (made, found) == (expected, layout)
+    assert ResNet.from_hyper_parameters(made.hyper_parameters()) == made
+
+
+@pytest.mark.parametrize(("name", "layout", "expected"), VARIANTS)
+def test_the_stride_and_the_images_are_the_measured_ones(
+    name: str, layout: str, expected: ResNet
+) -> None:
+    # a wrong stride costs 0.04 to 0.30 from res3 on, wrong images up to 98 %, and no shape shows it
+    stated = reference.load(name).about["config"]
+    found = images(name)
+    assert found["stride_in_1x1"] == stated["constructor"]["stride_in_1x1"]
+    assert found["image_format"] == stated["input_format"] == ("BGR" if "c2" in name else "RGB")
+    if "c2" in name:
+        assert found["pixel_mean"] == stated["pixel_mean_bgr"]
+        assert found["pixel_std"] == stated["pixel_std_bgr"]
+    assert set(found["assumed"]) >= {"stride_in_1x1", "image_format", "pixel_std"}
+
+
+@pytest.mark.parametrize("made", [R50, X101, WIDE, ResNet(depth=152, width_per_group=128)])
+def test_reads_back(made: ResNet) -> None:
+    reads_back(made)
+
+
+# -- Caffe2 ---------------------------------------------------------------------------------------
+
+
+def test_affine_files_get_the_statistics_with_which_a_frozen_norm_only_scales() -> None:
+    # detectron2's loader takes variance 1 where the norm adds 1e-5: off by up to 1.9e-4
+    made, _, plan = comes_out_as_measured("c2_msra_r50_d1")
+    values = {
+        key.rpartition(".")[2]: piece.operation.value
+        for key, move in plan.computed.items()
+        for piece in move.pieces
+        if isinstance(piece.operation, Constant)
+    }
+    assert values == {"running_mean": 0.0, "running_var": 1.0 - 1e-5}
+    with pytest.raises(MappingError, match="by constant"):
+        made.plan_export(plan.specs, "caffe2_affine")
+
+
+def test_what_lies_beside_the_weights_of_a_caffe2_file_is_dropped() -> None:
+    source = dict(reference.load("c2_msra_r50_d2").source)
+    source["conv1_w_momentum"] = source["conv1_w"]
+    source["res2_0_branch2a_bn_gamma_momentum"] = TensorSpec("F32", (64,))
+    made, layout = read(source)
+    dropped = made.plan(source, layout).dropped
+    assert "momentum" in dropped["conv1_w_momentum"]
+    assert "loader drops too" in dropped["conv1_b"]
+    assert any("conv1_b" in note for note in made.notes_on(layout))
+
+
+def write_pickle(path: Path, contents: Any) -> Path:
+    path.write_bytes(pickle.dumps(contents, protocol=2))
+    return path
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_caffe2_pickle_is_converted_with_and_without_its_wrapper(
+    wrapped: bool, tmp_path: Path
+) -> None:
+    variant = reference.load("c2_msra_r50_d1")
+    state = {key: tensor.numpy() for key, tensor in tensors(variant.source).items()}
+    contents = {"blobs": state, "cfg": "MODEL: {}"} if wrapped else state
+    done = convert(write_pickle(tmp_path / "R-50.pkl", contents), tmp_path / "out")
+    written = load_file(done.path)
+    assert done.conversion.layout == "caffe2_affine"
+    for target in ("stem.conv1", "res2.0.shortcut", "res5.2.conv3"):
+        assert not written[f"{target}.norm.running_mean"].any()
+        assert torch.equal(
+            written[f"{target}.norm.running_var"],
+            torch.full_like(written[f"{target}.norm.running_mean"], 1.0 - 1e-5),
+        )
+    scale = torch.from_numpy(state["res4_5_branch2b_bn_s"])
+    assert torch.equal(written["res4.5.conv2.norm.weight"], scale)
+    described = done.documents["README.md"]
+    assert "were computed" in described
+    assert "constant" in described
+
+
+def test_the_first_convolution_absorbs_bgr_images_on_request() -> None:
+    asked = {"absorb_preprocessing": True}
+    for name, factors in (
+        ("c2_msra_r50_d2", (58.395, 57.12, 57.375)),
+        ("c2_fair_x101_32x8d_riv", (1.0, 1.0, 1.0)),
+    ):
+        variant = reference.load(name)
+        made, layout = read(variant.source, asked)
+        piece = variant.about["proof"]["absorbed_preprocessing"]["piece"]
+        (move,) = made.plan(variant.source, layout).computed.values()
+        operation = move.pieces[0].operation
+        assert list(operation.index) == piece["args"]["index"]
+        assert operation.factors == pytest.approx(factors)
+        assert operation.factors == pytest.approx(piece["args"]["factor"])
+        found = images(name, **asked)
+        assert {key: found[key] for key in IMAGENET_RGB} == IMAGENET_RGB
+        with pytest.raises(MappingError, match="by scale_in_channels"):
+            made.plan_export(made.plan(variant.source, layout).specs, layout)
+    # RGB images need nothing of the kind, and with another mean zero padding would not stay right
+    for name, facts in (
+        ("hf_resnet50", {}),
+        ("c2_msra_r50_d2", {"pixel_mean": [0.0, 0.0, 0.0]}),
+    ):
+        with pytest.raises(UsageError, match="ImageNet's mean alone"):
+            read(reference.load(name).source, asked | facts)
+
+
+def test_an_absorbing_convolution_computes_the_same(tmp_path: Path) -> None:
+    variant = reference.load("c2_msra_r50_d1")
+    state = {key: tensor.numpy() for key, tensor in tensors(variant.source).items()}
+    path = write_pickle(tmp_path / "R-50.pkl", state)
+    done = convert(path, tmp_path / "out", facts={"absorb_preprocessing": True})
+    weight = load_file(done.path)["stem.conv1.weight"].double()
+    image = torch.rand(3, 7, 7, dtype=torch.float64) * 255
+    mean, std = (torch.tensor(IMAGENET_RGB[f"pixel_{name}"]).double() for name in ("mean", "std"))
+    rgb = (image - mean[:, None, None]) / std[:, None, None]
+    bgr = image.flip(0) - torch.tensor(BGR_MEAN).double()[:, None, None]
+    original = (torch.from_numpy(state["conv1_w"]).double() * bgr).sum((1, 2, 3))
+    assert torch.allclose((weight * rgb).sum((1, 2, 3)), original, rtol=1e-6)
+
+
+# -- ResNeXts and wide ResNets --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnext101_32x8d", "wide_resnet50_2"])
+def test_stages_are_built_one_by_one_where_make_default_stages_cannot(name: str) -> None:
+    made, _ = read(reference.load(name).source)
+    stages = made.build({"stride_in_1x1": False}).kwargs["stages"]
+    stated = reference.load(name).about["config"]["stages_as_lazy_calls"]
+    for stage, wanted in zip(stages, stated, strict=True):
+        assert stage.target == wanted.pop("_target_")
+        block = wanted.pop("block_class")
+        assert stage.kwargs["block_class"].kwargs == {"name": block}
+        assert {key: value for key, value in stage.kwargs.items() if key != "block_class"} == wanted
+
+
+def test_classic_configs_say_groups_and_width() -> None:
+    yacs = X101.overrides(IMAGENET_RGB).yacs
+    assert yacs["MODEL.RESNETS.NUM_GROUPS"] == 32
+    assert yacs["MODEL.RESNETS.WIDTH_PER_GROUP"] == 8
+    assert "MODEL.RESNETS.NUM_GROUPS" not in R50.overrides(IMAGENET_RGB).yacs
+
+
+# -- other libraries ------------------------------------------------------------------------------
+
+
+def below(prefix: str, specs: State, *others: str) -> State:
+    return {prefix + key: spec for key, spec in specs.items()} | {
+        key: TensorSpec("F32", (8, 8)) for key in others
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "others", "layout"),
+    [
+        ("hf_resnet50", "resnet.", ("classifier.1.weight",), "transformers_classifier"),
+        ("resnet50", "backbone.", ("neck.x.weight", "bbox_head.y.bias"), "mmdet_detector"),
+        ("resnet50", "backbone.", ("head.fc.weight",), "mmpretrain_classifier"),
+    ],
+)
+def test_a_whole_model_gives_its_backbone(
+    name: str, prefix: str, others: tuple[str, ...], layout: str
+) -> None:
+    source = {k: s for k, s in reference.load(name).source.items() if not k.startswith("fc.")}
+    specs = below(prefix, source, *others)
+    made, found = read(specs)
+    assert (made, found) == (R50, layout)
+    plan = made.plan(specs, layout)
+    assert plan.specs == R50.target()
+    assert plan.dropped.keys() >= set(others)
+
+
+def test_what_no_shape_shows_of_other_libraries_is_said_and_can_be_told() -> None:
+    made, layout = read(reference.load("hf_resnet50").source)
+    assert any("downsample_in_bottleneck" in note for note in made.notes_on(layout))
+    found = images("hf_resnet50", stride_in_1x1=True)
+    assert found["stride_in_1x1"] is True
+    assert "stride_in_1x1" not in found["assumed"]
+    assert "style 'caffe'" in ResNet.layouts["mmdet_detector"].note
+
+
+def test_a_classifier_of_transformers_is_kept_on_request() -> None:
+    source = below("resnet.", dict(reference.load("hf_resnet50").source))
+    source["classifier.1.weight"] = TensorSpec("F32", (1000, 2048))
+    source["classifier.1.bias"] = TensorSpec("F32", (1000,))
+    made, layout = read(source, {"keep_classifier": True})
+    assert made == dataclasses.replace(R50, num_classes=1000)
+    assert made.plan(source, layout).moves["linear.bias"].sources == ("classifier.1.bias",)
+    with pytest.raises(ArchitectureError, match="no key"):
+        read(reference.load("hf_resnet50").source, {"keep_classifier": True})
