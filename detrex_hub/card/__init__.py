@@ -20,7 +20,7 @@ from detrex_hub.card.facts import PlannedConversion, body_values, metadata
 from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
-from detrex_hub.catalogue.models import model_of
+from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.errors import UsageError
 from detrex_hub.folder_files import find_file
 from detrex_hub.records import (
@@ -226,7 +226,7 @@ def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, Planned
     plan: RecordedPlan | None = None
     parameters: int | None = None
     notes: tuple[str, ...] = ()
-    layout = "detrex" if entry.has_detrex_names else next(iter(kind.layouts))
+    layout = layout_of(entry)
     if entry.hyper_parameters:
         made = model_of(entry)
         preprocessing = made.preprocessing(entry.facts)

@@ -65,6 +65,18 @@ def model_of(entry: CatalogueEntry) -> Architecture:
     return kind.from_hyper_parameters({**own, **entry.hyper_parameters})
 
 
+def layout_of(entry: CatalogueEntry) -> str:
+    """The layout in which the model of an entry is shown where its file is not at hand.
+
+    That of the first source for a backbone, and for a detector the one of its authors, which alone
+    holds all that a detector's file holds.
+    """
+    kind = architecture(entry.architecture)
+    if kind.backbone or entry.has_detrex_names:
+        return entry.sources[0].layout
+    return next(iter(kind.layouts))
+
+
 def _facts_of_body(entry: CatalogueEntry) -> Mapping[str, Fact]:
     body = _body(entry)
     return {f"{_BODY}_{name}": fact for name, fact in body.facts.items()} if body else {}

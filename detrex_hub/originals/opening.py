@@ -171,10 +171,10 @@ _AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)", re.IGNORECA
 
 
 def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
-    from detrex_hub.catalogue.models import model_of
+    from detrex_hub.catalogue.models import layout_of, model_of
     from detrex_hub.seeded import SyntheticCheckpoint
 
-    specs, same_as = model_of(entry).original("detrex" if entry.has_detrex_names else None)
+    specs, same_as = model_of(entry).original(layout_of(entry))
     checkpoint = SyntheticCheckpoint(specs, same_as)
     return checkpoint, Provenance(
         url=None,

@@ -279,6 +279,38 @@ def test_a_dilated_detector_is_refused_by_a_plain_config_unless_its_backbone_is_
     assert cfg.model.in_channels == 2048
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    return convert_variant("wide_resnet50_2", tmp_path_factory)
+
+
+def test_stages_that_the_default_builder_cannot_build_are_refused_and_built(wide, resnet18):
+    # with num_groups or bottleneck_channels it builds other channels, without a word
+    cfg = with_neck()
+    before = OmegaConf.to_container(cfg)
+    with pytest.raises(
+        ConfigError, match=r"make_default_stages.*bottleneck_channels = 128|stages"
+    ) as e:
+        from_hub(wide, model=cfg.model)
+    assert "build=True" in str(e.value)
+    assert OmegaConf.to_container(cfg) == before
+
+    from_hub(wide, model=cfg.model, build=True)
+    stages = cfg.model.backbone.stages
+    assert [stage.bottleneck_channels for stage in stages] == [128, 256, 512, 1024]
+    assert {stage._target_ for stage in stages} == {f"{RESNET}.make_stage"}
+    assert all(stage.block_class.name.endswith("resnet.BottleneckBlock") for stage in stages)
+    assert cfg.model.neck.in_features == ["res3", "res4", "res5"]
+    # what is built so takes the weights as it is, and no others
+    built = OmegaConf.to_container(cfg)
+    from_hub(wide, model=cfg.model)
+    assert OmegaConf.to_container(cfg) == built
+    with pytest.raises(ConfigError, match=r"build=True|stages"):
+        from_hub(resnet18, model=cfg.model)
+    from_hub(resnet18, model=cfg.model, build=True)
+    assert cfg.model.backbone.stages.depth == 18
+
+
 def test_a_backbone_that_takes_the_weights_is_not_replaced(swin):
     cfg = with_neck({"_target_": SWIN_CLASS, "embed_dim": 128, "use_checkpoint": True})
     from_hub(swin, model=cfg.model, build=True)
