@@ -642,6 +642,9 @@ def test_a_source_on_the_hub(tmp_path, monkeypatch):
     assert pulled.pinned_by == "the sha256 that the Hub tells"
     with pytest.raises(SourceError, match="instead of"):
         sources.pull(entry("hf://timm/r50/model.safetensors", sha256="0" * 64))
+    pinned = entry("hf://timm/r50/model.safetensors", sha256=SHA256, commit="a" * 40)
+    assert sources.pull(pinned).pinned_by == "the sha256 in the catalogue"
+    assert asked[-1] == ("timm/r50", "model.safetensors", "a" * 40)
 
 
 def test_a_hub_that_refuses_is_one_source_of_several(mirror, monkeypatch):
@@ -657,7 +660,8 @@ def test_a_hub_that_refuses_is_one_source_of_several(mirror, monkeypatch):
 
 def test_a_folder_on_drive_has_no_files_to_ask_for():
     with pytest.raises(SourceError) as refused:
-        sources.pull(entry("gdrive-folder://1ByfbyCZL8o6zOKqH6dQFCsVQ8dgRXfUU"))
+        sources.pull(entry("gdrive-folder://1ByfbyCZL8o6zOKqH6dQFCsVQ8dgRXfUU/R50.pth"))
+    assert "R50.pth lies in" in str(refused.value)
     assert "https://drive.google.com/drive/folders/1ByfbyCZL8o6zOKqH6dQFCsVQ8dgRXfUU" in str(
         refused.value
     )
