@@ -630,7 +630,7 @@ def test_a_source_on_the_hub(tmp_path, monkeypatch):
     file.write_bytes(CONTENT)
     asked = []
 
-    def fetch(repo, filenames, *, revision=None):
+    def fetch(repo, filenames, *, revision=None, progress=None):
         asked.append((repo, *filenames, revision))
         return types.SimpleNamespace(commit="c0ffee", files={filenames[0]: file})
 
