@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from detrex_hub.redaction import redacted, without_addresses
+
 
 class DetrexHubError(Exception):
-    """A refused job.
+    """A refused job. Neither text holds a token, a password or a signature.
 
     Args:
         message: what is wrong and where, one line without a final full stop.
@@ -14,6 +16,8 @@ class DetrexHubError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = without_addresses(redacted(message))
+        hint = hint if hint is None else without_addresses(redacted(hint))
         super().__init__(message if hint is None else f"{message}. {hint}")
         self.message = message
         self.hint = hint

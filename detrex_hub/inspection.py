@@ -15,8 +15,8 @@ from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
 from detrex_hub.mapping import Computed, Fresh, Move
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
-from detrex_hub.originals.sources import shown
 from detrex_hub.records import CONFIG, WEIGHTS, RepositoryConfig
+from detrex_hub.redaction import public_url
 from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def about(entry: CatalogueEntry) -> dict[str, Any]:
     """What the catalogue knows of weights, and what a config must say for them."""
     known = asdict(entry)
     for source in known["sources"]:
-        source["url"] = shown(source["url"])
+        source["url"] = public_url(source["url"])
     overrides: dict[str, Any] = {"lazy": {}, "yacs": {}}
     if entry.hyper_parameters:
         made = model_of(entry)

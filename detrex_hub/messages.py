@@ -16,6 +16,8 @@ import os
 import sys
 from collections import deque
 
+from detrex_hub.redaction import without_addresses
+
 logger = logging.getLogger("detrex_hub")
 
 _MOST_KEPT = 1000
@@ -31,7 +33,7 @@ def log(message: str, level: int = logging.INFO) -> None:
     if not is_main_process():
         return
     _connect()
-    logger.log(level, "%s", message)
+    logger.log(level, "%s", without_addresses(message))
 
 
 def is_main_process() -> bool:

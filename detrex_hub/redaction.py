@@ -6,14 +6,23 @@ import json
 import os
 import re
 import sys
+from urllib.parse import urlsplit, urlunsplit
 
+# parameters by which an address opens what it names; those of signed addresses of Amazon (X-Amz-*,
+# and Policy of CloudFront), Google (X-Goog-*) and Azure (sig) too
+_PARAMETERS = (
+    r"[\w.-]{0,60}(?:token|signature|credential|passw|secret|key|auth|policy)[\w.-]{0,60}"
+    r"|sig|jwt|x-(?:amz|goog|ms)-[\w-]{0,60}"
+)
 _SECRETS = re.compile(
     r"(?-i:\bhf_[A-Za-z0-9]{16,})"  # tokens of the Hub
     r"|(?<=Bearer )[^\s'\",]+"
-    r"|(?<=://)[^/\s@'\"]+(?=@)"  # user and password of an address
-    r"|(?<=[?&])(?:[\w-]*(?:token|signature|credential|password|key)[\w-]*)=[^&\s'\"]+",
+    r"|(?<=://)[^/\s'\"]+(?=@)"  # user and password of an address
+    # an address may be a parameter of another one, with its own marks quoted
+    rf"|(?:(?<=[?&;])|(?<=%3F)|(?<=%26))(?:{_PARAMETERS})(?:=|%3D)(?:(?!%26)[^&\s'\"])+",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(r"<((?:[^<>]|<\w{1,40}>){1,200}?) at 0x[0-9a-f]+>", re.IGNORECASE)
 _VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 
 
@@ -47,8 +56,23 @@ def redacted(text: str) -> str:
     return _SECRETS.sub("***", text)
 
 
+def public_url(url: str) -> str:
+    """An address that may be shown: without user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition('://')[0]}://…"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def without_addresses(text: str) -> str:
+    """The text with objects named without their place in memory: ``<Stem object at 0x7f…>`` becomes
+    ``Stem object``."""
+    return _ADDRESS.sub(r"\1", text)
+
+
 def _stored() -> str:
-    """The token that `hf auth login` keeps, which may be of any form; none was read where the
-    library was not needed."""
-    library = sys.modules.get("huggingface_hub")
-    return (library.get_token() or "") if library is not None else ""
+    """The token that `hf auth login` keeps, which may be of any form; empty where the module that
+    reads it was not imported."""
+    module = sys.modules.get("huggingface_hub.utils._auth")
+    return (module.get_token() or "") if module is not None else ""

@@ -92,14 +92,14 @@ def _usage(message: str, context: object) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    from detrex_hub.redaction import redacted, visible
+    from detrex_hub.redaction import redacted, visible, without_addresses
 
     if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
         import traceback
 
         for line in redacted(traceback.format_exc()).splitlines():
             print(visible(line), file=sys.stderr)
-    said = visible(redacted(" ".join(message.split())))
+    said = visible(without_addresses(redacted(" ".join(message.split()))))
     if len(said) > _LONGEST:
         said = f"{said[: _LONGEST // 2]} … {said[-_LONGEST // 2 :]}"
     print(f"Error: {said}", file=sys.stderr)

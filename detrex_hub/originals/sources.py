@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Source, file_name, hub_file, url_problem
 from detrex_hub.errors import DetrexHubError, SourceError, UsageError
@@ -24,10 +24,11 @@ from detrex_hub.originals import download, drive
 from detrex_hub.originals.pages import refuse_page
 from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.progress import Progress, Silent
+from detrex_hub.redaction import public_url
 from detrex_hub.staging import assets_variable, copy_file, publish_file, staging_folder
 from detrex_hub.transfer import forget
 
-__all__ = ["Progress", "Pulled", "pull", "shown"]
+__all__ = ["Progress", "Pulled", "pull"]
 
 MIRROR_VARIABLE = "DETREX_HUB_MIRROR"
 # bytes of what is remembered of a download
@@ -93,15 +94,6 @@ def pull(
     return pulled if to is None else replace(pulled, path=_place(pulled, to))
 
 
-def shown(url: str) -> str:
-    """An address that may be printed: without user, password, query and fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"{url.partition('://')[0]}://…"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
     for source in entry.sources:
         cached = _cached(source, progress)
@@ -112,7 +104,7 @@ def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
         try:
             return _fetch(source, url, progress)
         except SourceError as error:
-            failures.append(f"{shown(url)}: {error}")
+            failures.append(f"{public_url(url)}: {error}")
     raise SourceError(
         f"{entry.name} cannot be had from {'; '.join(failures)}",
         hint=f"Give a file or another address: detrex-hub pull {entry.name} --source FILE_OR_URL",
@@ -134,13 +126,15 @@ def _candidates(sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
 def _pull_given(entry: CatalogueEntry, url: str, progress: Progress) -> Pulled:
     problem = url_problem(url)
     if problem is not None:
-        raise UsageError(f"{shown(url)} is no source", hint=f"It should be {problem}, or a file")
+        raise UsageError(
+            f"{public_url(url)} is no source", hint=f"It should be {problem}, or a file"
+        )
     file = f"{entry.name}.pth" if url.startswith("gdrive") else file_name(url)
     source = Source(layout="given", url=url, file=file)
     try:
         return _cached(source, progress) or _fetch(source, url, progress)
     except SourceError as error:
-        raise SourceError(f"{shown(url)}: {error.message}", hint=error.hint) from None
+        raise SourceError(f"{public_url(url)}: {error.message}", hint=error.hint) from None
 
 
 def _local(source: str, progress: Progress) -> Pulled:
@@ -206,7 +200,7 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
     return Pulled(
         path=place.path,
         source=source,
-        url=shown(source.url if proven else url),
+        url=public_url(source.url if proven else url),
         sha256=digest,
         size=place.path.stat().st_size,
         pinned_by=pinned_by,
@@ -362,7 +356,7 @@ class _Place:
 
     def keep(self, part: Path, sha256: str, url: str) -> None:
         """Give a verified download its name, and remember it."""
-        record = {"sha256": sha256, "url": shown(url if self._unproven else self.source.url)}
+        record = {"sha256": sha256, "url": public_url(url if self._unproven else self.source.url)}
         replace_text(self.folder / "seen.json", json.dumps(record, indent=2) + "\n")
         part.replace(self.path)
 

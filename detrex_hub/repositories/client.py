@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from detrex_hub import __version__
 from detrex_hub.errors import HubError
 from detrex_hub.progress import Progress
+from detrex_hub.redaction import public_url
 from detrex_hub.repositories.answers import ask_uncompressed, refuse_wrong
 from detrex_hub.repositories.converted import Digest
+from detrex_hub.repositories.logs import redact_logs
 from detrex_hub.repositories.refusals import explain, plainly
 from detrex_hub.retrying import patiently, refuse_long_pauses
 
@@ -39,12 +41,13 @@ def hub_api() -> HfApi:
 
 def set_limits() -> None:
     """Let huggingface_hub's session wait neither for ever for an answer that does not come, nor for
-    a day because an answer says so, and let it take no answer that `answers` refuses.
+    a day because an answer says so, take no answer that `answers` refuses, and log no secret.
 
     To be done before each use: after an error it is another session.
     """
     from huggingface_hub.utils import get_session, httpx  # type: ignore[attr-defined]
 
+    redact_logs()
     session = get_session()
     # one with limits is somebody's choice
     if session.timeout == httpx.Timeout(None):
@@ -91,7 +94,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        return f"{self.api.endpoint}/{self.repo_id}"
+        return f"{public_url(self.api.endpoint)}/{self.repo_id}"
 
     def _ask(self, call: Callable[[], _Result]) -> _Result:
         with plainly(self.repo_id, writing=True):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from detrex_hub.errors import DetrexHubError, HubError, VerificationError
-from detrex_hub.redaction import redacted
+from detrex_hub.redaction import public_url, redacted
 
 
 @dataclass(frozen=True)
@@ -220,12 +220,14 @@ def _find(
     if getattr(error, "errno", None) is not None:
         kinds.add(_DISK)
     status = getattr(getattr(error, "response", None), "status_code", None)
+    endpoint = public_url(constants.ENDPOINT)
+    repo = endpoint if repo == constants.ENDPOINT else repo
     names = {
         "repo": repo,
         "file": file,
         "revision": revision or "main",
-        "endpoint": constants.ENDPOINT,
-        "url": repo if repo == constants.ENDPOINT else f"{constants.ENDPOINT}/{repo}",
+        "endpoint": endpoint,
+        "url": repo if repo == endpoint else f"{endpoint}/{repo}",
         "said": _said(error),
         "kind": type(error).__name__,
         "place": getattr(error, "filename", None) or (file if writing else constants.HF_HUB_CACHE),

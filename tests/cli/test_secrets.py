@@ -240,8 +240,27 @@ def test_addresses_are_shown_without_their_secrets(
     assert origin.seen("GET")[0].headers["Authorization"]
 
 
-def test_the_address_of_the_hub_is_shown_without_its_password(cli, hub, on_hub, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url.replace("://", f"://me:{SECRET}@"))
-    for arguments in (("push", "tiny", "alice/other", "--allow-synthetic"), ("load", "alice/none")):
+def test_the_address_of_the_hub_is_shown_without_its_password(
+    cli, hub, on_hub, monkeypatch, everything, logs
+):
+    """Nor is it logged, written or kept."""
+    hub.tokens[SECRET] = next(iter(hub.tokens.values()))
+    address = hub.url.replace("://", f"://me:{SECRET}@")
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("{repo_id}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{''.join(template[1:])}"
+    )
+    ended = []
+    for arguments in (
+        ("push", "tiny", "alice/other", "--allow-synthetic", "--dry-run", "--json"),
+        ("push", "tiny", "alice/other", "--allow-synthetic", "--json"),
+        ("load", "alice/tiny"),
+        ("load", "alice/none"),
+        ("verify", "alice/tiny", "--no-source"),
+    ):
         done = cli(*arguments)
-        assert SECRET not in done.out + done.err
+        ended.append(done.code)
+        assert SECRET not in everything(done), arguments
+    assert ended == [0, 0, 0, 1, 0]
+    assert "***@" in logs.text

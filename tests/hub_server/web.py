@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import traceback
+from base64 import b64decode
 from dataclasses import dataclass, field
 from email.message import Message
 from fnmatch import fnmatchcase
@@ -32,6 +33,8 @@ class Request:
     @property
     def token(self) -> str | None:
         header = self.headers.get("Authorization", "")
+        if header.startswith("Basic "):
+            return b64decode(header[6:]).decode().partition(":")[2]
         return header.removeprefix("Bearer ") or None
 
     def json(self) -> Any:

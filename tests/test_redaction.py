@@ -1,0 +1,66 @@
+"""What is shown holds no secret, and no object's place in memory."""
+
+import pytest
+
+from detrex_hub import messages
+from detrex_hub.errors import HubError
+from detrex_hub.redaction import public_url, redacted, without_addresses
+
+SECRET = "hush"
+SHOWN = {
+    "a password": f"https://me:{SECRET}@example.org/api",
+    "a password with an at sign": f"https://me:@{SECRET}@example.org/api",
+    "a user that is a token": f"https://{SECRET}@example.org/api",
+    "a bearer": f"Authorization: Bearer {SECRET}",
+    "Azure": f"https://example.org/x?sv=2024&sig={SECRET}&se=2026",
+    "CloudFront": f"https://example.org/x?Expires=1&Policy={SECRET}&Key-Pair-Id={SECRET}",
+    "Amazon": f"https://example.org/x?X-Amz-Credential={SECRET}&X-Amz-Security-Token={SECRET}",
+    "Amazon's date": f"https://example.org/x?X-Amz-Date={SECRET}&X-Amz-Expires={SECRET}",
+    "Google": f"https://example.org/x?X-Goog-Signature={SECRET}",
+    "a parameter of any other name": f"https://example.org/x?client_secret={SECRET}&auth={SECRET}",
+    "an address in an address": f"https://example.org/x?to=https%3A%2F%2Fy%2Fz%3Fsig%3D{SECRET}%26a",
+}
+
+
+@pytest.mark.parametrize("text", SHOWN.values(), ids=SHOWN)
+def test_secrets_are_taken_out(text):
+    assert SECRET not in redacted(text)
+    assert SECRET not in redacted(f"b'{text}'")
+    error = HubError(f"it answers {text}", hint=f"See {text}")
+    assert SECRET not in f"{error} {error.message} {error.hint}"
+
+
+def test_what_is_no_secret_stays():
+    for text in (
+        "https://example.org/x?revision=main&design=1",
+        "See https://example.org, or ask me@example.org",
+        "the key backbone.signature=3",
+        "a signed tokenizer",
+    ):
+        assert redacted(text) == text
+
+
+def test_a_public_address_is_one_that_works_without_its_secrets():
+    assert (
+        public_url(f"https://me:{SECRET}@example.org/x?sig={SECRET}#y") == "https://example.org/x"
+    )
+    assert SECRET not in public_url(f"https://[{SECRET}")
+
+
+class Stem:
+    pass
+
+
+def test_objects_are_shown_without_their_place_in_memory(caplog):
+    for value in (Stem(), Stem, Stem().__init__, lambda: 1, len, iter([])):
+        error = HubError(f"{value} is not a path", hint=f"Not {value!r}")
+        assert " at 0x" not in f"{error} {error.message} {error.hint}"
+    assert without_addresses(f"model.stem: {Stem()} -> 3").endswith("Stem object -> 3")
+    messages.log(f"model.stem: {Stem()} -> 3")
+    assert " at 0x" not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["?key", "<a>", "://a", "?sig%3D", "<a at 0x", "Bearer "])
+def test_hostile_text_takes_time_that_grows_with_its_length_alone(text):
+    """Ten times as long is a hundred times the steps otherwise: hours instead of a second."""
+    without_addresses(redacted(text * 300_000))
