@@ -29,6 +29,8 @@ class Operation(ABC):
 
     name: ClassVar[str]
     """As records and cards say it."""
+    approximate: ClassVar[bool] = False
+    """Whether the model computes another function with the result than the original does."""
 
     @abstractmethod
     def result(self, *operands: TensorSpec) -> TensorSpec:
@@ -238,6 +240,8 @@ class _Planes(Operation):
     size: tuple[int, int]
     source_size: tuple[int, int]
 
+    approximate: ClassVar[bool] = True
+
     def result(self, *operands: TensorSpec) -> TensorSpec:
         (planes,) = operands
         _is_floating(planes)
@@ -277,6 +281,8 @@ class _Table(Operation):
     window: int
     source_window: int
 
+    approximate: ClassVar[bool] = True
+
     def result(self, *operands: TensorSpec) -> TensorSpec:
         (table,) = operands
         _is_floating(table)
@@ -313,6 +319,7 @@ class BicubicGrid(Operation):
     slots: int
 
     name: ClassVar[str] = "bicubic_grid"
+    approximate: ClassVar[bool] = True
 
     def result(self, *operands: TensorSpec) -> TensorSpec:
         (positions,) = operands

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 # of the original's tensors, those that no detector has
-_NOT_RUN = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "lm_head.", "decoder_")
+_NOT_RUN = (
+    "cls_token",
+    "mask_token",
+    "reg_token",
+    "register_tokens",
+    "norm.",
+    "fc_norm.",
+    "head.",
+    "lm_head.",
+    "decoder_",
+)
 
 
 def run_by_detectors(made: PlainViT, state: State) -> dict[str, torch.Tensor]:

@@ -25,7 +25,14 @@ def image_size(made: ResNet) -> int:
 
 
 def original(made: ResNet, layout: str, state: State, images: torch.Tensor) -> Outputs:
-    return timm_features(made.depth, state, images, classifier=made.num_classes is not None)
+    return timm_features(
+        made.depth,
+        state,
+        images,
+        groups=made.num_groups,
+        width=made.width_per_group,
+        classifier=made.num_classes is not None,
+    )
 
 
 def timm_features(
@@ -33,6 +40,8 @@ def timm_features(
     state: State,
     images: torch.Tensor,
     *,
+    groups: int = 1,
+    width: int = 64,
     dilation: bool = False,
     classifier: bool = False,
 ) -> Outputs:
@@ -42,7 +51,11 @@ def timm_features(
 
     classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
     model = timm.create_model(
-        f"resnet{depth}", num_classes=classes, output_stride=16 if dilation else 32
+        f"resnet{depth}",
+        num_classes=classes,
+        output_stride=16 if dilation else 32,
+        cardinality=groups,
+        base_width=width,
     )
     # files that were saved by early versions of torch have no counters
     load(model, state, absent="num_batches_tracked")
@@ -69,7 +82,10 @@ def features(
     x = functional.max_pool2d(functional.relu(x), kernel_size=3, stride=2, padding=1)
     found = {"stem": x}
     # detectron2's default
-    in_1x1 = settings.get("model.backbone.stages.stride_in_1x1", True)
+    in_1x1 = settings.get(
+        "model.backbone.stages.stride_in_1x1",
+        settings.get("model.backbone.stages.0.stride_in_1x1", True),
+    )
     for number, blocks in enumerate(BLOCKS[depth], 2):
         for index in range(blocks):
             at, stride = f"{prefix}res{number}.{index}.", 2 if index == 0 and number > 2 else 1
@@ -102,5 +118,6 @@ def _shortcut(state: State, at: str, x: torch.Tensor, stride: int) -> torch.Tens
 
 def _conv(state: State, name: str, x: torch.Tensor, stride: int) -> torch.Tensor:
     weight = state[f"{name}.weight"]
-    x = functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+    groups = x.shape[1] // weight.shape[1]
+    x = functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2, groups=groups)
     return batch_norm(state, f"{name}.norm", x)

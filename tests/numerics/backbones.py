@@ -76,6 +76,28 @@ def timm_vit():
     )
 
 
+def timm_dinov2():
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(
+        img_size=42,
+        patch_size=14,
+        embed_dim=64,
+        depth=5,
+        num_heads=1,
+        init_values=1.0,
+        reg_tokens=4,
+        no_embed_class=True,
+        num_classes=0,
+    )
+
+
+def timm_resnext():
+    import timm
+
+    return timm.create_model("resnet50", cardinality=4, base_width=8, num_classes=3)
+
+
 def original_eva02():
     return Original(
         "eva02",
@@ -104,11 +126,13 @@ MODELS = {
         "layers.2.blocks.0.modulation.ln.bias",
     ),
     "vit_mae": (timm_vit, "blocks.1.norm1.weight", "blocks.1.norm2.weight"),
+    "dinov2": (timm_dinov2, "blocks.1.norm1.weight", "blocks.1.norm2.weight"),
     "eva02": (original_eva02, "blocks.2.mlp.w1.weight", "blocks.2.mlp.w2.weight"),
 }
 
 VARIANTS = {
     "resnet_with_classifier": timm_resnet,
+    "resnext": timm_resnext,
     "convnext_original": original_convnext,
     "swin_original": original_swin,
     "focalnet": original_focalnet,
