@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import unified_diff
 from importlib.metadata import version
@@ -33,6 +33,7 @@ from detrex_hub.errors import (
     MappingError,
     UsageError,
 )
+from detrex_hub.hashing import FileSha256
 from detrex_hub.materialising import DESCRIBED_BY
 from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
 from detrex_hub.repositories import names
@@ -46,9 +47,11 @@ class Weights:
     """A checkpoint as the checkpointer reads it, and what is known of it beside.
 
     ``absent`` are keys that no checkpoint of its kind holds, named as the file names keys;
-    ``overrides`` is None where nobody knows what the weights want; ``entry`` is the catalogue's
-    name for the original, where the file's name tells; ``prefix`` stands before all keys of a
-    backbone that was materialised with one.
+    ``overrides`` is None where it is not known what the weights want; ``entry`` is the catalogue's
+    name for the original, where the file's sha256 tells; ``alike`` are its names for files that are
+    called the same, where it does not; ``assumed`` are config paths for which nothing in the file
+    tells the value; ``prefix`` stands before all keys of a backbone that was
+    materialised with one.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Weights:
     absent: frozenset[str] = frozenset()
     overrides: Overrides | None = None
     entry: str | None = None
+    alike: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     prefix: str = ""
 
 
@@ -124,13 +129,19 @@ class Check:
         return len(loaded), len(loaded) + len(lacking)
 
     @property
+    def suffixes_help(self) -> bool:
+        """Whether enough would be loaded if names were matched by suffix, and is not as it is."""
+        loose = self.heuristics_share
+        return loose is not None and loose > self.share and loose >= self.min_matched
+
+    @property
     def remedy(self) -> str | None:
         """The line of the config that mends it, or None."""
         if self.passed:
             return None
         if self.entry is not None and self.share < self.min_matched:
             return f'train.init_checkpoint = from_hub("detrex/{self.entry}", model=model)'
-        if self.heuristics_share is not None and self.heuristics_share > self.share:
+        if self.suffixes_help:
             return f'train.init_checkpoint = "{self.checkpoint}{HEURISTICS}"'
         return None
 
@@ -218,9 +229,14 @@ def refusal(found: Check, *, where: str | None = None) -> ConfigError:
     Args:
         where: the config, for the message.
     """
-    hint = f"Write: {found.remedy}" if found.remedy else None
-    if hint is None:
+    if found.remedy:
+        hint = f"Write: {found.remedy}"
+    elif found.differences:
         hint = f"Try: detrex-hub check {where or 'CONFIG'} --fix"
+    elif found.what and found.share < found.min_matched:
+        hint = f"Convert it: detrex-hub convert {found.checkpoint.partition('?')[0]}"
+    else:
+        hint = "Start from a config whose model these weights belong to"
     begin = f"{where} with " if where else ""
     return ConfigError(f"{begin}{found.checkpoint}: {found.summary()}", hint=hint)
 
@@ -317,17 +333,21 @@ def _corrections(found: Check, checkpoint: str | None) -> dict[str, Any]:
     """Path of the config -> what to write there."""
     path, _, query = found.checkpoint.partition("?")
     if checkpoint is not None and not query and _is_repository(path):
-        repo = path.removeprefix("hf://")
-        # it sets all the rest by itself
-        call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
-        needs = "from detrex_hub import from_hub"
-        return {"train.init_checkpoint": source.Expression(call, needs)}
+        return _from_hub(path.removeprefix("hf://"))
+    if checkpoint is None and found.entry is not None and found.share < found.min_matched:
+        return _from_hub(f"detrex/{found.entry}")
     values: dict[str, Any] = {one.path: one.wanted for one in found.differences}
-    if (found.heuristics_share or 0) > found.share:
+    if found.suffixes_help:
         values["train.init_checkpoint"] = f"{found.checkpoint}{HEURISTICS}"
     elif checkpoint is not None:
         values["train.init_checkpoint"] = found.checkpoint
     return values
+
+
+def _from_hub(repo: str) -> dict[str, Any]:
+    # it sets all the rest by itself
+    call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
+    return {"train.init_checkpoint": source.Expression(call, "from detrex_hub import from_hub")}
 
 
 def _unused(path: Path) -> Path:
@@ -419,8 +439,18 @@ def _notes(found: Match, weights: Weights) -> Iterator[str]:
             f"{source!r} of the file was tried for {key} too; only its shape kept it out "
             f"({len(found.apart)} such)"
         )
+    if weights.alike:
+        names = " or ".join(f"detrex/{name}" for name in weights.alike)
+        yield (
+            f"the file has the name of the original of {names}, but nothing in it shows that it is "
+            "that"
+        )
     if weights.overrides is None:
         yield "which images these weights want is not known of this file"
+    if weights.assumed:
+        yield (
+            f"nothing in the file tells {', '.join(weights.assumed)}: the config keeps what it says"
+        )
 
 
 def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | None]:
@@ -600,53 +630,70 @@ def _unreadable(checkpoint: Checkpoint, why: str) -> CheckpointError:
 
 
 def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, model: Any) -> Weights:
-    """Weights in their original's layout: what they are says what they want.
+    """Weights in their original's layout. What they are says what they want, and what the file
+    itself does not say is assumed, unless it is a file that the catalogue knows by its sha256.
 
     Args:
         model: the config's, whose class tells look-alikes apart, and whose backbone's class tells
             for which of several models an original is meant.
     """
-    entries = catalogue.of_file(checkpoint.path)
-    backbone = getattr(model, "backbone", None)
-    entry = next((one for one in entries if _taken(one, backbone)), next(iter(entries), None))
+    path = checkpoint.path
+    kinds = placing.kinds_of(model)
+    entries = catalogue.of_file(path, lambda: FileSha256(path).result())
+    ours = {kind.name for kind in kinds}
+    entry = next((one for one in entries if one.architecture in ours), next(iter(entries), None))
     known = entry.name if entry is not None else None
+    alike = () if entry is not None else catalogue.of_name(path)
+    weights = Weights(name=name, file=file, entry=known, alike=tuple(one.name for one in alike))
+    specs, metadata = checkpoint.specs, checkpoint.metadata
     try:
-        made, facts = _read(checkpoint.specs, checkpoint.metadata, entry, model)
-    except (ArchitectureError, MappingError):
-        return Weights(name=name, file=file, entry=known)
-    return Weights(
-        name=name,
-        file=file,
+        if entry is not None:
+            found = recognise(specs, among=[architecture(entry.architecture)])
+        else:
+            found = _told_apart(specs, kinds)
+        kind = found.architecture
+        facts = kind.known_facts(
+            specs,
+            found.layout,
+            given={},
+            metadata=metadata,
+            catalogue=entry.facts if entry is not None else {},
+        )
+        settled = kind.settle(specs, found.layout, facts)
+        made = kind.infer(specs, found.layout, settled.values)
+    except (ArchitectureError, MappingError, UsageError):
+        return weights
+    overrides = made.overrides(made.preprocessing(settled.values))
+    wanted = (*overrides.lazy, *overrides.lazy_if_present)
+    declared, assumed = made.declared_facts(), settled.assumed if entry is None else ()
+    theirs = {path for fact in assumed for path in declared[fact].config}
+    return replace(
+        weights,
         what=f"{made.name}, {made.describe()}",
-        kind=type(made),
+        kind=kind,
         absent=made.set_by_model(),
-        overrides=made.overrides(made.preprocessing(facts)),
-        entry=known,
+        overrides=_known(overrides, theirs),
+        assumed=tuple(path for path in wanted if path in theirs),
     )
 
 
-def _taken(entry: catalogue.CatalogueEntry, backbone: Any) -> bool:
-    return placing.takes(architecture(entry.architecture), backbone)
+def _known(overrides: Overrides, assumed: Container[str]) -> Overrides:
+    """Overrides without the paths whose values are merely assumed."""
+
+    def known(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {path: value for path, value in values.items() if path not in assumed}
+
+    return replace(
+        overrides,
+        lazy=known(overrides.lazy),
+        lazy_if_present=known(overrides.lazy_if_present),
+        yacs=known(overrides.yacs),
+    )
 
 
-def _read(
-    specs: Specs,
-    metadata: Mapping[str, Any],
-    entry: catalogue.CatalogueEntry | None,
-    model: Any,
-) -> tuple[Architecture, dict[str, Any]]:
-    if entry is not None:
-        found = recognise(specs, among=[architecture(entry.architecture)])
-    else:
-        found = _told_apart(specs, model)
-    kind = found.architecture
-    facts = {**(entry.facts if entry is not None else {}), **kind.facts_in(metadata)}
-    return kind.read(specs, found.layout, facts), facts
-
-
-def _told_apart(specs: Specs, model: Any) -> Recognition:
-    """What a state dict is by its keys, and by the class of the model where keys fit that."""
-    for kind in placing.detectors_of(model):
+def _told_apart(specs: Specs, kinds: Sequence[type[Architecture]]) -> Recognition:
+    """What a state dict is: one of ``kinds``, if its keys fit, otherwise what its keys say."""
+    for kind in kinds:
         try:
             return recognise(specs, among=[kind])
         except ArchitectureError:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from detrex_hub import __version__, card, checkpoints
 from detrex_hub.architectures import architecture as architecture_named
 from detrex_hub.architectures import architectures
-from detrex_hub.architectures.base import Architecture, Overrides
+from detrex_hub.architectures.base import IMAGENET_RGB, Architecture, Overrides
 from detrex_hub.architectures.recognise import Recognition, recognise
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.checkpoints import (
@@ -431,8 +431,17 @@ def _write(conversion: Conversion, path: Path, format: Format, progress: Progres
         ties=conversion.plan.ties,
         extra=None
         if format == "safetensors"
-        else loading_keys(author_of(conversion.layout), conversion.architecture.backbone),
+        else loading_keys(_author(conversion), conversion.architecture.backbone),
     )
+
+
+def _author(conversion: Conversion) -> str:
+    """The author of a single file. "torchvision" says that it wants torchvision's images too."""
+    images = conversion.preprocessing
+    theirs = all(images.get(name) == value for name, value in IMAGENET_RGB.items())
+    if theirs and not images.get("stride_in_1x1"):
+        return author_of(conversion.layout)
+    return "third_party"
 
 
 def loading_keys(author: str, matching_heuristics: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import pickle
 
 import pytest
@@ -11,10 +12,11 @@ from omegaconf import OmegaConf
 
 from detrex_hub import checking, from_hub
 from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.swin import Swin
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
-from detrex_hub.checking import check, examine, refusal, target_keys
+from detrex_hub.checking import check, examine, fix_config, refusal, target_keys
 from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.conversion import convert
 from detrex_hub.errors import CheckpointError, ConfigError, UsageError
@@ -53,7 +55,10 @@ def original(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(original, tmp_path_factory):
-    return convert(original, tmp_path_factory.mktemp("converted") / "r18").folder
+    # said by its owner, and so not merely assumed
+    return convert(
+        original, tmp_path_factory.mktemp("converted") / "r18", facts=IMAGENET_RGB
+    ).folder
 
 
 @pytest.fixture(autouse=True)
@@ -164,11 +169,68 @@ def test_with_the_query_it_loads_all_that_a_file_of_its_kind_has(tmp_path):
     assert set(found.match.missing) == {*found.absent, "neck.norm.weight"}
 
 
-def test_a_file_that_the_catalogue_knows_is_named(tmp_path):
+def test_a_file_is_not_known_by_its_name(tmp_path):
     path = save(tmp_path / "resnet18-f37072fd.pth", tensors(R18.source))
     found = check_with(config_for(path), 18)
-    assert found.entry == "r18_v1"
-    assert found.remedy == 'train.init_checkpoint = from_hub("detrex/r18_v1", model=model)'
+    assert found.entry is None
+    assert found.remedy is None
+    assert any("the name of the original of detrex/r18_v1" in note for note in found.notes)
+    assert refusal(found).hint == f"Convert it: detrex-hub convert {path}"
+
+
+def resnet_file(path, **beside):
+    """A ResNet-101 in detectron2's names, as detectron2's converters pickle it."""
+    arrays = {key: value.numpy() for key, value in tensors(ResNet(depth=101).target()).items()}
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(pickle.dumps({"model": arrays, "matching_heuristics": True, **beside}))
+    return path
+
+
+def resnet_config(path, *, images="RGB"):
+    cfg = config_for(path, depth=101)
+    cfg.model.backbone.stages.stride_in_1x1 = images == "BGR"
+    if images == "BGR":
+        cfg.model.pixel_mean = [103.53, 116.28, 123.675]
+        cfg.model.pixel_std = [1.0, 1.0, 1.0]
+    for loader in cfg.dataloader.values():
+        loader.mapper.img_format = images
+    return cfg
+
+
+@pytest.mark.parametrize("folder", ["MSRA", "torchvision", "elsewhere"])
+@pytest.mark.parametrize("images", ["RGB", "BGR"])
+def test_the_author_of_a_file_tells_which_images_it_wants_and_its_name_does_not(
+    tmp_path, folder, images
+):
+    path = resnet_file(tmp_path / folder / "R-101.pkl", __author__="torchvision")
+    found = check_with(resnet_config(path, images=images), 101)
+    assert found.share == 1
+    assert found.passed is (images == "RGB")
+    if images == "BGR":
+        wanted = {one.path: one.wanted for one in found.differences}
+        assert wanted["model.pixel_std"] == [58.395, 57.12, 57.375]
+        assert wanted["model.backbone.stages.stride_in_1x1"] is False
+
+
+@pytest.mark.parametrize("folder", ["MSRA", "torchvision", "elsewhere"])
+@pytest.mark.parametrize("images", ["RGB", "BGR"])
+def test_where_content_does_not_tell_the_config_is_left_alone_and_that_is_said(
+    tmp_path, folder, images
+):
+    path = resnet_file(tmp_path / folder / "R-101.pkl", __author__="third_party")
+    cfg = resnet_config(path, images=images)
+    found = check_with(cfg, 101)
+    assert found.passed
+    assert not found.differences
+    (note,) = [one for one in found.notes if one.startswith("nothing in the file tells")]
+    assert "model.pixel_mean" in note
+    assert "model.backbone.stages.stride_in_1x1" in note
+    config = tmp_path / "config.py"
+    config.write_text("train = model = dataloader = object()\n")
+    assert fix_config(config, found) == []
+    # the depth shows
+    cfg.model.backbone.stages.depth = 50
+    assert [one.path for one in check_with(cfg, 101).differences] == ["model.backbone.stages.depth"]
 
 
 ENTRIES = """
@@ -186,12 +248,18 @@ architecture = "torchvision_resnet"
 title = "For detrex"
 url = "https://example.org/tv18.pth"
 """
+LOCK = """
+[sources."https://example.org/tv18.pth"]
+sha256 = "{sha256}"
+"""
 
 
 def test_a_file_for_several_models_is_meant_for_the_configs(tmp_path, monkeypatch):
-    (tmp_path / "my.toml").write_text(ENTRIES)
-    monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(tmp_path / "my.toml"))
     path = save(tmp_path / "tv18.pth", tensors(R18.source))
+    (tmp_path / "my.toml").write_text(ENTRIES)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "my.lock.toml").write_text(LOCK.format(sha256=sha256))
+    monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(tmp_path / "my.toml"))
     made = TorchvisionResNet(depth=18)
     keys = ModelKeys({f"backbone.{key}": spec.shape for key, spec in made.target().items()})
     cfg = config_for(path)
@@ -202,6 +270,11 @@ def test_a_file_for_several_models_is_meant_for_the_configs(tmp_path, monkeypatc
     assert found.entry == "tv18_body"
     assert not found.conflict
     assert found.share == 0
+    assert found.remedy == 'train.init_checkpoint = from_hub("detrex/tv18_body", model=model)'
+    config = tmp_path / "config.py"
+    config.write_text("from x import dataloader, model, train\n")
+    fix_config(config, found)
+    assert "train.init_checkpoint = from_hub('detrex/tv18_body', model=model" in config.read_text()
 
 
 def test_a_converted_file_of_ones_own_is_recognised(tmp_path):

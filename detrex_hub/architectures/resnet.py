@@ -281,6 +281,14 @@ class ResNet(Architecture):
         return in_target_names(_rules(layout, classifier=False), specs)
 
     @classmethod
+    def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        # what detectron2's converter of torchvision's files writes (tools/convert-torchvision-to-d2
+        # at 02b5c4e2)
+        if metadata.get("__author__") != "torchvision":
+            return {}
+        return {**IMAGENET_RGB, "stride_in_1x1": False}
+
+    @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> ResNet:
         inner = cls.renamed(specs, layout)
         depth = depth_of(inner, "res{i+1}")

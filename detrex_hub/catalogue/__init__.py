@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
 from detrex_hub.errors import CatalogueError, UsageError
@@ -21,6 +20,7 @@ __all__ = [
     "load",
     "look_up",
     "of_file",
+    "of_name",
 ]
 
 CATALOGUE_VARIABLE = "DETREX_HUB_CATALOGUE"
@@ -109,30 +109,37 @@ def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
     )
 
 
-def of_file(path: Path) -> tuple[CatalogueEntry, ...]:
-    """The entries that a file is the original of, as far as its path tells.
+def of_file(path: Path, sha256: Callable[[], str]) -> tuple[CatalogueEntry, ...]:
+    """The entries that a file is the original of, by its content: several where one original is
+    converted for several models.
 
-    Those whose address agrees with it in the most segments from the end, so that
-    ``torchvision/R-50.pkl`` is not ``MSRA/R-50.pkl``. Several of them are one original that is
-    converted for several models; none where different originals have such a name.
+    Args:
+        path: the file. Its name and its size alone decide nothing: they say whether it is worth
+            while to hash it.
+        sha256: hashes it.
     """
-    found: dict[int, dict[str, list[CatalogueEntry]]] = {}
-    for entry in load().values():
-        for source in entry.sources:
-            if file_name(source.url) == path.name:
-                agreed = _agreed(PurePosixPath(source.url).parts, path.absolute().parts)
-                entries = found.setdefault(agreed, {}).setdefault(source.url, [])
-                entries.append(entry)
-    if not found:
+    size = path.stat().st_size
+    pinned = [
+        (entry, source.sha256 or source.sha256_prefix or "")
+        for entry in load().values()
+        for source in entry.sources
+        if source.size == size or file_name(source.url) == path.name
+    ]
+    if not any(digest for _, digest in pinned):
         return ()
-    names = {tuple(entry.name for entry in one): one for one in found[max(found)].values()}
-    return tuple(names.popitem()[1]) if len(names) == 1 else ()
+    found = sha256()
+    return tuple(
+        {e.name: e for e, digest in pinned if digest and found.startswith(digest)}.values()
+    )
 
 
-def _agreed(address: Sequence[str], path: Sequence[str]) -> int:
-    """How many segments two paths have in common, counted from their ends."""
-    pairs = zip(reversed(address[:-1]), reversed(path[:-1]), strict=False)
-    return 1 + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+def of_name(path: Path) -> tuple[CatalogueEntry, ...]:
+    """The entries with an original that has the name of a file, which may be another file."""
+    return tuple(
+        entry
+        for entry in load().values()
+        if any(file_name(source.url) == path.name for source in entry.sources)
+    )
 
 
 @cache

@@ -91,6 +91,15 @@ def detectors_of(model: Any) -> list[type[Architecture]]:
     return [kind for kind in architectures().values() if not kind.backbone and takes(kind, model)]
 
 
+def kinds_of(model: Any) -> list[type[Architecture]]:
+    """The architectures that a model is one of, or that its backbone is one of; detectors first."""
+    return detectors_of(model) + [
+        kind
+        for kind in architectures().values()
+        if kind.backbone and takes(kind, _at(model, kind.node))
+    ]
+
+
 def node_of(kind: type[Architecture], model: Any, where: str) -> str:
     """The path of the node that takes a backbone's weights, such as ``model.backbone``.
 

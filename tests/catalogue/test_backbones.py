@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -140,22 +139,41 @@ def test_figures_name_the_page_that_says_them():
     assert not ENTRIES["swin_base_patch4_window7_224_22k"].metrics
 
 
-@pytest.mark.parametrize(
-    ("path", "names"),
-    [
-        ("/cache/ImageNetPretrained/torchvision/R-50.pkl", ["r50_detectron2"]),
-        ("/cache/ImageNetPretrained/MSRA/R-50.pkl", ["r50_msra"]),
-        # one of the two, nobody knows which
-        ("/weights/R-50.pkl", []),
-        ("/weights/R-101.pkl", ["r101_msra"]),
-        ("/weights/model.safetensors", []),
-        ("/weights/resnet50-0676ba61.pth", ["r50_v1", "r50_v1_torchvision"]),
-        (
-            "/weights/swin_base_patch4_window7_224_22k.pth",
-            ["swin_base_patch4_window7_224_22k"],
-        ),
-        ("/weights/mine.pth", []),
-    ],
-)
-def test_a_files_path_tells_what_it_is(path, names):
-    assert [entry.name for entry in catalogue.of_file(Path(path))] == names
+def test_a_file_is_an_original_by_its_content_alone(tmp_path):
+    known = ENTRIES["swin_tiny_patch4_window7_224"].sources[0]
+    path = tmp_path / "any.name"
+    path.write_bytes(b"")
+    asked = []
+
+    def sha256(digest):
+        def hashed():
+            asked.append(digest)
+            return digest
+
+        return hashed
+
+    # neither its name nor its size is that of an original: it is not worth while to hash it
+    assert catalogue.of_file(path, sha256(known.sha256)) == ()
+    assert asked == []
+    named = path.rename(tmp_path / "resnet50-0676ba61.pth")
+    assert catalogue.of_file(named, sha256("f" * 64)) == ()
+    source = catalogue.load()["r50_v1"].sources[0]
+    digest = (source.sha256 or source.sha256_prefix).ljust(64, "0")
+    names = [entry.name for entry in catalogue.of_file(named, sha256(digest))]
+    assert names == ["r50_v1", "r50_v1_torchvision"]
+    assert [entry.name for entry in catalogue.of_name(named)] == names
+    # of the same size under another name
+    sized = tmp_path / "mine.pth"
+    with sized.open("wb") as file:
+        file.truncate(known.size)
+    found = catalogue.of_file(sized, sha256(known.sha256))
+    assert [entry.name for entry in found] == ["swin_tiny_patch4_window7_224"]
+
+
+@pytest.mark.parametrize("folder", ["MSRA", "torchvision"])
+def test_a_folder_does_not_tell_what_a_file_is(tmp_path, folder):
+    path = tmp_path / folder / "R-50.pkl"
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert catalogue.of_file(path, lambda: "f" * 64) == ()
+    assert {entry.name for entry in catalogue.of_name(path)} == {"r50_msra", "r50_detectron2"}
