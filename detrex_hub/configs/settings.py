@@ -189,8 +189,14 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
     """Set overrides on a classic config (a yacs ``CfgNode``), all of them or none.
 
     Raises:
-        ConfigError: a key is not there; nothing is changed.
+        ConfigError: a key is not there, or no key of a classic config says what the weights need;
+            nothing is changed.
     """
+    if not overrides.yacs:
+        raise ConfigError(
+            f"a classic config has no keys for what the weights of {where} need",
+            hint="Start from a LazyConfig of detrex's projects",
+        )
     changes: list[Setting] = []
     for key, value in overrides.yacs.items():
         node = cfg

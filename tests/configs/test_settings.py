@@ -221,6 +221,12 @@ def test_what_architectures_want_is_allowed(name):
     assert settings.check(wanted, made.paths(), where=name) is wanted
 
 
+def test_a_classic_config_is_refused_where_no_key_says_what_the_weights_need():
+    cfg = CfgNode({"MODEL": {"PIXEL_MEAN": [0.0, 0.0, 0.0]}})
+    with pytest.raises(ConfigError, match="a classic config has no keys"):
+        settings.apply_yacs(Overrides(lazy={"model.num_queries": 300}), cfg, where="x/y")
+
+
 def mappers(train, test):
     cfg = lazy_config()
     cfg.dataloader = {"train": train, "test": test}
