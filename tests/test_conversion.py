@@ -329,3 +329,15 @@ def test_a_source_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SourceError) as caught:
         prepare("r18_v1", source="http://127.0.0.1:9/resnet18.pth")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "author"),
+    [({}, "torchvision"), ({"image_format": "BGR"}, "third_party")],
+)
+def test_the_author_of_a_single_file_does_not_promise_other_images(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path, facts: dict[str, str], author: str
+) -> None:
+    path = save(tmp_path / "r18.pth", resnet18)
+    made = convert(path, tmp_path / "r18.pkl", facts=facts).path
+    assert pickle.loads(made.read_bytes())["__author__"] == author
