@@ -297,6 +297,31 @@ def test_a_caffe2_pickle_is_matched_under_its_new_names(tmp_path):
     assert found.match.unexpected == ("fc1000_b",)
 
 
+@pytest.mark.parametrize("folder", ["MSRA", "torchvision"])
+def test_the_names_of_a_caffe2_file_tell_which_images_it_wants(tmp_path, folder):
+    variant = reference.load("c2_msra_r50_d2")
+    path = tmp_path / folder / "R-50.pkl"
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps({k: v.numpy() for k, v in tensors(variant.source).items()}))
+    for images, differs in (
+        ("BGR", {"model.backbone.stages.depth"}),
+        (
+            "RGB",
+            {
+                "model.backbone.stages.depth",
+                "model.backbone.stages.stride_in_1x1",
+                "model.pixel_mean",
+                "model.pixel_std",
+                "dataloader.train.mapper.img_format",
+                "dataloader.test.mapper.img_format",
+            },
+        ),
+    ):
+        found = check_with(resnet_config(path, images=images), 50)
+        assert found.share == 1
+        assert {one.path for one in found.differences} == differs
+
+
 @pytest.mark.parametrize(
     ("contents", "name", "message"),
     [

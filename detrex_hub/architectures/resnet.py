@@ -271,7 +271,12 @@ class ResNet(Architecture):
 
     @classmethod
     def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
-        return super().settle(cls.renamed(specs, layout), layout, facts)
+        settled = super().settle(cls.renamed(specs, layout), layout, facts)
+        if layout not in CAFFE2:
+            return settled
+        # Caffe2's names tell them: all of its models were trained so
+        told = (*IMAGE_FACTS, "stride_in_1x1")
+        return Settled(settled.values, tuple(name for name in settled.assumed if name not in told))
 
     @staticmethod
     def renamed(specs: Specs, layout: str) -> Specs:
