@@ -311,7 +311,7 @@ def _plan(
         overrides=settings.check(
             made.overrides(preprocessing), made.paths(), where=f"the architecture {made.name}"
         ),
-        notes=made.notes_on(recognised.layout),
+        notes=(*original.notes, *made.notes_on(recognised.layout)),
         synthetic=original.synthetic,
     )
 

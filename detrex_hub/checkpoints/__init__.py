@@ -9,6 +9,7 @@ import os
 
 from detrex_hub.checkpoints.base import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
+from detrex_hub.checkpoints.containers import Choice, is_averaged
 from detrex_hub.checkpoints.files import PIECE, File, HashedFile
 from detrex_hub.checkpoints.formats import reader
 from detrex_hub.checkpoints.writing import Format, format_of, write, written_format
@@ -22,6 +23,7 @@ __all__ = [
     "digest",
     "first_other",
     "format_of",
+    "is_averaged",
     "open",
     "same_bytes",
     "write",
@@ -32,7 +34,7 @@ __all__ = [
 def open(
     path: str | os.PathLike[str],
     *,
-    container: str | None = None,
+    container: Choice = None,
     checksums: bool = True,
     hashed: bool = False,
 ) -> Checkpoint:
@@ -41,14 +43,16 @@ def open(
     Args:
         path: a torch checkpoint (zip or older), a pickle of arrays, or a safetensors file; which
             one is told by its content.
-        container: key path of the dict that holds the weights, such as ``"ema"``; without it the
-            usual places are tried, see `Checkpoint.container`.
+        container: key path of the dict that holds the weights, such as ``"ema"`` (``""`` is the
+            top level), or a function that chooses one from all key paths with their numbers of
+            tensors. Without it the dict that looks like weights is taken.
         checksums: compare every part of an archive that is read with its CRC-32. Needless where the
             file's sha256 is compared.
         hashed: hash the file along with what is read, for `Checkpoint.sha256`.
 
     Raises:
-        CheckpointError: the file is no checkpoint, damaged, hostile, or has no such container.
+        CheckpointError: the file is no checkpoint, damaged, hostile, has no such container, or
+            has several that could be meant.
     """
     file = (HashedFile if hashed else File)(path, checksums=checksums)
     try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.base import Checkpoint
@@ -20,7 +21,11 @@ from detrex_hub.checkpoints.known_globals import (
 )
 from detrex_hub.checkpoints.pickle_machine import Blob, Global, Placeholder
 
-# the keys under which training scripts keep their weights, the first that holds tensors wins
+Choice: TypeAlias = "str | Callable[[Mapping[str, int]], str] | None"
+"""Which dict of tensors is wanted: its key path (``""`` is the top level), what chooses a key path
+from all of them with their numbers of tensors, or None for the one that looks like weights."""
+
+# the keys under which training scripts keep their weights, the first that holds weights wins
 _USUAL = (
     "model",
     "state_dict",
@@ -34,6 +39,10 @@ _USUAL = (
     "blobs",
 )
 _NOT_WEIGHTS = re.compile(r"optim|sched|scaler|(?:^|_)(?:rng|random|amp)(?:_|$)", re.IGNORECASE)
+# detrex writes ema_state; other scripts write state_dict_ema, model_ema, ema_model, ema.module
+_AVERAGED = re.compile(
+    r"(?:^|[._])(?:ema|swa|avg|averaged?|shadow|polyak)(?:[._]|$)", re.IGNORECASE
+)
 _CONTAINER_DEPTH = 3
 # a few dicts that hold each other look like very many
 _MOST_DICTS = 10_000
@@ -55,24 +64,40 @@ class _Container:
     entries: Mapping[Any, Any]
     tensors: dict[str, StoredArray | Unsupported]
 
+    def likeness(self) -> int:
+        """How much it looks like weights: 2 where its keys are those of a model with modules, 1
+        where it holds more than single numbers, else 0."""
+        large = [
+            key
+            for key, leaf in self.tensors.items()
+            if isinstance(leaf, Unsupported) or leaf.spec.numel > 1
+        ]
+        return 2 if any("." in key for key in large) else 1 if large else 0
+
+
+def is_averaged(path: str) -> bool:
+    """Whether a dict holds averaged weights, by its key path."""
+    return _AVERAGED.search(path) is not None
+
 
 def checkpoint(
     file: File,
     format: str,
     root: Any,
     *,
-    container: str | None,
+    container: Choice,
     placeholders: Mapping[str, None],
 ) -> Checkpoint:
     """The weights in what a pickle held.
 
     Args:
-        container: key path of the dict wanted (``""``: the top level); without it the usual names
-            are tried, then the top level, then the only dict of tensors that there is.
+        container: the dict wanted. Without it only the dicts count that look most like weights,
+            averaged ones only where there are no others: the first of a usual name, then the top
+            level if none of them holds more tensors, then the only one that there is.
 
     Raises:
-        CheckpointError: no such container, none at all, or several and none of a usual name; a
-            tensor of a kind that cannot be converted, or outside its storage.
+        CheckpointError: no such container, none at all, or several that could be meant; a tensor
+            of a kind that cannot be converted, or outside its storage.
     """
     found = _containers(file, root)
     name = _choose(file, root, found, container)
@@ -164,22 +189,49 @@ def _containers(file: File, root: Any) -> dict[str, _Container]:
     return found
 
 
-def _choose(file: File, root: Any, found: Mapping[str, _Container], container: str | None) -> str:
-    listed = ", ".join(shown(name) for name in islice(found, 8)) + (", …" if len(found) > 8 else "")
+def _choose(file: File, root: Any, found: Mapping[str, _Container], container: Choice) -> str:
+    counts = {name: len(each.tensors) for name, each in found.items()}
+    if callable(container):
+        return container(counts)
     if container is not None:
         if container in found:
             return container
-        has = f"it has {listed}" if found else "it has none"
+        has = f"it has {_listed(counts)}" if found else "it has none"
         raise file.error(f"holds no dict of tensors at {shown(container)}; {has}")
+    if not found:
+        raise file.error(*_nothing(root))
+    likely = {name: counts[name] for name in _likely(found)}
     nested = [f"{outer}.{inner}" for outer in _USUAL for inner in _USUAL]
-    for name in (*_USUAL, *nested, ""):
-        if name in found:
+    for name in (*_USUAL, *nested):
+        if name in likely:
             return name
-    if len(found) == 1:
-        return next(iter(found))
-    if found:
-        raise file.error(f"holds several dicts of tensors: {listed}", hint="Name the container")
-    raise file.error(*_nothing(root))
+    most = max(likely, key=lambda name: likely[name])
+    if likely.get("") == likely[most]:
+        return ""
+    if len(likely) == 1:
+        return most
+    raise file.error(
+        f"holds several dicts of tensors: {_listed(likely)}",
+        hint=f"Choose one of them, such as --container {shlex.quote(most)}",
+    )
+
+
+def _likely(found: Mapping[str, _Container]) -> list[str]:
+    """The dicts that look most like weights."""
+    if len(found) < 2:
+        return [*found]
+    likeness = {name: each.likeness() for name, each in found.items()}
+    if any(degree for name, degree in likeness.items() if not is_averaged(name)):
+        likeness = {name: each for name, each in likeness.items() if not is_averaged(name)}
+    return [name for name, degree in likeness.items() if degree == max(likeness.values())]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    first = [
+        f"{shown(name)} ({count} tensor{'s' * (count != 1)})"
+        for name, count in islice(counts.items(), 8)
+    ]
+    return ", ".join(first) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")
 
 
 def _nothing(root: Any) -> tuple[str]:

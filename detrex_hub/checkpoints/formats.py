@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from detrex_hub.checkpoints import numpy_pickle, safetensors, torch_legacy, torch_zip
 from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.containers import Choice
 from detrex_hub.checkpoints.files import File, Window
 from detrex_hub.checkpoints.pickle_machine import Machine
 from detrex_hub.errors import CheckpointError
 
-Reader = Callable[[File, "str | None"], Checkpoint]
+Reader: TypeAlias = Callable[[File, Choice], Checkpoint]
 
 _HEAD = 512
 _ELSEWHERE = "Download the file itself"

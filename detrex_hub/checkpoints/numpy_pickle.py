@@ -11,13 +11,13 @@ from typing import Any
 
 from detrex_hub.checkpoints import torch_legacy
 from detrex_hub.checkpoints.base import Checkpoint
-from detrex_hub.checkpoints.containers import checkpoint
+from detrex_hub.checkpoints.containers import Choice, checkpoint
 from detrex_hub.checkpoints.files import File, Window
 from detrex_hub.checkpoints.known_globals import KNOWN, StorageReference
 from detrex_hub.checkpoints.pickle_machine import Blob, Machine
 
 
-def read(file: File, container: str | None) -> Checkpoint:
+def read(file: File, container: Choice) -> Checkpoint:
     """Open a pickle.
 
     Raises:

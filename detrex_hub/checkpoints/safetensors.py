@@ -10,6 +10,7 @@ from typing import Any
 
 from detrex_hub.checkpoints.arrays import MAX_DIMENSIONS, StoredArray
 from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.containers import Choice
 from detrex_hub.checkpoints.files import File, shown, size
 from detrex_hub.checkpoints.storages import FileRange
 from detrex_hub.specs import DTYPE_BITS, TensorSpec
@@ -18,7 +19,7 @@ _LARGEST_HEADER = 16 << 20
 _LARGEST_PARSED = 64 << 20
 
 
-def read(file: File, container: str | None) -> Checkpoint:
+def read(file: File, container: Choice) -> Checkpoint:
     """Open a safetensors file.
 
     Raises:
@@ -33,6 +34,8 @@ def read(file: File, container: str | None) -> Checkpoint:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise file.error("damaged header: __metadata__ is no table of texts")
+    if callable(container):
+        container = container({"": len(header)})
     if container:
         raise file.error(f"holds no dict of tensors at {shown(container)}: safetensors is flat")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from detrex_hub.checkpoints.base import Checkpoint
-from detrex_hub.checkpoints.containers import checkpoint
+from detrex_hub.checkpoints.containers import Choice, checkpoint
 from detrex_hub.checkpoints.files import File, Window, shown, size
 from detrex_hub.checkpoints.known_globals import (
     KNOWN,
@@ -25,7 +25,7 @@ from detrex_hub.checkpoints.zip_directory import Member, members
 _KEPT_INDEX = 16 << 20
 
 
-def read(file: File, container: str | None) -> Checkpoint:
+def read(file: File, container: Choice) -> Checkpoint:
     """Open a torch archive.
 
     Raises:

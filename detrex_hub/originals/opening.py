@@ -7,14 +7,13 @@ describes its conversion.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detrex_hub import checkpoints
-from detrex_hub.checkpoints import Checkpoint
+from detrex_hub.checkpoints import Checkpoint, is_averaged
 from detrex_hub.errors import UsageError
 from detrex_hub.hashing import FileSha256
 
@@ -40,7 +39,8 @@ class Original:
     """An opened checkpoint, or what stands in for it. Close it: it holds the file open.
 
     ``name`` is the catalogue's, or that of the file; ``entry`` is None for a file of the user's,
-    and ``hashing`` where the digest is known already or not wanted.
+    and ``hashing`` where the digest is known already or not wanted. ``notes`` say what a user
+    should know of the dict that was taken, one line each.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Original:
     provenance: Provenance
     hashing: FileSha256 | None
     synthetic: bool
+    notes: tuple[str, ...] = ()
 
     def close(self) -> None:
         if self.hashing is not None:
@@ -84,6 +85,8 @@ def open_original(
         SourceError: the source cannot be had.
         CheckpointError: the source cannot be read.
     """
+    if ema and container is not None:
+        raise UsageError("--ema and --container exclude each other")
     entry, path = _look_up(what, source, synthetic, extra_catalogues)
     checkpoint: Checkpoint | SyntheticCheckpoint
     if synthetic:
@@ -103,7 +106,8 @@ def open_original(
         from detrex_hub.originals import sources
 
         pulled = sources.pull(entry, source=source, progress=progress)
-        checkpoint = _open(pulled.path, container or pulled.source.container, ema)
+        container = container if container is not None else pulled.source.container
+        checkpoint = _open(pulled.path, container, ema)
         provenance = Provenance(
             url=pulled.url,
             file=Path(pulled.url).name,
@@ -118,6 +122,7 @@ def open_original(
         provenance=provenance,
         hashing=_begin_hashing(checkpoint, provenance) if hashed else None,
         synthetic=synthetic,
+        notes=() if ema or container is not None else tuple(_passed_over(checkpoint)),
     )
 
 
@@ -154,20 +159,40 @@ def _look_up(
 def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
     if not ema:
         return checkpoints.open(path, container=container)
-    with checkpoints.open(path) as whole:
-        names = {name: count for name, count in whole.containers.items() if _AVERAGED.search(name)}
-        others = ", ".join(name for name in whole.containers if name)
-    if len(names) != 1:
+
+    def averaged(counts: Mapping[str, int]) -> str:
+        names = [name for name in counts if is_averaged(name)]
+        if len(names) == 1:
+            return names[0]
+        others = ", ".join(name for name in counts if name)
         found = f"several: {', '.join(names)}" if names else f"none among {others or 'its dicts'}"
         raise UsageError(
             f"--ema wants averaged weights, and {path} has {found}",
             hint=f"Convert the dict that is meant: detrex-hub convert {path} --container KEY",
         )
-    return checkpoints.open(path, container=next(iter(names)))
+
+    return checkpoints.open(path, container=averaged)
 
 
-# detrex calls them ema_state, others state_dict_ema, model_ema, ema_model, ema.module
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|averaged?)(?:[._]|$)", re.IGNORECASE)
+# of the tensors of a model, at least as many are averaged: named_parameters() has no buffers
+_AVERAGED_PART = 4
+
+
+def _passed_over(checkpoint: Checkpoint | SyntheticCheckpoint) -> Iterator[str]:
+    """That averaged weights lie beside those that are taken, whose accuracy is often the better."""
+    taken = checkpoint.container or ""
+    if is_averaged(taken):
+        return
+    names = [
+        f"{name} ({count} tensors)"
+        for name, count in checkpoint.containers.items()
+        if is_averaged(name) and _AVERAGED_PART * count >= len(checkpoint.specs)
+    ]
+    if names:
+        yield (
+            f"averaged weights lie beside the ones that are taken: {', '.join(names)}. "
+            "Take those with --ema"
+        )
 
 
 def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
