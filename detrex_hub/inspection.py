@@ -52,6 +52,11 @@ class Inspection:
     refusal: ArchitectureError | MappingError | None = None
 
     @property
+    def averaged(self) -> tuple[str, ...]:
+        """Those of ``others`` that hold averaged weights, by their names."""
+        return tuple(name for name in self.others if checkpoints.is_averaged(name))
+
+    @property
     def parameters(self) -> int:
         return sum(spec.numel for spec in self.specs.values())
 
@@ -67,6 +72,7 @@ class Inspection:
             "container": self.container,
             "wrapper": self.wrapper,
             "others": dict(self.others),
+            "averaged": list(self.averaged),
             "metadata": list(self.metadata),
             "placeholders": list(self.placeholders),
             "tensors": {key: [spec.dtype, list(spec.shape)] for key, spec in self.specs.items()},

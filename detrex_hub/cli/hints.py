@@ -27,5 +27,8 @@ def of_conversion(done: Converted) -> Iterator[str]:
 
 def of_push(result: PushResult | None) -> Iterator[str]:
     """What a user should know of the weights that were pushed."""
-    if result is not None and result.non_commercial:
+    if result is None:
+        return
+    yield from result.notes
+    if result.non_commercial:
         yield f"{result.repo_id} is not for commercial use: its licence is {result.license}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,8 @@ def _lines(found: Inspection, *, every_key: bool) -> Iterator[str]:
             + (f", under {found.container!r}" if found.container else "")
             + (f", each key after {found.wrapper!r}" if found.wrapper else ""),
             "other dicts": [
-                f"{name}: {count} tensors (--container {name})"
+                f"{name or 'top level'}: {count} tensors (--container {shlex.quote(name)}"
+                + (", or convert with --ema)" if name in found.averaged else ")")
                 for name, count in found.others.items()
             ],
             "beside them": ", ".join(found.metadata),

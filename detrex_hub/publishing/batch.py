@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def convert_and_push(
         if progress is not None:
             # a moment to be stopped at, before others see anything
             progress.advance(0)
-        return push(
+        result = push(
             done.folder,
             repo_id,
             namespace=namespace,
@@ -110,6 +110,8 @@ def convert_and_push(
             license=license,
             progress=progress,
         )
+        # those of the catalogue's weights stand on their cards, and a batch would print them all
+        return replace(result, notes=planned.notes if planned.entry is None else ())
 
 
 def push_trained(
@@ -155,7 +157,7 @@ def push_trained(
     ):
         done = execute(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
-        return push(
+        result = push(
             done.folder,
             repo_id or planned.name,
             namespace=namespace,
@@ -167,6 +169,7 @@ def push_trained(
             license=license,
             progress=progress,
         )
+        return replace(result, notes=planned.notes)
 
 
 def convert_and_push_all(

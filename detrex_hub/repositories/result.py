@@ -14,7 +14,8 @@ class PushResult:
     ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
     commit that holds the files, None for a folder or while nothing was pushed. ``changed`` are the
     files that were not there or were different; none of them means that nothing was done.
-    ``created`` says whether the repository is new. ``license`` is what the card says.
+    ``created`` says whether the repository is new. ``license`` is what the card says. ``notes`` are
+    those of the conversion of a user's own checkpoint, one line each.
     """
 
     repo_id: str
@@ -25,6 +26,7 @@ class PushResult:
     dry_run: bool
     pull_request: int | None = None
     license: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def non_commercial(self) -> bool:
@@ -42,6 +44,7 @@ class PushResult:
             "pull_request": self.pull_request,
             "license": self.license,
             "non_commercial": self.non_commercial,
+            "notes": list(self.notes),
         }
 
     def at(self, commit: str, *, url: str, pull_request: int | None) -> PushResult:

@@ -64,17 +64,61 @@ def test_every_dict_of_tensors_is_listed_and_can_be_chosen(tmp_path):
 
 
 def test_a_missing_container_is_refused_with_what_is_there(tmp_path):
-    with pytest.raises(CheckpointError, match="no dict of tensors at 'ema'; it has 'model'"):
+    with pytest.raises(CheckpointError, match=r"at 'ema'; it has 'model' \(2 tensors\)"):
         opened(tmp_path, {"model": weights()}, container="ema")
     with pytest.raises(CheckpointError, match="at 'optimizer'"):
         opened(tmp_path, {"model": weights(), "optimizer": {"a": weights()}}, container="optimizer")
 
 
 def test_several_dicts_of_unusual_names_need_a_choice(tmp_path):
+    content = {"teacher": weights(3), "student": weights(1), "best": torch.tensor(0.9)}
     with pytest.raises(
-        CheckpointError, match=r"several.*'teacher', 'student'\. Name the container"
+        CheckpointError,
+        match=r"several.*: 'teacher' \(3 tensors\), 'student' \(1 tensor\)\."
+        r" .*--container teacher",
     ):
-        opened(tmp_path, {"teacher": weights(), "student": weights()})
+        opened(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["encoder", "teacher", "my weights"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"best_acc1": torch.tensor(0.9)},
+        {"best_acc1": torch.tensor([0.9]), "epoch": torch.tensor(3)},
+        {"mean": torch.zeros(3), "std": torch.ones(3)},
+        {"queue": torch.zeros(8, 100)},
+        {"meters": {"loss": torch.tensor(0.3), "acc": torch.zeros(5)}},
+        {"model": {"temperature": torch.tensor(0.07)}},
+        {"params": {"anchors": torch.zeros(9, 2)}},
+        {"ema": {"decay": torch.tensor(0.999)}},
+    ],
+)
+def test_the_dict_is_chosen_by_its_content(tmp_path, name, beside):
+    assert opened(tmp_path, {**beside, name: weights()}).container == name
+    assert opened(tmp_path, {name: weights(), **beside}).container == name
+
+
+def test_a_top_level_that_holds_no_more_than_another_dict_is_not_taken_unasked(tmp_path):
+    assert opened(tmp_path, weights(3) | {"extra": weights(2)}).container is None
+    with pytest.raises(CheckpointError, match=r"'' \(2 tensors\), 'extra' \(3 tensors\)"):
+        opened(tmp_path, weights(2) | {"extra": weights(3)})
+    whole = opened(tmp_path, weights(2) | {"extra": weights(3)}, container="")
+    assert whole.container is None
+    assert len(whole.specs) == 2
+
+
+@pytest.mark.parametrize("raw", ["model", "encoder"])
+@pytest.mark.parametrize("averaged", ["ema_model", "model_ema", "ema", "swa_state", "avg_model"])
+def test_averaged_weights_are_not_taken_unasked(tmp_path, raw, averaged):
+    content = {averaged: weights(3), raw: {"w": torch.ones(2)}}
+    assert opened(tmp_path, content).container == raw
+    assert opened(tmp_path, {averaged: weights(3)}).container == averaged
+
+
+def test_a_function_can_choose(tmp_path):
+    content = {"teacher": weights(3), "student": weights(1)}
+    assert opened(tmp_path, content, container=lambda counts: min(counts, key=counts.get)).specs
 
 
 @pytest.mark.parametrize(

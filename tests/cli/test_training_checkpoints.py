@@ -1,6 +1,7 @@
 """Checkpoints of one's own: with an optimizer, with averaged weights, for other classes."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,6 +81,41 @@ def test_the_averaged_weights_of_a_checkpoint(cli, trained):
         sum(value.double().sum() for value in averaged.values())
     )
     assert cli("verify", "out").code == 0
+
+
+def test_averaged_weights_that_are_passed_over_are_named(cli, tmp_path, trained):
+    path, state, _ = trained("deformable_detr_r50_refine", ema="ema_model")
+    done = cli("convert", path, "-o", "out")
+    (line,) = [line for line in done.err.splitlines() if "--ema" in line]
+    assert "ema_model" in line
+    written = load_file("out/model.safetensors")
+    assert torch.equal(written["class_embed.0.bias"], state["class_embed.0.bias"])
+    # the record and the card tell it too
+    assert "--ema" in Path("out/conversion.json").read_text()
+    assert "averaged weights lie beside" in Path("out/README.md").read_text()
+    assert cli("verify", "out").code == 0
+    assert "--ema" in cli("convert", path, "--dry-run").out
+    assert "--ema" in cli("inspect", path).out
+    pushed = cli("convert-and-push", path, "me/mine", "--to", tmp_path / "hub")
+    assert "--ema" in pushed.err
+    for chosen in (("--ema",), ("--container", "model")):
+        assert "--ema" not in cli("convert", path, *chosen, "--dry-run").out
+
+
+def test_averages_of_a_few_numbers_are_not_averaged_weights(cli, tmp_path):
+    state = tensors(reference.load("resnet18").source)
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": state, "ema": {"decay": torch.ones(1), "updates": torch.ones(1)}}, path)
+    assert "--ema" not in cli("convert", path, "--dry-run").out
+
+
+def test_the_average_is_found_among_several_dicts_of_unusual_names(cli, tmp_path):
+    state = tensors(reference.load("resnet18").source)
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"teacher": state, "student": state, "student_ema": state}, path)
+    assert "--container" in one_line(cli("convert", path))
+    assert cli("convert", path, "--ema", "--dry-run").code == 0
+    assert "exclude each other" in one_line(cli("convert", path, "--ema", "--container", "x"), 2)
 
 
 @pytest.mark.parametrize("name", ["model_ema", "state_dict_ema", "ema"])
