@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from msgspec import structs
 
@@ -489,8 +490,8 @@ def test_an_entry_without_hyper_parameters_has_a_card_too():
 
 def test_sources_link_to_pages_that_a_reader_can_open():
     sources = (
-        Source(layout="original", url="gdrive://1nDWZWHuRwtwGden77NLM9JoWe", file="r50.pth"),
-        Source(layout="original", url="gdrive-folder://1pIllR0VfSIqX8TmQy", file="r50.pth"),
+        Source(layout="torchvision", url="gdrive://1nDWZWHuRwtwGden77NLM9JoWe", file="r50.pth"),
+        Source(layout="torchvision", url="gdrive-folder://1pIllR0VfSIqX8TmQy", file="r50.pth"),
         Source(layout="timm", url="hf://timm/a@v1.0/b/c.bin", file="c.bin"),
     )
     text = card.render_for(entry(sources=sources))
@@ -695,16 +696,26 @@ def test_only_web_pages_are_linked(url):
     assert "](" not in markdown.link(url, "label")
 
 
+PRINTING = markdown.template("a {{ x }} b {% for y in [x] %}{{ y }}{% endfor %}")
+
+
 @given(TEXTS)
 def test_whatever_is_put_into_a_card_is_escaped_once(text):
     escaped = markdown.text(text)
     for value in (text, escaped):
         assert markdown.md("a {x} b {x}", x=value) == f"a {escaped} b {escaped}"
         assert markdown.joined(" + ", [value, value]) == f"{escaped} + {escaped}"
-        assert markdown.bullets([value, value]) == f"- {escaped}\n- {escaped}"
-        made = markdown.table("| a | b |\n|---|---|", [(value, 1), ("", value)])
-        assert made == f"| a | b |\n|---|---|\n| {escaped} | 1 |\n|  | {escaped} |"
-    assert markdown.md("{whole}", whole=made) == made
+        assert PRINTING.render(x=value) == f"a {escaped} b {escaped}"
+
+
+def test_a_template_prints_nothing_unescaped():
+    shown = markdown.template("{{ a }} {{ a ~ a }} {{ a | upper }}").render(a="<b>")
+    assert shown == r"\<b\> \<b\>\<b\> \<B\>"
+
+
+def test_a_template_refuses_a_name_that_it_is_not_given():
+    with pytest.raises(UndefinedError, match="title"):
+        markdown.template("# {{ title }}").render(name="x")
 
 
 def test_markup_is_printed_only_where_it_was_made_as_such():

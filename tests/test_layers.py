@@ -92,6 +92,7 @@ def test_importing_costs_little(module):
         "torch",
         "numpy",
         "huggingface_hub",
+        "jinja2",
         "omegaconf",
         "safetensors",
         "rich",

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
-from detrex_hub.card.body import body
 from detrex_hub.card.facts import PlannedConversion, body_values, metadata
+from detrex_hub.card.markdown import template
 from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
@@ -35,6 +36,9 @@ from detrex_hub.records import (
     StoredCheckpoint,
     recorded_plan,
 )
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 NAMESPACE = "detrex"
 
@@ -74,8 +78,13 @@ def render(
     head = yaml.safe_dump(
         metadata(config, record, entry), sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    said = body_values(config, record, entry, repo, another=another)
-    return f"---\n{head}---\n\n{body(said)}"
+    body = _template().render(body_values(config, record, entry, repo, another=another))
+    return f"---\n{head}---\n\n{body}"
+
+
+@cache
+def _template() -> Template:
+    return template(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
 
 
 def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:

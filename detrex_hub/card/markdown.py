@@ -1,8 +1,9 @@
 """Markdown that says what it is given and nothing else.
 
-Keys, reasons, names and addresses come from strangers' checkpoints and repositories. Whatever is
-put into a literal by `md`, or into what `table`, `bullets` and `joined` make, is escaped unless it
-is `Markdown` already, which only the functions below make, and `contents` of names that it checked.
+Keys, reasons, names and addresses come from strangers' checkpoints and repositories. Whatever a
+`template` prints, or is put into a literal by `md` or into a line by `joined`, is escaped unless it
+is `Markdown` already. Only the functions below make `Markdown`, and `facts` of names that it
+checked.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _LONGEST_TEXT = 2000
 _LONGEST_CODE = 300
@@ -106,14 +110,25 @@ def joined(separator: str, values: Iterable[Any]) -> Markdown:
     return Markdown(separator.join(map(text, values)))
 
 
-def bullets(items: Iterable[Any]) -> Markdown:
-    """A list, each item escaped unless it is Markdown."""
-    return joined("\n", (md("- {item}", item=item) for item in items))
+def template(source: str) -> Template:
+    """A template that escapes every value that it prints, and refuses a name that it is not given.
 
+    Args:
+        source: of the template: Markdown of this package's own, never a stranger's data.
+    """
+    from jinja2 import Environment, StrictUndefined
 
-def table(head: str, rows: Iterable[Iterable[Any]]) -> Markdown:
-    """A table, each cell escaped unless it is Markdown; the head, of two lines, is a literal."""
-    return Markdown("\n".join((head, *(f"| {joined(' | ', row)} |" for row in rows))))
+    environment = Environment(
+        undefined=StrictUndefined,
+        finalize=text,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # that would escape for HTML; `finalize` escapes for Markdown
+        autoescape=False,
+    )
+    environment.filters.update(code=code, block=block, number=number)
+    return environment.from_string(source)
 
 
 def number(value: int | float) -> str:
