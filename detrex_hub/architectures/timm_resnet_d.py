@@ -148,6 +148,12 @@ class TimmResNetD(Architecture):
         """Of the four stages. timm's map 0 is the stem's."""
         return {f"p{stage}": 64 * 2 ** (stage - 1) * self._expansion for stage in range(1, 5)}
 
+    def notes(self) -> tuple[str, ...]:
+        return (
+            "newer versions of timm give every norm_layer a device, which detectron2's "
+            "FrozenBatchNorm2d does not take: timm 1.0.20 builds this backbone, 1.0.31 does not",
+        )
+
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
         images = image_overrides(preprocessing)
         shapes = {
