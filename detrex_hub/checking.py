@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from detrex_hub import catalogue, checkpoints, loading
+from detrex_hub import catalogue, checkpoints
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
 from detrex_hub.architectures.recognise import Recognition, recognise
@@ -36,7 +36,7 @@ from detrex_hub.errors import (
 from detrex_hub.hashing import FileSha256
 from detrex_hub.materialising import DESCRIBED_BY
 from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
-from detrex_hub.repositories import names
+from detrex_hub.repositories import Repository, names
 from detrex_hub.staging import publish_file, staging_folder
 
 HEURISTICS = "?matching_heuristics=True"
@@ -501,8 +501,9 @@ def _bare(text: str) -> str:
 
 
 def _from_repository(repo: str, name: str) -> Weights:
-    described, path = loading.fetch_weights(repo)
-    with checkpoints.open(path) as checkpoint:
+    repository = Repository.open(repo)
+    described = repository.config
+    with checkpoints.open(repository.weights()) as checkpoint:
         shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
     shapes |= {alias: shapes[stored] for alias, stored in described.checkpoint.ties.items()}
     file = FileKeys(
@@ -733,11 +734,7 @@ def _sized(kind: type[Architecture], like: str | None) -> Architecture:
     if like is not None:
         try:
             path = like.partition("?")[0]
-            local = (
-                loading.fetch_weights(path.removeprefix("hf://"))[1]
-                if _is_repository(path)
-                else _local(path)
-            )
+            local = Repository.open(path).weights() if _is_repository(path) else _local(path)
             with checkpoints.open(local) as checkpoint:
                 found = recognise(checkpoint.specs, among=[kind])
                 return kind.read(checkpoint.specs, found.layout, kind.facts_in(checkpoint.metadata))

@@ -24,10 +24,10 @@ from typing import IO, Any
 
 from iopath.common.file_io import PathHandler, g_pathmgr
 
-from detrex_hub import loading, repositories
+from detrex_hub import loading
 from detrex_hub.errors import DetrexHubError, UsageError
 from detrex_hub.messages import log
-from detrex_hub.records import CONFIG
+from detrex_hub.repositories import Repository
 from detrex_hub.repositories.names import is_commit, split
 
 SCHEME = "hf://"
@@ -57,7 +57,7 @@ class HubHandler(PathHandler):  # type: ignore[misc]
     def _exists(self, path: str, **kwargs: Any) -> bool:
         self._check_kwargs(kwargs)
         try:
-            repositories.fetch(_repository(path), [CONFIG])
+            Repository.open(_repository(path))
         except DetrexHubError:
             return False
         return True
@@ -96,7 +96,7 @@ def pin(path: str) -> str:
         raise UsageError(f"{path[:120]!r} does not begin with {SCHEME}")
     if _pinned(path):
         return path
-    commit = repositories.fetch(_repository(path), [CONFIG]).commit
+    commit = Repository.open(_repository(path)).commit
     if commit is None:
         raise UsageError(
             f"{path} is a folder here, which has no commits to pin",

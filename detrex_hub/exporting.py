@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub import checkpoints, repositories
+from detrex_hub import checkpoints
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.recognise import recognise
@@ -19,7 +19,8 @@ from detrex_hub.computing import carried_out
 from detrex_hub.conversion import told
 from detrex_hub.errors import ConfigError, UsageError, VerificationError
 from detrex_hub.mapping import ConversionPlan
-from detrex_hub.records import CONFIG, CONVERSION, ConversionRecord, RepositoryConfig
+from detrex_hub.records import CONVERSION
+from detrex_hub.repositories import Repository
 from detrex_hub.staging import publish_file, staging_folder
 
 if TYPE_CHECKING:
@@ -159,15 +160,11 @@ def _look_up(
         return _Source(
             name=Path(text).stem, path=Path(text), architecture=made, absent={}, synthetic=False
         )
-    fetched = repositories.fetch(text, [CONFIG, CONVERSION], revision=revision)
-    config = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}")
-    record = ConversionRecord.load(fetched.files[CONVERSION], where=f"{text}/{CONVERSION}")
-    again = text if fetched.commit is None else text.rpartition("@")[0] or text
+    repository = Repository.open(text, revision)
+    config, record = repository.config, repository.record
     return _Source(
         name=_file_stem(record.name, text),
-        path=repositories.fetch(
-            again, [config.checkpoint.file], revision=fetched.commit, progress=progress
-        ).files[config.checkpoint.file],
+        path=repository.weights(progress),
         architecture=architecture(config.architecture).from_hyper_parameters(
             config.hyper_parameters
         ),

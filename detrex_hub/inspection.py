@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub import checkpoints, repositories
+from detrex_hub import checkpoints
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
 from detrex_hub.mapping import Computed, Fresh, Move
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
-from detrex_hub.records import CONFIG, WEIGHTS, RepositoryConfig
+from detrex_hub.records import WEIGHTS
 from detrex_hub.redaction import public_url
+from detrex_hub.repositories import Repository
 from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -233,13 +234,9 @@ def weights(
         raise UsageError(
             f"there is no file {text}", hint="Give a checkpoint, a folder or owner/name"
         )
-    fetched = repositories.fetch(text, [CONFIG], revision=revision)
+    repository = Repository.open(text, revision)
     try:
-        config = RepositoryConfig.load(fetched.files[CONFIG], where=f"{text}/{CONFIG}")
-        file = config.checkpoint.file
+        return repository.weights(progress)
     except ConfigError:
-        # some other project's repository
-        file = WEIGHTS["safetensors"]
-    commit = fetched.commit
-    repo = text.rpartition("@")[0] or text if commit else text
-    return repositories.fetch(repo, [file], revision=commit, progress=progress).files[file]
+        # a repository of another project
+        return repository.file(WEIGHTS["safetensors"], progress)

@@ -10,11 +10,8 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub import repositories
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.checkpoints import Checkpoint
@@ -23,7 +20,8 @@ from detrex_hub.errors import CheckpointError
 from detrex_hub.materialising import checked, materialise
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
-from detrex_hub.records import CONFIG, RepositoryConfig
+from detrex_hub.records import CONFIG
+from detrex_hub.repositories import Repository
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TORCH_DTYPES
 
@@ -107,7 +105,8 @@ def load(
         check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
         progress: reports downloads; huggingface_hub's own bar by default.
     """
-    name, described, fetched = _describe(repo, revision)
+    repository = Repository.open(repo, revision)
+    name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     replacing = placing.rebuilt(described, model, name) if build else nullcontext()
     # planned on the config before the weights are fetched: a refusal should cost no download
@@ -117,8 +116,7 @@ def load(
         ours = _placed(overrides, kind, model, prefix, name)
         settings.plan_changes(ours, model=model, dataloader=dataloader, where=name)
         put_before = placing.prefix_of(kind, model, prefix, name)
-        weights = partial(_weights, name, described, fetched, progress)
-        path = materialise(weights, described, name, put_before, whole=check)
+        path = materialise(repository, put_before, whole=check, progress=progress)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
         if replaced:
             log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
@@ -127,7 +125,7 @@ def load(
     return Loaded(
         path=str(path),
         overrides=dict(overrides.lazy),
-        commit=fetched.commit,
+        commit=repository.commit,
         configured=described.checkpoint.sha256 in _configured,
     )
 
@@ -164,7 +162,8 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         >>> from detrex_hub import apply_overrides
         >>> cfg = apply_overrides(cfg, "detrex/r101_v2")
     """
-    name, described, _ = _describe(repo, revision)
+    repository = Repository.open(repo, revision)
+    name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     if "MODEL" in cfg:
         settings.apply_yacs(overrides, cfg, where=name)
@@ -195,8 +194,8 @@ def overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> d
 
 def checked_overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> Overrides:
     """All overrides of a repository, in both config languages."""
-    name, described, _ = _describe(repo, revision)
-    return settings.accepted(described, where=f"{name}/{CONFIG}")
+    repository = Repository.open(repo, revision)
+    return settings.accepted(repository.config, where=f"{repository.name}/{CONFIG}")
 
 
 def load_state_dict(
@@ -213,9 +212,9 @@ def load_state_dict(
         >>> load_state_dict("detrex/r101_v2")["stem.conv1.weight"].shape
         torch.Size([64, 3, 7, 7])
     """
-    name, described, fetched = _describe(repo, revision)
-    with checked(_weights(name, described, fetched), described, name) as checkpoint:
-        return tensors_of(checkpoint, described.checkpoint.ties)
+    repository = Repository.open(repo, revision)
+    with checked(repository) as checkpoint:
+        return tensors_of(checkpoint, repository.config.checkpoint.ties)
 
 
 def tensors_of(
@@ -243,43 +242,3 @@ def tensors_of(
 
 
 _TORCH_NAMES = {ours: theirs for theirs, ours in TORCH_DTYPES.items()}
-
-
-def fetch_weights(
-    repo: str | os.PathLike[str], *, revision: str | None = None
-) -> tuple[RepositoryConfig, Path]:
-    """What a repository says of its weights, and the file itself, not yet compared with it.
-
-    Raises:
-        HubError: the repository or the network fails.
-    """
-    name, described, fetched = _describe(repo, revision)
-    return described, _weights(name, described, fetched)
-
-
-def _describe(
-    repo: str | os.PathLike[str], revision: str | None
-) -> tuple[str, RepositoryConfig, repositories.Fetched]:
-    """A repository's name for messages, its config, and where it was found.
-
-    The config is fetched once a load: by it the Hub counts downloads.
-    """
-    name = os.fspath(repo).removeprefix("hf://")
-    fetched = repositories.fetch(name, [CONFIG], revision=revision)
-    described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
-    return name, described, fetched
-
-
-def _weights(
-    name: str,
-    described: RepositoryConfig,
-    fetched: repositories.Fetched,
-    progress: Progress | None = None,
-) -> Path:
-    # the weights of the very commit whose config was read
-    repo = name.rpartition("@")[0] or name
-    commit = fetched.commit
-    file = described.checkpoint.file
-    return repositories.fetch(
-        repo if commit else name, [file], revision=commit, progress=progress
-    ).files[file]

@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,9 @@ from detrex_hub.hashing import FileSha256
 from detrex_hub.locking import FileLock
 from detrex_hub.messages import log
 from detrex_hub.own_files import is_ours
+from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, RepositoryConfig, dump_json, to_json
+from detrex_hub.repositories import Repository
 from detrex_hub.staging import assets_variable, publish_file, staging_folder
 
 # part of the key of a materialised file: raised when what is written changes
@@ -36,35 +38,32 @@ DESCRIBED_BY = "detrex_hub"
 
 
 def materialise(
-    weights: Callable[[], Path],
-    described: RepositoryConfig,
-    name: str,
+    repository: Repository,
     prefix: str,
     *,
     whole: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
     """The ``.pth`` of weights, written if it is not there as it was written.
 
     Args:
-        weights: fetches the weights; called only where the file has to be written.
-        described: what the repository says of them.
-        name: of the repository, for messages and for the file's name.
+        repository: the weights are fetched from it only where the file has to be written.
         prefix: put before every key.
         whole: read a file that is there whole, instead of comparing it with its seal.
+        progress: reports downloads.
 
     Raises:
         HubError: the weights could not be fetched.
         VerificationError: they are not those that are described.
         DetrexHubError: no place takes the file.
     """
-    key = cache_key(described, prefix)
-    stem = name.rpartition("@")[0] or name
-    file = f"{Path(stem).name[:64]}.pth"
+    key = cache_key(repository.config, prefix)
+    file = f"{Path(repository.address).name[:64]}.pth"
     for root in _roots():
         path = root / key / file
         if _is_private(path.parent) and seals.problem(path, key, whole=whole) is None:
             return path
-    source = weights()
+    repository.weights(progress)
     with _locked_folder(key) as folder:
         path = folder / file
         if path.exists() or path.is_symlink():
@@ -73,7 +72,7 @@ def materialise(
                 # another process has written it meanwhile
                 return path
             log(f"{path} {problem}: writing it again", logging.WARNING)
-        _write(source, path, key, described, name, prefix)
+        _write(repository, path, key, prefix)
         return path
 
 
@@ -84,7 +83,7 @@ def cache_key(described: RepositoryConfig, prefix: str) -> str:
 
 
 @contextmanager
-def checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Checkpoint]:
+def checked(repository: Repository) -> Iterator[Checkpoint]:
     """The weights, opened. They are hashed while they are read, so what was made of them may be
     used only after this has ended, which it does by an error where they are not those described.
 
@@ -92,6 +91,7 @@ def checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Chec
         VerificationError: the file is not the one that is described.
         CheckpointError: it is, and cannot be read.
     """
+    path, described, name = repository.weights(), repository.config, repository.name
     try:
         with checkpoints.open(path, checksums=False, hashed=True) as checkpoint:
             yield checkpoint
@@ -109,14 +109,13 @@ def checked(path: Path, described: RepositoryConfig, name: str) -> Iterator[Chec
         )
 
 
-def _write(
-    weights: Path, path: Path, key: str, described: RepositoryConfig, name: str, prefix: str
-) -> None:
+def _write(repository: Repository, path: Path, key: str, prefix: str) -> None:
+    described, name = repository.config, repository.name
     ties = {prefix + alias: prefix + stored for alias, stored in described.checkpoint.ties.items()}
     option = "TMPDIR" if path.is_relative_to(_temporary_root()) else assets_variable()
     with staging_folder(path, option=option) as staging:
         staged = staging / path.name
-        with checked(weights, described, name) as checkpoint:
+        with checked(repository) as checkpoint:
             for stored in described.checkpoint.ties.values():
                 if stored not in checkpoint.specs:
                     raise CheckpointError(

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from detrex_hub import __version__, card, catalogue, checkpoints, numerics, repositories
+from detrex_hub import __version__, card, catalogue, checkpoints, numerics
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.card.reading import read_metadata
@@ -49,6 +49,7 @@ from detrex_hub.records import (
     recorded_plan,
     to_json,
 )
+from detrex_hub.repositories import Repository
 from detrex_hub.staging import scratch_folder
 
 # what Python raises where a stranger's record holds a string for a number, or the like
@@ -195,17 +196,16 @@ def _computed_by(plan: ConversionPlan) -> str:
 
 
 def _claims(name: str, revision: str | None, progress: Progress | None) -> _Claims:
-    fetched = repositories.fetch(name, [CONFIG, CONVERSION], revision=revision, optional=[CARD])
-    described = RepositoryConfig.load(fetched.files[CONFIG], where=f"{name}/{CONFIG}")
-    settings.accepted(described, where=f"{name}/{CONFIG}")
-    document = load_json(fetched.files[CONVERSION], where=f"{name}/{CONVERSION}")
-    record = ConversionRecord.from_json(document, where=f"{name}/{CONVERSION}")
-    again = name if fetched.commit is None else name.rpartition("@")[0] or name
-    weights = repositories.fetch(
-        again, [described.checkpoint.file], revision=fetched.commit, progress=progress
-    ).files[described.checkpoint.file]
+    repository = Repository.open(name, revision)
+    settings.accepted(repository.config, where=f"{repository.name}/{CONFIG}")
     return _Claims(
-        name, fetched.commit, weights, described, record, document, fetched.files.get(CARD)
+        repository.name,
+        repository.commit,
+        repository.weights(progress),
+        repository.config,
+        repository.record,
+        repository.document,
+        repository.card,
     )
 
 

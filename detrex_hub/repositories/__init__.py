@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,11 @@ from detrex_hub import card
 from detrex_hub.errors import HubError, UsageError
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.repositories import converted, names
+from detrex_hub.repositories.fetching import fetch
+from detrex_hub.repositories.repository import Repository
 from detrex_hub.repositories.result import Fetched, PushResult
 
-__all__ = ["Fetched", "PushResult", "fetch", "push"]
+__all__ = ["Fetched", "PushResult", "Repository", "fetch", "push"]
 
 # where a repository in a folder lies if no namespace is given
 _FOLDER_NAMESPACE = "detrex"
@@ -121,45 +122,3 @@ def _target(name: str, namespace: str | None) -> str | None:
         return names.repo_id(f"{owner}/{rest}")
     owner = namespace or os.environ.get("DETREX_HUB_NAMESPACE") or ""
     return names.repo_id(f"{owner}/{name}") if owner else None
-
-
-def fetch(
-    repo: str | os.PathLike[str],
-    filenames: Sequence[str],
-    *,
-    revision: str | None = None,
-    optional: Sequence[str] = (),
-    progress: Progress | None = None,
-) -> Fetched:
-    """Files of a repository, all of one commit, each compared with its digest when it arrived.
-
-    What is cached is used without the network where the revision is a commit, and where the Hub
-    cannot be reached or ``HF_HUB_OFFLINE`` is set.
-
-    Args:
-        repo: ``owner/name`` or ``owner/name@revision`` under ``DETREX_HUB_ROOT`` or on the Hub, or
-            the path of a folder.
-        filenames: at least one; all must be there.
-        revision: branch, tag or commit.
-        optional: files that may be missing.
-        progress: reports the download of large files; huggingface_hub's own bar by default.
-
-    Raises:
-        HubError: the repository, a file or the network is not there; the message says what to do.
-        VerificationError: a file arrived damaged twice.
-        UsageError: a name is malformed.
-    """
-    if not filenames:
-        raise UsageError("No file was asked for")
-    for name in (*filenames, *optional):
-        names.file_name(name)
-    from detrex_hub.repositories import folders
-
-    text = os.fspath(repo)
-    folder = folders.find(text, revision)
-    if folder is not None:
-        return folders.fetch_from_folder(folder, filenames, optional)
-    from detrex_hub.repositories.download import fetch_from_hub
-
-    repo_id, wanted = names.split(text, revision)
-    return fetch_from_hub(repo_id, filenames, optional, wanted, progress)

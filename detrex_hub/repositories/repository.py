@@ -1,0 +1,113 @@
+"""One converted repository: its records, its card and its weights, all of one commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from detrex_hub.progress import Progress
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    ConversionRecord,
+    RepositoryConfig,
+    load_json,
+)
+from detrex_hub.repositories.fetching import fetch
+
+
+class Repository:
+    """A repository on the Hub, or a folder laid out like one.
+
+    Opening it fetches ``config.json`` alone, which is the file by which the Hub counts downloads.
+    Everything else is fetched when it is asked for, from the same commit.
+
+    Args:
+        name: what messages call it.
+        address: ``owner/name`` or the path of a folder.
+        commit: the commit that its files belong to; None for a folder, which has none.
+        config_file: its ``config.json`` on this machine.
+
+    Example:
+        >>> repository = Repository.open("detrex/r101_v2")
+        >>> repository.config.architecture
+        'resnet'
+    """
+
+    def __init__(self, name: str, address: str, commit: str | None, config_file: Path) -> None:
+        self.name = name
+        self.address = address
+        self.commit = commit
+        self._config_file = config_file
+
+    @classmethod
+    def open(cls, name: str | os.PathLike[str], revision: str | None = None) -> Repository:
+        """Open a repository.
+
+        Args:
+            name: ``owner/name`` or ``owner/name@revision`` under ``DETREX_HUB_ROOT`` or on the Hub,
+                or the path of a folder. ``hf://`` may stand before it.
+            revision: branch, tag or commit.
+
+        Raises:
+            HubError: the repository or the network fails.
+            UsageError: the name is malformed.
+        """
+        text = os.fspath(name).removeprefix("hf://")
+        fetched = fetch(text, [CONFIG], revision=revision)
+        address = text.rpartition("@")[0] or text if fetched.commit else text
+        return cls(text, address, fetched.commit, fetched.files[CONFIG])
+
+    @cached_property
+    def config(self) -> RepositoryConfig:
+        """What `config.json` says.
+
+        Raises:
+            ConfigError: it is malformed.
+        """
+        return RepositoryConfig.load(self._config_file, where=f"{self.name}/{CONFIG}")
+
+    @cached_property
+    def document(self) -> Mapping[str, Any]:
+        """`conversion.json` as it is, with fields that this version does not know."""
+        found: Mapping[str, Any] = load_json(
+            self.file(CONVERSION), where=f"{self.name}/{CONVERSION}"
+        )
+        return found
+
+    @cached_property
+    def record(self) -> ConversionRecord:
+        """What `conversion.json` says.
+
+        Raises:
+            HubError: the repository has none.
+            ConfigError: it is malformed.
+        """
+        return ConversionRecord.from_json(self.document, where=f"{self.name}/{CONVERSION}")
+
+    @cached_property
+    def card(self) -> Path | None:
+        """The model card; None where there is none."""
+        fetched = fetch(self.address, [CONFIG], revision=self.commit, optional=[CARD])
+        return fetched.files.get(CARD)
+
+    def weights(self, progress: Progress | None = None) -> Path:
+        """The weights on this machine. They are not yet compared with what the config says.
+
+        Raises:
+            HubError: the repository or the network fails.
+        """
+        return self.file(self.config.checkpoint.file, progress)
+
+    def file(self, name: str, progress: Progress | None = None) -> Path:
+        """One of its files on this machine.
+
+        Raises:
+            HubError: there is no such file, or the network fails.
+        """
+        found = fetch(self.address, [name], revision=self.commit, progress=progress)
+        return found.files[name]
