@@ -190,6 +190,11 @@ def _layout(made: Architecture, layout: str) -> str:
         return layout
     if layout == "original" and layouts:
         return layouts[0]
+    if not layouts:
+        raise UsageError(
+            f"{made.name} has no layout but detrex's own to be written in",
+            hint="Use the weights as they are: its authors trained with detrex",
+        )
     raise UsageError(
         f"{made.name} has no layout {layout!r} to be written in",
         hint=f"Say --to {' or '.join(layouts)}",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
 from detrex_hub.architectures.classes import ClassRows
@@ -100,6 +100,7 @@ class HeadLists(Part):
         by_first_row: whether these proposals are ranked by the first row of their class head alone.
         of_encoder: what the names of the encoder's heads begin with in the original, where they do
             not stand in the lists.
+        again: further modules that are one of the class heads, by its number in the list.
     """
 
     classes: Classes
@@ -108,6 +109,7 @@ class HeadLists(Part):
     proposes: bool = False
     by_first_row: bool = False
     of_encoder: str | None = None
+    again: Mapping[int, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def number(self) -> int:
@@ -140,6 +142,9 @@ class HeadLists(Part):
                     rules.append(Rename(f"{boxes}.**", f"{boxes}.**"))
                 if not prefix or self.proposes:
                     rules += self.classes.rules(classes, classes, proposals=self._ranks(i))
+        for i, modules in self.again.items():
+            for module in modules:
+                rules += self.classes.rules(module, module, proposals=self._ranks(i))
         return tuple(rules)
 
     def _ranks(self, head: int) -> bool:
@@ -152,6 +157,9 @@ class HeadLists(Part):
             target |= under("transformer.decoder", boxes)
         if self.proposes:
             target |= under("transformer.decoder", classes)
+        for modules in self.again.values():
+            for module in modules:
+                target |= under(module, self.classes.head())
         return target
 
     def _classes(self) -> StateDict:
@@ -169,8 +177,16 @@ class HeadLists(Part):
     def ties(self) -> tuple[tuple[str, ...], ...]:
         if self.refines:
             twice = (*self._boxes(), *(self._classes() if self.proposes else ()))
-            return tuple((key, f"transformer.decoder.{key}") for key in twice)
+            return tuple(
+                (key, f"transformer.decoder.{key}", *self._further_names(key)) for key in twice
+            )
         return tuple(self._shared())
+
+    def _further_names(self, key: str) -> Iterator[str]:
+        for i, modules in self.again.items():
+            head = f"class_embed.{i}."
+            if key.startswith(head):
+                yield from (f"{module}.{key.removeprefix(head)}" for module in modules)
 
     def _shared(self) -> Iterator[tuple[str, ...]]:
         """All layers share one head."""

@@ -124,11 +124,14 @@ def conditional_attention(width: int, *projections: str) -> StateDict:
     return module
 
 
-def layer(*attentions: StateDict, width: int, ffn: StateDict) -> StateDict:
-    """detrex's BaseTransformerLayer: attentions, one feed-forward, a norm after each."""
+def layer(
+    *attentions: StateDict, width: int, ffn: StateDict, norms: int | None = None
+) -> StateDict:
+    """detrex's BaseTransformerLayer: attentions, one feed-forward, and a norm after each, if no
+    other number of norms is said."""
     module = under("ffns.0", ffn)
     for index, one in enumerate(attentions):
         module |= under(f"attentions.{index}", one)
-    for index in range(len(attentions) + 1):
+    for index in range(len(attentions) + 1 if norms is None else norms):
         module |= under(f"norms.{index}", norm(width))
     return module

@@ -43,6 +43,8 @@ class Layers(Part):
         attentions: the state dicts of each layer's attentions, in their order.
         original: rules from a layer of the original, relative to it.
         transformers: rules from a layer of transformers, likewise.
+        norms: numbered norms in a layer; None for one after each attention and feed-forward.
+        further: what a layer has beside these, names relative to it.
     """
 
     side: Literal["encoder", "decoder"]
@@ -50,6 +52,8 @@ class Layers(Part):
     attentions: tuple[tuple[StateDict, ...], ...] = field(hash=False)
     original: tuple[Rule, ...]
     transformers: tuple[Rule, ...] = ()
+    norms: int | None = None
+    further: StateDict = field(default_factory=dict, hash=False)
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         of_transformers = layout in transformers_layout.LAYOUTS
@@ -62,8 +66,8 @@ class Layers(Part):
         ffn = transformer.feed_forward(shape.width, shape.feedforward, prelu=shape.prelu)
         target: StateDict = {}
         for i, attentions in enumerate(self.attentions):
-            layer = transformer.layer(*attentions, width=shape.width, ffn=ffn)
-            target |= under(f"{self._place}.{i}", layer)
+            layer = transformer.layer(*attentions, width=shape.width, ffn=ffn, norms=self.norms)
+            target |= under(f"{self._place}.{i}", {**layer, **self.further})
         return target
 
     def ties(self) -> tuple[tuple[str, ...], ...]:

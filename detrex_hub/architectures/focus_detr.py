@@ -1,0 +1,134 @@
+"""Focus-DETR, as detrex has it.
+
+Its authors' repository (linxid/Focus-DETR-mindspore) is code for MindSpore; the torch files that
+they released are trained with detrex and have its names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from detrex_hub import kinds
+from detrex_hub.architectures import transformer
+from detrex_hub.architectures.base import Facts, Layout, Specs
+from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
+from detrex_hub.architectures.declared import Fact
+from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.heads import HeadLists, Labels
+from detrex_hub.architectures.neck import Neck, read_levels
+from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.position import SinePositions, position_facts
+from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.transformer import mlp
+from detrex_hub.architectures.transformer_layers import Layers, Shape, decoder
+from detrex_hub.errors import ArchitectureError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocusDetr(Detector):
+    """Focus-DETR: DINO whose encoder attends to the foreground.
+
+    Args:
+        neck_inputs: feature maps that the backbone gives, its last ones.
+        feature_levels: feature maps in all.
+        position_temperature, position_offset: of the sine position embedding; None where they are
+            not known.
+    """
+
+    neck_inputs: int
+    feature_levels: int
+    position_temperature: float | None = 10000
+    position_offset: float | None = -0.5
+
+    name: ClassVar[str] = "focus_detr"
+    taken_by: ClassVar[frozenset[str]] = frozenset({"FOCUS_DETR"})
+    facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
+    layouts: ClassVar[Mapping[str, Layout]] = {
+        "detrex": Layout(
+            present=(
+                "transformer.level_embeds",
+                "transformer.alpha",
+                "transformer.tgt_embed.weight",
+                "transformer.enc_mask_predictor.layer1.0.weight",
+                "label_enc.weight",
+                "neck.convs.0.conv.weight",
+            ),
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        # detrex takes the head of this number for the encoder
+        if self.encoder_layers > self.decoder_layers:
+            raise ArchitectureError(
+                f"Focus-DETR with {self.encoder_layers} encoder layers and {self.decoder_layers} "
+                "decoder layers, and detrex builds none with more of the former"
+            )
+
+    @classmethod
+    def infer(cls, specs: Specs, layout: str, facts: Facts) -> FocusDetr:
+        found = cls.shared(specs, layout, facts, "class_embed.0.weight")
+        return cls(
+            **(found | read_levels(specs, layout, facts)),
+            num_queries=shape_of(specs, "transformer.tgt_embed.weight")[0],
+            position_temperature=facts.get("position_temperature"),
+            position_offset=facts.get("position_offset"),
+        )
+
+    def parts(self) -> tuple[Part, ...]:
+        width, encoders = self.embed_dim, self.encoder_layers
+        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        dense = transformer.attention(width)
+        samples = transformer.deformable_attention(width, self.num_heads or 8, self.feature_levels)
+        modules = ("transformer.encoder.enhance_MCSP", "enhance_MCSP_layerlist")
+        return (
+            Neck(self.body, self.neck_inputs, self.feature_levels, width),
+            SinePositions(width, self.position_temperature, self.position_offset),
+            # dense attention among the foreground is added to the layer, with a norm of its own
+            Layers(
+                "encoder",
+                shape,
+                ((dense, samples),) * encoders,
+                original=(),
+                norms=2,
+                further=under("norm2", norm(width)),
+            ),
+            decoder(shape, self.decoder_layers, (dense, samples), original=()),
+            Module("transformer", {"alpha": tensor(3)}),
+            Module("transformer.enc_mask_predictor", _mask_predictor(width)),
+            Module("transformer.enc_output", linear(width, width)),
+            Module("transformer.enc_output_norm", norm(width)),
+            Module("transformer.tgt_embed", {"weight": tensor(self.learned_queries, width)}),
+            Module("transformer.decoder.norm", norm(width)),
+            Module("transformer.decoder.ref_point_head", mlp(2 * width, width, width, 2)),
+            # each encoder layer scores classes by one head, that of the proposals
+            HeadLists(
+                self.classes,
+                self.decoder_layers,
+                proposes=True,
+                again={encoders: tuple(f"{m}.{i}" for m in modules for i in range(encoders))},
+            ),
+            Labels("label_enc", self.classes, width, unknown=False),
+            *self.sizes,
+            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        return (
+            *super().notes(),
+            "the shares of tokens that encoder layers attend to are in no weight: detrex has "
+            "constants for them (half of all, then less in each layer)",
+        )
+
+
+def _mask_predictor(width: int) -> StateDict:
+    """detrex's MaskPredictor, which tells the foreground."""
+    half, quarter = width // 2, width // 4
+    return (
+        under("layer1.0", norm(width))
+        | under("layer1.1", linear(width, width))
+        | under("layer2.0", linear(half, width))
+        | under("layer2.2", linear(quarter, half))
+        | under("layer2.4", linear(1, quarter))
+    )
