@@ -497,7 +497,7 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
         stored = plan.moves[plan.ties[alias]]
         if _identities(conversion, move) == _identities(conversion, stored):
             continue
-        # rows that begin anew begin alike
+        # fresh rows of two names are made alike
         alike = replace(move, target=stored.target)
         if not same_bytes(conversion.chunks(alike), conversion.chunks(stored)):
             raise VerificationError(

@@ -1,10 +1,11 @@
-"""Rows of classes: which of a source's rows a detector takes, and how the others begin.
+"""Rows of classes: which of a source's rows a detector takes, and which are fresh.
 
 A detector has a row for each class in its class heads, and in its embedding of labels if it learns
-from noised boxes. The originals have 91 rows for COCO's 80 classes; a head that is prepared for
-fine-tuning keeps the rows of classes whose names it knows, and begins anew with the others, as
-detrex's models begin: `torch.nn.Linear` and `torch.nn.Embedding` as torch initialises them, and
-for the focal loss biases that give each class a probability of 0.01.
+from noised boxes. The originals have 91 rows for COCO's 80 classes. A head that is prepared for
+fine-tuning keeps the rows of classes whose names it knows, and all rows where there are as many as
+it needs and no names are given. The others are fresh, as detrex's models initialise them:
+`torch.nn.Linear` and `torch.nn.Embedding` as torch does, and for the focal loss biases that give
+each class a probability of 0.01.
 """
 
 from __future__ import annotations
@@ -42,9 +43,15 @@ FACTS: Mapping[str, Fact] = {
         "their names in order: those that COCO has too keep their rows",
         option="--classes-from",
     ),
+    "new_head": Fact(
+        kinds.Flag(),
+        "whether all rows are fresh, whatever the file and the names say",
+        default=False,
+        option="--new-head",
+    ),
     "seed": Fact(
         kinds.Integer(-(2**63), 2**63 - 1),
-        "seed of the rows that start from random numbers",
+        "seed of the fresh rows",
         default=0,
         option="--seed",
     ),
@@ -60,25 +67,25 @@ class ClassRows:
     Args:
         name: of the choice, for messages.
         of: rows of the source's class head, "no object" not counted.
-        rows: for each class of the model its row in the source, None where it begins anew.
-        begun: names of the classes that begin anew, as far as they have names.
-        seed: of what begins anew.
+        rows: for each class of the model its row in the source, None where it is fresh.
+        unknown: names of the classes whose rows are fresh, as far as they have names.
+        seed: of the fresh rows.
     """
 
     name: str
     of: int
     rows: tuple[int | None, ...]
-    begun: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     seed: int = 0
 
     def described(self) -> str:
         """What becomes of the classes, in one line."""
         kept = sum(row is not None for row in self.rows)
-        named = f": {', '.join(self.begun[:8])}" if self.begun else ""
-        more = f" and {len(self.begun) - 8} more" if len(self.begun) > 8 else ""
+        named = f": {', '.join(self.unknown[:8])}" if self.unknown else ""
+        more = f" and {len(self.unknown) - 8} more" if len(self.unknown) > 8 else ""
         return (
             f"class heads made for {len(self.rows)} classes: {kept} keep their rows, "
-            f"{len(self.rows) - kept} begin anew (seed {self.seed}){named}{more}"
+            f"{len(self.rows) - kept} get fresh ones (seed {self.seed}){named}{more}"
         )
 
     def head(self, parameter: str, width: int, *, no_object: bool, focal: bool) -> Rows:
@@ -146,42 +153,53 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
     """
     choice = facts["classes"]
     original = layout != "detrex" and rows == released
-    if "num_classes" in facts or "class_names" in facts:
+    usual = ClassRows("coco80", rows, coco.CATEGORIES) if original else None
+    if facts["new_head"] or "num_classes" in facts or "class_names" in facts:
         if choice != "auto":
-            raise UsageError(f"--classes {choice} and another number of classes exclude each other")
+            raise UsageError(f"--classes {choice} and a head for other classes exclude each other")
+        has = len(usual.rows) if usual else rows
+        if not facts["new_head"] and "class_names" not in facts:
+            if facts["num_classes"] == has:
+                return usual
+            if facts["num_classes"] == rows:
+                return None
         of_coco = coco.CATEGORIES if original else tuple(range(80)) * (layout == "detrex")
-        return _prepared(rows, of_coco if original or rows == 80 else (), facts)
+        return _prepared(rows, has, of_coco if original or rows == 80 else (), facts)
     if choice == "coco" and not original:
         raise ArchitectureError(
             f"the class head has {rows} rows of classes, and COCO's can be cut from {released} "
             "rows of an original",
             hint="Convert with --classes keep",
         )
-    return ClassRows("coco80", rows, coco.CATEGORIES) if original and choice != "keep" else None
+    return usual if choice != "keep" else None
 
 
-def _prepared(rows: int, of_coco: tuple[int, ...], facts: Mapping[str, Any]) -> ClassRows:
-    """Rows for fine-tuning. ``of_coco`` are those of COCO's classes, none where the head has
-    others."""
+def _prepared(rows: int, has: int, of_coco: tuple[int, ...], facts: Mapping[str, Any]) -> ClassRows:
+    """Rows for fine-tuning. ``has`` is how many classes the head has, ``of_coco`` are the rows of
+    COCO's classes, none where it has others."""
     names = facts.get("class_names", ())
-    number = facts.get("num_classes", len(names))
-    seed = facts["seed"]
+    number = facts.get("num_classes", len(names) or has)
+    new, seed = facts["new_head"], facts["seed"]
     if names and len(names) != number:
         raise UsageError(f"there are {len(names)} names for {number} classes")
     plain = [_plain(name) for name in names]
     doubled = sorted({name for name in plain if plain.count(name) > 1})
     if doubled:
         raise UsageError(f"the classes have names that occur twice: {', '.join(doubled)}")
-    if names and not of_coco:
+    if names and not of_coco and not new:
         raise ArchitectureError(
             f"the class head has {rows} rows, which are not known to be of COCO's classes, so that "
             "no row can be found by a name",
-            hint="Begin all of them anew with --num-classes alone",
+            hint=(
+                f"Give --num-classes {number} without names"
+                if number == rows
+                else f"Replace all rows by fresh ones: --num-classes {number} --new-head"
+            ),
         )
-    known = dict(zip(map(_plain, coco.NAMES), of_coco, strict=False))
+    known = {} if new else dict(zip(map(_plain, coco.NAMES), of_coco, strict=False))
     found = tuple(known.get(name) for name in plain) or (None,) * number
-    begun = tuple(name for name, row in zip(names, found, strict=False) if row is None)
-    return ClassRows(f"{number} classes", rows, found, begun, seed)
+    unknown = tuple(name for name, row in zip(names, found, strict=False) if row is None)
+    return ClassRows(f"{number} classes", rows, found, unknown, seed)
 
 
 def read_names(path: Path) -> list[str]:

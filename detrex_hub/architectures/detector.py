@@ -275,7 +275,7 @@ class Detector(Architecture):
             return self.class_rows
         # which they were if there are others than COCO's, hyper-parameters do not say
         number, of = self.num_classes, self.classes_cut_from - self.no_object_rows
-        if number == len(coco.CATEGORIES):
+        if number == len(coco.CATEGORIES) and of > max(coco.CATEGORIES):
             return ClassRows("coco80", of, coco.CATEGORIES)
         return ClassRows(f"{number} classes", of, (None,) * number)
 

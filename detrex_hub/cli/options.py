@@ -89,7 +89,11 @@ Classes: TypeAlias = Annotated[
 ]
 NumClasses: TypeAlias = Annotated[
     int | None,
-    Option(metavar="N", min=1, help="Prepare class heads for fine-tuning on N classes."),
+    Option(
+        metavar="N",
+        min=1,
+        help="Prepare class heads for fine-tuning on N classes. Heads that have N keep their rows.",
+    ),
 ]
 ClassesFrom: TypeAlias = Annotated[
     Path | None,
@@ -99,8 +103,11 @@ ClassesFrom: TypeAlias = Annotated[
         "Those that COCO has too keep their rows.",
     ),
 ]
+NewHead: TypeAlias = Annotated[
+    bool, Option("--new-head", help="Start class heads over, even if they have N rows.")
+]
 Seed: TypeAlias = Annotated[
-    int | None, Option(metavar="N", help="For the rows that begin anew. Default: 0.")
+    int | None, Option(metavar="N", help="For the fresh rows of class heads. Default: 0.")
 ]
 Ema: TypeAlias = Annotated[
     bool, Option("--ema", help="Take the averaged weights of a training checkpoint.")
@@ -143,6 +150,7 @@ def facts(
     classes: str | None = None,
     num_classes: int | None = None,
     classes_from: Path | None = None,
+    new_head: bool = False,
     seed: int | None = None,
     image_format: str | None = None,
     given: list[str] | None = None,
@@ -162,6 +170,8 @@ def facts(
         found["classes"] = _one_of("--classes", classes, ("auto", "coco", "keep"))
     if num_classes is not None:
         found["num_classes"] = num_classes
+    if new_head:
+        found["new_head"] = True
     if seed is not None:
         found["seed"] = seed
     if classes_from is not None:

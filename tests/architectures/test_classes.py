@@ -1,4 +1,4 @@
-"""What becomes of rows of classes: cut, kept, or chosen by name and begun anew."""
+"""What becomes of rows of classes: cut, kept, chosen by name, or fresh."""
 
 import json
 import math
@@ -59,7 +59,7 @@ def heads(plan):
 
 @pytest.mark.parametrize("layout", ["original", "detrex"])
 @pytest.mark.parametrize("name", [name for name in DETECTORS if "panoptic" not in name])
-def test_rows_of_named_classes_are_kept_and_the_others_begin_anew(name, layout):
+def test_rows_of_named_classes_are_kept_and_the_others_are_fresh(name, layout):
     made, plan = planned(name, layout, **MINE)
     rows = ROWS if layout == "original" else OWN_ROWS
     assert made.num_classes == 4
@@ -83,7 +83,7 @@ def test_rows_of_named_classes_are_kept_and_the_others_begin_anew(name, layout):
         if key == "denoising_generator.label_encoder.weight":
             assert rows_of(move) == rows + last
     assert made.notes()[-1] == (
-        "class heads made for 4 classes: 3 keep their rows, 1 begin anew (seed 7): drone"
+        "class heads made for 4 classes: 3 keep their rows, 1 get fresh ones (seed 7): drone"
     )
     assert plan.specs.keys() | made.set_by_model() == made.target().keys()
 
@@ -112,7 +112,7 @@ def test_more_classes_than_the_original_has_rows():
     assert rows_of(plan.moves["class_embed.0.weight"]) == [None] * 100
     assert "class_embed.0.weight" in plan.dropped
     assert "class_embed.6.weight" not in plan.dropped
-    assert made.notes()[-1].endswith("0 keep their rows, 100 begin anew (seed 0)")
+    assert made.notes()[-1].endswith("0 keep their rows, 100 get fresh ones (seed 0)")
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_detr_has_no_focal_prior(tmp_path):
     ("facts", "said"),
     [
         ({"classes": "keep", "num_classes": 3}, "exclude each other"),
-        ({"classes": "coco", "class_names": ["cat"]}, "coco and another number"),
+        ({"classes": "coco", "class_names": ["cat"]}, "coco and a head for other classes"),
         ({"num_classes": 0}, "num_classes should be an integer from 1"),
         ({"num_classes": True}, "num_classes should be an integer from 1"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, "2 names for 3 classes"),
@@ -207,9 +207,58 @@ def test_a_head_of_ones_own_is_never_cut_unless_it_has_as_many_rows():
     assert kind.read(own_head(91), "original", {"classes": "keep"}).num_classes == 91
     with pytest.raises(ArchitectureError, match="has 20 rows"):
         kind.read(own_head(20), "original", {"classes": "coco"})
-    with pytest.raises(ArchitectureError, match="--num-classes alone"):
+    with pytest.raises(ArchitectureError, match="--num-classes 1 --new-head"):
         kind.read(own_head(20), "original", {"class_names": ["cat"]})
     assert kind.read(own_head(20), "original", {"num_classes": 3}).num_classes == 3
+
+
+@pytest.mark.parametrize("layout", ["original", "detrex"])
+@pytest.mark.parametrize("name", [name for name in DETECTORS if "panoptic" not in name])
+def test_a_head_that_has_as_many_rows_keeps_them(name, layout):
+    variant = reference.load(name)
+    specs = variant.source if layout == "original" else variant.target
+    usual, usual_plan = planned(name, layout)
+    made, plan = planned(name, layout, num_classes=80)
+    assert (made, plan.moves) == (usual, usual_plan.moves)
+    assert made.notes() == usual.notes()
+    if layout == "original":
+        whole, _ = planned(name, layout, classes="keep")
+        assert planned(name, layout, num_classes=whole.num_classes)[0] == whole
+    assert [key for key, move in plan.moves.items() if Fresh in map(type, move.pieces)] == []
+    fresh, plan = planned(name, layout, num_classes=80, new_head=True)
+    assert fresh.num_classes == 80
+    assert fresh.notes()[-1].endswith("0 keep their rows, 80 get fresh ones (seed 0)")
+    assert any(rows[:80] == [None] * 80 for rows in heads(plan).values())
+    assert kind_of(specs).from_hyper_parameters(fresh.hyper_parameters()).num_classes == 80
+
+
+def kind_of(specs):
+    return recognise(specs).architecture
+
+
+@pytest.mark.parametrize(
+    ("facts", "classes", "fresh"),
+    [
+        ({"num_classes": 20}, 20, False),
+        ({"num_classes": 20, "new_head": True}, 20, True),
+        ({"new_head": True}, 20, True),
+        ({"num_classes": 19}, 19, True),
+        ({"class_names": ["cat", "dog"], "new_head": True}, 2, True),
+    ],
+)
+def test_only_an_option_starts_a_head_over_that_has_as_many_rows(facts, classes, fresh):
+    specs = own_head(20)
+    made = kind_of(specs).read(specs, "original", facts)
+    assert made.num_classes == classes
+    moves = made.plan(specs, "original").moves
+    assert rows_are_fresh(moves["class_embed.weight"]) == fresh
+    assert bool(made.notes() and "get fresh ones" in made.notes()[-1]) == fresh
+    with pytest.raises(UsageError, match="exclude each other"):
+        kind_of(specs).read(specs, "original", {**facts, "classes": "keep"})
+
+
+def rows_are_fresh(move):
+    return all(isinstance(piece, Fresh) for piece in move.pieces)
 
 
 def test_names_of_classes_in_three_kinds_of_files(tmp_path):

@@ -1,5 +1,6 @@
 """Checkpoints of one's own: with an optimizer, with averaged weights, for other classes."""
 
+import json
 import re
 from pathlib import Path
 
@@ -135,6 +136,26 @@ def test_averaged_weights_that_are_not_there(cli, original):
     assert line.endswith("--container KEY")
 
 
+def test_a_head_of_ones_own_keeps_its_rows(cli, tmp_path):
+    variant = reference.load("detr_r50")
+    state = {
+        key: value[:4].clone() if "class_embed" in key else value
+        for key, value in tensors(variant.source, variant.tied_sources).items()
+    }
+    path = save(tmp_path / "mine.pth", state, "model")
+    assert cli("convert", path, "--num-classes", 3, "-o", "kept").code == 0
+    kept = load_file("kept/model.safetensors")
+    assert torch.equal(kept["class_embed.weight"], state["class_embed.weight"])
+    done = cli("convert", path, "--num-classes", 3, "--new-head", "-o", "new")
+    assert "0 keep their rows, 3 get fresh ones (seed 0)" in done.err
+    new = load_file("new/model.safetensors")
+    assert not torch.equal(new["class_embed.weight"][:3], state["class_embed.weight"][:3])
+    assert json.loads(Path("new/conversion.json").read_text())["facts"]["new_head"] is True
+    assert "3 get fresh ones" in Path("new/README.md").read_text()
+    assert cli("verify", "kept").code == 0
+    assert cli("verify", "new").code == 0
+
+
 def test_a_head_for_other_classes(cli, tmp_path):
     names = tmp_path / "classes.txt"
     names.write_text("bird\nnest\n")
@@ -142,10 +163,10 @@ def test_a_head_for_other_classes(cli, tmp_path):
     state = tensors(variant.source, variant.tied_sources)
     path = save(tmp_path / "dino.pth", state, "model")
     plan = cli("convert", path, "--classes-from", names, "--dry-run").out
-    assert "class heads made for 2 classes: 1 keep their rows, 1 begin anew (seed 0): nest" in plan
+    assert "for 2 classes: 1 keep their rows, 1 get fresh ones (seed 0): nest" in plan
     done = cli("convert", path, "--classes-from", names, "--seed", 5, "-o", "out")
     assert done.code == 0, done.err
-    assert "1 begin anew (seed 5): nest" in done.err
+    assert "1 get fresh ones (seed 5): nest" in done.err
     written = load_file("out/model.safetensors")
     assert torch.equal(
         written["class_embed.6.weight"][0], state["transformer.enc_out_class_embed.weight"][16]
