@@ -693,13 +693,22 @@ def _known(overrides: Overrides, assumed: Container[str]) -> Overrides:
 
 
 def _told_apart(specs: Specs, kinds: Sequence[type[Architecture]]) -> Recognition:
-    """What a state dict is: one of ``kinds``, if its keys fit, otherwise what its keys say."""
-    for kind in kinds:
+    """What a state dict is by its keys. Where they say none of ``kinds``, and fit one of these all
+    the same, it is that one."""
+    found, refusal = None, None
+    try:
+        found = recognise(specs)
+    except ArchitectureError as error:
+        refusal = error
+    for kind in kinds if found is None or found.architecture not in kinds else ():
         try:
             return recognise(specs, among=[kind])
         except ArchitectureError:
             continue
-    return recognise(specs)
+    if found is None:
+        assert refusal is not None
+        raise refusal
+    return found
 
 
 def target_keys(what: str, like: str | None = None) -> ModelKeys:

@@ -457,6 +457,18 @@ def test_a_model_of_another_class_is_a_conflict_that_names_both(tmp_path):
     assert "those of a" not in str(found.conflict)
 
 
+@pytest.mark.parametrize(
+    ("variant", "name"), [("mae_pretrain_vit_base", "vit_mae"), ("dinov2_vits14_p16", "dinov2")]
+)
+def test_keys_tell_apart_what_one_class_takes(tmp_path, variant, name):
+    path = save(tmp_path / "vit.pth", tensors(reference.load(variant).source))
+    cfg = config_for(path)
+    vit = {"_target_": "detectron2.modeling.backbone.ViT"}
+    cfg.model.backbone = {"_target_": "detectron2.modeling.SimpleFeaturePyramid", "net": vit}
+    found = examine(cfg, target=ModelKeys({"backbone.net.pos_embed": (1,)}))
+    assert found.what.startswith(name)
+
+
 def test_the_class_of_the_model_tells_look_alikes_apart(tmp_path):
     path, keys = conditional(tmp_path, 33)
     found = examine(of_class(path, "projects.conditional_detr.ConditionalDETR"), target=keys)
