@@ -98,7 +98,7 @@ def clocks(
     # to a folder with records and card, and to what the script writes
     for command in (CONVERT, f"{CONVERT}, to .pkl"):
         ratio = converted[command].seconds / converted[SCRIPT].seconds
-        most(command, ratio, 0.25, f"of {SCRIPT}")
+        most(command, ratio, 0.30, f"of {SCRIPT}")
         most(f"{command}: peak", converted[command].peak / MIB, PEAK / MIB, "MiB")
     for command, seconds in (("detrex-hub --help", 0.2), ("detrex-hub list", 0.25)):
         most(command, started[command].seconds, seconds, "s")
