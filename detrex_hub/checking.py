@@ -35,6 +35,7 @@ from detrex_hub.errors import (
 )
 from detrex_hub.hashing import FileSha256
 from detrex_hub.materialising import DESCRIBED_BY
+from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
 from detrex_hub.repositories import Repository, names
 from detrex_hub.staging import publish_file, staging_folder
@@ -248,6 +249,7 @@ def check_config(
     *,
     overrides: Sequence[str] = (),
     target: str | None = None,
+    progress: Progress | None = None,
 ) -> Check:
     """As `examine`, of a config file.
 
@@ -257,6 +259,7 @@ def check_config(
         target: what the model holds, see `target_keys`; with it detectron2 is not needed, and
             where that is not installed, of a ``.py`` no more than ``train.init_checkpoint`` is
             read.
+        progress: reports the download of a repository's weights.
     """
     cfg = None
     if target is None or has_detectron2() or Path(path).suffix != ".py":
@@ -264,7 +267,7 @@ def check_config(
     if checkpoint is None:
         checkpoint = _init_checkpoint(cfg) if cfg is not None else _written(Path(path))
     keys = target_keys(target, like=os.fspath(checkpoint)) if target is not None else None
-    return examine(cfg, checkpoint, min_matched, target=keys)
+    return examine(cfg, checkpoint, min_matched, target=keys, progress=progress)
 
 
 def _written(path: Path) -> str:
@@ -363,14 +366,16 @@ def examine(
     min_matched: float = 1.0,
     *,
     target: ModelKeys | None = None,
+    progress: Progress | None = None,
 ) -> Check:
     """As `check`, but what is wrong is in the result instead of raised.
 
     Args:
         target: what the model holds; without it the config's model is built.
+        progress: reports the download of a repository's weights.
     """
     name = os.fspath(checkpoint) if checkpoint is not None else _init_checkpoint(cfg)
-    weights = read_weights(name, getattr(cfg, "model", None))
+    weights = read_weights(name, getattr(cfg, "model", None), progress)
     keys = target if target is not None else model_keys(_model(cfg))
     found = match(keys, weights.file, weights.prefix)
     absent = _in_model(weights.absent, found.home, keys)
@@ -472,12 +477,13 @@ def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | No
         return (), error.message
 
 
-def read_weights(name: str, model: Any = None) -> Weights:
+def read_weights(name: str, model: Any = None, progress: Progress | None = None) -> Weights:
     """What a name in ``train.init_checkpoint`` stands for.
 
     Args:
         name: a path or a repository, as detectron2 takes it.
         model: the node ``model`` of the config, where there is one.
+        progress: reports the download of a repository's weights.
 
     Raises:
         CheckpointError: detectron2 cannot read the file.
@@ -486,7 +492,7 @@ def read_weights(name: str, model: Any = None) -> Weights:
     """
     path, _, query = name.partition("?")
     if _is_repository(path):
-        return _from_repository(path.removeprefix("hf://"), name)
+        return _from_repository(path.removeprefix("hf://"), name, progress)
     return _from_file(_local(path), query, name, model)
 
 
@@ -500,10 +506,10 @@ def _bare(text: str) -> str:
     return text.partition("@")[0]
 
 
-def _from_repository(repo: str, name: str) -> Weights:
+def _from_repository(repo: str, name: str, progress: Progress | None = None) -> Weights:
     repository = Repository.open(repo)
     described = repository.config
-    with checkpoints.open(repository.weights()) as checkpoint:
+    with checkpoints.open(repository.weights(progress)) as checkpoint:
         shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
     shapes |= {alias: shapes[stored] for alias, stored in described.checkpoint.ties.items()}
     file = FileKeys(

@@ -58,7 +58,8 @@ def command(
     look = partial(
         check_config, config, checkpoint, min_matched, overrides=overrides or (), target=target
     )
-    found = look()
+    with out.progress() as progress:
+        found = look(progress=progress)
     if fix and (checkpoint is not None or not found.passed):
         for line in fix_config(config, found, checkpoint=checkpoint):
             out.hint(line)
