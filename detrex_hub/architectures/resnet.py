@@ -470,6 +470,12 @@ class ResNet(Architecture):
             channels=channels,
         )
 
+    def describe(self) -> str:
+        found = {"depth": self.depth, "num_classes": self.num_classes}
+        if not self.default_stages:
+            found |= {"num_groups": self.num_groups, "width_per_group": self.width_per_group}
+        return ", ".join(f"{name} {value}" for name, value in found.items() if value is not None)
+
     def _stages(self, stride_in_1x1: bool) -> Call | list[Call]:
         if self.default_stages:
             given: dict[str, Any] = {"depth": self.depth, "norm": "FrozenBN"}
