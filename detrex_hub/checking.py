@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import unified_diff
 from importlib.metadata import version
@@ -50,8 +50,7 @@ class Weights:
     ``absent`` are keys that no checkpoint of its kind holds, named as the file names keys;
     ``overrides`` is None where it is not known what the weights want; ``entry`` is the catalogue's
     name for the original, where the file's sha256 tells; ``alike`` are its names for files that are
-    called the same, where it does not; ``assumed`` are config paths for which nothing in the file
-    tells the value; ``prefix`` stands before all keys of a backbone that was
+    called the same, where it does not; ``prefix`` stands before all keys of a backbone that was
     materialised with one.
     """
 
@@ -63,7 +62,6 @@ class Weights:
     overrides: Overrides | None = None
     entry: str | None = None
     alike: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
     prefix: str = ""
 
 
@@ -92,7 +90,9 @@ class Check:
 
     @property
     def differences(self) -> tuple[Setting, ...]:
-        return tuple(one for one in self.settings if one.differs)
+        """What the config must say for the weights, and does not. What is merely assumed of the
+        weights is none."""
+        return tuple(one for one in self.settings if one.is_change)
 
     @property
     def passed(self) -> bool:
@@ -183,6 +183,7 @@ class Check:
                     "weights": one.wanted,
                     "fits": not one.differs,
                     "has_place": one.has_place,
+                    "assumed": one.assumed,
                 }
                 for one in self.settings
             ],
@@ -452,10 +453,13 @@ def _notes(found: Match, weights: Weights) -> Iterator[str]:
         )
     if weights.overrides is None:
         yield "which images these weights want is not known of this file"
-    if weights.assumed:
-        yield (
-            f"nothing in the file tells {', '.join(weights.assumed)}: the config keeps what it says"
-        )
+    elif assumed := _lazy(weights.overrides):
+        yield f"nothing in the file tells {', '.join(assumed)}: the config keeps what it says"
+
+
+def _lazy(overrides: Overrides) -> list[str]:
+    """The paths of a LazyConfig whose values are merely assumed."""
+    return [path for path in overrides.assumed if path not in overrides.yacs]
 
 
 def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | None]:
@@ -664,37 +668,19 @@ def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, model: Any) -
             found.layout,
             given={},
             metadata=metadata,
-            catalogue=entry.facts if entry is not None else {},
+            catalogue=entry.facts if entry is not None else None,
         )
         settled = kind.settle(specs, found.layout, facts)
         made = kind.infer(specs, found.layout, settled.values)
     except (ArchitectureError, MappingError, UsageError):
         return weights
     overrides = made.overrides(made.preprocessing(settled.values))
-    wanted = (*overrides.lazy, *overrides.lazy_if_present)
-    declared, assumed = made.declared_facts(), settled.assumed if entry is None else ()
-    theirs = {path for fact in assumed for path in declared[fact].config}
     return replace(
         weights,
         what=f"{made.name}, {made.describe()}",
         kind=kind,
         absent=made.set_by_model(),
-        overrides=_known(overrides, theirs),
-        assumed=tuple(path for path in wanted if path in theirs),
-    )
-
-
-def _known(overrides: Overrides, assumed: Container[str]) -> Overrides:
-    """Overrides without the paths whose values are merely assumed."""
-
-    def known(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {path: value for path, value in values.items() if path not in assumed}
-
-    return replace(
-        overrides,
-        lazy=known(overrides.lazy),
-        lazy_if_present=known(overrides.lazy_if_present),
-        yacs=known(overrides.yacs),
+        overrides=overrides if entry is not None else made.assuming(overrides, settled.assumed),
     )
 
 

@@ -71,7 +71,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
     """A conversion that is planned and proven, and not yet carried out. Close it, or use it in a
-    ``with`` statement: it holds the source open."""
+    ``with`` statement: it holds the source open.
+
+    ``facts`` are what somebody said of the weights and no shape shows; ``defaults`` is what was
+    taken where nothing said it.
+    """
 
     name: str
     entry: CatalogueEntry | None
@@ -82,6 +86,7 @@ class Conversion:
     layout: str
     because: tuple[str, ...]
     facts: Mapping[str, Any]
+    defaults: Mapping[str, Any]
     plan: ConversionPlan
     preprocessing: Mapping[str, Any]
     overrides: Overrides
@@ -111,6 +116,28 @@ class Conversion:
             and self.entry.denies(source.url, source.sha256)
         )
 
+    @property
+    def assumed(self) -> Mapping[str, Any]:
+        """The defaults that are merely assumed: all, unless the catalogue knows the file, whose
+        recipe is published."""
+        source = self.provenance
+        known = self.entry is not None and (
+            self.synthetic or self.entry.vouches(source.url, source.sha256)
+        )
+        return {} if known else self.defaults
+
+    @property
+    def assumption(self) -> str | None:
+        """What is assumed, in one line that names the options which change it."""
+        if not self.assumed:
+            return None
+        declared = self.architecture.declared_facts()
+        options = " ".join(declared[name].usage(name, v) for name, v in self.assumed.items())
+        return (
+            f"Nothing in {self.provenance.file} shows these, so they are assumed: {options}. "
+            "Convert it again with other values where they are wrong."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """What would be done, without having read a tensor."""
         return {
@@ -121,6 +148,7 @@ class Conversion:
             "hyper_parameters": self.architecture.hyper_parameters(),
             "plan": plan_to_json(self.plan, self.checkpoint.specs),
             "overrides": self.overrides.lazy,
+            "assumed": dict(self.assumed),
             "notes": list(self.notes),
             "synthetic": self.synthetic,
         }
@@ -291,7 +319,8 @@ def _plan(
         metadata=checkpoint.metadata,
         catalogue=entry.facts if entry is not None else {},
     )
-    made = kind.read(checkpoint.specs, recognised.layout, facts)
+    settled = kind.settle(checkpoint.specs, recognised.layout, facts)
+    made = kind.infer(checkpoint.specs, recognised.layout, settled.values)
     if entry is not None:
         _check_entry(entry, made, file)
     plan = made.plan(checkpoint.specs, recognised.layout)
@@ -306,6 +335,7 @@ def _plan(
         layout=recognised.layout,
         because=recognised.because,
         facts=facts,
+        defaults={name: settled.values[name] for name in settled.assumed},
         plan=plan,
         preprocessing=preprocessing,
         overrides=settings.check(
@@ -542,7 +572,7 @@ def config_of(conversion: Conversion, *, file: WeightsFile, sha256: str) -> Repo
         architecture=made.name,
         hyper_parameters=made.hyper_parameters(),
         preprocessing=dict(conversion.preprocessing),
-        overrides=conversion.overrides,
+        overrides=made.assuming(conversion.overrides, conversion.assumed),
         base_config=conversion.entry.base_config if conversion.entry else None,
         checkpoint=StoredCheckpoint(
             file=file,
@@ -578,6 +608,7 @@ def _conversion_record(
         architecture=conversion.architecture.name,
         recognised_by=conversion.because,
         facts=dict(conversion.facts),
+        assumed=dict(conversion.assumed),
         plan=recorded_plan(
             plan,
             conversion.checkpoint.specs,

@@ -193,6 +193,8 @@ def plan_lines(conversion: Conversion) -> Iterator[str]:
         yield "sets"
     for path, value in conversion.overrides.lazy.items():
         yield f"  {path} = {value!r}"
+    if conversion.assumption is not None:
+        yield f"assumes: {conversion.assumption}"
     for note in conversion.notes:
         yield f"note: {note}"
 

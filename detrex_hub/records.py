@@ -218,7 +218,11 @@ class Proof(Struct, frozen=True, kw_only=True):
 
 
 class ConversionRecord(Struct, frozen=True, kw_only=True):
-    """What `conversion.json` holds."""
+    """What `conversion.json` holds.
+
+    ``facts`` are what somebody said of the weights and no shape shows; ``assumed`` is what was
+    taken where nothing said it.
+    """
 
     format_version: int = FORMAT_VERSION
     name: Text
@@ -227,6 +231,7 @@ class ConversionRecord(Struct, frozen=True, kw_only=True):
     architecture: Name
     recognised_by: Annotated[tuple[Text, ...], Meta(max_length=1000)]
     facts: PlainValues
+    assumed: PlainValues
     plan: RecordedPlan
     result: RecordedResult
     proof: Proof

@@ -19,6 +19,7 @@ import msgspec
 from detrex_hub import __version__, card, catalogue, checkpoints, numerics
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
+from detrex_hub.architectures.declared import Settled
 from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
@@ -158,7 +159,8 @@ def verify(
     """
     claims = _claims(os.fspath(repo), revision, progress)
     entry = _entry(claims, extra_catalogues)
-    made, plan = _plan_again(claims)
+    again = _plan_again(claims)
+    plan = again.plan
     checks = [
         _bytes(claims),
         _state_dict(claims),
@@ -167,7 +169,7 @@ def verify(
             f"{len(plan.moves)} moves, {len(plan.dropped)} drops and {len(plan.ties)} ties are "
             f"those of the mapper{_computed_by(plan)}",
         ),
-        _description(claims, entry, made, plan),
+        _description(claims, entry, again),
     ]
     if claims.card is not None:
         checks.append(_card(claims, entry))
@@ -175,7 +177,7 @@ def verify(
     if with_numerics:
         if reason is not None:
             raise UsageError(f"--numerics needs the original, and none is read: {reason}")
-        numerics.check(made, claims.record.source.layout)
+        numerics.check(again.made, claims.record.source.layout)
     if reason is None:
         checks += _repeat(claims, entry, source, extra_catalogues, progress, with_numerics)
     return Verification(
@@ -272,7 +274,16 @@ def _state_dict(claims: _Claims) -> Check:
     )
 
 
-def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
+@dataclass(frozen=True)
+class _Again:
+    """What a record leads to: the model, the plan, and the facts with what is assumed of them."""
+
+    made: Architecture
+    plan: ConversionPlan
+    facts: Settled
+
+
+def _plan_again(claims: _Claims) -> _Again:
     """The plan from the recorded source tensors, found to be the recorded one."""
     where, record, described = f"{claims.name}/{CONVERSION}", claims.record, claims.described
     kind = architecture(described.architecture)
@@ -283,8 +294,9 @@ def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
         raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
     specs = record.plan.specs()
     try:
-        facts = kind.known_facts(specs, layout, given=record.facts, metadata={}, catalogue={})
-        made = kind.read(specs, layout, facts)
+        known = kind.known_facts(specs, layout, given=record.facts, metadata={}, catalogue={})
+        facts = kind.settle(specs, layout, known)
+        made = kind.infer(specs, layout, facts.values)
         plan = made.plan(specs, layout)
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
@@ -296,18 +308,21 @@ def _plan_again(claims: _Claims) -> tuple[Architecture, ConversionPlan]:
     for part in ("mapper", "moves", "dropped", "ties", "source_tensors"):
         if getattr(record.plan, part) != getattr(again, part):
             raise claims.refuse(f"the {part} in {CONVERSION} are not those of the mapper")
-    return made, plan
+    return _Again(made, plan, facts)
 
 
-def _description(
-    claims: _Claims, entry: CatalogueEntry | None, made: Architecture, plan: ConversionPlan
-) -> Check:
+def _description(claims: _Claims, entry: CatalogueEntry | None, again: _Again) -> Check:
     """Everything in `config.json` follows from the shapes, the facts and the catalogue."""
     described, record = claims.described, claims.record
-    layout = record.source.layout
+    layout, made, plan = record.source.layout, again.made, again.plan
+    source = record.source
+    vouched = entry is not None and entry.vouches(source.url, source.sha256)
+    unsaid = {name: again.facts.values[name] for name in again.facts.assumed}
+    if record.assumed != unsaid and (record.assumed or not vouched):
+        raise claims.refuse(f"what is assumed in {CONVERSION} is not what nothing says")
     try:
-        preprocessing = made.preprocessing(record.facts)
-        overrides = made.overrides(preprocessing)
+        preprocessing = made.preprocessing(again.facts.values)
+        overrides = made.assuming(made.overrides(preprocessing), record.assumed)
     except _OF_WRONG_VALUES as error:
         raise ConfigError(f"{claims.name}/{CONVERSION}: its facts make no sense: {error}") from None
     expected = msgspec.structs.replace(
@@ -481,11 +496,7 @@ def _original(
     described, record = claims.described, claims.record
     layout, name = record.source.layout, record.name
     kind = architecture(described.architecture)
-    facts = {
-        key: value
-        for key, value in record.facts.items()
-        if key in kind.facts or key in described.preprocessing
-    }
+    facts = record.facts
     if described.synthetic and source is None:
         return prepare(
             name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -96,13 +96,15 @@ class Overrides:
 
     ``lazy`` are LazyConfig dotted paths; ``lazy_if_present`` the same, set only where a config has
     the path; ``lazy_remove`` paths that must not be there; ``yacs`` keys of classic configs.
-    Values are numbers, strings, booleans, and lists of them.
+    Values are numbers, strings, booleans, and lists of them. ``assumed`` are those of the paths
+    whose values are merely assumed, so that a config with others keeps them.
     """
 
     lazy: PlainValues = field(default_factory=dict)
     lazy_if_present: PlainValues = field(default_factory=dict)
     lazy_remove: Names = ()
     yacs: PlainValues = field(default_factory=dict)
+    assumed: Names = ()
 
 
 @dataclass(frozen=True)
@@ -211,9 +213,8 @@ class Architecture(ABC):
         Raises:
             UsageError: a fact is not known, or its value is of another kind.
         """
-        said = {**catalogue, **cls.facts_in(metadata)}
-        declared = cls.facts_of(specs, layout, {**said, **given})
-        return said | understood(declared, given, where=cls.name)
+        said = {**catalogue, **cls.facts_in(metadata), **given}
+        return understood(cls.facts_of(specs, layout, said), said, where=cls.name)
 
     @classmethod
     def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
@@ -235,6 +236,17 @@ class Architecture(ABC):
         """The config paths that `overrides` may set, in full."""
         own = {self._below_node(path): kind for path, kind in self.lazy_paths.items()}
         return Paths({**IMAGE_PATHS.lazy, **own}, {**IMAGE_PATHS.yacs, **self.yacs_keys})
+
+    def assuming(self, overrides: Overrides, names: Iterable[str]) -> Overrides:
+        """Overrides of this model, with the paths that follow from facts that are merely assumed.
+
+        Args:
+            names: of the facts.
+        """
+        declared = self.declared_facts()
+        theirs = {path for name in names for path in declared[name].config}
+        wanted = (*overrides.lazy, *overrides.lazy_if_present, *overrides.yacs)
+        return replace(overrides, assumed=tuple(path for path in wanted if path in theirs))
 
     def _below_node(self, path: str) -> str:
         return f"{self.node}{path}" if path.startswith(".") else path

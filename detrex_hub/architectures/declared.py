@@ -70,7 +70,9 @@ class Fact:
         text = self.kind.text(value)
         if self.option is None:
             return f"--fact {name}={text}"
-        return self.option if value is True else f"{self.option} {text}"
+        if isinstance(value, bool):
+            return self.option if value else f"--no-{self.option.removeprefix('--')}"
+        return f"{self.option} {text}"
 
 
 @dataclass(frozen=True)

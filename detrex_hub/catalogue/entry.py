@@ -148,6 +148,11 @@ class CatalogueEntry:
         known = tuple(digest for digest in digests if digest)
         return bool(known) and not sha256.startswith(known)
 
+    def vouches(self, url: str | None, sha256: str | None) -> bool:
+        """Whether what this entry says holds for a file: it has sources, and as far as is known the
+        file is from one of them. Arguments are those of `denies`."""
+        return bool(self.sources) and not self.denies(url, sha256)
+
 
 def same_address(one: str, other: str) -> bool:
     """Whether two addresses name one file, whatever commit they name."""

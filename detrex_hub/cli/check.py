@@ -107,4 +107,6 @@ def _lines(found: Check, out: Output) -> Iterator[str]:
 def _verdict(setting: Setting) -> str:
     if not setting.has_place:
         return "no place"
-    return "differs" if setting.differs else "fits"
+    if not setting.differs:
+        return "fits"
+    return "assumed" if setting.assumed else "differs"

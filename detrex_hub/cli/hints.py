@@ -16,6 +16,8 @@ def of_conversion(done: Converted) -> Iterator[str]:
     """What a user should know of the weights that were converted."""
     conversion = done.conversion
     yield from conversion.notes
+    if conversion.assumption is not None:
+        yield conversion.assumption
     if conversion.another_file:
         yield (
             f"This is not the published file of {conversion.name}: its sha256 differs. "

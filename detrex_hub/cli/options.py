@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -113,11 +112,17 @@ Ema: TypeAlias = Annotated[
     bool, Option("--ema", help="Take the averaged weights of a training checkpoint.")
 ]
 ImageFormat: TypeAlias = Annotated[
-    str | None, Option(metavar="RGB|BGR", help="The order of the image's channels.")
+    str | None,
+    Option(metavar="RGB|BGR", help="The order of the channels, also of mean and std."),
 ]
 FactsOption: TypeAlias = Annotated[
     list[str] | None,
-    Option("--fact", metavar="NAME=VALUE", help="Anything else no shape shows. Repeatable."),
+    Option(
+        "--fact",
+        metavar="NAME=VALUE",
+        help="Anything else that shapes cannot show, such as pixel_std=1,1,1 in the order of the "
+        "image format. Repeatable.",
+    ),
 ]
 
 # where to
@@ -155,10 +160,11 @@ def facts(
     image_format: str | None = None,
     given: list[str] | None = None,
 ) -> dict[str, Any]:
-    """The options about what no shape shows, as the library takes them.
+    """The options about what shapes cannot show, as the library takes them: it reads the texts when
+    it knows the architecture.
 
     Raises:
-        BadParameter: an option has a value that it cannot have.
+        BadParameter: a fact has no name or no value.
         UsageError: the file holds no names of classes.
     """
     found: dict[str, Any] = {}
@@ -167,7 +173,7 @@ def facts(
     if dc5 is not None:
         found["dilation"] = dc5
     if classes is not None:
-        found["classes"] = _one_of("--classes", classes, ("auto", "coco", "keep"))
+        found["classes"] = classes
     if num_classes is not None:
         found["num_classes"] = num_classes
     if new_head:
@@ -179,19 +185,10 @@ def facts(
 
         found["class_names"] = read_names(classes_from)
     if image_format is not None:
-        found["image_format"] = _one_of("--image-format", image_format.upper(), ("RGB", "BGR"))
+        found["image_format"] = image_format
     for one in given or ():
         name, equals, value = one.partition("=")
         if not equals or not name:
             raise BadParameter(f"--fact {one!r} is not of the form NAME=VALUE")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+        found[name] = value
     return found
-
-
-def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise BadParameter(f"{option} is {value!r}, and can be {', '.join(choices)}")
-    return value

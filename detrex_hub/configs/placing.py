@@ -147,6 +147,7 @@ def placed(overrides: Overrides, kind: type[Architecture], node: str) -> Overrid
         lazy=moved(overrides.lazy),
         lazy_if_present=moved(overrides.lazy_if_present),
         lazy_remove=tuple(map(move, overrides.lazy_remove)),
+        assumed=tuple(map(move, overrides.assumed)),
     )
 
 

@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from detrex_hub.architectures import architecture
@@ -37,6 +37,7 @@ class Setting:
     ``before`` is None where the config does not have the path, ``wanted`` where it must not.
     ``has_place`` is False for a value of images that neither the model nor the mapper takes: the
     config's own loader must see to it.
+    ``assumed`` says that nothing shows what the weights want.
     """
 
     path: str
@@ -44,12 +45,18 @@ class Setting:
     wanted: Any
     differs: bool = True
     has_place: bool = True
+    assumed: bool = False
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the config is to be changed: what is merely assumed replaces no value."""
+        return self.differs and not (self.assumed and self.before is not None)
 
     def __str__(self) -> str:
         if self.wanted is None:
             return f"{self.path}: {self.before} removed"
         if self.before is None:
-            return f"{self.path} = {self.wanted}"
+            return f"{self.path} = {self.wanted}{' (assumed)' if self.assumed else ''}"
         return f"{self.path}: {self.before} -> {self.wanted}"
 
 
@@ -70,6 +77,9 @@ def check(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
         _kind_of(path, paths.lazy, where)
     for key, value in overrides.yacs.items():
         _check_one(key, value, paths.yacs, where)
+    for path in overrides.assumed:
+        if path not in {**overrides.lazy, **overrides.lazy_if_present, **overrides.yacs}:
+            raise ConfigError(f"{where} assumes a value of {path[:120]!r}, which it does not set")
     return overrides
 
 
@@ -124,9 +134,17 @@ def settings(
     found: dict[str, Setting] = {}
     for values, required in ((overrides.lazy, True), (overrides.lazy_if_present, False)):
         for path, value in values.items():
+            assumed = path in overrides.assumed
             for place in _places(roots, path, value, where):
-                for one in _setting(roots, place, value, where, required=required):
-                    found.setdefault(one.path, one)
+                try:
+                    theirs = _setting(roots, place, value, where, required=required)
+                except ConfigError:
+                    if not assumed:
+                        raise
+                    # a config is not refused for what is merely assumed
+                    continue
+                for one in theirs:
+                    found.setdefault(one.path, replace(one, assumed=assumed))
     for path in overrides.lazy_remove:
         for one in _setting(roots, path, None, where, required=False):
             found.setdefault(one.path, one)
@@ -136,25 +154,28 @@ def settings(
 def plan_changes(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
 ) -> list[Setting]:
-    """The `settings` that differ: what is equal already is left alone."""
+    """The `settings` that are to be changed: what is equal already is left alone, and so is a value
+    of the config where the weights' is merely assumed."""
     wanted = settings(overrides, model=model, dataloader=dataloader, where=where)
-    return [one for one in wanted if one.differs]
+    return [one for one in wanted if one.is_change]
 
 
 def apply(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
 ) -> list[Setting]:
-    """Set overrides on the nodes of a LazyConfig, all of them or none, and log each change.
+    """Set overrides on the nodes of a LazyConfig, all of them or none, and log each change. Where
+    the config differs from what is merely assumed, log a warning instead.
 
     Arguments, return value and errors are those of `plan_changes`.
     """
     wanted = settings(overrides, model=model, dataloader=dataloader, where=where)
-    changes = [one for one in wanted if one.differs]
+    changes = [one for one in wanted if one.is_change]
     for change in changes:
         _set({"model": model, "dataloader": dataloader}, change)
     log_changes(changes, where)
     for note in loader_notes(wanted, model):
         log(f"{where}: {note}", logging.WARNING)
+    _warn_of_assumed(wanted, where)
     return changes
 
 
@@ -197,19 +218,22 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
             f"a classic config has no keys for what the weights of {where} need",
             hint="Start from a LazyConfig of detrex's projects",
         )
-    changes: list[Setting] = []
+    wanted: list[Setting] = []
     for key, value in overrides.yacs.items():
         node = cfg
         *parents, leaf = key.split(".")
         for name in parents:
             node = node.get(name) if hasattr(node, "get") else None
         if node is None or leaf not in node:
+            if key in overrides.assumed:
+                continue
             raise ConfigError(
                 f"this config has no {key}, which {where} needs as {value!r}",
                 hint="Start from a config of detectron2's model zoo",
             )
-        if _differs(node[leaf], value):
-            changes.append(Setting(key, node[leaf], value))
+        differs = _differs(node[leaf], value)
+        wanted.append(Setting(key, node[leaf], value, differs, key in overrides.assumed))
+    changes = [one for one in wanted if one.is_change]
     frozen = getattr(cfg, "is_frozen", lambda: False)()
     if frozen and changes:
         cfg.defrost()
@@ -218,6 +242,7 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
     if frozen and changes:
         cfg.freeze()
     log_changes(changes, where)
+    _warn_of_assumed(wanted, where)
     return changes
 
 
@@ -490,6 +515,16 @@ def _differs(before: Any, after: Any) -> bool:
 
 # 0.224 * 255 is 57.120000000000005, which is the 57.12 of detectron2's configs
 _ROUNDING = 1e-14
+
+
+def _warn_of_assumed(wanted: list[Setting], where: str) -> None:
+    for one in wanted:
+        if one.assumed and one.differs and not one.is_change:
+            log(
+                f"{where}: {one.path} stays {one.before}. {one.wanted} is assumed for these "
+                "weights, and nothing in their file shows it",
+                logging.WARNING,
+            )
 
 
 def log_changes(changes: list[Setting], where: str) -> None:
