@@ -20,7 +20,9 @@ from detrex_hub import __version__, card, checkpoints
 from detrex_hub.architectures import architecture as architecture_named
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import IMAGENET_RGB, Architecture, Overrides
+from detrex_hub.architectures.declared import Settled, options
 from detrex_hub.architectures.recognise import Recognition, recognise
+from detrex_hub.batch_norms import has_folded_statistics
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.checkpoints import (
     Checkpoint,
@@ -73,8 +75,8 @@ class Conversion:
     """A conversion that is planned and proven, and not yet carried out. Close it, or use it in a
     ``with`` statement: it holds the source open.
 
-    ``facts`` are what somebody said of the weights and no shape shows; ``defaults`` is what was
-    taken where nothing said it.
+    ``facts`` are what the user, the file or the catalogue says of the weights and no shape shows;
+    ``unsaid`` are the values of those that only the catalogue says, or nothing.
     """
 
     name: str
@@ -86,7 +88,7 @@ class Conversion:
     layout: str
     because: tuple[str, ...]
     facts: Mapping[str, Any]
-    defaults: Mapping[str, Any]
+    unsaid: Mapping[str, Any]
     plan: ConversionPlan
     preprocessing: Mapping[str, Any]
     overrides: Overrides
@@ -118,24 +120,22 @@ class Conversion:
 
     @property
     def assumed(self) -> Mapping[str, Any]:
-        """The defaults that are merely assumed: all, unless the catalogue knows the file, whose
-        recipe is published."""
+        """The facts that are merely assumed: all that are unsaid, unless the catalogue knows the
+        file, whose recipe is published."""
         source = self.provenance
         known = self.entry is not None and (
             self.synthetic or self.entry.vouches(source.url, source.sha256)
         )
-        return {} if known else self.defaults
+        return {} if known else self.unsaid
 
     @property
     def assumption(self) -> str | None:
-        """What is assumed, in one line that names the options which change it."""
+        """What is assumed, in one line that says how to change it."""
         if not self.assumed:
             return None
-        declared = self.architecture.declared_facts()
-        options = " ".join(declared[name].usage(name, v) for name, v in self.assumed.items())
         return (
-            f"Nothing in {self.provenance.file} shows these, so they are assumed: {options}. "
-            "Convert it again with other values where they are wrong."
+            f"Nothing in {self.provenance.file} shows these, so they are assumed: "
+            f"{options(self.assumed)}. Convert it again with other values where they are wrong."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -186,6 +186,7 @@ class Converted:
             "size": self.size,
             "tensors": len(conversion.plan.moves),
             "dropped": len(conversion.plan.dropped),
+            "assumed": dict(conversion.assumed),
             "synthetic": conversion.synthetic,
         }
 
@@ -312,15 +313,23 @@ def _plan(
     among = architecture or (entry.architecture if entry else None)
     recognised = _recognise(checkpoint, file, among, layout)
     kind = recognised.architecture
-    facts = kind.known_facts(
-        checkpoint.specs,
-        recognised.layout,
-        given=given,
-        metadata=checkpoint.metadata,
-        catalogue=entry.facts if entry is not None else {},
+    said = kind.known_facts(
+        checkpoint.specs, recognised.layout, given=given, metadata=checkpoint.metadata
     )
+    unsaid = kind.settle(checkpoint.specs, recognised.layout, said).assumed
+    facts = said
+    if entry is not None:
+        facts = kind.known_facts(
+            checkpoint.specs,
+            recognised.layout,
+            given=given,
+            metadata=checkpoint.metadata,
+            catalogue=entry.facts,
+        )
     settled = kind.settle(checkpoint.specs, recognised.layout, facts)
     made = kind.infer(checkpoint.specs, recognised.layout, settled.values)
+    if entry is None:
+        _check_origin(checkpoint, file, settled)
     if entry is not None:
         _check_entry(entry, made, file)
     plan = made.plan(checkpoint.specs, recognised.layout)
@@ -335,7 +344,7 @@ def _plan(
         layout=recognised.layout,
         because=recognised.because,
         facts=facts,
-        defaults={name: settled.values[name] for name in settled.assumed},
+        unsaid={name: settled.values[name] for name in unsaid},
         plan=plan,
         preprocessing=preprocessing,
         overrides=settings.check(
@@ -344,6 +353,32 @@ def _plan(
         notes=(*original.notes, *made.notes_on(recognised.layout)),
         synthetic=original.synthetic,
     )
+
+
+# what differs between networks of Caffe's, with the values of MSRA's ResNets
+_OF_MSRA: Mapping[str, Any] = {
+    "image_format": "BGR",
+    "pixel_mean": [103.53, 116.28, 123.675],
+    "pixel_std": [1.0, 1.0, 1.0],
+    "stride_in_1x1": True,
+    "backbone_stride_in_1x1": True,
+}
+
+
+def _check_origin(checkpoint: Checkpoint | SyntheticCheckpoint, file: str, facts: Settled) -> None:
+    """Refuse to assume what images weights from Caffe want.
+
+    Raises:
+        ArchitectureError: they come from there, and not every fact that matters was said.
+    """
+    unsaid = [name for name in facts.assumed if name in _OF_MSRA]
+    if unsaid and isinstance(checkpoint, Checkpoint) and has_folded_statistics(checkpoint):
+        theirs = options({name: _OF_MSRA[name] for name in unsaid})
+        raise ArchitectureError(
+            f"{file} comes from Caffe, since every running mean in it is 0 and every running "
+            f"variance 1: nothing shows its {', '.join(unsaid)}",
+            hint=f"Say them all. Those of MSRA's ResNets are: {theirs}",
+        )
 
 
 def _recognise(
@@ -417,6 +452,7 @@ def execute(
         documents = describe(conversion, file=WEIGHTS[chosen], sha256=sha256, size=size)
         for name, text in documents.items():
             (staging / name).write_text(text, encoding="utf-8", newline="\n")
+        _read_back(staging)
         compared.result()
         # Windows renames nothing that is open
         synchronised.result()
@@ -429,6 +465,19 @@ def execute(
         size=size,
         documents=documents,
     )
+
+
+def _read_back(folder: Path) -> None:
+    """Hold a converted folder to the rules of every load.
+
+    Raises:
+        DetrexHubError: no load would accept it.
+    """
+    config = RepositoryConfig.load(folder / CONFIG, where=CONFIG)
+    settings.accepted(config, where=CONFIG)
+    with checkpoints.open(folder / config.checkpoint.file, checksums=False) as written:
+        config.checkpoint.stored_keys(written, where=CONFIG)
+    ConversionRecord.load(folder / CONVERSION, where=CONVERSION)
 
 
 def _check_target(target: Path, *, single: bool) -> None:

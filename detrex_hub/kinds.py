@@ -44,14 +44,6 @@ class Kind(ABC):
             raise ValueError(f"{text!r} is not {self.meaning}")
         return value
 
-    def text(self, value: Any) -> str:
-        """A value as `parse` reads it."""
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, list | tuple):
-            return ",".join(map(self.text, value))
-        return str(value)
-
     def _read(self, text: str) -> Any:
         return json.loads(text, parse_constant=float)
 
@@ -186,6 +178,15 @@ class ListOf(Kind):
         if text.startswith("["):
             return json.loads(text, parse_constant=float)
         return [self.item.parse(part) for part in text.split(",")]
+
+
+def text(value: Any) -> str:
+    """A value as `Kind.parse` reads it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(text, value))
+    return f"{value:g}" if isinstance(value, float) and value == int(value) else str(value)
 
 
 def either(words: Any) -> str:

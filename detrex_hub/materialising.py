@@ -116,17 +116,13 @@ def _write(repository: Repository, path: Path, key: str, prefix: str) -> None:
     with staging_folder(path, option=option) as staging:
         staged = staging / path.name
         with checked(repository) as checkpoint:
-            for stored in described.checkpoint.ties.values():
-                if stored not in checkpoint.specs:
-                    raise CheckpointError(
-                        f"{name}: the tied key {stored!r} is not in {described.checkpoint.file}"
-                    )
+            keys = described.checkpoint.stored_keys(checkpoint, where=name)
             sha256 = checkpoints.write(
                 staged,
                 "pth",
                 (
-                    Tensor(prefix + key, spec, partial(checkpoint.chunks, key))
-                    for key, spec in checkpoint.specs.items()
+                    Tensor(prefix + key, checkpoint.specs[key], partial(checkpoint.chunks, key))
+                    for key in keys
                 ),
                 metadata=None,
                 ties=ties,

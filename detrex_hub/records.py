@@ -20,7 +20,8 @@ from msgspec import Meta, Struct
 
 from detrex_hub import schema
 from detrex_hub.architectures.base import Overrides
-from detrex_hub.errors import ConfigError
+from detrex_hub.checkpoints import Checkpoint
+from detrex_hub.errors import CheckpointError, ConfigError
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.own_files import read_small
 from detrex_hub.schema import PlainValues
@@ -73,6 +74,27 @@ class StoredCheckpoint(Struct, frozen=True, kw_only=True):
     matching_heuristics: bool
     ties: Ties
     set_by_model: Keys
+
+    def stored_keys(self, checkpoint: Checkpoint, *, where: str) -> tuple[str, ...]:
+        """The keys whose tensors the file stores, without the aliases of a torch archive.
+
+        Args:
+            checkpoint: the file, opened.
+            where: its name in messages.
+
+        Raises:
+            CheckpointError: a tie leads to no tensor, or its alias is a tensor of its own.
+        """
+        for alias, stored in self.ties.items():
+            if stored not in checkpoint.specs or stored in self.ties:
+                raise CheckpointError(f"{where}: the tied key {stored!r} is not in {self.file}")
+            if alias in checkpoint.specs and (
+                checkpoint.identity(alias) != checkpoint.identity(stored)
+            ):
+                raise CheckpointError(
+                    f"{where}: {alias!r} should be tied to {stored!r}, and is a tensor of its own"
+                )
+        return tuple(key for key in checkpoint.specs if key not in self.ties)
 
 
 class RepositoryConfig(Struct, frozen=True, kw_only=True):
@@ -231,7 +253,7 @@ class ConversionRecord(Struct, frozen=True, kw_only=True):
     architecture: Name
     recognised_by: Annotated[tuple[Text, ...], Meta(max_length=1000)]
     facts: PlainValues
-    assumed: PlainValues
+    assumed: PlainValues = msgspec.field(default_factory=dict)
     plan: RecordedPlan
     result: RecordedResult
     proof: Proof

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -294,7 +295,7 @@ def _plan_again(claims: _Claims) -> _Again:
         raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
     specs = record.plan.specs()
     try:
-        known = kind.known_facts(specs, layout, given=record.facts, metadata={}, catalogue={})
+        known = kind.known_facts(specs, layout, given=record.facts)
         facts = kind.settle(specs, layout, known)
         made = kind.infer(specs, layout, facts.values)
         plan = made.plan(specs, layout)
@@ -315,11 +316,14 @@ def _description(claims: _Claims, entry: CatalogueEntry | None, again: _Again) -
     """Everything in `config.json` follows from the shapes, the facts and the catalogue."""
     described, record = claims.described, claims.record
     layout, made, plan = record.source.layout, again.made, again.plan
-    source = record.source
-    vouched = entry is not None and entry.vouches(source.url, source.sha256)
-    unsaid = {name: again.facts.values[name] for name in again.facts.assumed}
-    if record.assumed != unsaid and (record.assumed or not vouched):
-        raise claims.refuse(f"what is assumed in {CONVERSION} is not what nothing says")
+    vouched = _is_vouched_for(entry, record)
+    unsaid = set(again.facts.assumed)
+    # what the catalogue says of another file says nothing of this one
+    may_be = unsaid | (entry.facts.keys() if entry is not None else set())
+    if not unsaid <= record.assumed.keys() <= may_be and (record.assumed or not vouched):
+        raise claims.refuse(f"what {CONVERSION} calls assumed is not what nothing says")
+    if any(again.facts.values.get(name) != value for name, value in record.assumed.items()):
+        raise claims.refuse(f"{CONVERSION} assumes other values than were taken")
     try:
         preprocessing = made.preprocessing(again.facts.values)
         overrides = made.assuming(made.overrides(preprocessing), record.assumed)
@@ -354,6 +358,14 @@ def _description(claims: _Claims, entry: CatalogueEntry | None, again: _Again) -
         "description",
         f"{CONFIG} follows from shapes and facts, all {len(overrides.lazy)} overrides",
     )
+
+
+def _is_vouched_for(entry: CatalogueEntry | None, record: ConversionRecord) -> bool:
+    """Whether a catalogue describes the original, be it one that is not known here."""
+    source = record.source
+    if entry is not None:
+        return entry.vouches(source.url, source.sha256)
+    return record.synthetic or urlsplit(source.url or "").scheme not in ("", "file")
 
 
 def _card(claims: _Claims, entry: CatalogueEntry | None) -> Check:

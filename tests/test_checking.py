@@ -114,6 +114,15 @@ def test_a_materialised_file_remembers_what_its_weights_want(converted):
         raise refusal(found)
 
 
+def test_what_is_assumed_of_weights_is_shown_and_does_not_fail_a_config(original, tmp_path):
+    folder = convert(original, tmp_path / "mine").folder
+    for weights in (folder, original):
+        found = check_with(config_for(weights, model__pixel_std=[1.0, 1.0, 1.0]), 18)
+        (shown,) = [one for one in found.settings if one.path == "model.pixel_std"]
+        assert shown.differs and shown.assumed
+        assert "model.pixel_std" not in [one.path for one in found.differences]
+
+
 def test_half_a_backbone_does_not_pass(converted):
     found = check_with(config_for(converted, depth=34), 34)
     assert found.share == pytest.approx(100 / 180)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from detrex_hub import conversion
+from detrex_hub import conversion, from_hub, load_state_dict
+from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import (
     ArchitectureError,
     CheckpointError,
+    ConfigError,
     DetrexHubError,
     SourceError,
     UsageError,
@@ -341,3 +344,123 @@ def test_the_author_of_a_single_file_does_not_promise_other_images(
     path = save(tmp_path / "r18.pth", resnet18)
     made = convert(path, tmp_path / "r18.pkl", facts=facts).path
     assert pickle.loads(made.read_bytes())["__author__"] == author
+
+
+def test_what_is_assumed_is_in_the_record_in_the_config_and_on_the_card(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    done = convert(save(tmp_path / "mine.pth", resnet18), tmp_path / "mine")
+    assumed = load_json(tmp_path / "mine/conversion.json")["assumed"]
+    assert assumed.keys() == {"image_format", "pixel_mean", "pixel_std"}
+    paths = load_json(tmp_path / "mine/config.json")["overrides"]["assumed"]
+    assert {"model.pixel_mean", "MODEL.PIXEL_STD", "INPUT.FORMAT"} <= set(paths)
+    assert "model.backbone.stages.depth" not in paths
+    card = (tmp_path / "mine/README.md").read_text()
+    assert "Assumed, since nothing in the original file shows it" in card
+    assert done.conversion.assumption is not None
+    assert "--fact image_format=RGB" in done.conversion.assumption
+    assert verify(tmp_path / "mine").checks
+
+
+def test_nothing_is_assumed_of_what_is_said(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    facts = {"image_format": "bgr", "pixel_mean": "1,2,3", "pixel_std": [1, 1, 1]}
+    done = convert(save(tmp_path / "mine.pth", resnet18), tmp_path / "mine", facts=facts)
+    assert done.conversion.assumption is None
+    record = load_json(tmp_path / "mine/conversion.json")
+    assert record["assumed"] == {}
+    assert record["facts"] == facts | {"image_format": "BGR", "pixel_mean": [1, 2, 3]}
+    assert "assumed" not in (tmp_path / "mine/README.md").read_text().lower()
+    verify(tmp_path / "mine")
+
+
+def test_the_catalogue_vouches_for_its_files_and_for_no_other(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    with prepare("r18_v1", synthetic=True) as planned:
+        assert planned.assumed == {}
+    other = convert("r18_v1", tmp_path / "o", source=str(save(tmp_path / "o.pth", resnet18)))
+    assert other.conversion.assumed.keys() == {"image_format", "pixel_mean", "pixel_std"}
+
+
+def test_a_record_that_hides_an_assumption_is_not_believed(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    convert(save(tmp_path / "mine.pth", resnet18), tmp_path / "mine")
+    hiding = {"conversion.json": ["assumed"], "config.json": ["overrides", "assumed"]}
+    for file, hide in hiding.items():
+        text = (tmp_path / "mine" / file).read_text()
+        document = json.loads(text)
+        part = document
+        for name in hide[:-1]:
+            part = part[name]
+        part[hide[-1]] = type(part[hide[-1]])()
+        (tmp_path / "mine" / file).write_text(json.dumps(document))
+        with pytest.raises(VerificationError):
+            verify(tmp_path / "mine")
+        (tmp_path / "mine" / file).write_text(text)
+
+
+@pytest.mark.parametrize("variance", [1.0, 1 - 1e-5])
+@pytest.mark.parametrize("layout", ["torchvision", "detrex"])
+def test_weights_from_caffe_are_refused_until_every_fact_is_said(
+    variance: float, layout: str, tmp_path: Path
+) -> None:
+    variant = reference.load("resnet50")
+    state = tensors(variant.source if layout == "torchvision" else variant.target)
+    for key, tensor in state.items():
+        if key.endswith("running_mean"):
+            tensor.zero_()
+        if key.endswith("running_var"):
+            tensor.fill_(variance)
+    path = save(tmp_path / "caffe.pth", state)
+    with pytest.raises(ArchitectureError, match=r"comes from Caffe.*--fact image_format=BGR") as no:
+        convert(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    said = dict(one.split("=") for one in str(no.value).split() if "=" in one)
+    assert said.keys() == {"image_format", "pixel_mean", "pixel_std", "stride_in_1x1"}
+    for name in said:
+        with pytest.raises(ArchitectureError, match=name):
+            convert(path, tmp_path / "out", facts={k: v for k, v in said.items() if k != name})
+    done = convert(path, tmp_path / "out", facts=said)
+    assert done.conversion.overrides.lazy["model.backbone.stages.stride_in_1x1"] is True
+
+
+def test_a_network_that_was_never_trained_does_not_come_from_caffe(tmp_path: Path) -> None:
+    state = tensors(reference.load("resnet18").source)
+    for key, tensor in state.items():
+        if "running_mean" in key:
+            tensor.zero_()
+        if "running_var" in key or key.endswith(("bn1.weight", "bn2.weight", "sample.1.weight")):
+            tensor.fill_(0 if key == "layer1.0.bn2.weight" else 1)
+    convert(save(tmp_path / "new.pth", state), tmp_path / "new")
+
+
+@pytest.mark.parametrize("format", ["safetensors", "pth", "pkl"])
+def test_a_folder_of_any_format_is_one_that_load_takes(format: str, tmp_path: Path) -> None:
+    variant = reference.load("dino_swin_tiny_224_4scale")
+    path = save(tmp_path / "dino.pth", tensors(variant.source, variant.tied_sources), "model")
+    folder = convert(path, tmp_path / "dino", format=format).folder
+    assert folder is not None
+    assert load_state_dict(folder).keys() == torch.load(from_hub(folder))["model"].keys()
+
+
+def test_an_architecture_that_sets_an_undeclared_path_converts_nothing(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ResNet, "lazy_paths", {})
+    with pytest.raises(ConfigError, match=r"architecture resnet .*backbone"):
+        convert(save(tmp_path / "r18.pth", resnet18), tmp_path / "r18")
+    assert not (tmp_path / "r18").exists()
+
+
+def test_a_folder_that_no_load_accepts_gets_no_name(
+    resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "r18.pth", resnet18)
+    # what another version of this package may refuse
+    monkeypatch.setattr(conversion, "author_of", lambda layout: "x" * 5000)
+    with pytest.raises(ConfigError, match=r"checkpoint\.author"):
+        convert(path, tmp_path / "r18")
+    assert not (tmp_path / "r18").exists()

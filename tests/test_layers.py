@@ -28,6 +28,7 @@ LAYERS = (
     ("staging", "seals", "retrying", "folder_files"),
     ("transfer",),
     ("mapping", "checkpoints"),
+    ("batch_norms",),
     ("architectures", "seeded", "computing"),
     ("catalogue",),
     ("records",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -15,6 +16,7 @@ import torch
 from omegaconf import OmegaConf
 
 from detrex_hub import apply_overrides, from_hub, load_state_dict, overrides
+from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, VerificationError
 from detrex_hub.repositories import push
@@ -33,7 +35,7 @@ def state():
 @pytest.fixture(scope="module")
 def converted(state, tmp_path_factory):
     root = tmp_path_factory.mktemp("converted")
-    return convert(save(root / "r18.pth", state), root / "r18").folder
+    return convert(save(root / "r18.pth", state), root / "r18", facts=IMAGENET_RGB).folder
 
 
 @pytest.fixture
@@ -67,6 +69,17 @@ def test_the_config_is_set_right(folder):
     assert cfg.dataloader.train.mapper.img_format == "RGB"
     cfg.train = {"init_checkpoint": path}
     assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
+
+
+def test_a_config_keeps_its_values_where_those_of_the_weights_are_assumed(state, tmp_path, caplog):
+    folder = convert(save(tmp_path / "mine.pth", state), tmp_path / "mine").folder
+    cfg = lazy_config()
+    with caplog.at_level(logging.WARNING, logger="detrex_hub"):
+        from_hub(folder, model=cfg.model, dataloader=cfg.dataloader)
+    assert cfg.model.backbone.stages.depth == 18
+    assert list(cfg.model.pixel_std) == [1.0, 1.0, 1.0]
+    assert cfg.dataloader.train.mapper.img_format == "BGR"
+    assert "model.pixel_std stays [1.0, 1.0, 1.0]" in caplog.text
 
 
 def test_a_config_that_cannot_take_the_weights_is_refused_unchanged(folder):

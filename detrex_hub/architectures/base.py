@@ -197,8 +197,8 @@ class Architecture(ABC):
         layout: str,
         *,
         given: Facts,
-        metadata: Mapping[str, Any],
-        catalogue: Facts,
+        metadata: Mapping[str, Any] | None = None,
+        catalogue: Facts | None = None,
     ) -> dict[str, Any]:
         """The facts that somebody says, each checked by its kind: the user, whose word goes over
         that of the checkpoint, whose word goes over that of the catalogue.
@@ -213,7 +213,7 @@ class Architecture(ABC):
         Raises:
             UsageError: a fact is not known, or its value is of another kind.
         """
-        said = {**catalogue, **cls.facts_in(metadata), **given}
+        said = {**(catalogue or {}), **cls.facts_in(metadata or {}), **given}
         return understood(cls.facts_of(specs, layout, said), said, where=cls.name)
 
     @classmethod

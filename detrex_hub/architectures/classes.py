@@ -31,17 +31,14 @@ FACTS: Mapping[str, Fact] = {
         "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 COCO "
         "classes, coco does so or refuses, keep leaves them whole",
         default="auto",
-        option="--classes",
     ),
     "num_classes": Fact(
         kinds.Integer(1, _MOST_CLASSES),
         "classes of a model that is prepared for fine-tuning",
-        option="--num-classes",
     ),
     "class_names": Fact(
         kinds.ListOf(kinds.Text(), 1, _MOST_CLASSES),
         "their names in order: those that COCO has too keep their rows",
-        option="--classes-from",
     ),
     "new_head": Fact(
         kinds.Flag(),
@@ -53,7 +50,6 @@ FACTS: Mapping[str, Fact] = {
         kinds.Integer(-(2**63), 2**63 - 1),
         "seed of the fresh rows",
         default=0,
-        option="--seed",
     ),
 }
 

@@ -33,7 +33,6 @@ class Fact:
         shown: what the shapes of some files show of it nevertheless; None where they do not.
         config: where a training config says it, the first path that is there. The path of a
             backbone that begins with a dot is below its node.
-        option: the option of the commands that sets it; ``--fact`` where there is none.
     """
 
     kind: Kind
@@ -42,7 +41,6 @@ class Fact:
     assumed: bool = False
     shown: Callable[[Specs, str], Any] | None = None
     config: tuple[str, ...] = ()
-    option: str | None = None
 
     def understood(self, name: str, value: Any) -> Any:
         """A value, checked by the kind, and read if it is the text of a command line.
@@ -62,17 +60,8 @@ class Fact:
                 pass
         raise UsageError(
             f"{name} should be {self.kind.meaning}, not {str(value)[:80]!r}",
-            hint=f"For example: {self.usage(name, self.kind.example)}",
+            hint=f"For example: {options({name: self.kind.example})}",
         )
-
-    def usage(self, name: str, value: Any) -> str:
-        """How a command is given a value: ``--image-format BGR``."""
-        text = self.kind.text(value)
-        if self.option is None:
-            return f"--fact {name}={text}"
-        if isinstance(value, bool):
-            return self.option if value else f"--no-{self.option.removeprefix('--')}"
-        return f"{self.option} {text}"
 
 
 @dataclass(frozen=True)
@@ -102,6 +91,11 @@ class Paths:
     yacs: Mapping[str, Kind] = field(default_factory=dict)
 
 
+def options(facts: Facts) -> str:
+    """How every command takes facts: ``--fact image_format=BGR --fact pixel_std=1,1,1``."""
+    return " ".join(f"--fact {name}={kinds.text(value)}" for name, value in facts.items())
+
+
 def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts) -> Settled:
     """Give every declared fact a value: the one given, the one that shapes show, or the default.
 
@@ -124,7 +118,7 @@ def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts
         if value is not None and shown is not None and value != shown:
             raise UsageError(
                 f"{name} is said to be {value}, and the shapes show {shown}",
-                hint=f"Leave {name} out, or say {fact.usage(name, shown)}",
+                hint=f"Leave {name} out, or say {options({name: shown})}",
             )
         if value is None:
             value = shown
@@ -203,7 +197,6 @@ IMAGE_FACTS: dict[str, Fact] = {
             "dataloader.train.mapper.img_format",
             "INPUT.FORMAT",
         ),
-        option="--image-format",
     ),
     "pixel_mean": Fact(
         kinds.THREE_CHANNELS,

@@ -40,7 +40,6 @@ FACTS: Mapping[str, Fact] = {
         default=released(False),
         assumed=True,
         config=("model.backbone.dilation",),
-        option="--dc5",
     ),
     "num_heads": Fact(
         kinds.SIZE,

@@ -238,7 +238,6 @@ class ResNet(Architecture):
             kinds.FLAG,
             "keep the classification head and the counters of BatchNorm",
             default=False,
-            option="--keep-classifier",
         ),
         "stride_in_1x1": Fact(
             kinds.FLAG,

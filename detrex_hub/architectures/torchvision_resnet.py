@@ -71,7 +71,6 @@ class TorchvisionResNet(Architecture):
             kinds.FLAG,
             "whether the last stage is dilated (DC5); as the config has it where nothing says it",
             config=(".dilation",),
-            option="--dc5",
         )
     }
     lazy_paths: ClassVar[Mapping[str, Kind]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -58,6 +58,7 @@ class PlannedConversion:
     plan: RecordedPlan | None
     parameters: int | None
     notes: Sequence[str]
+    assumed: Mapping[str, Any] = field(default_factory=dict)
 
 
 Record: TypeAlias = ConversionRecord | PlannedConversion
@@ -132,6 +133,7 @@ def body_values(
         "backbone": kind.backbone,
         "synthetic": config.synthetic,
         "another": another,
+        "assumed": [(name, _python(value)) for name, value in record.assumed.items()],
         "non_commercial": entry is not None and entry.non_commercial,
         "licence": _licence(entry),
         "licence_evidence": entry.license_evidence if entry else None,
@@ -236,7 +238,10 @@ def _overrides(config: RepositoryConfig) -> dict[str, Any]:
     """Overrides as (path, value, remark)."""
     overrides = config.overrides
     lazy = [
-        *((path, _python(value), "") for path, value in overrides.lazy.items()),
+        *(
+            (path, _python(value), "assumed" if path in overrides.assumed else "")
+            for path, value in overrides.lazy.items()
+        ),
         *(
             (path, _python(value), "where the config has it")
             for path, value in overrides.lazy_if_present.items()

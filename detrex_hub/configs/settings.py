@@ -232,7 +232,8 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
                 hint="Start from a config of detectron2's model zoo",
             )
         differs = _differs(node[leaf], value)
-        wanted.append(Setting(key, node[leaf], value, differs, key in overrides.assumed))
+        assumed = key in overrides.assumed
+        wanted.append(Setting(key, node[leaf], value, differs=differs, assumed=assumed))
     changes = [one for one in wanted if one.is_change]
     frozen = getattr(cfg, "is_frozen", lambda: False)()
     if frozen and changes:

@@ -80,7 +80,7 @@ def push(
         target = _target(name, namespace) or names.repo_id(f"{_FOLDER_NAMESPACE}/{name}")
         there = Path(to).expanduser()
         done = push_to_folder(whole.addressed_to(target), there, target, dry_run=dry_run)
-        return replace(done, license=said)
+        return replace(done, license=said, assumed=dict(whole.record.assumed))
     if whole.config.synthetic and not allow_synthetic:
         raise HubError(
             f"{folder} holds seeded numbers instead of weights (--synthetic), which nobody should "
@@ -110,7 +110,7 @@ def push(
         )
     finally:
         shown.finish()
-    return replace(done, license=said)
+    return replace(done, license=said, assumed=dict(whole.record.assumed))
 
 
 def _target(name: str, namespace: str | None) -> str | None:

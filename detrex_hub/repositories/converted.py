@@ -10,8 +10,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from detrex_hub import card, catalogue
+from detrex_hub import card, catalogue, checkpoints
 from detrex_hub.catalogue.entry import same_address
+from detrex_hub.configs import settings
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.folder_files import find_file
 from detrex_hub.records import (
@@ -121,7 +122,9 @@ def read(folder: Path) -> Converted:
 
     Raises:
         HubError: a file is missing or is no regular file.
-        ConfigError: ``config.json`` or ``conversion.json`` is malformed.
+        ConfigError: ``config.json`` or ``conversion.json`` is malformed, or
+            no load would accept it.
+        CheckpointError: no load would accept the weights.
         VerificationError: the weights are not those that ``config.json`` describes.
     """
     if not folder.is_dir():
@@ -129,6 +132,7 @@ def read(folder: Path) -> Converted:
             f"{folder} is not a folder", hint=f"Convert first: detrex-hub convert {folder.name}"
         )
     config = RepositoryConfig.load(_file(folder, CONFIG))
+    settings.accepted(config, where=str(folder / CONFIG))
     names = (config.checkpoint.file, CONFIG, CONVERSION, CARD)
     paths = {name: _file(folder, name) for name in names}
     digests = {name: digest(path) for name, path in paths.items()}
@@ -140,6 +144,8 @@ def read(folder: Path) -> Converted:
             f"{found} instead of {weights.sha256}",
             hint="Convert it again: detrex-hub convert NAME",
         )
+    with checkpoints.open(paths[weights.file], checksums=False) as checkpoint:
+        weights.stored_keys(checkpoint, where=str(folder))
     record = ConversionRecord.load(paths[CONVERSION])
     return Converted(folder, config, record, paths, digests)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ class PushResult:
     ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
     commit that holds the files, None for a folder or while nothing was pushed. ``changed`` are the
     files that were not there or were different; none of them means that nothing was done.
-    ``created`` says whether the repository is new. ``license`` is what the card says. ``notes`` are
-    those of the conversion of a user's own checkpoint, one line each.
+    ``created`` says whether the repository is new. ``license`` is what the card says. ``assumed``
+    are facts of the weights that nothing showed when they were converted, with the values taken.
+    ``notes`` are those of the conversion of a user's own checkpoint, one line each.
     """
 
     repo_id: str
@@ -27,6 +29,7 @@ class PushResult:
     pull_request: int | None = None
     license: str | None = None
     notes: tuple[str, ...] = ()
+    assumed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def non_commercial(self) -> bool:
@@ -45,6 +48,7 @@ class PushResult:
             "license": self.license,
             "non_commercial": self.non_commercial,
             "notes": list(self.notes),
+            "assumed": dict(self.assumed),
         }
 
     def at(self, commit: str, *, url: str, pull_request: int | None) -> PushResult:

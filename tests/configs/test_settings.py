@@ -351,3 +351,69 @@ def test_settings_tell_what_fits_as_well():
     )
     assert not again.differs
     assert again.before == again.wanted == 101
+
+
+def assumed(**facts):
+    """What weights want of whose images nothing is known."""
+    made = ResNet(depth=101)
+    return made.assuming(made.overrides(made.preprocessing(facts)), ("image_format", "pixel_std"))
+
+
+def test_what_is_assumed_replaces_no_value_and_is_warned_of(caplog):
+    cfg = lazy_config()
+    with caplog.at_level(logging.WARNING, logger="detrex_hub"):
+        settings.apply(assumed(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
+    assert cfg.model.backbone.stages.depth == 101
+    assert list(cfg.model.pixel_mean) == IMAGENET_RGB["pixel_mean"]
+    assert list(cfg.model.pixel_std) == [1.0, 1.0, 1.0]
+    assert cfg.dataloader.train.mapper.img_format == "BGR"
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 2
+    assert any("model.pixel_std stays [1.0, 1.0, 1.0]" in one for one in warned)
+    assert any("dataloader.train.mapper.img_format stays BGR" in one for one in warned)
+
+
+def test_what_is_assumed_is_set_where_a_config_says_nothing():
+    cfg = lazy_config()
+    del cfg.model.pixel_std
+    cfg.model._target_ = f"{__name__}.make_model"
+    changes = settings.apply(assumed(), model=cfg.model, where="x/y")
+    assert "model.pixel_std = [58.395, 57.12, 57.375] (assumed)" in map(str, changes)
+    assert list(cfg.model.pixel_std) == IMAGENET_RGB["pixel_std"]
+
+
+def make_model(pixel_mean, pixel_std, **others):
+    return pixel_mean, pixel_std
+
+
+def test_a_config_is_not_refused_for_what_is_assumed():
+    cfg = lazy_config()
+    cfg.model.backbone.stages._target_ = f"{__name__}.make_stages"
+    del cfg.model.backbone.stages.stride_in_1x1
+    wanted = ResNet(depth=101).assuming(resnet(), ("stride_in_1x1",))
+    settings.apply(wanted, model=cfg.model, where="x/y")
+    assert "stride_in_1x1" not in cfg.model.backbone.stages
+
+
+def test_a_classic_config_keeps_what_is_assumed(caplog):
+    cfg = CfgNode(
+        {
+            "MODEL": {
+                "PIXEL_MEAN": [103.53, 116.28, 123.675],
+                "PIXEL_STD": [1.0, 1.0, 1.0],
+                "RESNETS": {"DEPTH": 50, "STRIDE_IN_1X1": True},
+            },
+            "INPUT": {"FORMAT": "BGR"},
+        }
+    )
+    with caplog.at_level(logging.WARNING, logger="detrex_hub"):
+        settings.apply_yacs(assumed(), cfg, where="x/y")
+    assert (cfg.INPUT.FORMAT, cfg.MODEL.PIXEL_STD) == ("BGR", [1.0, 1.0, 1.0])
+    assert cfg.MODEL.RESNETS.DEPTH == 101
+    assert "INPUT.FORMAT stays BGR" in caplog.text
+
+
+def test_an_assumption_about_a_path_that_is_not_set_is_refused():
+    wanted = Overrides(lazy={"model.backbone.stages.depth": 50}, assumed=("model.pixel_mean",))
+    with pytest.raises(ConfigError, match=r"assumes a value of 'model\.pixel_mean'"):
+        settings.check(wanted, ResNet(depth=50).paths(), where="x/config.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from detrex_hub.architectures.base import Overrides
@@ -40,13 +41,13 @@ def converted_folder(
     folder: Path,
     weights: bytes = b"weights" * 1000,
     *,
-    format: str = "safetensors",
     synthetic: bool = False,
     card: str = CARD_TEXT,
 ) -> Path:
-    """Write a folder as `convert` leaves it; its weights are any bytes."""
+    """Write a folder as `convert` leaves it; its weights are one tensor of any bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    file, sha256 = WEIGHTS[format], hashlib.sha256(weights).hexdigest()
+    weights = safetensors_of(weights)
+    file, sha256 = WEIGHTS["safetensors"], hashlib.sha256(weights).hexdigest()
     config = RepositoryConfig(
         architecture="resnet",
         hyper_parameters={"depth": 18},
@@ -69,6 +70,7 @@ def converted_folder(
         architecture="resnet",
         recognised_by=(),
         facts={},
+        assumed={},
         plan=RecordedPlan(mapper="resnet", moves={}, dropped={}, ties={}, source_tensors={}),
         result=RecordedResult(file=file, sha256="0" * 64, size=0, tensors=0, parameters=0),
         proof=Proof(
@@ -87,6 +89,13 @@ def converted_folder(
     (folder / CONVERSION).write_text(dump_json(to_json(record)))
     (folder / CARD).write_text(card.replace("NAME", folder.name))
     return folder
+
+
+def safetensors_of(content: bytes) -> bytes:
+    """A file that holds one tensor."""
+    entry = {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}
+    header = json.dumps({"weights": entry}).encode()
+    return len(header).to_bytes(8, "little") + header + content
 
 
 def contents(folder: Path) -> dict[str, bytes]:

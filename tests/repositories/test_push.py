@@ -5,7 +5,14 @@ import os
 
 import pytest
 
-from detrex_hub.errors import ConfigError, HubError, UsageError, VerificationError
+from detrex_hub.errors import (
+    ArchitectureError,
+    CheckpointError,
+    ConfigError,
+    HubError,
+    UsageError,
+    VerificationError,
+)
 from detrex_hub.repositories import push
 from tests.hub_server import contents, converted_folder
 
@@ -64,8 +71,9 @@ def test_files_of_others_stay(hub, login, folder):
 def test_large_files_are_uploaded_in_parts(hub, login, tmp_path):
     login("alice")
     hub.part_size = 1000
-    weights = os.urandom(3500)
-    push(converted_folder(tmp_path / "big", weights))
+    big = converted_folder(tmp_path / "big", os.urandom(3500))
+    push(big)
+    weights = (big / "model.safetensors").read_bytes()
     assert hub.repository("alice/big").file("model.safetensors") == weights
     assert len(hub.storage.seen("PUT", "/objects/*/[0-9]")) == 4
 
@@ -158,7 +166,7 @@ def test_a_dry_run_changes_nothing(hub, login, folder):
     push(folder)
     converted_folder(folder, b"other weights")
     result = push(folder, dry_run=True)
-    assert result.changed == ("model.safetensors", "config.json")
+    assert result.changed == ("model.safetensors", "config.json", "conversion.json")
     assert len(hub.commits("alice/r18")) == 1
     assert push(folder, "alice/r18", create_pr=True, dry_run=True).changed == result.changed
     assert not hub.repository("alice/r18").pull_requests
@@ -346,3 +354,25 @@ def test_a_transfer_through_xet_that_fails_says_how_to_do_without(hub, login, fo
         push(folder)
     assert hub.seen("GET", "*/xet-write-token/main")
     assert hub.commits("alice/r18") == []
+
+
+def test_a_folder_that_no_load_accepts_is_not_pushed(hub, login, folder, tmp_path):
+    login("alice")
+    before = json.loads((folder / "config.json").read_text())
+    refused = [
+        (
+            {"overrides": before["overrides"] | {"lazy": {"model.backbone.freeze_at": 2}}},
+            ConfigError,
+        ),
+        ({"hyper_parameters": {"depth": 51}}, ArchitectureError),
+        ({"checkpoint": before["checkpoint"] | {"ties": {"a": "b"}}}, CheckpointError),
+        ({"checkpoint": before["checkpoint"] | {"ties": {"a": "a"}}}, CheckpointError),
+    ]
+    for change, refusal in refused:
+        (folder / "config.json").write_text(json.dumps(before | change))
+        with pytest.raises(refusal):
+            push(folder)
+        with pytest.raises(refusal):
+            push(folder, to=tmp_path / "hub")
+    assert not hub.repositories
+    assert not (tmp_path / "hub").exists()
