@@ -166,7 +166,7 @@ def test_a_dry_run_changes_nothing(hub, login, folder):
     push(folder)
     converted_folder(folder, b"other weights")
     result = push(folder, dry_run=True)
-    assert result.changed == ("model.safetensors", "config.json", "conversion.json")
+    assert result.changed == ("model.safetensors", "config.json")
     assert len(hub.commits("alice/r18")) == 1
     assert push(folder, "alice/r18", create_pr=True, dry_run=True).changed == result.changed
     assert not hub.repository("alice/r18").pull_requests
