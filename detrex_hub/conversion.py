@@ -333,7 +333,7 @@ def _plan(
     if entry is not None:
         _check_entry(entry, made, file)
     plan = made.plan(checkpoint.specs, recognised.layout)
-    preprocessing = made.preprocessing(facts)
+    preprocessing = made.preprocessing(settled.values)
     return Conversion(
         name=original.name,
         entry=entry,

@@ -50,6 +50,7 @@ class Inspection:
     because: tuple[str, ...] = ()
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    assumed: Mapping[str, Any] = field(default_factory=dict)
     refusal: ArchitectureError | MappingError | None = None
 
     @property
@@ -84,6 +85,7 @@ class Inspection:
             "because": list(self.because),
             "hyper_parameters": dict(self.hyper_parameters),
             "overrides": dict(self.overrides),
+            "assumed": dict(self.assumed),
             "refusal": self.refusal and str(self.refusal),
         }
 
@@ -121,17 +123,18 @@ def inspect(
         try:
             recognised = recognise(specs, name=os.fspath(what))
             kind = recognised.architecture
-            facts = kind.facts_in(checkpoint.metadata)
             found |= {
                 "architecture": kind.name,
                 "layout": recognised.layout,
                 "because": recognised.because,
             }
-            made = kind.read(specs, recognised.layout, facts)
+            facts = kind.settle(specs, recognised.layout, kind.facts_in(checkpoint.metadata))
+            made = kind.infer(specs, recognised.layout, facts.values)
             made.plan(specs, recognised.layout)
             found |= {
                 "hyper_parameters": made.hyper_parameters(),
-                "overrides": made.overrides(made.preprocessing(facts)).lazy,
+                "overrides": made.overrides(made.preprocessing(facts.values)).lazy,
+                "assumed": {name: facts.values[name] for name in facts.assumed},
             }
         except (ArchitectureError, MappingError) as error:
             found["refusal"] = error

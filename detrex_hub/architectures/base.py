@@ -31,6 +31,7 @@ from detrex_hub.mapping import (
     origins,
     plan,
     source_specs,
+    template,
 )
 from detrex_hub.schema import Names, PlainValues
 from detrex_hub.specs import TensorSpec
@@ -244,9 +245,14 @@ class Architecture(ABC):
             names: of the facts.
         """
         declared = self.declared_facts()
-        theirs = {path for name in names for path in declared[name].config}
+        theirs = [template(path) for name in names for path in declared[name].config]
         wanted = (*overrides.lazy, *overrides.lazy_if_present, *overrides.yacs)
-        return replace(overrides, assumed=tuple(path for path in wanted if path in theirs))
+        return replace(
+            overrides,
+            assumed=tuple(
+                path for path in wanted if any(one.match(path) is not None for one in theirs)
+            ),
+        )
 
     def _below_node(self, path: str) -> str:
         return f"{self.node}{path}" if path.startswith(".") else path

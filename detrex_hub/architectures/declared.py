@@ -7,7 +7,7 @@ that is merely assumed is called so wherever the result goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -70,6 +70,13 @@ class Settled:
 
     values: Facts
     assumed: tuple[str, ...] = ()
+
+    def only(self, names: Collection[str]) -> Settled:
+        """Those of some names."""
+        return Settled(
+            {name: value for name, value in self.values.items() if name in names},
+            tuple(name for name in self.assumed if name in names),
+        )
 
     def beside(self, others: Settled, prefix: str) -> Settled:
         """These, and others by their names with a prefix."""

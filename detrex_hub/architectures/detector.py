@@ -206,8 +206,8 @@ class Detector(Architecture):
     def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
         own = super().settle(specs, layout, facts)
         body = cls.found_body(specs, layout, own.values)
-        theirs = settle(_of_body(body.kind.facts), body.specs, body.layout, _below(facts))
-        return own.beside(theirs, BODY)
+        theirs = body.kind.settle(body.specs, body.layout, _below(facts))
+        return own.beside(theirs.only(_of_body(body.kind.facts)), BODY)
 
     def declared_facts(self) -> dict[str, Fact]:
         body = _of_body(self.body.declared_facts())

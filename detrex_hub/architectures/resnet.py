@@ -244,7 +244,12 @@ class ResNet(Architecture):
             "whether the stride lies in the first 1x1 convolution (MSRA), depth 50 and more",
             default=_stride_in_1x1,
             assumed=True,
-            config=(".stages.stride_in_1x1", "MODEL.RESNETS.STRIDE_IN_1X1"),
+            config=(
+                ".stages.stride_in_1x1",
+                ".stages.0.stride_in_1x1",
+                ".stages.*.stride_in_1x1",
+                "MODEL.RESNETS.STRIDE_IN_1X1",
+            ),
         ),
     }
     lazy_paths: ClassVar[Mapping[str, Kind]] = {

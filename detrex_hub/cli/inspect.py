@@ -61,6 +61,7 @@ def _lines(found: Inspection, *, every_key: bool) -> Iterator[str]:
                 if value is not None
             ],
             "overrides": [f"{path} = {value!r}" for path, value in found.overrides.items()],
+            "assumed": [f"{name} = {value}" for name, value in found.assumed.items()],
             "keys": [f"{key}  {spec}" for key, spec in found.specs.items()]
             if every_key
             else [f"{key}  x{count}" if count > 1 else key for key, count in found.runs.items()],

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from detrex_hub import apply_overrides, from_hub, overrides
 from detrex_hub.architectures import architecture, architectures
-from detrex_hub.architectures.base import BackboneCall, Call
+from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall, Call
 from detrex_hub.configs import placing
 from detrex_hub.configs.placing import lazy_call
 from detrex_hub.configs.settings import class_of
@@ -33,7 +33,7 @@ def resnet18(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swin(tmp_path_factory):
-    return convert_variant("swin_tiny_patch4_window7_224", tmp_path_factory)
+    return convert_variant("swin_tiny_patch4_window7_224", tmp_path_factory, facts=IMAGENET_RGB)
 
 
 @pytest.fixture(scope="module")
