@@ -34,7 +34,7 @@ def of_push(result: PushResult | None) -> Iterator[str]:
     yield from result.notes
     if result.non_commercial:
         yield f"{result.repo_id} is not for commercial use: its licence is {result.license}"
-    if result is not None and result.assumed:
+    if result.assumed:
         from detrex_hub.architectures.declared import options
 
         yield f"{result.repo_id} assumes what no file showed: {options(result.assumed)}"
