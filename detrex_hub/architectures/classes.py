@@ -44,7 +44,6 @@ FACTS: Mapping[str, Fact] = {
         kinds.Flag(),
         "whether all rows are fresh, whatever the file and the names say",
         default=False,
-        option="--new-head",
     ),
     "seed": Fact(
         kinds.Integer(-(2**63), 2**63 - 1),
