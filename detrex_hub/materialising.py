@@ -169,6 +169,9 @@ def _locked_folder(key: str) -> Iterator[Path]:
     cache, temporary = _roots()
     folder = cache / key
     if not _is_made(folder):
+        if folder.is_dir() and not _is_private(folder):
+            why = "belongs to another user, or others may write to it"
+            log(f"{folder} {why}: using {temporary}", logging.WARNING)
         folder = temporary / key
         with suppress(OSError):
             temporary.mkdir(mode=0o700, exist_ok=True)

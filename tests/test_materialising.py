@@ -224,7 +224,9 @@ def test_a_file_of_another_user_is_not_returned(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("foreign", ["another user's", "open to others"])
-def test_a_folder_that_others_can_write_to_is_done_without(folder, tmp_path, monkeypatch, foreign):
+def test_a_folder_that_others_can_write_to_is_done_without(
+    folder, tmp_path, monkeypatch, foreign, caplog
+):
     path = Path(from_hub(folder))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(materialising.tempfile, "tempdir", str(tmp_path / "tmp"))
@@ -236,6 +238,7 @@ def test_a_folder_that_others_can_write_to_is_done_without(folder, tmp_path, mon
         pytest.skip("only root can give a folder away")
     found = Path(from_hub(folder))
     assert found.is_relative_to(tmp_path / "tmp")
+    assert f"{path.parent} belongs to another user" in caplog.text
     assert from_hub(folder) == str(found)
 
 

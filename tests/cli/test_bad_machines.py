@@ -106,8 +106,13 @@ PLACES = {
     ),
     "pull": (("pull", *TINY, "--source", "ORIGINAL", "-o", "ROOT/out"), "ROOT/out", "-o"),
     "push": (("push", "FOLDER", "alice/tiny", "--to", "ROOT"), "ROOT/alice/tiny", "--to"),
-    "a conversion in the cache": (
+    "a folder in the cache": (
         ("convert-and-push", *TINY, "--source", "ORIGINAL", "--to", "hub"),
+        "HOME/assets/detrex-hub/converting",
+        "HF_HOME",
+    ),
+    "weights in the cache": (
+        ("convert-and-push", *TINY, "--source", "ORIGINAL", "--to", "ROOT"),
         "HOME/assets/detrex-hub/converting",
         "HF_HOME",
     ),
@@ -133,7 +138,8 @@ def test_the_place_that_failed_is_named_and_an_option_that_chooses_another(
             text = text.replace(name, str(path))
         return text
 
-    watched = root if place.startswith("ROOT") else home
+    # each piece of weights is refused, wherever it is written
+    watched = root if "ROOT" in " ".join(arguments) else home
     variables = {"HF_HOME": str(home), "TMPDIR": str(home), "HF_HUB_OFFLINE": "1"}
     command = [filled(one) for one in arguments]
     with struck(tmp_path, *command, by=reason, watched=watched, every=0, **variables) as strikes:
