@@ -505,7 +505,7 @@ def _write(conversion: Conversion, path: Path, format: Format, progress: Progres
     return checkpoints.write(
         path,
         format,
-        told(tensors, progress, f"converting {conversion.name}") if progress else tensors,
+        reporting(tensors, progress, f"converting {conversion.name}") if progress else tensors,
         metadata=metadata if format == "safetensors" else None,
         ties=conversion.plan.ties,
         extra=None
@@ -537,8 +537,8 @@ def author_of(layout: str) -> str:
     return "torchvision" if layout == "torchvision" else "third_party"
 
 
-def told(tensors: Sequence[Tensor], progress: Progress, description: str) -> Iterator[Tensor]:
-    """The same tensors, with progress told of every chunk that a writer takes."""
+def reporting(tensors: Sequence[Tensor], progress: Progress, description: str) -> Iterator[Tensor]:
+    """The same tensors, which report every chunk that a writer takes."""
     progress.start(description, sum(tensor.spec.nbytes for tensor in tensors))
 
     def counted(tensor: Tensor) -> Iterator[bytes | memoryview]:

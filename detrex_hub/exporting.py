@@ -16,7 +16,7 @@ from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.checkpoints import Checkpoint, Tensor, written_format
 from detrex_hub.computing import carried_out
-from detrex_hub.conversion import told
+from detrex_hub.conversion import reporting
 from detrex_hub.errors import ConfigError, UsageError, VerificationError
 from detrex_hub.mapping import ConversionPlan
 from detrex_hub.records import CONVERSION
@@ -123,7 +123,7 @@ def export(
             sha256 = checkpoints.write(
                 staged,
                 kind,
-                told(tensors, progress, f"exporting {source.name}") if progress else tensors,
+                reporting(tensors, progress, f"exporting {source.name}") if progress else tensors,
                 metadata={"format": "pt"} if kind == "safetensors" else None,
                 ties=plan.ties,
                 bare=kind == "pth" and chosen not in _WRAPPED,

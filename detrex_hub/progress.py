@@ -1,4 +1,4 @@
-"""How a long job tells what it does, without knowing who listens."""
+"""How a long job reports what it does. The caller decides how that is shown."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told of one stage of work after another."""
+    """Receives the stages of a job, one after another. Each thread has a stage of its own."""
 
     def start(self, description: str, total: int | None) -> None:
-        """A stage begins; ``total`` is its number of bytes, where that is known. A stage that is
-        begun before the last one is finished replaces it."""
+        """Start a stage. It replaces an earlier stage that was not finished.
+
+        Args:
+            description: such as ``downloading r101_v2``.
+            total: its number of bytes, None where that is not known.
+        """
 
     def advance(self, count: int) -> None:
-        """So many bytes more are done."""
+        """Report that ``count`` more bytes are done."""
 
     def finish(self) -> None:
-        """The stage is over, done or not."""
+        """End the stage, whether it succeeded or not."""
 
 
 class Silent:
-    """Nobody listens."""
+    """Discards what is reported."""
 
     def start(self, description: str, total: int | None) -> None:
         return None

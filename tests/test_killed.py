@@ -91,8 +91,8 @@ def left_behind(folder):
 
 
 NOTHING, ANOTHER = "nothing there", "another there"
-INTERRUPTED = "Error: interrupted; what was begun can be run again"
-TERMINATED = "Error: terminated; what was begun can be run again"
+INTERRUPTED = "Error: interrupted; run the same command again to continue"
+TERMINATED = "Error: terminated; run the same command again to continue"
 
 
 @pytest.mark.parametrize(

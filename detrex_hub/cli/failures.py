@@ -1,4 +1,4 @@
-"""Whatever goes wrong becomes one line on stderr and an exit code."""
+"""Every failure becomes one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from detrex_hub.cli import DEBUG_VARIABLE
 from detrex_hub.errors import DetrexHubError
 
 REFUSED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
-# a file may give thousands of reasons to refuse it
+# characters of a message: a file may be refused for thousands of reasons
 _LONGEST = 4000
+_AGAIN = "run the same command again to continue"
 
 
 class _EndedError(BaseException):
-    """By a signal. Not a KeyboardInterrupt, since typer makes a silent exit of that one."""
+    """A signal ended the command. It is not a KeyboardInterrupt, of which typer makes a silent
+    exit."""
 
     def __init__(self, word: str, code: int) -> None:
         super().__init__(word)
@@ -24,7 +26,7 @@ class _EndedError(BaseException):
 
 
 def end_in_order() -> None:
-    """Let Ctrl-C and SIGTERM end this process with what was begun cleared away, and one line."""
+    """Let Ctrl-C and SIGTERM end this process with one line, after temporary files are removed."""
     for number, word, code in (
         (signal.SIGINT, "interrupted", INTERRUPTED),
         (signal.SIGTERM, "terminated", TERMINATED),
@@ -33,7 +35,7 @@ def end_in_order() -> None:
         def end(*_: object, word: str = word, code: int = code) -> None:
             raise _EndedError(word, code)
 
-        # `nohup` and shells that run something in the background let signals be ignored
+        # `nohup`, and shells that run a job in the background, set signals to be ignored
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
 
@@ -45,20 +47,20 @@ def run(arguments: Sequence[str]) -> int:
     from detrex_hub.cli.app import group
 
     try:
-        # typer hands the code of an Exit back as the result
+        # typer returns the code of an Exit as the result
         code = group()(args=list(arguments), prog_name="detrex-hub", standalone_mode=False)
         if sys.stdout is not None:
-            # here, where it can still be told what goes wrong
+            # here, where a failure can still be reported
             sys.stdout.flush()
         return code or 0
     except DetrexHubError as error:
         return _fail(str(error), error.exit_code)
     except _EndedError as error:
-        return _fail(f"{error}; what was begun can be run again", error.code)
+        return _fail(f"{error}; {_AGAIN}", error.code)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what was begun can be run again", INTERRUPTED)
+        return _fail(f"interrupted; {_AGAIN}", INTERRUPTED)
     except BrokenPipeError:
-        # the reader, such as `head`, has seen enough
+        # the reader, such as `head`, has stopped reading
         _leave_stdout()
         return REFUSED
     except OSError as error:
@@ -77,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _leave_stdout() -> None:
-    """Let nothing be flushed at exit to a stdout that does not take it."""
+    """Replace a stdout that takes no more, so that nothing is flushed to it at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

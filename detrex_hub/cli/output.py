@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 
+_NO_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
+
+
 class Output:
     """Where a command prints. It is open while the command runs.
 
@@ -33,6 +36,7 @@ class Output:
         self.json = json
         self.quiet = quiet
         self._stdout = sys.stdout
+        self._bars = os.environ.get(_NO_BARS, "").upper() not in ("1", "ON", "YES", "TRUE")
         self._open = ExitStack()
 
     def __enter__(self) -> Output:
@@ -40,7 +44,7 @@ class Output:
         # about failed attempts would bury the one line that says why, and its bars would be drawn
         # over ours.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ[_NO_BARS] = "1"
         self._open.enter_context(redirect_stdout(self._beside()))
         self._open.enter_context(_handling(_Hints(self)))
         return self
@@ -94,7 +98,7 @@ class Output:
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """Show the progress of long jobs: bars on a terminal, one line per stage elsewhere."""
-        if not self._silent and sys.stderr.isatty():
+        if self._bars and not self._silent and sys.stderr.isatty():
             from detrex_hub.cli.bars import bars
 
             with bars() as shown:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Published:
-    """What became of one name: either ``result`` or ``error``."""
+    """The outcome of one name: either ``result`` or ``error``."""
 
     name: str
     result: PushResult | None = None
@@ -181,25 +181,25 @@ def convert_and_push_all(
 ) -> Iterator[Published]:
     """Publish several names; a refused one does not stop the others.
 
-    Who interrupts it, or closes the iterator, ends the jobs that run as soon as they tell of their
-    progress, and is given what was done meanwhile; who interrupts it once more waits for nothing.
+    An interruption, or closing the iterator, ends each job when it next reports progress. What was
+    done until then is still yielded. A second interruption waits for nothing.
 
     Args:
         names: catalogue names.
-        one: what is done with each, such as a `convert_and_push` with its options bound; called
+        one: what to do with each, such as `convert_and_push` with its options bound. It is called
             with the name and ``progress``.
         jobs: how many at once, so that downloads, conversions and uploads overlap.
-        progress: told of downloads and copying.
+        progress: reports downloads, copying and uploads.
 
     Yields:
-        what became of each, as soon as it is known.
+        the outcome of each name, as soon as it is known.
     """
-    told = progress or Silent()
+    listener = progress or Silent()
     if jobs <= 1:
-        # not in a thread: whoever interrupts would wait for it
-        yield from (_publish(name, one, told) for name in names)
+        # not in a thread, for which an interruption would have to wait
+        yield from (_publish(name, one, listener) for name in names)
         return
-    running = _Jobs(names, one, told, min(jobs, len(names)))
+    running = _Jobs(names, one, listener, min(jobs, len(names)))
     try:
         yield from running.results()
     except GeneratorExit:
@@ -218,16 +218,16 @@ def _publish(name: str, one: Callable[..., PushResult], progress: Progress) -> P
     except DetrexHubError as error:
         return Published(name, error=error)
     except Exception as error:
-        # one that nobody foresaw does not stop the others either
+        # an unforeseen error does not stop the others either
         unforeseen = DetrexHubError(f"{name}: {type(error).__name__}: {error}")
         unforeseen.__cause__ = error
         return Published(name, error=unforeseen)
 
 
 class _Jobs:
-    """Threads that publish one name after another until none is left, or they are to stop.
+    """Threads that publish one name after another, until none is left or they are stopped.
 
-    They end with the process, whatever they do: what they have begun has no final name yet.
+    They end with the process, whatever they do: no unfinished result has its final name.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class _Jobs:
             threading.Thread(target=self._work, daemon=True).start()
 
     def stop(self) -> None:
-        """Let no other name be begun, and end what runs at the next word of its progress."""
+        """Start no other name, and end each job when it next reports progress."""
         self._stopped.set()
 
     def results(self) -> Iterator[Published]:
@@ -272,11 +272,11 @@ class _Jobs:
 
 
 class _StoppedError(BaseException):
-    """Ends a job that is to stop; not an Exception, since nothing went wrong with it."""
+    """Ends a job that was stopped. Not an Exception, since the job did not fail."""
 
 
 class _Stoppable:
-    """Passes on what a job tells, and ends it there once it is to stop."""
+    """Passes on what a job reports, and ends the job there if it was stopped."""
 
     def __init__(self, progress: Progress, stopped: threading.Event) -> None:
         self._progress = progress

@@ -145,7 +145,7 @@ def test_an_interruption_is_prompt_and_tells_what_was_done(tmp_path, interrupted
     code, out, said = interrupted(fault, times)
     assert code == 130
     assert out == f"a\tcreated\t{tmp_path / 'hub' / 'detrex' / 'a'}\n"
-    assert said.splitlines()[-1] == "Error: interrupted; what was begun can be run again"
+    assert said.splitlines()[-1] == "Error: interrupted; run the same command again to continue"
     assert "Traceback" not in said
     assert [path.name for path in (tmp_path / "hub" / "detrex").iterdir()] == ["a"]
     # what has arrived stays
