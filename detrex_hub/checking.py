@@ -514,6 +514,7 @@ def _from_repository(repo: str, name: str, progress: Progress | None = None) -> 
     repository = Repository.open(repo)
     described = repository.config
     with checkpoints.open(repository.weights(progress)) as checkpoint:
+        described.checkpoint.stored_keys(checkpoint, where=repo)
         shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
     shapes |= {alias: shapes[stored] for alias, stored in described.checkpoint.ties.items()}
     file = FileKeys(

@@ -94,6 +94,7 @@ def checked(repository: Repository) -> Iterator[Checkpoint]:
     path, described, name = repository.weights(), repository.config, repository.name
     try:
         with checkpoints.open(path, checksums=False, hashed=True) as checkpoint:
+            described.checkpoint.stored_keys(checkpoint, where=name)
             yield checkpoint
             found = checkpoint.sha256()
     except CheckpointError:
@@ -110,13 +111,13 @@ def checked(repository: Repository) -> Iterator[Checkpoint]:
 
 
 def _write(repository: Repository, path: Path, key: str, prefix: str) -> None:
-    described, name = repository.config, repository.name
+    described = repository.config
     ties = {prefix + alias: prefix + stored for alias, stored in described.checkpoint.ties.items()}
     option = "TMPDIR" if path.is_relative_to(_temporary_root()) else assets_variable()
     with staging_folder(path, option=option) as staging:
         staged = staging / path.name
         with checked(repository) as checkpoint:
-            keys = described.checkpoint.stored_keys(checkpoint, where=name)
+            keys = described.checkpoint.stored_keys(checkpoint, where=repository.name)
             sha256 = checkpoints.write(
                 staged,
                 "pth",

@@ -58,7 +58,7 @@ Size: TypeAlias = Annotated[int, Meta(ge=0, lt=2**40)]
 DType: TypeAlias = Annotated[str, schema.matching("|".join(DTYPE_BITS), "an element type")]
 Keys: TypeAlias = Annotated[tuple[Key, ...], Meta(max_length=10_000)]
 Ties: TypeAlias = Annotated[dict[Key, Key], Meta(max_length=10_000)]
-_MANY = Meta(max_length=100_000)
+_MANY = Meta(max_length=20_000)
 
 
 class StoredCheckpoint(Struct, frozen=True, kw_only=True):
@@ -75,6 +75,10 @@ class StoredCheckpoint(Struct, frozen=True, kw_only=True):
     ties: Ties
     set_by_model: Keys
 
+    def __post_init__(self) -> None:
+        if not self.ties.keys().isdisjoint(self.ties.values()):
+            raise ValueError("has a tie to a key that is itself an alias")
+
     def stored_keys(self, checkpoint: Checkpoint, *, where: str) -> tuple[str, ...]:
         """The keys whose tensors the file stores, without the aliases of a torch archive.
 
@@ -87,12 +91,15 @@ class StoredCheckpoint(Struct, frozen=True, kw_only=True):
         """
         for alias, stored in self.ties.items():
             if stored not in checkpoint.specs or stored in self.ties:
-                raise CheckpointError(f"{where}: the tied key {stored!r} is not in {self.file}")
+                raise CheckpointError(
+                    f"{where}: the tied key {stored[:200]!r} is not in {self.file}"
+                )
             if alias in checkpoint.specs and (
                 checkpoint.identity(alias) != checkpoint.identity(stored)
             ):
                 raise CheckpointError(
-                    f"{where}: {alias!r} should be tied to {stored!r}, and is a tensor of its own"
+                    f"{where}: {alias[:200]!r} should be tied to {stored[:200]!r}, and is a tensor"
+                    " of its own"
                 )
         return tuple(key for key in checkpoint.specs if key not in self.ties)
 

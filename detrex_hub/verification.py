@@ -246,12 +246,10 @@ def _bytes(claims: _Claims) -> Check:
 def _state_dict(claims: _Claims) -> Check:
     described, record = claims.described, claims.record
     made = architecture(described.architecture).from_hyper_parameters(described.hyper_parameters)
-    with checkpoints.open(claims.weights) as checkpoint:
-        held = dict(checkpoint.specs)
-    missing = sorted({*described.checkpoint.ties.values()} - held.keys())
-    if missing:
-        raise claims.refuse(f"the tied key {missing[0]!r} is not in {described.checkpoint.file}")
     try:
+        with checkpoints.open(claims.weights) as checkpoint:
+            described.checkpoint.stored_keys(checkpoint, where=CONFIG)
+            held = dict(checkpoint.specs)
         made.prove(held | {alias: held[key] for alias, key in described.checkpoint.ties.items()})
     except DetrexHubError as error:
         raise claims.refuse(error.message) from None

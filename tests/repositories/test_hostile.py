@@ -14,9 +14,16 @@ from detrex_hub import repositories as hubs
 from detrex_hub.architectures import architecture
 from detrex_hub.cli.failures import run
 from detrex_hub.conversion import convert
-from detrex_hub.errors import ArchitectureError, ConfigError, HubError, UsageError
-from detrex_hub.loading import from_hub
+from detrex_hub.errors import (
+    ArchitectureError,
+    ConfigError,
+    DetrexHubError,
+    HubError,
+    UsageError,
+)
+from detrex_hub.loading import from_hub, load_state_dict
 from detrex_hub.records import load_json
+from detrex_hub.verification import verify
 from tests import reference, tiny
 from tests.checkpoint_files import tensors
 
@@ -135,6 +142,63 @@ def test_a_record_that_is_no_honest_json(copy, content, says):
         from_hub("./r")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+# --- ties ----------------------------------------------------------------------------------------
+
+STORED, OTHER = "class_embed.0.bias", "class_embed.1.weight"
+
+
+@pytest.fixture(scope="module", params=["safetensors", "pth"])
+def detector(request, tmp_path_factory):
+    """A converted folder of a tiny detector, some of whose keys share tensors."""
+    place = tmp_path_factory.mktemp("detector")
+    original = tiny.detector(place / "detector.pth")
+    return convert(
+        original, place / "made", architecture="deformable_detr", format=request.param
+    ).folder
+
+
+@pytest.fixture
+def tied(detector, tmp_path, hub, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(detector, tmp_path / "r")
+    return tmp_path / "r"
+
+
+def test_tied_keys_share_a_tensor_when_they_are_loaded(tied):
+    ties = load_json(tied / "config.json")["checkpoint"]["ties"]
+    assert len(ties) == 24
+    for state in (load_state_dict("./r"), torch.load(from_hub("./r"))["model"]):
+        for alias, stored in ties.items():
+            assert state[alias].data_ptr() == state[stored].data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("ties", "says"),
+    [
+        ({STORED: STORED}, "itself an alias"),
+        ({"a": STORED, STORED: OTHER}, "itself an alias"),
+        ({OTHER: STORED}, "a tensor of its own"),
+        (
+            {"class_embed.1.bias": STORED, "bbox_embed.0.layers.0.bias": STORED},
+            "a tensor of its own",
+        ),
+        ({"a": "no.such.key"}, "the tied key 'no.such.key' is not in"),
+        ({"a": "no\nkey\x1b[2J"}, "the tied key"),
+    ],
+    ids=str,
+)
+def test_ties_that_the_file_does_not_bear_out_are_refused(tied, capfd, ties, says):
+    document = load_json(tied / "config.json")
+    document["checkpoint"]["ties"] = ties
+    (tied / "config.json").write_text(json.dumps(document))
+    (tied.parent / "config.yaml").write_text("model: {backbone: {}}\n")
+    for job in (from_hub, load_state_dict, verify):
+        with pytest.raises(DetrexHubError, match=says):
+            job("./r")
+    arguments = ["check", "config.yaml", "--checkpoint", "./r", "--target", "r18_v1"]
+    assert one_line(capfd, arguments) == 1
 
 
 NAMES = (
