@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -106,13 +107,20 @@ def pin(path: str) -> str:
 
 
 def _needs(path: str, loaded: loading.Loaded) -> str:
-    wanted = ", ".join(f"{name} = {value}" for name, value in loaded.overrides.items())
+    def listed(names: Iterable[str]) -> str:
+        return ", ".join(f"{name} = {loaded.overrides[name]}" for name in names)
+
     repo = _repository(path)
-    return (
-        f"{path} sets nothing on the config. Its weights need {wanted}. Set these before the model "
-        f"is built: detrex_hub.apply_overrides(cfg, {repo!r}), or train.init_checkpoint = "
-        f"from_hub({repo!r}, model=model, dataloader=dataloader)"
-    )
+    said = [f"{path} sets nothing on the config"]
+    if known := listed(name for name in loaded.overrides if name not in loaded.assumed):
+        said.append(
+            f"Its weights need {known}. Set these before the model is built: "
+            f"detrex_hub.apply_overrides(cfg, {repo!r}), or train.init_checkpoint = "
+            f"from_hub({repo!r}, model=model, dataloader=dataloader)"
+        )
+    if assumed := listed(name for name in loaded.overrides if name in loaded.assumed):
+        said.append(f"These are assumed for its weights, since nothing shows them: {assumed}")
+    return ". ".join(said)
 
 
 def _repository(path: str) -> str:

@@ -32,16 +32,23 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """Weights that are ready: ``path`` of the ``.pth``, the ``overrides`` of a config (LazyConfig
-    path -> value), the ``commit`` they come from, None where a folder has none, and whether this
-    process has set the overrides of these weights on a config (``configured``)."""
+    path -> value), those of the paths whose values are merely ``assumed``, the ``commit`` they come
+    from, None where a folder has none, and whether this process has set the overrides of these
+    weights on a config (``configured``)."""
 
     path: str
     overrides: Mapping[str, Any]
+    assumed: tuple[str, ...]
     commit: str | None
     configured: bool
 
     def to_json(self) -> dict[str, Any]:
-        return {"path": self.path, "overrides": dict(self.overrides), "commit": self.commit}
+        return {
+            "path": self.path,
+            "overrides": dict(self.overrides),
+            "assumed": list(self.assumed),
+            "commit": self.commit,
+        }
 
 
 # sha256 of the weights whose overrides were set on a config
@@ -125,6 +132,7 @@ def load(
     return Loaded(
         path=str(path),
         overrides=dict(overrides.lazy),
+        assumed=tuple(path for path in overrides.lazy if path in overrides.assumed),
         commit=repository.commit,
         configured=described.checkpoint.sha256 in _configured,
     )

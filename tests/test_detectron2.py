@@ -100,9 +100,12 @@ def test_a_path_warns_what_its_weights_need_until_that_is_set(commit, caplog, mo
     assert "model.backbone.stages.depth = 18" in text
     assert "apply_overrides(cfg, 'alice/r18')" in text
     assert "from_hub('alice/r18', model=model" in text
+    needed, assumed = text.split("These are assumed for its weights, since nothing shows them: ")
+    assert "model.pixel_std" not in needed
+    assert "model.pixel_std = [58.395, 57.12, 57.375]" in assumed
     assert "\n" not in text
-    caplog.clear()
     apply_overrides(lazy_config(), "alice/r18")
+    caplog.clear()
     g_pathmgr.get_local_path("hf://alice/r18")
     assert all(one.levelno < logging.WARNING for one in caplog.records)
 
