@@ -372,10 +372,12 @@ class Architecture(ABC):
             ArchitectureError: what comes out is not the state dict of the detrex model.
         """
         rules = self.rules(layout)
+        counted = {key: _PROFILED for key in specs if key.endswith(_COUNTS)}
+        specs = {key: spec for key, spec in specs.items() if key not in counted}
         stored = self._stored_under(rules, specs, layout)
         whole = {**specs, **{absent: specs[key] for absent, key in stored.items()}}
         planned = plan(rules, whole, mapper=f"{self.name} ({layout})").reading(stored)
-        planned = planned.tied(self.ties())
+        planned = replace(planned, dropped={**planned.dropped, **counted}).tied(self.ties())
         self.prove(planned.specs)
         return planned
 
@@ -482,6 +484,11 @@ class Architecture(ABC):
             if value is not None
         )
 
+
+# Buffers that a profiler (thop) leaves in every module. The loading code of Deformable-DETR and of
+# what follows from it (DETA f47e50e, main.py) passes over them.
+_COUNTS = ("total_ops", "total_params")
+_PROFILED = "counted by a profiler"
 
 # far beyond any model, and what a state dict is written out for at once
 _LARGEST_SIZE = 2**20

@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 from detrex_hub import kinds
 from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
-from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor
+from detrex_hub.architectures.blocks import linear, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.neck import Neck, read_levels
 from detrex_hub.architectures.parts import Module, Part, Setting
 from detrex_hub.architectures.position import SinePositions, position_facts
+from detrex_hub.architectures.proposals import in_transformer, proposals
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer_layers import Shape, deformable
 from detrex_hub.errors import ArchitectureError
@@ -200,7 +201,7 @@ class DeformableDetr(Detector):
             Neck(self.body, self.neck_inputs, self.feature_levels, width),
             SinePositions(width, self.position_temperature, self.position_offset),
             *deformable(shape, self.encoder_layers, self.decoder_layers, self.feature_levels),
-            *(self._two_stages() if self.as_two_stage else self._one_stage()),
+            *(proposals(width) if self.as_two_stage else self._one_stage()),
             self.heads,
             *self.sizes,
             Setting("model.with_box_refine", kinds.FLAG, self.with_box_refine),
@@ -208,16 +209,7 @@ class DeformableDetr(Detector):
         )
 
     def _one_stage(self) -> tuple[Part, ...]:
-        return (_in_transformer("reference_points", linear(2, self.embed_dim)),)
-
-    def _two_stages(self) -> tuple[Part, ...]:
-        width = self.embed_dim
-        return (
-            _in_transformer("enc_output", linear(width, width)),
-            _in_transformer("enc_output_norm", norm(width)),
-            _in_transformer("pos_trans", linear(2 * width, 2 * width)),
-            _in_transformer("pos_trans_norm", norm(2 * width)),
-        )
+        return (in_transformer("reference_points", linear(2, self.embed_dim)),)
 
     def _learned_queries(self) -> Part:
         return Module(
@@ -226,7 +218,3 @@ class DeformableDetr(Detector):
             original="query_embed",
             transformers="model.query_position_embeddings",
         )
-
-
-def _in_transformer(name: str, state: StateDict) -> Module:
-    return Module(f"transformer.{name}", state, transformers=f"model.{name}")

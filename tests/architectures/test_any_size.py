@@ -61,6 +61,7 @@ OWN = {
     },
     "dino": {**MULTI_LEVEL, "more_labels": one_of(0, 1, 5)},
     "focus_detr": MULTI_LEVEL,
+    "deta": {**MULTI_LEVEL, "assign_first_stage": FLAG, "assign_second_stage": FLAG},
     "anchor_detr": {
         "num_patterns": SIDES,
         "attention_type": one_of("RCDA", "nn.MultiheadAttention"),
@@ -72,6 +73,8 @@ IN_NO_SHAPE = (
     "position_temperature",
     "position_offset",
     "num_queries_one2one",
+    "assign_first_stage",
+    "assign_second_stage",
     "seed",
 )
 
@@ -118,7 +121,8 @@ def detectors(draw, name):
         values["mixed_selection"] &= values["as_two_stage"]
     made = kind.from_hyper_parameters(values)
     facts |= {key: value for key in IN_NO_SHAPE if (value := values.get(key)) is not None}
-    if values.get("as_two_stage") or values.get("spatial_prior") == "grid":
+    proposed = name == "deta" or values.get("as_two_stage")
+    if proposed or values.get("spatial_prior") == "grid":
         facts["num_queries"] = values["num_queries"]
     if "backbone_dilation" in values:
         facts["dilation"] = values["backbone_dilation"]

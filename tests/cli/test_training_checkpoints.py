@@ -18,7 +18,11 @@ OWN = [
     *reference.names("anchor_detr_r50_dc5", "conditional_detr_r50_dc5", "dab_deformable_detr_r50"),
     *reference.names("dab_detr_r50_3pat", "deformable_detr_r50_two_stage", "detr_r50_learned_pos"),
     *reference.names(
-        "dino_swin_tiny", "dn_deformable_detr_r50_12ep", "dn_detr_r50", "h_deformable"
+        "deta_r50_5scale",
+        "dino_swin_tiny",
+        "dn_deformable_detr_r50_12ep",
+        "dn_detr_r50",
+        "h_deformable",
     ),
 ]
 
@@ -50,7 +54,7 @@ def trained(tmp_path):
 
 def test_every_architecture_is_among_them():
     def kinds(names):
-        return {re.split("_r50|_r101|_swin", name)[0] for name in names}
+        return {re.split("_r50|_r101|_swin|_improved", name)[0] for name in names}
 
     assert kinds(OWN) == kinds(DETECTORS)
 
