@@ -37,7 +37,8 @@ from detrex_hub.hashing import FileSha256
 from detrex_hub.materialising import DESCRIBED_BY
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
-from detrex_hub.repositories import Repository, names
+from detrex_hub.repositories import names
+from detrex_hub.resolving import resolve
 from detrex_hub.staging import publish_file, staging_folder
 
 HEURISTICS = "?matching_heuristics=True"
@@ -511,7 +512,7 @@ def _bare(text: str) -> str:
 
 
 def _from_repository(repo: str, name: str, progress: Progress | None = None) -> Weights:
-    repository = Repository.open(repo)
+    repository = resolve(repo, progress=progress)
     described = repository.config
     with checkpoints.open(repository.weights(progress)) as checkpoint:
         described.checkpoint.stored_keys(checkpoint, where=repo)
@@ -736,7 +737,7 @@ def _sized(kind: type[Architecture], like: str | None) -> Architecture:
     if like is not None:
         try:
             path = like.partition("?")[0]
-            local = Repository.open(path).weights() if _is_repository(path) else _local(path)
+            local = resolve(path).weights() if _is_repository(path) else _local(path)
             with checkpoints.open(local) as checkpoint:
                 found = recognise(checkpoint.specs, among=[kind])
                 return kind.read(checkpoint.specs, found.layout, kind.facts_in(checkpoint.metadata))

@@ -28,8 +28,8 @@ from iopath.common.file_io import PathHandler, g_pathmgr
 from detrex_hub import loading
 from detrex_hub.errors import DetrexHubError, UsageError
 from detrex_hub.messages import log
-from detrex_hub.repositories import Repository
 from detrex_hub.repositories.names import is_commit, split
+from detrex_hub.resolving import resolve
 
 SCHEME = "hf://"
 
@@ -58,7 +58,7 @@ class HubHandler(PathHandler):  # type: ignore[misc]
     def _exists(self, path: str, **kwargs: Any) -> bool:
         self._check_kwargs(kwargs)
         try:
-            Repository.open(_repository(path))
+            resolve(_repository(path))
         except DetrexHubError:
             return False
         return True
@@ -97,7 +97,7 @@ def pin(path: str) -> str:
         raise UsageError(f"{path[:120]!r} does not begin with {SCHEME}")
     if _pinned(path):
         return path
-    commit = Repository.open(_repository(path)).commit
+    commit = resolve(_repository(path)).commit
     if commit is None:
         raise UsageError(
             f"{path} is a folder here, which has no commits to pin",

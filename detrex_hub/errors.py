@@ -57,5 +57,13 @@ class HubError(DetrexHubError):
     """The Hub, or a folder laid out like it, refuses, fails or does not have what is asked for."""
 
 
+class MissingRepositoryError(HubError):
+    """The Hub has no such repository, or none that the token opens: the two look alike."""
+
+
+class UnreachableHubError(HubError):
+    """The Hub does not answer, or may not be asked."""
+
+
 class VerificationError(DetrexHubError):
     """Bytes are not what conversion.json or the Hub says they are."""

@@ -20,7 +20,7 @@ from detrex_hub.conversion import reporting
 from detrex_hub.errors import ConfigError, UsageError, VerificationError
 from detrex_hub.mapping import ConversionPlan
 from detrex_hub.records import CONVERSION
-from detrex_hub.repositories import Repository
+from detrex_hub.resolving import resolve
 from detrex_hub.staging import publish_file, staging_folder
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _look_up(
         return _Source(
             name=Path(text).stem, path=Path(text), architecture=made, absent={}, synthetic=False
         )
-    repository = Repository.open(text, revision)
+    repository = resolve(text, revision=revision)
     config, record = repository.config, repository.record
     return _Source(
         name=_file_stem(record.name, text),

@@ -17,7 +17,7 @@ from detrex_hub.mapping import Computed, Fresh, Move
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
 from detrex_hub.records import WEIGHTS
 from detrex_hub.redaction import public_url
-from detrex_hub.repositories import Repository
+from detrex_hub.resolving import resolve
 from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -235,11 +235,13 @@ def weights(
     path = Path(text)
     if path.is_file():
         return path
-    if not path.is_dir() and (path.suffix or text.count("/") != 1):
+    bare = text.removeprefix("hf://").partition("@")[0]
+    if not path.is_dir() and (Path(bare).suffix or bare.count("/") > 1):
         raise UsageError(
-            f"there is no file {text}", hint="Give a checkpoint, a folder or owner/name"
+            f"there is no file {text}",
+            hint="Give a checkpoint, a folder, owner/name or a name of the catalogue",
         )
-    repository = Repository.open(text, revision)
+    repository = resolve(text, revision=revision)
     try:
         return repository.weights(progress)
     except ConfigError:

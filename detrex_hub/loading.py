@@ -21,7 +21,7 @@ from detrex_hub.materialising import checked, materialise
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG
-from detrex_hub.repositories import Repository
+from detrex_hub.resolving import resolve
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TORCH_DTYPES
 
@@ -112,7 +112,7 @@ def load(
         check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
         progress: reports downloads; huggingface_hub's own bar by default.
     """
-    repository = Repository.open(repo, revision)
+    repository = resolve(repo, revision=revision)
     name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     replacing = placing.rebuilt(described, model, name) if build else nullcontext()
@@ -170,7 +170,7 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         >>> from detrex_hub import apply_overrides
         >>> cfg = apply_overrides(cfg, "detrex/r101_v2")
     """
-    repository = Repository.open(repo, revision)
+    repository = resolve(repo, revision=revision)
     name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     if "MODEL" in cfg:
@@ -202,7 +202,7 @@ def overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> d
 
 def checked_overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> Overrides:
     """All overrides of a repository, in both config languages."""
-    repository = Repository.open(repo, revision)
+    repository = resolve(repo, revision=revision)
     return settings.accepted(repository.config, where=f"{repository.name}/{CONFIG}")
 
 
@@ -220,7 +220,7 @@ def load_state_dict(
         >>> load_state_dict("detrex/r101_v2")["stem.conv1.weight"].shape
         torch.Size([64, 3, 7, 7])
     """
-    repository = Repository.open(repo, revision)
+    repository = resolve(repo, revision=revision)
     with checked(repository) as checkpoint:
         return tensors_of(checkpoint, repository.config.checkpoint.ties)
 

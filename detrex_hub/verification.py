@@ -51,7 +51,7 @@ from detrex_hub.records import (
     recorded_plan,
     to_json,
 )
-from detrex_hub.repositories import Repository
+from detrex_hub.resolving import resolve
 from detrex_hub.staging import scratch_folder
 
 # what Python raises where a stranger's record holds a string for a number, or the like
@@ -199,7 +199,7 @@ def _computed_by(plan: ConversionPlan) -> str:
 
 
 def _claims(name: str, revision: str | None, progress: Progress | None) -> _Claims:
-    repository = Repository.open(name, revision)
+    repository = resolve(name, revision=revision)
     settings.accepted(repository.config, where=f"{repository.name}/{CONFIG}")
     return _Claims(
         repository.name,

@@ -38,7 +38,10 @@ LAYERS = (
     ("originals",),
     ("numerics",),
     ("materialising",),
-    ("conversion", "loading", "verification", "inspection"),
+    ("conversion",),
+    ("local_conversions",),
+    ("resolving",),
+    ("loading", "verification", "inspection"),
     ("publishing", "detectron2", "checking", "comparison", "exporting"),
     ("cli", "__main__"),
 )

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,31 @@ def pull(
     else:
         pulled = _local(source, told)
     return pulled if to is None else replace(pulled, path=_place(pulled, to))
+
+
+def in_cache(entry: CatalogueEntry) -> frozenset[Path]:
+    """The originals of an entry that the cache of downloads holds."""
+    paths = (_Place.of(source).path for source in _kept_here(entry))
+    return frozenset(path for path in paths if path.is_file())
+
+
+def remove(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> None:
+    """Remove the originals of an entry from the cache of downloads, but for those in ``keep``.
+
+    Their digests stay known. What another process uses stays, and so does the Hub's own cache.
+    """
+    for source in _kept_here(entry):
+        place = _Place.of(source)
+        lock = FileLock(place.folder / "lock")
+        with suppress(OSError, NotImplementedError):
+            lock.acquire(timeout=0)
+            if place.path not in keep:
+                place.path.unlink(missing_ok=True)
+            lock.release()
+
+
+def _kept_here(entry: CatalogueEntry) -> tuple[Source, ...]:
+    return tuple(one for one in entry.sources if one.scheme not in ("hf", "gdrive-folder"))
 
 
 def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:

@@ -9,7 +9,7 @@ from pathlib import Path
 from detrex_hub import card
 from detrex_hub.errors import HubError, UsageError
 from detrex_hub.progress import Progress, Silent
-from detrex_hub.repositories import converted, names
+from detrex_hub.repositories import names, payload
 from detrex_hub.repositories.fetching import fetch
 from detrex_hub.repositories.repository import Repository
 from detrex_hub.repositories.result import Fetched, PushResult
@@ -66,7 +66,7 @@ def push(
         >>> push("./r101_v2", "alice/r101_v2", private=True).url
         'https://huggingface.co/alice/r101_v2'
     """
-    whole = converted.read(Path(folder))
+    whole = payload.read(Path(folder))
     if license is not None:
         whole = whole.licensed(license)
     whole.check_license()

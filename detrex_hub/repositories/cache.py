@@ -27,16 +27,22 @@ def repository(repo_id: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / "--".join(("models", *repo_id.split("/")))
 
 
+def commit(repo_id: str, revision: str | None = None) -> str | None:
+    """The commit that a revision meant when the Hub was last asked; None if it never was."""
+    wanted = revision or "main"
+    if names.is_commit(wanted):
+        return wanted
+    try:
+        found = read_small(repository(repo_id) / "refs" / wanted, _SMALL).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found if names.is_commit(found) else None
+
+
 def path(repo_id: str, name: str, revision: str | None) -> Path | None:
-    """Where a file lies, if it is there; None if nobody has asked yet which commit is meant."""
-    folder = repository(repo_id)
-    commit = revision or "main"
-    if not names.is_commit(commit):
-        try:
-            commit = read_small(folder / "refs" / commit, _SMALL).decode().strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-    return folder / "snapshots" / commit / name if names.is_commit(commit) else None
+    """Where a file lies, if it is there; None if it is not known which commit is meant."""
+    meant = commit(repo_id, revision)
+    return None if meant is None else repository(repo_id) / "snapshots" / meant / name
 
 
 class Mark:

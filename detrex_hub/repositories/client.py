@@ -14,8 +14,8 @@ from detrex_hub.errors import HubError
 from detrex_hub.progress import Progress
 from detrex_hub.redaction import public_url
 from detrex_hub.repositories.answers import ask_uncompressed, refuse_wrong
-from detrex_hub.repositories.converted import Digest
 from detrex_hub.repositories.logs import redact_logs
+from detrex_hub.repositories.payload import Digest
 from detrex_hub.repositories.refusals import explain, plainly
 from detrex_hub.retrying import patiently, refuse_long_pauses
 

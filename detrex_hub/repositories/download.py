@@ -21,8 +21,8 @@ from detrex_hub.repositories import cache, names
 from detrex_hub.repositories.answers import about
 from detrex_hub.repositories.cache import Mark
 from detrex_hub.repositories.client import LIBRARY, hub_api, set_limits
-from detrex_hub.repositories.converted import digest
 from detrex_hub.repositories.large_files import bring
+from detrex_hub.repositories.payload import digest
 from detrex_hub.repositories.refusals import damaged, plainly
 from detrex_hub.repositories.result import Fetched
 from detrex_hub.retrying import patiently
@@ -76,6 +76,12 @@ def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | Non
         if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
             return None
         raise
+
+
+def is_checked(repo_id: str, name: str, commit: str) -> bool:
+    """Whether the cache holds a file of a commit that was compared with its digest."""
+    path = cache.path(repo_id, name, commit)
+    return path is not None and Mark(path).is_there()
 
 
 def _cached(repo_id: str, name: str, revision: str | None) -> Path | None:

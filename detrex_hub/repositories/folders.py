@@ -10,14 +10,14 @@ from detrex_hub.errors import HubError, UsageError, VerificationError
 from detrex_hub.folder_files import find_file
 from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS
 from detrex_hub.repositories import names
-from detrex_hub.repositories.converted import Converted, digest
+from detrex_hub.repositories.payload import Payload, digest
 from detrex_hub.repositories.result import Fetched, PushResult
 from detrex_hub.staging import copy_file, publish_files, remove_abandoned, staging_folder
 
 _OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD})
 
 
-def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: bool) -> PushResult:
+def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool) -> PushResult:
     """See `detrex_hub.repositories.push`."""
     target = root / repo_id
     if not target.parent.resolve().is_relative_to(root.resolve()):
@@ -28,7 +28,7 @@ def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: b
     there = _there(target)
     changed = tuple(
         name
-        for name, expected in converted.digests.items()
+        for name, expected in payload.digests.items()
         if name not in there or digest(target / name) != expected
     )
     result = PushResult(
@@ -58,9 +58,9 @@ def push_to_folder(converted: Converted, root: Path, repo_id: str, *, dry_run: b
         remove_abandoned(target)
         return result
     with staging_folder(target, option="--to") as staging:
-        for name, expected in converted.digests.items():
+        for name, expected in payload.digests.items():
             copy = staging / name
-            content = converted.contents[name]
+            content = payload.contents[name]
             if isinstance(content, bytes):
                 copy.write_bytes(content)
             else:
@@ -107,7 +107,7 @@ def find(repo: str, revision: str | None) -> Path | None:
         HubError: there is no such folder.
         UsageError: the name is malformed, or a folder was given a revision.
     """
-    if _is_path(repo):
+    if is_path(repo):
         folder = Path(repo).expanduser()
         if not folder.is_dir():
             raise HubError(
@@ -126,7 +126,8 @@ def find(repo: str, revision: str | None) -> Path | None:
     return None
 
 
-def _is_path(repo: str) -> bool:
+def is_path(repo: str) -> bool:
+    """Whether a name can only mean a folder."""
     return (
         repo in (".", "..", "~")
         or repo.startswith(("./", "../", "~/", ".\\", "..\\", "~\\"))

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from detrex_hub.errors import DetrexHubError, HubError, VerificationError
+from detrex_hub.errors import (
+    DetrexHubError,
+    HubError,
+    MissingRepositoryError,
+    UnreachableHubError,
+    VerificationError,
+)
 from detrex_hub.redaction import public_url, redacted
 
 
@@ -27,6 +33,7 @@ class _Refusal:
     hint: str
     statuses: tuple[int, ...] = ()
     writing: bool | None = None
+    error: type[HubError] = HubError
 
 
 _LOG_IN = "Log in with: hf auth login"
@@ -53,12 +60,14 @@ _TABLE = (
         "RepositoryNotFoundError",
         "{repo} does not exist on {endpoint}, or is private and your token does not open it",
         "Check the name; for a private repository: hf auth login",
+        error=MissingRepositoryError,
     ),
     _Refusal(
         "OfflineModeIsEnabled",
         "{repo}: {file} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
         "Fetch it once with the network: HF_HUB_OFFLINE=0 detrex-hub load {repo}",
         writing=False,
+        error=UnreachableHubError,
     ),
     _Refusal(
         "OfflineModeIsEnabled",
@@ -99,7 +108,13 @@ _TABLE = (
         "Wait some minutes and run the same command again",
         (429,),
     ),
-    _Refusal("HfHubHTTPError", "{endpoint} is out of order{said}", _LATER, (500, 502, 503, 504)),
+    _Refusal(
+        "HfHubHTTPError",
+        "{endpoint} is out of order{said}",
+        _LATER,
+        (500, 502, 503, 504),
+        error=UnreachableHubError,
+    ),
     _Refusal("HfHubHTTPError", "{repo}: {endpoint} refused the request{said}", "See {url}"),
     _Refusal(
         "FileMetadataError",
@@ -114,10 +129,21 @@ _TABLE = (
         "{endpoint} cannot be reached",
         "Check the network and HF_ENDPOINT; without a network load from a folder: "
         "DETREX_HUB_ROOT=DIR",
+        error=UnreachableHubError,
     ),
-    _Refusal("TimeoutException", "{endpoint} does not answer in time", _LATER),
+    _Refusal(
+        "TimeoutException",
+        "{endpoint} does not answer in time",
+        _LATER,
+        error=UnreachableHubError,
+    ),
     _Refusal("TooManyRedirects", "{repo}: {endpoint} redirects again and again", "See {url}"),
-    _Refusal("TransportError", "The connection to {endpoint} broke off", _LATER),
+    _Refusal(
+        "TransportError",
+        "The connection to {endpoint} broke off",
+        _LATER,
+        error=UnreachableHubError,
+    ),
     _Refusal(
         "XetDownloadError",
         "{repo}: {file} could not be fetched through Xet",
@@ -139,6 +165,7 @@ _TABLE = (
         "{endpoint} cannot be reached, and {repo}'s {file} is not in the cache",
         "Check the network and HF_ENDPOINT; without a network load from a folder: "
         "DETREX_HUB_ROOT=DIR",
+        error=UnreachableHubError,
     ),
     _Refusal(
         _DISK,
@@ -240,7 +267,7 @@ def _find(
             and (not line.statuses or status in line.statuses)
             and line.writing in (None, writing)
         ):
-            return HubError(line.message.format(**names), hint=line.hint.format(**names))
+            return line.error(line.message.format(**names), hint=line.hint.format(**names))
     return None
 
 

@@ -8,7 +8,7 @@ import time
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.progress import Progress
 from detrex_hub.repositories.client import Client, Remote, require_token
-from detrex_hub.repositories.converted import Converted
+from detrex_hub.repositories.payload import Payload
 from detrex_hub.repositories.refusals import explain
 from detrex_hub.repositories.result import PushResult
 from detrex_hub.retrying import TRIES, is_passing, pause_after
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def push_to_hub(
-    converted: Converted,
+    payload: Payload,
     repo_id: str,
     *,
     private: bool,
@@ -34,9 +34,9 @@ def push_to_hub(
         log.warning("%s was moved to %s", repo_id, before.id)
         client = Client(before.id)
     _check_target(client, before, private=private, create_pr=create_pr)
-    converted = converted.addressed_to(client.repo_id)
-    client.check_card(converted.card())
-    changed = _changed(converted, before)
+    payload = payload.addressed_to(client.repo_id)
+    client.check_card(payload.card())
+    changed = _changed(payload, before)
     result = PushResult(
         repo_id=client.repo_id,
         url=client.url,
@@ -55,7 +55,7 @@ def push_to_hub(
                 f"{client.repo_id} was created, and the Hub does not show it",
                 hint="Run the same command again in a minute",
             )
-    pushed = _Push(client, converted, message, create_pr, progress)
+    pushed = _Push(client, payload, message, create_pr, progress)
     try:
         commit, number = pushed.run(before)
     except HubError as error:
@@ -66,7 +66,7 @@ def push_to_hub(
             ) from error
         raise
     try:
-        _read_back(client, converted, changed, commit)
+        _read_back(client, payload, changed, commit)
     except HubError as error:
         raise HubError(
             f"{error.message}. Commit {commit[:12]} was made, and could not be compared",
@@ -93,10 +93,10 @@ def _check_target(client: Client, remote: Remote | None, *, private: bool, creat
         client.check_right_to_write()
 
 
-def _changed(converted: Converted, remote: Remote | None) -> tuple[str, ...]:
+def _changed(payload: Payload, remote: Remote | None) -> tuple[str, ...]:
     return tuple(
         name
-        for name, digest in converted.digests.items()
+        for name, digest in payload.digests.items()
         if remote is None or not remote.holds(name, digest)
     )
 
@@ -107,13 +107,13 @@ class _Push:
     def __init__(
         self,
         client: Client,
-        converted: Converted,
+        payload: Payload,
         message: str,
         create_pr: bool,
         progress: Progress,
     ) -> None:
         self.client = client
-        self.converted = converted
+        self.payload = payload
         self.message = message
         self.create_pr = create_pr
         self.progress = progress
@@ -146,11 +146,11 @@ class _Push:
         raise AssertionError("unreachable")
 
     def _commit_on(self, base: Remote) -> tuple[str, int | None]:
-        files = {name: self.converted.contents[name] for name in _changed(self.converted, base)}
+        files = {name: self.payload.contents[name] for name in _changed(self.payload, base)}
         # all that is shown of an upload through Xet
         self.progress.start(f"pushing {self.client.name}", None)
         operations = self.client.upload(
-            files, self.converted.digests, create_pr=self.create_pr, progress=self.progress
+            files, self.payload.digests, create_pr=self.create_pr, progress=self.progress
         )
         # the last call that can stop a job: what follows is done as a whole
         self.progress.start(f"committing {self.client.name}", None)
@@ -171,22 +171,20 @@ class _Push:
         """Where the commit is, if it was made although its answer was lost."""
         if self.create_pr:
             return self._pull_request()
-        if not _changed(self.converted, after) and after.commit is not None:
+        if not _changed(self.payload, after) and after.commit is not None:
             return after.commit, None
         return None
 
     def _pull_request(self) -> tuple[str, int] | None:
         for number in self.client.pull_requests():
             remote = self.client.read(f"refs/pr/{number}")
-            if remote is not None and remote.commit and not _changed(self.converted, remote):
+            if remote is not None and remote.commit and not _changed(self.payload, remote):
                 return remote.commit, number
         return None
 
     def _refuse_to_overwrite(self, before: Remote, after: Remote, error: Exception) -> None:
         touched = [
-            name
-            for name in self.converted.digests
-            if before.files.get(name) != after.files.get(name)
+            name for name in self.payload.digests if before.files.get(name) != after.files.get(name)
         ]
         if touched:
             raise HubError(
@@ -209,14 +207,14 @@ def _is_unclear(error: Exception) -> bool:
     return is_passing(error) or (isinstance(error, ValueError) and not hasattr(error, "response"))
 
 
-def _read_back(client: Client, converted: Converted, changed: tuple[str, ...], commit: str) -> None:
+def _read_back(client: Client, payload: Payload, changed: tuple[str, ...], commit: str) -> None:
     """Compare what the Hub now holds and serves with the folder."""
     remote = client.read(commit)
-    wrong = list(_changed(converted, remote))
+    wrong = list(_changed(payload, remote))
     for name in changed:
         # a second look, since a single wrong byte can be the network's
         if name not in wrong and not any(
-            client.sha256(name, commit) == converted.digests[name].sha256 for _ in range(2)
+            client.sha256(name, commit) == payload.digests[name].sha256 for _ in range(2)
         ):
             wrong.append(name)
     if wrong:

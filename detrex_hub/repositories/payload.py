@@ -46,7 +46,7 @@ class Digest:
 
 
 @dataclass(frozen=True)
-class Converted:
+class Payload:
     """A converted folder that is whole: four files, checked against each other.
 
     ``contents`` are the files' paths, or bytes to push in their place; ``digests`` are theirs.
@@ -71,7 +71,7 @@ class Converted:
         except UnicodeDecodeError as error:
             raise HubError(f"{self.folder / CARD} is not readable as text: {error}") from None
 
-    def addressed_to(self, repo_id: str) -> Converted:
+    def addressed_to(self, repo_id: str) -> Payload:
         """The same with a card whose commands name the repository that it is pushed to.
 
         Raises:
@@ -79,7 +79,7 @@ class Converted:
         """
         return self._with_card(card.addressed(self.card(), self.record.name, repo_id))
 
-    def licensed(self, license: str) -> Converted:
+    def licensed(self, license: str) -> Payload:
         """The same with a card that says the licence.
 
         Raises:
@@ -108,7 +108,7 @@ class Converted:
                 hint=f"Write the card anew: detrex-hub card {self.folder}",
             )
 
-    def _with_card(self, text: str) -> Converted:
+    def _with_card(self, text: str) -> Payload:
         content = text.encode()
         return replace(
             self,
@@ -117,7 +117,7 @@ class Converted:
         )
 
 
-def read(folder: Path) -> Converted:
+def read(folder: Path) -> Payload:
     """Read what is to be pushed.
 
     Raises:
@@ -147,7 +147,7 @@ def read(folder: Path) -> Converted:
     with checkpoints.open(paths[weights.file], checksums=False) as checkpoint:
         weights.stored_keys(checkpoint, where=str(folder))
     record = ConversionRecord.load(paths[CONVERSION])
-    return Converted(folder, config, record, paths, digests)
+    return Payload(folder, config, record, paths, digests)
 
 
 def _file(folder: Path, name: str) -> Path:

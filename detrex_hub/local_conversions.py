@@ -1,0 +1,119 @@
+"""Conversions that this machine made, because it found no repository that has them.
+
+They lie in huggingface_hub's assets cache. Each is a folder like a repository: the same four files,
+with the bytes that the published repository has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from detrex_hub import card
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.models import model_of
+from detrex_hub.conversion import convert
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.locking import FileLock, Timeout
+from detrex_hub.messages import log
+from detrex_hub.originals import sources
+from detrex_hub.progress import Progress
+from detrex_hub.records import CARD, CONFIG
+from detrex_hub.staging import assets_variable, publish_files, staging_folder
+
+# part of every key: raised when a folder is laid out in another way
+_VERSION = 1
+
+
+def root() -> Path:
+    """The folder that holds all of them."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converted"
+
+
+def find(entry: CatalogueEntry) -> Path | None:
+    """The conversion of an entry as the catalogue and the mapper are now; None if there is none."""
+    folder = _folder(entry)
+    return folder if (folder / CONFIG).is_file() else None
+
+
+def make(
+    entry: CatalogueEntry,
+    repo_id: str,
+    *,
+    extra_catalogues: Sequence[Path] = (),
+    keep_original: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Path, str]:
+    """Pull the original of an entry, convert it, and prove the result.
+
+    Processes that ask for the same entry at the same time convert it once; the others wait.
+
+    Args:
+        entry: the weights.
+        repo_id: the repository that the card names.
+        extra_catalogues: catalogue files beyond the built-in ones, which have the entry.
+        keep_original: keep the original in the cache. Otherwise it is removed, unless it was there
+            before or lies in the Hub's own cache.
+        progress: reports downloads and copying.
+
+    Returns:
+        the folder, and the address that the original came from; empty where another process has
+        made the conversion in the meantime.
+
+    Raises:
+        DetrexHubError: the original could not be downloaded or converted; nothing is left behind.
+    """
+    folder = _folder(entry)
+    with _locked(folder, entry.name):
+        if (folder / CONFIG).is_file():
+            return folder, ""
+        had = sources.in_cache(entry)
+        with staging_folder(folder, option=assets_variable()) as staging:
+            made = convert(
+                entry.name,
+                staging / entry.name,
+                extra_catalogues=extra_catalogues,
+                progress=progress,
+            )
+            assert made.folder is not None
+            text = (made.folder / CARD).read_text(encoding="utf-8")
+            addressed = card.addressed(text, entry.name, repo_id)
+            (made.folder / CARD).write_text(addressed, encoding="utf-8", newline="\n")
+            publish_files(made.folder, folder)
+        if not keep_original:
+            sources.remove(entry, keep=had)
+        return folder, made.conversion.provenance.url or ""
+
+
+def _folder(entry: CatalogueEntry) -> Path:
+    try:
+        made = model_of(entry)
+        rules = [made.rules(source.layout) for source in entry.sources]
+    except DetrexHubError:
+        rules = []  # an entry of a user may leave its hyper-parameters to the file
+    contents = repr((_VERSION, entry, rules)).encode()
+    return root() / hashlib.sha256(contents).hexdigest()[:16] / entry.name
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a conversion. Without locks on a file system each process makes its own."""
+    lock = FileLock(folder.parent / ".lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log(f"{name}: waiting for another process that converts it")
+            lock.acquire()
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,167 @@
+"""From a name to a repository.
+
+A name of the catalogue works whether it is published or not. It is looked up under
+``DETREX_HUB_ROOT``, in the cache, on the Hub, and at last it is converted on this machine from its
+original. Any other repository is a folder, or lies on the Hub.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from detrex_hub import catalogue, local_conversions
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.errors import (
+    DetrexHubError,
+    HubError,
+    MissingRepositoryError,
+    UnreachableHubError,
+    VerificationError,
+)
+from detrex_hub.messages import log
+from detrex_hub.progress import Progress
+from detrex_hub.records import CONFIG
+from detrex_hub.repositories import Repository, cache, folders, names
+from detrex_hub.repositories.download import is_checked
+
+CONVERT_VARIABLE = "DETREX_HUB_CONVERT"
+KEEP_VARIABLE = "DETREX_HUB_KEEP_ORIGINALS"
+
+
+def default_namespace() -> str:
+    """The owner of the catalogue's names on the Hub."""
+    return os.environ.get("DETREX_HUB_NAMESPACE") or "detrex"
+
+
+def resolve(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    convert: bool | None = None,
+    keep_original: bool | None = None,
+    extra_catalogues: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Repository:
+    """Open the repository that a name means.
+
+    Args:
+        name: a name of the catalogue or ``owner/name``, each with ``@revision`` if wanted, or the
+            path of a folder. ``hf://`` may stand before it.
+        revision: branch, tag or commit. A conversion has none, so that with one a name is only
+            looked for on the Hub.
+        convert: whether a name that no repository has is converted on this machine; by default
+            unless ``DETREX_HUB_CONVERT`` is 0.
+        keep_original: whether the original stays in the cache after a conversion; by default only
+            if ``DETREX_HUB_KEEP_ORIGINALS`` is 1.
+        extra_catalogues: catalogue files beyond the built-in ones.
+        progress: reports downloads and copying.
+
+    Raises:
+        UsageError: the name is malformed, or unknown; the nearest names are shown.
+        HubError: the repository is damaged, gated or refused, or nothing has it.
+        SourceError: the original could not be downloaded.
+        VerificationError: the weights are not those that the catalogue's lock knows by this name.
+
+    Example:
+        >>> resolve("r101_v2").config.architecture
+        'resnet'
+    """
+    text = os.fspath(name).removeprefix("hf://")
+    entry = _entry(text, extra_catalogues)
+    if entry is None:
+        return Repository.open(text, revision)
+    wanted = names.split(text, revision)[1]
+    repo_id = names.repo_id(f"{default_namespace()}/{entry.name}")
+    found = Repository.open(repo_id, wanted) if wanted else _look_up(entry, repo_id)
+    if found is None:
+        allowed = os.environ.get(CONVERT_VARIABLE) != "0" if convert is None else convert
+        keep = os.environ.get(KEEP_VARIABLE) == "1" if keep_original is None else keep_original
+        try:
+            found = Repository.open(repo_id)
+        except (MissingRepositoryError, UnreachableHubError) as error:
+            if not allowed:
+                raise _not_converted(error) from None
+            path = _convert(entry, repo_id, error, keep, extra_catalogues, progress)
+            found = Repository.open(path)
+    found.name = text
+    _compare_with_lock(entry, found)
+    return found
+
+
+def _entry(text: str, extra: Sequence[Path]) -> CatalogueEntry | None:
+    """The catalogue's entry of a name; None for a folder and for the names of other owners."""
+    if folders.is_path(text):
+        return None
+    bare = text.partition("@")[0]
+    owner, slash, last = bare.rpartition("/")
+    if not slash:
+        if (Path(bare) / CONFIG).is_file() and catalogue.look_up(bare, extra) is None:
+            return None
+        return catalogue.find(bare, extra)
+    return catalogue.look_up(last, extra) if owner == default_namespace() else None
+
+
+def _look_up(entry: CatalogueEntry, repo_id: str) -> Repository | None:
+    """What this machine has: a folder, a conversion of its own, or a cached repository."""
+    folder = folders.find(repo_id, None)
+    if folder is not None:
+        return Repository.open(repo_id)
+    converted = local_conversions.find(entry)
+    if converted is not None:
+        return Repository.open(converted)
+    commit = cache.commit(repo_id)
+    if commit is None or not is_checked(repo_id, CONFIG, commit):
+        return None
+    cached = Repository.open(repo_id, commit)
+    return cached if is_checked(repo_id, cached.config.checkpoint.file, commit) else None
+
+
+def _convert(
+    entry: CatalogueEntry,
+    repo_id: str,
+    why: HubError,
+    keep: bool,
+    extra: Sequence[Path],
+    progress: Progress | None,
+) -> Path:
+    try:
+        path, url = local_conversions.make(
+            entry, repo_id, extra_catalogues=extra, keep_original=keep, progress=progress
+        )
+    except DetrexHubError as error:
+        raise type(error)(
+            f"{repo_id} {_reason(why)}, and it cannot be converted here: {error.message}",
+            hint=error.hint,
+        ) from None
+    if url:
+        log(f"{repo_id} {_reason(why)}: converted on this machine from {url}")
+    return path
+
+
+def _reason(why: HubError) -> str:
+    if isinstance(why, MissingRepositoryError):
+        return "is not published (not found, or private)"
+    return "cannot be asked for on the Hub"
+
+
+def _not_converted(error: HubError) -> HubError:
+    hint = f"Let it be converted here: leave out --no-convert, and do not set {CONVERT_VARIABLE}=0"
+    return type(error)(error.message, hint=hint)
+
+
+def _compare_with_lock(entry: CatalogueEntry, found: Repository) -> None:
+    """Refuse weights that are not those of the catalogue's lock, whoever published them.
+
+    Seeded numbers in a folder are the user's own, and say loudly what they are.
+    """
+    if entry.result is None or (found.config.synthetic and found.commit is None):
+        return
+    sha256 = found.config.checkpoint.sha256
+    if sha256 != entry.result.sha256:
+        raise VerificationError(
+            f"{found.name}: the weights have the sha256 {sha256}, and the catalogue's lock knows "
+            f"{entry.name} by {entry.result.sha256}",
+            hint=f"Do not use them. Convert the original: detrex-hub convert {entry.name}",
+        )

@@ -1,0 +1,235 @@
+"""A name of the catalogue works whether it is published or not."""
+
+import hashlib
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from detrex_hub import from_hub, load_state_dict, local_conversions, overrides
+from detrex_hub.catalogue import find
+from detrex_hub.conversion import convert
+from detrex_hub.errors import HubError, SourceError, UsageError, VerificationError
+from detrex_hub.repositories import Repository, push
+from detrex_hub.resolving import resolve
+from tests import tiny
+from tests.hub_server import Fault, Mirror
+
+REPO = f"detrex/{tiny.NAME}"
+
+
+@pytest.fixture
+def original(tmp_path):
+    return tiny.original(tmp_path / "tiny.pth").read_bytes()
+
+
+@pytest.fixture
+def mirror():
+    with Mirror() as mirror:
+        yield mirror
+
+
+@pytest.fixture
+def entry(hub, mirror, original, tmp_path, monkeypatch):
+    """An entry that nobody has published, with its original on a server."""
+    path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", original), original)
+    monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
+    return find(tiny.NAME)
+
+
+@pytest.fixture
+def publish(hub, login, entry, tmp_path):
+    """Push the conversion of the entry, as its publisher would."""
+
+    def publish(repo_id=REPO, **options):
+        login("alice", organizations=("detrex",))
+        folder = convert(tiny.NAME, tmp_path / "published" / tiny.NAME).folder
+        return push(folder, repo_id, **options)
+
+    return publish
+
+
+@pytest.mark.parametrize("name", [tiny.NAME, REPO, f"hf://{REPO}"])
+def test_a_name_that_is_not_published_is_converted_here(entry, mirror, name, caplog):
+    resolved = resolve(name)
+    assert resolved.commit is None
+    assert resolved.name == name.removeprefix("hf://")
+    assert len(mirror.seen("GET")) == 1
+    said = caplog.text
+    assert "not found, or private" in said
+    assert f"converted on this machine from {mirror.url}/tiny.pth" in said
+
+
+def test_a_second_use_asks_neither_the_hub_nor_the_source(entry, hub, mirror):
+    path = from_hub(tiny.NAME)
+    hub.forget()
+    mirror.forget()
+    assert from_hub(REPO) == path
+    assert not hub.seen()
+    assert not mirror.seen()
+
+
+def test_everything_takes_the_name(entry):
+    assert overrides(tiny.NAME)["model.backbone.dims"] == tiny.HYPER_PARAMETERS["dims"]
+    assert load_state_dict(f"hf://{REPO}")
+
+
+def test_the_published_repository_has_the_same_bytes(entry, publish, hub):
+    here = resolve(tiny.NAME)
+    publish()
+    published = Repository.open(REPO)
+    for file in ("config.json", "conversion.json", "README.md", "model.safetensors"):
+        assert here.file(file).read_bytes() == published.file(file).read_bytes(), file
+
+
+def test_a_published_repository_is_taken(entry, publish, mirror):
+    commit = publish().commit
+    mirror.forget()
+    assert resolve(tiny.NAME).commit == commit
+    assert not mirror.seen()
+
+
+def test_a_folder_below_the_root_comes_first(entry, publish, mirror, tmp_path, monkeypatch):
+    folder = convert(tiny.NAME, tmp_path / tiny.NAME).folder
+    push(folder, REPO, to=tmp_path / "hub")
+    monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "hub"))
+    publish()
+    assert resolve(tiny.NAME).commit is None
+
+
+@pytest.mark.parametrize("fault", [Fault.status(503), Fault.cut_before()], ids=["503", "cut"])
+def test_a_hub_that_cannot_be_reached_is_done_without(entry, hub, naps, fault, caplog):
+    hub.inject("GET", "*", fault, times=None)
+    hub.inject("HEAD", "*", fault, times=None)
+    assert resolve(tiny.NAME).commit is None
+    assert "cannot be asked for on the Hub" in caplog.text
+
+
+def test_the_original_is_removed_once_the_conversion_is_proven(entry):
+    resolve(tiny.NAME)
+    assert not [*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]
+
+
+def test_the_original_stays_if_it_is_wanted(entry, monkeypatch):
+    monkeypatch.setenv("DETREX_HUB_KEEP_ORIGINALS", "1")
+    resolve(tiny.NAME)
+    assert [*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]
+
+
+# what never falls back
+
+
+def test_another_owner_never_falls_back(entry, mirror):
+    with pytest.raises(HubError, match="does not exist"):
+        resolve(f"alice/{tiny.NAME}")
+    assert not mirror.seen()
+
+
+def test_a_revision_never_falls_back(entry, mirror):
+    with pytest.raises(HubError, match="does not exist"):
+        resolve(f"{tiny.NAME}@main")
+    assert not mirror.seen()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_never_falls_back(entry, publish, hub, mirror, status):
+    publish()
+    mirror.forget()
+    hub.inject("HEAD", "*", Fault.status(status), times=None)
+    hub.inject("GET", "*", Fault.status(status), times=None)
+    with pytest.raises(HubError):
+        resolve(tiny.NAME)
+    assert not mirror.seen()
+
+
+@pytest.mark.parametrize("how", ["argument", "variable"])
+def test_a_conversion_can_be_turned_off(entry, mirror, monkeypatch, how):
+    if how == "variable":
+        monkeypatch.setenv("DETREX_HUB_CONVERT", "0")
+    with pytest.raises(HubError, match="--no-convert"):
+        resolve(tiny.NAME, convert=False if how == "argument" else None)
+    assert not mirror.seen()
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(entry):
+    with pytest.raises(UsageError, match="r101_v2"):
+        from_hub("r101_v3")
+
+
+def test_an_original_that_is_not_there_is_named(entry, mirror):
+    mirror.files.clear()
+    with pytest.raises(SourceError, match=r"is not published .* cannot be converted here") as found:
+        resolve(tiny.NAME)
+    assert "\n" not in str(found.value)
+    assert local_conversions.find(entry) is None
+
+
+# the lock
+
+
+def lock(tmp_path, sha256):
+    path = tmp_path / "mine.lock.toml"
+    path.write_text(f'[weights.{tiny.NAME}]\nsha256 = "{sha256}"\n')
+
+
+def test_weights_that_the_lock_knows_are_taken(entry, tmp_path):
+    right = resolve(tiny.NAME).config.checkpoint.sha256
+    lock(tmp_path, right)
+    assert resolve(tiny.NAME).config.checkpoint.sha256 == right
+
+
+def test_weights_that_somebody_else_published_under_the_name_are_refused(
+    entry, publish, tmp_path, hub
+):
+    publish()
+    lock(tmp_path, hashlib.sha256(b"other").hexdigest())
+    with pytest.raises(VerificationError, match="the catalogue's lock knows"):
+        from_hub(REPO)
+
+
+# several processes
+
+_RANK = """
+import sys
+from detrex_hub import from_hub
+print(from_hub(sys.argv[1]))
+"""
+
+
+def test_eight_ranks_pull_once_and_convert_once(entry, mirror):
+    environment = {**os.environ, "HF_HOME": constants.HF_HOME}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", _RANK, tiny.NAME],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    done = [rank.communicate() for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * 8, done
+    assert len({out for out, _ in done}) == 1
+    assert len(mirror.seen("GET")) == 1
+    assert sum("converted on this machine" in err for _, err in done) == 1
+
+
+def _die(name):
+    from detrex_hub import conversion
+
+    conversion.execute = lambda *_, **__: os._exit(9)
+    resolve(name)
+
+
+def test_a_rank_that_dies_in_the_middle_costs_the_others_nothing(entry, mirror):
+    rank = multiprocessing.get_context("fork").Process(target=_die, args=(tiny.NAME,))
+    rank.start()
+    rank.join()
+    assert rank.exitcode == 9
+    assert resolve(tiny.NAME).commit is None
+    assert len(mirror.seen("GET")) == 1
