@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from detrex_hub.redaction import redacted, without_addresses
+
+DEBUG_VARIABLE = "DETREX_HUB_DEBUG"
 
 
 class DetrexHubError(Exception):
@@ -67,3 +73,18 @@ class UnreachableHubError(HubError):
 
 class VerificationError(DetrexHubError):
     """Bytes are not what conversion.json or the Hub says they are."""
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Show an error of ours alone, without the exceptions of libraries that led to it.
+
+    A traceback then ends in the one line that says what to do. ``DETREX_HUB_DEBUG=1`` shows all.
+    """
+    try:
+        yield
+    except DetrexHubError as error:
+        if os.environ.get(DEBUG_VARIABLE) != "1":
+            error.__cause__ = None
+            error.__suppress_context__ = True
+        raise

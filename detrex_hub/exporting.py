@@ -160,7 +160,7 @@ def _look_up(
         return _Source(
             name=Path(text).stem, path=Path(text), architecture=made, absent={}, synthetic=False
         )
-    repository = resolve(text, revision=revision)
+    repository = resolve(text, revision=revision, progress=progress)
     config, record = repository.config, repository.record
     return _Source(
         name=_file_stem(record.name, text),

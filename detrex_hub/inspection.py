@@ -241,7 +241,7 @@ def weights(
             f"there is no file {text}",
             hint="Give a checkpoint, a folder, owner/name or a name of the catalogue",
         )
-    repository = resolve(text, revision=revision)
+    repository = resolve(text, revision=revision, progress=progress)
     try:
         return repository.weights(progress)
     except ConfigError:

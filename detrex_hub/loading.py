@@ -7,20 +7,24 @@ materialised as a ``.pth``, and changes the config at the end.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import placing, settings
-from detrex_hub.errors import CheckpointError
+from detrex_hub.configs.class_counts import class_count
+from detrex_hub.errors import CheckpointError, one_line
+from detrex_hub.fine_tuning import NewClasses, with_classes
 from detrex_hub.materialising import checked, materialise
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG
+from detrex_hub.repositories import Repository
 from detrex_hub.resolving import resolve
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TORCH_DTYPES
@@ -63,12 +67,16 @@ def from_hub(
     revision: str | None = None,
     prefix: str | None = None,
     build: bool = False,
+    num_classes: int | None = None,
+    classes: Sequence[str] | str | Path | None = None,
+    seed: int = 0,
 ) -> str:
     """Fetch weights, check them, set the config right, and give the path of the checkpoint.
 
     Args:
-        repo: ``owner/name`` on the Hub or under ``DETREX_HUB_ROOT``, with ``@revision`` if wanted,
-            or the path of a converted folder. ``hf://`` may stand before it.
+        repo: a name of the catalogue, which is converted on this machine where nothing has it;
+            ``owner/name`` on the Hub or under ``DETREX_HUB_ROOT``; or the path of a converted
+            folder. A name may have ``@revision``, and ``hf://`` before it.
         model: the node ``model`` of a LazyConfig, which is given depth, mean, std and the like.
         dataloader: its node ``dataloader``, whose mappers are given the image format.
         revision: branch, tag or commit.
@@ -77,6 +85,10 @@ def from_hub(
             ``"auto"`` finds the node in ``model`` that takes the weights.
         build: where ``model.backbone`` is of a class that cannot take the weights, replace it by
             a complete one that can, and let the neck follow.
+        num_classes: prepare the class heads of a detector for so many classes, and set their number
+            wherever ``model`` has it.
+        classes: their names, or a file that holds them. Classes that COCO has too keep their rows.
+        seed: of the rows that start from random numbers.
 
     Returns:
         the path of a ``.pth`` file, a plain ``str``, for ``train.init_checkpoint``.
@@ -90,9 +102,16 @@ def from_hub(
         >>> from detrex_hub import from_hub
         >>> train.init_checkpoint = from_hub("detrex/r101_v2", model=model, dataloader=dataloader)
     """
-    return load(
-        repo, model=model, dataloader=dataloader, revision=revision, prefix=prefix, build=build
-    ).path
+    with one_line():
+        return load(
+            repo,
+            model=model,
+            dataloader=dataloader,
+            revision=revision,
+            prefix=prefix,
+            build=build,
+            classes=NewClasses.of(num_classes, classes, seed),
+        ).path
 
 
 def load(
@@ -104,20 +123,35 @@ def load(
     prefix: str | None = None,
     build: bool = False,
     check: bool = False,
+    classes: NewClasses | None = None,
+    convert: bool | None = None,
+    keep_original: bool | None = None,
     progress: Progress | None = None,
 ) -> Loaded:
     """As `from_hub`, with what was found beside the path.
 
     Args:
+        classes: prepare the class heads for these.
+        convert: whether a name that no repository has is converted on this machine.
+        keep_original: whether the original stays in the cache after a conversion.
         check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
         progress: reports downloads; huggingface_hub's own bar by default.
     """
-    repository = resolve(repo, revision=revision)
+    repository = resolve(
+        repo,
+        revision=revision,
+        convert=convert,
+        keep_original=keep_original,
+        progress=progress,
+    )
+    if classes is not None:
+        repository = with_classes(repository, classes, progress=progress)
     name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     replacing = placing.rebuilt(described, model, name) if build else nullcontext()
     # planned on the config before the weights are fetched: a refusal should cost no download
-    with replacing as replaced:
+    counting = class_count(model, classes.count if classes is not None else None)
+    with replacing as replaced, counting as counted:
         kind = architecture(described.architecture)
         placing.check_model(kind, model, name)
         ours = _placed(overrides, kind, model, prefix, name)
@@ -125,6 +159,7 @@ def load(
         put_before = placing.prefix_of(kind, model, prefix, name)
         path = materialise(repository, put_before, whole=check, progress=progress)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
+        settings.log_changes(counted, name)
         if replaced:
             log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
     if model is not None:
@@ -170,7 +205,11 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
         >>> from detrex_hub import apply_overrides
         >>> cfg = apply_overrides(cfg, "detrex/r101_v2")
     """
-    repository = resolve(repo, revision=revision)
+    with one_line():
+        return _apply_overrides(cfg, resolve(repo, revision=revision))
+
+
+def _apply_overrides(cfg: Any, repository: Repository) -> Any:
     name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     if "MODEL" in cfg:
@@ -197,7 +236,8 @@ def overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> d
         >>> overrides("detrex/r101_v2")["model.backbone.stages.depth"]
         101
     """
-    return dict(checked_overrides(repo, revision=revision).lazy)
+    with one_line():
+        return dict(checked_overrides(repo, revision=revision).lazy)
 
 
 def checked_overrides(repo: str | os.PathLike[str], *, revision: str | None = None) -> Overrides:
@@ -220,9 +260,10 @@ def load_state_dict(
         >>> load_state_dict("detrex/r101_v2")["stem.conv1.weight"].shape
         torch.Size([64, 3, 7, 7])
     """
-    repository = resolve(repo, revision=revision)
-    with checked(repository) as checkpoint:
-        return tensors_of(checkpoint, repository.config.checkpoint.ties)
+    with one_line():
+        repository = resolve(repo, revision=revision)
+        with checked(repository) as checkpoint:
+            return tensors_of(checkpoint, repository.config.checkpoint.ties)
 
 
 def tensors_of(

@@ -68,7 +68,7 @@ def make(
         DetrexHubError: the original could not be downloaded or converted; nothing is left behind.
     """
     folder = _folder(entry)
-    with _locked(folder, entry.name):
+    with locked(folder, entry.name):
         if (folder / CONFIG).is_file():
             return folder, ""
         had = sources.in_cache(entry)
@@ -100,7 +100,7 @@ def _folder(entry: CatalogueEntry) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def locked(folder: Path, name: str) -> Iterator[None]:
     """Hold the lock of a conversion. Without locks on a file system each process makes its own."""
     lock = FileLock(folder.parent / ".lock")
     try:

@@ -158,7 +158,7 @@ def verify(
         >>> verify("detrex/r101_v2").repeated
         True
     """
-    claims = _claims(os.fspath(repo), revision, progress)
+    claims = _claims(os.fspath(repo), revision, extra_catalogues, progress)
     entry = _entry(claims, extra_catalogues)
     again = _plan_again(claims)
     plan = again.plan
@@ -198,8 +198,15 @@ def _computed_by(plan: ConversionPlan) -> str:
     return f"; computed are {shown}" if shown else ""
 
 
-def _claims(name: str, revision: str | None, progress: Progress | None) -> _Claims:
-    repository = resolve(name, revision=revision)
+def _claims(
+    name: str,
+    revision: str | None,
+    extra_catalogues: Sequence[Path],
+    progress: Progress | None,
+) -> _Claims:
+    repository = resolve(
+        name, revision=revision, extra_catalogues=extra_catalogues, progress=progress
+    )
     settings.accepted(repository.config, where=f"{repository.name}/{CONFIG}")
     return _Claims(
         repository.name,

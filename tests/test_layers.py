@@ -40,7 +40,7 @@ LAYERS = (
     ("materialising",),
     ("conversion",),
     ("local_conversions",),
-    ("resolving",),
+    ("resolving", "fine_tuning"),
     ("loading", "verification", "inspection"),
     ("publishing", "detectron2", "checking", "comparison", "exporting"),
     ("cli", "__main__"),

@@ -171,7 +171,7 @@ def apply(
     wanted = settings(overrides, model=model, dataloader=dataloader, where=where)
     changes = [one for one in wanted if one.is_change]
     for change in changes:
-        _set({"model": model, "dataloader": dataloader}, change)
+        set_value({"model": model, "dataloader": dataloader}, change)
     log_changes(changes, where)
     for note in loader_notes(wanted, model):
         log(f"{where}: {note}", logging.WARNING)
@@ -484,7 +484,8 @@ def imported(path: str) -> Any:
     return None
 
 
-def _set(roots: Mapping[str, Any], change: Setting) -> None:
+def set_value(roots: Mapping[str, Any], change: Setting) -> None:
+    """Set one value on the nodes of a LazyConfig, or remove it where none is wanted."""
     from omegaconf import open_dict
 
     root, *parents, leaf = change.path.split(".")
