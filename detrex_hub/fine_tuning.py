@@ -15,7 +15,7 @@ from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.local_conversions import locked, root
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
-from detrex_hub.records import CONFIG, RepositoryConfig, dump_json, to_json
+from detrex_hub.records import CONFIG, dump_json, to_json
 from detrex_hub.repositories import Repository
 
 # part of every key: raised when the rows of a head are chosen in another way
@@ -95,7 +95,7 @@ def with_classes(
             f"{repository.name} is a {kind.name}, which has no class heads",
             hint="Leave num_classes and classes out",
         )
-    facts = {**_facts(described), **wanted.facts()}
+    facts = {**_facts(repository), **wanted.facts()}
     contents = repr((_VERSION, dump_json(to_json(described)), sorted(facts.items())))
     key = hashlib.sha256(contents.encode()).hexdigest()[:16]
     name = f"{Path(repository.address).name}-{wanted.count}-classes"
@@ -118,12 +118,15 @@ def with_classes(
     return made
 
 
-def _facts(described: RepositoryConfig) -> dict[str, Any]:
-    """What a repository knows of its weights and their shapes do not show."""
+def _facts(repository: Repository) -> dict[str, Any]:
+    """What a repository knows of its weights and their shapes do not show. What it merely assumes
+    is left to be assumed again."""
+    described, assumed = repository.config, repository.record.assumed
     kind = architecture(described.architecture)
-    known = {
+    known: dict[str, Any] = {
         name: value
         for name, value in described.hyper_parameters.items()
         if name in kind.facts and name not in classes.FACTS and value is not None
     }
-    return known | {name: described.preprocessing[name] for name in IMAGE_FACTS}
+    known |= {name: described.preprocessing[name] for name in IMAGE_FACTS}
+    return {name: value for name, value in known.items() if name not in assumed}
