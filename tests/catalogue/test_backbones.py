@@ -19,6 +19,7 @@ FAMILIES = (
     "internimage",
     "mae",
     "eva02",
+    "dinov2",
     "detectron2",
     "torchvision_resnet",
 )
@@ -51,6 +52,7 @@ MILLIONS = {
     "internimage": {"_t_": 28.9, "_s_": 48.7, "_b_": 95.7, "_l_": 217, "_xl_": 328, "_h_": 1060},
     "mae": {"base": 85.8, "large": 303.3, "huge": 630.8},
     "eva02": {"_B_": 85.7, "_L_": 303.2},
+    "dinov2": {"vits": 22.1, "vitb": 86.6, "vitl": 304.4},
     "detectron2": {"r50": 23.5, "r101": 42.6},
     "torchvision_resnet": {"r50": 23.5, "r101": 42.6},
 }
@@ -108,6 +110,14 @@ def test_msras_resnets_want_what_caffe_gave_them():
     with prepare("r50_detectron2", synthetic=True) as planned:
         assert planned.overrides.lazy["dataloader.train.mapper.img_format"] == "RGB"
         assert planned.overrides.lazy["model.backbone.stages.stride_in_1x1"] is False
+
+
+def test_dinov2_is_resampled_and_its_positions_fit_the_config():
+    with prepare("dinov2_vitb14_reg4_p14to16", synthetic=True) as planned:
+        lazy, plan = planned.overrides.lazy, planned.plan
+    assert lazy["model.backbone.net.pretrain_img_size"] == 592
+    (piece,) = plan.moves["patch_embed.proj.weight"].pieces
+    assert piece.operation.name == "pinv_last2"
 
 
 def test_what_is_not_for_commercial_use_says_so():
