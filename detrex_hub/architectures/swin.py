@@ -359,6 +359,17 @@ class Swin(StagedBackbone):
             table_resampling=how,
         )
 
+    def notes(self) -> tuple[str, ...]:
+        if self.source_window is None:
+            return ()
+        like = "timm" if self.table_resampling == "geometric" else "Swin-Transformer"
+        return (
+            f"relative position tables were resampled from windows of {self.source_window} to "
+            f"{self.window_size} ({self.table_resampling}, as {like} does): the model computes "
+            "something else than the original and is meant to be trained on. Libraries resample "
+            "differently, by 3 to 15 % of a stage's output",
+        )
+
     def rules(self, layout: str) -> tuple[Rule, ...]:
         found = RULES[layout]
         if self.source_window is None:

@@ -210,6 +210,17 @@ class ViTMAE(PlainViT):
             source_patch_size=self.patch_size,
         )
 
+    def notes(self) -> tuple[str, ...]:
+        if self.source_patch_size is None:
+            return super().notes()
+        return (
+            *super().notes(),
+            f"patch kernels were resampled from {self.source_patch_size} to {self.patch_size} "
+            "pixels by the pseudo-inverse of bicubic enlargement (FlexiViT): an image enlarged as "
+            "much gives nearly the same embedding, 0.3 % apart on a smooth one for DINOv2. "
+            f"{self.node}.pretrain_img_size is what fits the shape of the positions",
+        )
+
     def rules(self, layout: str) -> tuple[Rule, ...]:
         return tuple(
             resampled

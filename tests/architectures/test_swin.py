@@ -100,6 +100,7 @@ def test_another_window_comes_out_as_measured_where_it_is_asked_for(name: str) -
     source, _ = made.original()
     assert made.plan(source, "original").specs == plan.specs
 
+    assert "were resampled from windows" in made.notes()[-1]
     # the same window is no change, and neither is silence
     source_window = made.source_window
     for facts in ({}, {"window_size": source_window}):

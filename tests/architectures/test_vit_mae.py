@@ -62,7 +62,9 @@ def test_patches_are_resampled_on_request_and_positions_stay() -> None:
     assert [*plan.computed] == ["patch_embed.proj.weight"]
     assert plan.specs["pos_embed"] == specs["pos_embed"]
     assert ViTMAE.from_hyper_parameters(made.hyper_parameters()) == made
+    assert "resampled from 14 to 16 pixels" in made.notes()[-1]
     assert read(specs, {"patch_size": 14})[0] == HUGE
+    assert not any("resampled from" in note for note in HUGE.notes())
 
 
 # millions of parameters without the classifier: Dosovitskiy et al. 2021, table 1
