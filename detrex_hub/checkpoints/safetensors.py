@@ -74,7 +74,9 @@ def _parse(file: File, header: bytes) -> dict[str, Any]:
         return entries
 
     # a rough measure of the objects that the header will become
-    if 64 * (header.count(b"[") + header.count(b"{")) + 32 * header.count(b",") > _LARGEST_PARSED:
+    brackets = header.count(b"[") + header.count(b"{")
+    parsed_size = 64 * brackets + 96 * header.count(b":") + 32 * header.count(b",")
+    if parsed_size > _LARGEST_PARSED:
         raise file.error("refused: its header would take too much memory")
     try:
         parsed = json.loads(header.decode(), object_pairs_hook=table)

@@ -25,9 +25,7 @@ from tests.checkpoints.hostile.formats import (
     weight,
     wrap,
 )
-
-MOST = 10_000_000
-"""Bytes of the largest of them."""
+from tests.checkpoints.hostile.refused import header
 
 
 def amplifiers():
@@ -38,6 +36,9 @@ def amplifiers():
         format = FORMATS[number % len(FORMATS)]
         good = text("w") + weight(format)
         found[f"{format}: {title}"] = wrap(format, keyed(good, text("args"), value))
+    found["safetensors: 850,000 numbers"] = header(
+        "{" + ",".join(f'"{i:05x}":1' for i in range(850_000)) + "}"
+    )
     return found | _many_names() | _several_pickles()
 
 
@@ -74,22 +75,22 @@ def _values():
 
 def _plain_values():
     """Values that take no call."""
-    lines = b"I1\n0" * 2_400_000
+    lines = b"I1\n0" * 500_000
     return {
         "a memo whose keys collide": _colliding_memo(),
         "integer keys that collide": _colliding_keys(),
         "fractions as keys": keyed(
             b"".join(b"G" + struct.pack(">d", i) + b"N" for i in range(900_000))
         ),
-        "protocols": b"\x80\4" * 4_900_000 + b"N",
-        "numbers that are dropped": b"N0" * 4_900_000 + b"N",
-        "elements that are added": b"]" + b"Na" * 4_900_000,
-        "entries of the memo that are read": b"N" + b"q\1h\0010" * 1_900_000,
+        "protocols": b"\x80\4" * 1_000_000 + b"N",
+        "numbers that are dropped": b"N0" * 1_000_000 + b"N",
+        "elements that are added": b"]" + b"Na" * 1_000_000,
+        "entries of the memo that are read": b"N" + b"q\1h\0010" * 400_000,
         "entries of the memo": b"N" + b"\x94" * 9_900_000,
         "lines": lines + b"N",
-        "marks that are dropped": b"(1" * 4_900_000 + b"N",
+        "marks that are dropped": b"(1" * 1_000_000 + b"N",
         "dicts": b"](" + b"}" * 9_900_000 + b"e",
-        "letters": b"](" + b"\x8c\1a" * 3_200_000 + b"e",
+        "letters": b"](" + b"\x8c\1a" * 600_000 + b"e",
         "tuples": b"](" + b")\x85" * 4_900_000 + b"e",
         "fractions": b"](" + (b"G" + bytes(8)) * 1_090_000 + b"e",
     }
