@@ -7,6 +7,7 @@ msgspec leaves open: words for a pattern, and one error class with one form of m
 from __future__ import annotations
 
 import re
+import threading
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -80,9 +81,25 @@ def convert(
         DetrexHubError: of the class ``refusal``: it names the file and the field.
     """
     try:
-        return msgspec.convert(document, kind)
+        return checked(document, kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise refusal(f"{where}: {problem(error)}") from None
+
+
+# msgspec works out a type when it is first used. A second thread that uses the type meanwhile reads
+# a null pointer, and the process crashes (0.22.0).
+_one_at_a_time = threading.RLock()
+
+
+def checked(document: Any, kind: type[T]) -> T:
+    """`msgspec.convert`, safe in threads.
+
+    Raises:
+        msgspec.ValidationError: the document is not of the kind.
+        RecursionError: it is nested too deeply.
+    """
+    with _one_at_a_time:
+        return msgspec.convert(document, kind)
 
 
 def problem(error: Exception) -> str:

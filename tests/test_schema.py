@@ -1,5 +1,7 @@
 """A message about a document names the file, the field and what it should be, in one line."""
 
+import subprocess
+import sys
 from typing import Annotated, Literal
 
 import pytest
@@ -76,3 +78,47 @@ def test_a_right_document_is_given_as_a_value_of_its_type():
     document = {"inner": {"digits": "abcd", "ratio": 1, "sizes": [1, 2]}}
     found = schema.convert(document, Document, where="a.json")
     assert found == Document(Inner("abcd", ratio=1.0, sizes=(1, 2)))
+
+
+CONCURRENTLY = """
+import threading
+import msgspec
+from detrex_hub.schema import convert
+
+building, second = threading.Event(), threading.Event()
+
+def wait_for_the_second_thread():
+    building.set()
+    second.wait()
+    threading.Event().wait(0.1)
+    return int
+
+class Inner(msgspec.Struct):
+    x: "wait_for_the_second_thread()"
+
+class Outer(msgspec.Struct):
+    inner: Inner
+    y: int
+
+found = []
+
+def use(name):
+    found.append(convert({"inner": {"x": 1}, "y": 2}, Outer, where=name).y)
+
+def use_too():
+    building.wait()
+    second.set()
+    use("second")
+
+thread = threading.Thread(target=use_too)
+thread.start()
+use("first")
+thread.join()
+print(found)
+"""
+
+
+def test_two_threads_may_use_a_type_for_the_first_time():
+    """In a process of its own, since msgspec crashes where nothing prevents it."""
+    done = subprocess.run([sys.executable, "-c", CONCURRENTLY], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[2, 2]\n"), done.stderr

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 
 from detrex_hub.errors import CatalogueError
-from detrex_hub.schema import matching, problem
+from detrex_hub.schema import checked, matching, problem
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,7 +65,7 @@ def converted(table: Any, to: type[T], where: str, problems: list[str]) -> T | N
         the struct, or None where something is wrong.
     """
     try:
-        return msgspec.convert(table, to)
+        return checked(table, to)
     except msgspec.ValidationError as error:
         problems.append(f"{where} {problem(error).removeprefix('the document ')}")
         return None
