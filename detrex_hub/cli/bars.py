@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    Progress,
     ProgressColumn,
     Task,
     TaskID,
@@ -17,13 +19,12 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.progress import Progress as Display
 from rich.table import Column
 from rich.text import Text
 
 from detrex_hub.redaction import visible
 
-# characters of a description: in 80 columns they leave a bar of twelve
+# characters of a description: in 80 columns they leave a bar of ten
 _LONGEST = 34
 
 
@@ -34,21 +35,29 @@ def bars(console: Console | None = None) -> Iterator[Bars]:
     Args:
         console: the terminal; that of stderr by default.
     """
-    display = Display(
-        TextColumn(
-            "{task.description}",
-            markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_LONGEST),
-        ),
-        BarColumn(bar_width=None),
-        _OfBytes(DownloadColumn()),
-        _OfBytes(TransferSpeedColumn()),
-        _OfBytes(TimeRemainingColumn()),
-        console=console or Console(stderr=True),
-        transient=True,
-    )
-    with display:
+    with _Display(console or Console(stderr=True)) as display:
         yield Bars(display)
+
+
+class _Display(Progress):
+    """Leaves room at the end of each line for the ``^C`` that a terminal echoes. After a full line
+    that would be on a line of its own, and the first bar would not be removed."""
+
+    def __init__(self, console: Console) -> None:
+        self._terminal = console
+        name = Column(no_wrap=True, overflow="ellipsis", max_width=_LONGEST)
+        super().__init__(
+            TextColumn("{task.description}", markup=False, table_column=name),
+            BarColumn(bar_width=None),
+            _OfBytes(DownloadColumn()),
+            _OfBytes(TransferSpeedColumn()),
+            _OfBytes(TimeRemainingColumn()),
+            console=console,
+            transient=True,
+        )
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield Constrain(self.make_tasks_table(self.tasks), self._terminal.width - len("^C"))
 
 
 class _OfBytes(ProgressColumn):
@@ -65,7 +74,7 @@ class _OfBytes(ProgressColumn):
 class Bars:
     """A bar for each thread that works, replaced by the bar of its next stage."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Progress) -> None:
         self.display = display
         self._own = threading.local()
 

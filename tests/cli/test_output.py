@@ -104,7 +104,8 @@ def test_each_file_has_one_bar_with_the_name_of_its_weights():
     (line,) = [line for line in re.split(r"[\r\n]+", drawn) if line.strip()]
     assert line.startswith("uploading convnext_tiny_22k_1k_38…")
     assert "100.7/111.3 MB" in line
-    assert len(line) <= 80
+    # a terminal echoes ^C at its end
+    assert len(line) <= 78
 
 
 @pytest.fixture
