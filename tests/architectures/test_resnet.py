@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.architectures.resnet import ResNet
-from detrex_hub.conversion import convert
+from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import ArchitectureError, MappingError, UsageError
 from detrex_hub.mapping.operations import Constant
 from detrex_hub.specs import TensorSpec
@@ -125,6 +125,26 @@ def test_a_caffe2_pickle_is_converted_with_and_without_its_wrapper(
     described = done.documents["README.md"]
     assert "were computed" in described
     assert "constant" in described
+
+
+@pytest.mark.parametrize(
+    ("name", "std", "in_1x1"),
+    [
+        ("c2_msra_r50_d2", [1.0, 1.0, 1.0], True),
+        ("c2_fair_x101_32x8d_riv", [57.375, 57.12, 58.395], False),
+    ],
+)
+def test_a_converted_caffe2_file_tells_a_config_its_images(
+    name: str, std: list[float], in_1x1: bool, tmp_path: Path
+) -> None:
+    state = {key: tensor.numpy() for key, tensor in tensors(reference.load(name).source).items()}
+    with prepare(write_pickle(tmp_path / "R.pkl", state)) as planned:
+        lazy = planned.overrides.lazy
+    assert lazy["dataloader.train.mapper.img_format"] == "BGR"
+    assert lazy["model.pixel_mean"] == BGR_MEAN
+    assert lazy["model.pixel_std"] == std
+    strides = {value for path, value in lazy.items() if path.endswith("stride_in_1x1")}
+    assert strides == {in_1x1}
 
 
 def test_the_first_convolution_absorbs_bgr_images_on_request() -> None:
