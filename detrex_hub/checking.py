@@ -34,6 +34,7 @@ from detrex_hub.errors import (
     UsageError,
 )
 from detrex_hub.hashing import FileSha256
+from detrex_hub.identify import identify, recognised
 from detrex_hub.materialising import DESCRIBED_BY
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
@@ -655,34 +656,29 @@ def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, model: Any) -
     entries = catalogue.of_file(path, lambda: FileSha256(path).result())
     ours = {kind.name for kind in kinds}
     entry = next((one for one in entries if one.architecture in ours), next(iter(entries), None))
-    known = entry.name if entry is not None else None
+    listed = entry.name if entry is not None else None
     alike = () if entry is not None else catalogue.of_name(path)
-    weights = Weights(name=name, file=file, entry=known, alike=tuple(one.name for one in alike))
+    weights = Weights(name=name, file=file, entry=listed, alike=tuple(one.name for one in alike))
     specs, metadata = checkpoint.specs, checkpoint.metadata
     try:
         if entry is not None:
-            found = recognise(specs, among=[architecture(entry.architecture)])
+            found = recognised(specs, name=path, architecture=entry.architecture)
         else:
             found = _told_apart(specs, kinds)
-        kind = found.architecture
-        facts = kind.known_facts(
-            specs,
-            found.layout,
-            given={},
-            metadata=metadata,
-            catalogue=entry.facts if entry is not None else None,
+        known = identify(
+            specs, found, metadata=metadata, catalogue=entry.facts if entry is not None else None
         )
-        settled = kind.settle(specs, found.layout, facts)
-        made = kind.infer(specs, found.layout, settled.values)
     except (ArchitectureError, MappingError, UsageError):
         return weights
-    overrides = made.overrides(made.preprocessing(settled.values))
+    made, overrides = known.architecture, known.overrides
     return replace(
         weights,
         what=f"{made.name}, {made.describe()}",
-        kind=kind,
+        kind=type(made),
         absent=made.set_by_model(),
-        overrides=overrides if entry is not None else made.assuming(overrides, settled.assumed),
+        overrides=overrides
+        if entry is not None
+        else made.assuming(overrides, tuple(known.assumed)),
     )
 
 
@@ -740,7 +736,8 @@ def _sized(kind: type[Architecture], like: str | None) -> Architecture:
             local = resolve(path).weights() if _is_repository(path) else _local(path)
             with checkpoints.open(local) as checkpoint:
                 found = recognise(checkpoint.specs, among=[kind])
-                return kind.read(checkpoint.specs, found.layout, kind.facts_in(checkpoint.metadata))
+                known = identify(checkpoint.specs, found, metadata=checkpoint.metadata)
+                return known.architecture
         except DetrexHubError:
             pass
     try:

@@ -17,11 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import __version__, card, checkpoints
-from detrex_hub.architectures import architecture as architecture_named
-from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import IMAGENET_RGB, Architecture, Overrides
-from detrex_hub.architectures.declared import Settled, options
-from detrex_hub.architectures.recognise import Recognition, recognise
+from detrex_hub.architectures.declared import options
 from detrex_hub.batch_norms import has_folded_statistics
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.checkpoints import (
@@ -37,6 +34,7 @@ from detrex_hub.computing import carried_out
 from detrex_hub.configs import settings
 from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
 from detrex_hub.hashing import FileSha256
+from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.originals.opening import Original, Provenance, open_original
 from detrex_hub.records import (
@@ -310,47 +308,37 @@ def _plan(
     original: Original, architecture: str | None, layout: str | None, given: dict[str, Any]
 ) -> Conversion:
     entry, checkpoint, file = original.entry, original.checkpoint, original.provenance.file
-    among = architecture or (entry.architecture if entry else None)
-    recognised = _recognise(checkpoint, file, among, layout)
-    kind = recognised.architecture
-    said = kind.known_facts(
-        checkpoint.specs, recognised.layout, given=given, metadata=checkpoint.metadata
-    )
-    unsaid = kind.settle(checkpoint.specs, recognised.layout, said).assumed
-    facts = said
-    if entry is not None:
-        facts = kind.known_facts(
+    found = identify(
+        checkpoint.specs,
+        recognised(
             checkpoint.specs,
-            recognised.layout,
-            given=given,
-            metadata=checkpoint.metadata,
-            catalogue=entry.facts,
-        )
-    settled = kind.settle(checkpoint.specs, recognised.layout, facts)
-    made = kind.infer(checkpoint.specs, recognised.layout, settled.values)
+            name=file,
+            architecture=architecture or (entry.architecture if entry else None),
+            layout=layout,
+        ),
+        given=given,
+        metadata=checkpoint.metadata,
+        catalogue=entry.facts if entry is not None else None,
+    )
     if entry is None:
-        _check_origin(checkpoint, file, settled)
-    if entry is not None:
-        _check_entry(entry, made, file)
-    plan = made.plan(checkpoint.specs, recognised.layout)
-    preprocessing = made.preprocessing(settled.values)
+        _check_origin(checkpoint, file, found.assumed)
+    else:
+        _check_entry(entry, found.architecture, file)
     return Conversion(
         name=original.name,
         entry=entry,
         checkpoint=checkpoint,
         provenance=original.provenance,
         hashing=original.hashing,
-        architecture=made,
-        layout=recognised.layout,
-        because=recognised.because,
-        facts=facts,
-        unsaid={name: settled.values[name] for name in unsaid},
-        plan=plan,
-        preprocessing=preprocessing,
-        overrides=settings.check(
-            made.overrides(preprocessing), made.paths(), where=f"the architecture {made.name}"
-        ),
-        notes=(*original.notes, *made.notes_on(recognised.layout)),
+        architecture=found.architecture,
+        layout=found.layout,
+        because=found.because,
+        facts=found.facts,
+        unsaid=found.unsaid,
+        plan=found.plan,
+        preprocessing=found.preprocessing,
+        overrides=found.overrides,
+        notes=(*original.notes, *found.architecture.notes_on(found.layout)),
         synthetic=original.synthetic,
     )
 
@@ -365,13 +353,15 @@ _OF_MSRA: Mapping[str, Any] = {
 }
 
 
-def _check_origin(checkpoint: Checkpoint | SyntheticCheckpoint, file: str, facts: Settled) -> None:
+def _check_origin(
+    checkpoint: Checkpoint | SyntheticCheckpoint, file: str, assumed: Mapping[str, Any]
+) -> None:
     """Refuse to assume what images weights from Caffe want.
 
     Raises:
         ArchitectureError: they come from there, and not every fact that matters was said.
     """
-    unsaid = [name for name in facts.assumed if name in _OF_MSRA]
+    unsaid = [name for name in assumed if name in _OF_MSRA]
     if unsaid and isinstance(checkpoint, Checkpoint) and has_folded_statistics(checkpoint):
         theirs = options({name: _OF_MSRA[name] for name in unsaid})
         raise ArchitectureError(
@@ -379,22 +369,6 @@ def _check_origin(checkpoint: Checkpoint | SyntheticCheckpoint, file: str, facts
             f"variance 1: nothing shows its {', '.join(unsaid)}",
             hint=f"Say them all. Those of MSRA's ResNets are: {theirs}",
         )
-
-
-def _recognise(
-    checkpoint: Checkpoint | SyntheticCheckpoint, name: str, among: str | None, layout: str | None
-) -> Recognition:
-    kinds = [architecture_named(among)] if among else [*architectures().values()]
-    if layout is None:
-        return recognise(checkpoint.specs, name=name, among=kinds)
-    fitting = [kind for kind in kinds if layout in kind.layouts]
-    if len(fitting) != 1:
-        known = sorted({one for kind in kinds for one in kind.layouts})
-        raise UsageError(
-            f"--layout {layout} needs --arch with an architecture that has it",
-            hint=f"Layouts: {', '.join(known)}",
-        )
-    return Recognition(fitting[0], layout, ("as told",))
 
 
 def _check_entry(entry: CatalogueEntry, made: Architecture, file: str) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from detrex_hub import checkpoints
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
-from detrex_hub.architectures.recognise import recognise
 from detrex_hub.checkpoints import Checkpoint, Tensor, written_format
 from detrex_hub.computing import carried_out
 from detrex_hub.conversion import reporting
 from detrex_hub.errors import ConfigError, UsageError, VerificationError
+from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import ConversionPlan
 from detrex_hub.records import CONVERSION
 from detrex_hub.resolving import resolve
@@ -149,14 +149,14 @@ def _look_up(
     text = os.fspath(what)
     if Path(text).is_file():
         with checkpoints.open(text) as checkpoint:
-            found = recognise(checkpoint.specs, name=text)
+            found = recognised(checkpoint.specs, name=text)
             if found.layout != "detrex":
                 raise UsageError(
                     f"{text} is {found.architecture.name} ({found.layout}), and only weights in "
                     "detrex's names are written back",
                     hint=f"Convert it first: detrex-hub convert {text}",
                 )
-            made = found.architecture.read(checkpoint.specs, "detrex", {})
+            made = identify(checkpoint.specs, found, metadata=checkpoint.metadata).architecture
         return _Source(
             name=Path(text).stem, path=Path(text), architecture=made, absent={}, synthetic=False
         )

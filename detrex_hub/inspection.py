@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import checkpoints
-from detrex_hub.architectures.recognise import recognise
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
+from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import Computed, Fresh, Move
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
 from detrex_hub.records import WEIGHTS
@@ -121,20 +121,18 @@ def inspect(
         specs = dict(checkpoint.specs)
         found: dict[str, Any] = {}
         try:
-            recognised = recognise(specs, name=os.fspath(what))
-            kind = recognised.architecture
+            known = recognised(specs, name=what)
             found |= {
-                "architecture": kind.name,
-                "layout": recognised.layout,
-                "because": recognised.because,
+                "architecture": known.architecture.name,
+                "layout": known.layout,
+                "because": known.because,
             }
-            facts = kind.settle(specs, recognised.layout, kind.facts_in(checkpoint.metadata))
-            made = kind.infer(specs, recognised.layout, facts.values)
-            made.plan(specs, recognised.layout)
+            whole = identify(specs, known, metadata=checkpoint.metadata)
+            whole.architecture.plan(specs, whole.layout)
             found |= {
-                "hyper_parameters": made.hyper_parameters(),
-                "overrides": made.overrides(made.preprocessing(facts.values)).lazy,
-                "assumed": {name: facts.values[name] for name in facts.assumed},
+                "hyper_parameters": whole.architecture.hyper_parameters(),
+                "overrides": whole.overrides.lazy,
+                "assumed": whole.assumed,
             }
         except (ArchitectureError, MappingError) as error:
             found["refusal"] = error

@@ -19,8 +19,7 @@ import msgspec
 
 from detrex_hub import __version__, card, catalogue, checkpoints, numerics
 from detrex_hub.architectures import architecture
-from detrex_hub.architectures.base import Architecture
-from detrex_hub.architectures.declared import Settled
+from detrex_hub.architectures.recognise import Recognition
 from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
@@ -34,6 +33,7 @@ from detrex_hub.errors import (
     VerificationError,
 )
 from detrex_hub.hashing import FileSha256
+from detrex_hub.identify import Identified, identify
 from detrex_hub.loading import tensors_of
 from detrex_hub.mapping import Computed, ConversionPlan
 from detrex_hub.originals import sources
@@ -178,7 +178,7 @@ def verify(
     if with_numerics:
         if reason is not None:
             raise UsageError(f"--numerics needs the original, and none is read: {reason}")
-        numerics.check(again.made, claims.record.source.layout)
+        numerics.check(again.architecture, claims.record.source.layout)
     if reason is None:
         checks += _repeat(claims, entry, source, extra_catalogues, progress, with_numerics)
     return Verification(
@@ -280,16 +280,7 @@ def _state_dict(claims: _Claims) -> Check:
     )
 
 
-@dataclass(frozen=True)
-class _Again:
-    """What a record leads to: the model, the plan, and the facts with what is assumed of them."""
-
-    made: Architecture
-    plan: ConversionPlan
-    facts: Settled
-
-
-def _plan_again(claims: _Claims) -> _Again:
+def _plan_again(claims: _Claims) -> Identified:
     """The plan from the recorded source tensors, found to be the recorded one."""
     where, record, described = f"{claims.name}/{CONVERSION}", claims.record, claims.described
     kind = architecture(described.architecture)
@@ -300,37 +291,35 @@ def _plan_again(claims: _Claims) -> _Again:
         raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
     specs = record.plan.specs()
     try:
-        known = kind.known_facts(specs, layout, given=record.facts)
-        facts = kind.settle(specs, layout, known)
-        made = kind.infer(specs, layout, facts.values)
-        plan = made.plan(specs, layout)
+        again = identify(specs, Recognition(kind, layout, ()), given=record.facts)
+        made, plan = again.architecture, again.plan
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
     except _OF_WRONG_VALUES as error:
         raise ConfigError(f"{where}: its facts make no sense: {error}") from None
     if made.hyper_parameters() != dict(described.hyper_parameters):
         raise claims.refuse(f"{CONFIG} has other hyper-parameters than the source's shapes give")
-    again = recorded_plan(plan, specs)
+    expected = recorded_plan(plan, specs)
     for part in ("mapper", "moves", "dropped", "ties", "source_tensors"):
-        if getattr(record.plan, part) != getattr(again, part):
+        if getattr(record.plan, part) != getattr(expected, part):
             raise claims.refuse(f"the {part} in {CONVERSION} are not those of the mapper")
-    return _Again(made, plan, facts)
+    return again
 
 
-def _description(claims: _Claims, entry: CatalogueEntry | None, again: _Again) -> Check:
+def _description(claims: _Claims, entry: CatalogueEntry | None, again: Identified) -> Check:
     """Everything in `config.json` follows from the shapes, the facts and the catalogue."""
     described, record = claims.described, claims.record
-    layout, made, plan = record.source.layout, again.made, again.plan
+    layout, made, plan = record.source.layout, again.architecture, again.plan
     vouched = _is_vouched_for(entry, record)
-    unsaid = set(again.facts.assumed)
+    unsaid = set(again.assumed)
     # what the catalogue says of another file says nothing of this one
     may_be = unsaid | (entry.facts.keys() if entry is not None else set())
     if not unsaid <= record.assumed.keys() <= may_be and (record.assumed or not vouched):
         raise claims.refuse(f"what {CONVERSION} calls assumed is not what nothing says")
-    if any(again.facts.values.get(name) != value for name, value in record.assumed.items()):
+    if any(again.settled.get(name) != value for name, value in record.assumed.items()):
         raise claims.refuse(f"{CONVERSION} assumes other values than were taken")
     try:
-        preprocessing = made.preprocessing(again.facts.values)
+        preprocessing = made.preprocessing(again.settled)
         overrides = made.assuming(made.overrides(preprocessing), record.assumed)
     except _OF_WRONG_VALUES as error:
         raise ConfigError(f"{claims.name}/{CONVERSION}: its facts make no sense: {error}") from None

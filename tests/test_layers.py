@@ -33,6 +33,7 @@ LAYERS = (
     ("catalogue",),
     ("records",),
     ("configs",),
+    ("identify",),
     ("card",),
     ("repositories",),
     ("originals",),

@@ -14,7 +14,7 @@ from tests.architectures.test_variants import DETECTORS, TRANSFORMERS, facts_of
 from tests.checkpoint_files import save, tensors
 
 # DINO's embedding of labels has a row that detrex's has not
-DINO = reference.names("dino")
+DINO = reference.names("dino_")
 BACK = [name for name in (*DETECTORS, *TRANSFORMERS) if name not in DINO]
 # of each architecture one, and each layout of transformers
 FILES = [
@@ -191,6 +191,6 @@ def test_the_command(cli, original):
     assert document["absent"]["fc.bias"] == "ImageNet classifier"
     refused = cli("export", "r18", "--to", "caffe")
     assert refused.code == 2
-    assert refused.err == (
-        "Error: resnet has no layout 'caffe' to be written in. Say --to torchvision\n"
-    )
+    said = "Error: resnet has no layout 'caffe' to be written in. Say --to torchvision or "
+    assert refused.err.startswith(said)
+    assert refused.err.count("\n") == 1

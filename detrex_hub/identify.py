@@ -1,0 +1,137 @@
+"""What a state dict is: the one place where keys, shapes, facts and the catalogue meet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from detrex_hub.architectures import architecture as architecture_named
+from detrex_hub.architectures import architectures
+from detrex_hub.architectures.base import Architecture, Overrides
+from detrex_hub.architectures.declared import Facts, Specs
+from detrex_hub.architectures.recognise import Recognition, recognise
+from detrex_hub.configs import settings
+from detrex_hub.errors import UsageError
+from detrex_hub.mapping import ConversionPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identified:
+    """A state dict that is understood.
+
+    Args:
+        specs: the state dict.
+        architecture: with its hyper-parameters.
+        layout: whose names the keys are.
+        because: the keys that tell the layout.
+        facts: what the user, the checkpoint and the catalogue say.
+        settled: every fact with its value, those that are merely assumed included.
+        assumed: the facts that neither the user nor the checkpoint nor the catalogue says.
+        unsaid: the facts that neither the user nor the checkpoint says.
+        preprocessing: image format, mean and std (0..255).
+        overrides: what a training config must say.
+    """
+
+    specs: Specs
+    architecture: Architecture
+    layout: str
+    because: tuple[str, ...]
+    facts: Facts
+    settled: Facts
+    assumed: Facts
+    unsaid: Facts
+    preprocessing: Mapping[str, Any]
+    overrides: Overrides
+
+    @cached_property
+    def plan(self) -> ConversionPlan:
+        """What becomes of each tensor, proven to lose nothing.
+
+        Raises:
+            MappingError: the keys do not fit the mapper.
+            ArchitectureError: they do not give the detrex model.
+        """
+        return self.architecture.plan(self.specs, self.layout)
+
+
+def recognised(
+    specs: Specs,
+    *,
+    name: str | os.PathLike[str],
+    architecture: str | None = None,
+    layout: str | None = None,
+) -> Recognition:
+    """The architecture and the layout of a state dict, by its keys.
+
+    Args:
+        specs: the state dict.
+        name: of the file, for messages.
+        architecture: the architecture, where it is known.
+        layout: the layout, where it is known.
+
+    Raises:
+        ArchitectureError: no architecture has these keys, or several have.
+        UsageError: there is no such architecture or layout.
+    """
+    kinds = [architecture_named(architecture)] if architecture else [*architectures().values()]
+    if layout is None:
+        return recognise(specs, name=os.fspath(name), among=kinds)
+    fitting = [kind for kind in kinds if layout in kind.layouts]
+    if len(fitting) != 1:
+        known = sorted({one for kind in kinds for one in kind.layouts})
+        raise UsageError(
+            f"--layout {layout} needs --arch with an architecture that has it",
+            hint=f"Layouts: {', '.join(known)}",
+        )
+    return Recognition(fitting[0], layout, ("as told",))
+
+
+def identify(
+    specs: Specs,
+    found: Recognition,
+    *,
+    given: Facts | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    catalogue: Facts | None = None,
+) -> Identified:
+    """Read hyper-parameters from shapes, and settle the facts.
+
+    Args:
+        specs: the state dict.
+        found: its architecture and layout.
+        given: facts that the user says, values or texts of a command line.
+        metadata: what lies beside the weights in the checkpoint.
+        catalogue: facts that the catalogue says.
+
+    Raises:
+        UsageError: a fact is unknown, or its value is of another kind.
+        ArchitectureError: the shapes fit no hyper-parameters.
+    """
+    kind, layout = found.architecture, found.layout
+    said = kind.known_facts(specs, layout, given=given or {}, metadata=metadata or {})
+    facts = said
+    if catalogue:
+        facts = kind.known_facts(
+            specs, layout, given=given or {}, metadata=metadata or {}, catalogue=catalogue
+        )
+    settled = kind.settle(specs, layout, facts)
+    unsaid = kind.settle(specs, layout, said).assumed
+    made = kind.infer(specs, layout, settled.values)
+    preprocessing = made.preprocessing(settled.values)
+    return Identified(
+        specs=specs,
+        architecture=made,
+        layout=layout,
+        because=found.because,
+        facts=facts,
+        settled=settled.values,
+        assumed={name: settled.values[name] for name in settled.assumed},
+        unsaid={name: settled.values[name] for name in unsaid},
+        preprocessing=preprocessing,
+        overrides=settings.check(
+            made.overrides(preprocessing), made.paths(), where=f"the architecture {made.name}"
+        ),
+    )
