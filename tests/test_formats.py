@@ -1,15 +1,19 @@
-"""The page on formats has a row for each field of each record, and the limits that hold."""
+"""The page on formats has a row for each field of each file, and the limits that hold."""
 
 import dataclasses
+import json
 import re
 import typing
 from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
-from detrex_hub import records, schema
+from detrex_hub import materialising, records, schema, seals
 from detrex_hub.architectures.base import Overrides
+from detrex_hub.catalogue import loader, lock, tables
+from detrex_hub.conversion import convert
 from detrex_hub.records import (
     MAX_BYTES,
     ComputedTensor,
@@ -20,6 +24,9 @@ from detrex_hub.records import (
     StoredCheckpoint,
     TakenRows,
 )
+from detrex_hub.repositories import Repository
+from tests import reference
+from tests.checkpoint_files import save, tensors
 
 PAGE = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -67,8 +74,54 @@ def test_every_kind_of_piece_is_described():
 
 
 def test_a_row_has_a_name_a_type_and_a_meaning():
-    for cells in rows(section("config.json") + section("conversion.json")):
+    described = [cells for cells in rows(PAGE.partition("## config.json")[2]) if len(cells) > 1]
+    assert described
+    for cells in described:
         assert len(cells) == 3, cells
+
+
+def test_each_field_of_a_materialised_file_and_its_seal_has_a_row(tmp_path):
+    source = save(tmp_path / "r18.pth", tensors(reference.load("resnet18").source))
+    folder = convert(source, tmp_path / "r18").folder
+    path = materialising.materialise(Repository.open(str(folder)), prefix="")
+    assert documented(section("The materialised .pth")) == list(torch.load(path, weights_only=True))
+    seal = path.with_name(f"{path.name}.seal")
+    assert documented(section("The seal")) == list(json.loads(seal.read_text()))
+    assert f"{seals._BLOCKS} blocks of {seals._BLOCK >> 10} KiB" in section("The seal")
+    assert f"at most {seals._LARGEST_SEAL >> 10} KiB" in section("The seal")
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [
+        ("Fields of [weights.&lt;name&gt;]", loader._Weights),
+        ("Fields of one of the sources", loader._Source),
+        ('Fields of [sources."&lt;url&gt;"]', lock.Pin),
+        ("Fields of a result", lock.ResultPin),
+    ],
+)
+def test_each_field_of_the_catalogue_and_its_lock_has_a_row(title, kind):
+    assert sorted(documented(section(title))) == sorted(kind.__struct_fields__)
+
+
+def test_the_first_fields_of_an_entry_may_stand_in_defaults():
+    names = documented(section("Fields of [weights.&lt;name&gt;]"))
+    inherited = names[: names.index("sha256_in_name") + 1]
+    assert set(inherited) == set(loader._Defaults.__struct_fields__)
+
+
+def test_the_page_says_which_fields_are_required():
+    required = {
+        kind: {one.name for one in msgspec.structs.fields(kind) if one.required}
+        for kind in (loader._Weights, loader._Source, lock.Pin, lock.ResultPin)
+    }
+    assert required == {
+        loader._Weights: {"architecture", "layout", "title"},
+        loader._Source: {"url"},
+        lock.Pin: set(),
+        lock.ResultPin: {"sha256"},
+    }
+    assert f"at most {tables._MAX_BYTES >> 20} MiB" in section("The catalogue")
 
 
 def longest(annotation):
