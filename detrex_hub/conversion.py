@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import __version__, card, checkpoints
+from detrex_hub.architectures import classes
 from detrex_hub.architectures.base import IMAGENET_RGB, Architecture, Overrides
 from detrex_hub.architectures.declared import options
 from detrex_hub.batch_norms import has_folded_statistics
 from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.entry import Result
 from detrex_hub.checkpoints import (
     Checkpoint,
     Format,
@@ -74,7 +76,9 @@ class Conversion:
     ``with`` statement: it holds the source open.
 
     ``facts`` are what the user, the file or the catalogue says of the weights and no shape shows;
-    ``unsaid`` are the values of those that only the catalogue says, or nothing.
+    ``unsaid`` are the values of those that only the catalogue says, or nothing. ``expected`` is
+    what the catalogue's lock knows of the result; None where it knows nothing, or the user wants
+    something else than the catalogue describes.
     """
 
     name: str
@@ -92,6 +96,7 @@ class Conversion:
     overrides: Overrides
     notes: tuple[str, ...] = ()
     synthetic: bool = False
+    expected: Result | None = None
 
     def __enter__(self) -> Conversion:
         return self
@@ -105,6 +110,12 @@ class Conversion:
         if self.hashing is not None:
             self.hashing.stop()
         self.checkpoint.close()
+
+    @property
+    def mapper_sha256(self) -> str:
+        """The version of the mapper: a digest of the rules of this layout."""
+        rules = repr(self.architecture.rules(self.layout))
+        return hashlib.sha256(rules.encode()).hexdigest()
 
     @property
     def another_file(self) -> bool:
@@ -236,10 +247,13 @@ def prepare(
         hashed=hashed,
     )
     try:
-        return _plan(original, architecture, layout, dict(facts or {}))
+        planned = _plan(original, architecture, layout, dict(facts or {}))
     except BaseException:
         original.close()
         raise
+    if original.entry is None or synthetic or source or facts or ema or container is not None:
+        return planned
+    return replace(planned, expected=original.entry.result)
 
 
 def convert(
@@ -323,7 +337,9 @@ def _plan(
     if entry is None:
         _check_origin(checkpoint, file, found.assumed)
     else:
-        _check_entry(entry, found.architecture, file)
+        # the classes that the user wants say nothing of the file
+        theirs = {name: value for name, value in found.facts.items() if name not in classes.FACTS}
+        _check_entry(entry, found.of_facts(theirs), file)
     return Conversion(
         name=original.name,
         entry=entry,
@@ -410,6 +426,8 @@ def execute(
     ):
         staged = staging / (target.name if single else WEIGHTS[chosen])
         sha256 = _write(conversion, staged, chosen, progress)
+        if chosen == "safetensors":
+            _compare_with_lock(conversion, sha256)
         size = staged.stat().st_size
         compared = threads.submit(_compare, conversion, staged, chosen)
         synchronised = threads.submit(synchronise, staged)
@@ -438,6 +456,26 @@ def execute(
         sha256=sha256,
         size=size,
         documents=documents,
+    )
+
+
+def _compare_with_lock(conversion: Conversion, sha256: str) -> None:
+    """Refuse a result that is not the one that the catalogue's lock knows.
+
+    Raises:
+        VerificationError: it is another one; the message says what may be the reason.
+    """
+    expected = conversion.expected
+    if expected is None or expected.sha256 == sha256:
+        return
+    if expected.mapper not in (None, conversion.mapper_sha256):
+        why = "The lock was written with another version of the mapper"
+    else:
+        why = "The original or its entry in the catalogue has changed"
+    raise VerificationError(
+        f"{conversion.name}: the conversion has the sha256 {sha256}, and the catalogue's lock says "
+        f"{expected.sha256}",
+        hint=f"{why}. See what differs: detrex-hub lock {conversion.name} --check",
     )
 
 
@@ -613,7 +651,6 @@ def _conversion_record(
     conversion: Conversion, *, file: WeightsFile, sha256: str, size: int
 ) -> ConversionRecord:
     plan, source = conversion.plan, conversion.provenance
-    rules = repr(conversion.architecture.rules(conversion.layout))
     return ConversionRecord(
         name=conversion.name,
         tool=Tool(name="detrex-hub", version=__version__),
@@ -635,7 +672,7 @@ def _conversion_record(
         plan=recorded_plan(
             plan,
             conversion.checkpoint.specs,
-            mapper_sha256=hashlib.sha256(rules.encode()).hexdigest(),
+            mapper_sha256=conversion.mapper_sha256,
         ),
         result=RecordedResult(
             file=file,

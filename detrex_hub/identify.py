@@ -56,6 +56,17 @@ class Identified:
         """
         return self.architecture.plan(self.specs, self.layout)
 
+    def of_facts(self, facts: Facts) -> Architecture:
+        """The architecture that the same keys and shapes give with other facts.
+
+        Raises:
+            UsageError: a fact contradicts the shapes.
+            ArchitectureError: the shapes fit no hyper-parameters.
+        """
+        kind = type(self.architecture)
+        settled = kind.settle(self.specs, self.layout, facts)
+        return kind.infer(self.specs, self.layout, settled.values)
+
 
 def recognised(
     specs: Specs,

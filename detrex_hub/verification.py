@@ -222,11 +222,9 @@ def _claims(
 def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
     """What the catalogue knows under the recorded name, if it is of these weights."""
     entry = catalogue.look_up(claims.record.name, extra)
-    given = claims.described.hyper_parameters
-    if (
-        entry is None
-        or entry.architecture != claims.described.architecture
-        or any(given.get(name) != value for name, value in entry.hyper_parameters.items())
+    described = claims.described
+    if entry is None or not entry.is_of(
+        described.architecture, described.hyper_parameters, claims.record.facts
     ):
         return None
     return entry

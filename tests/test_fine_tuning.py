@@ -10,6 +10,7 @@ from detrex_hub import from_hub, overrides
 from detrex_hub.architectures import architecture, coco
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ArchitectureError, ConfigError, UsageError
+from detrex_hub.verification import verify
 from tests import tiny
 from tests.checkpoint_files import save, tensors
 from tests.numerics import detr
@@ -94,6 +95,60 @@ def test_a_refused_config_keeps_its_classes(hub, folder, model):
 def test_names_and_number_may_not_contradict_each_other(hub, folder):
     with pytest.raises(UsageError, match="3 names for 4 classes"):
         from_hub(folder, num_classes=4, classes=NAMES)
+
+
+# a name of the catalogue
+
+_ENTRY = """
+[weights.tiny_detr]
+architecture = "detr"
+layout = "original"
+title = "A tiny DETR"
+license = "mit"
+url = "https://example.org/detr.pth"
+hyper_parameters = {{ num_classes = {}, classes_cut_from = 92 }}
+facts = {{ image_format = "RGB" }}
+metrics = {{ "box AP" = 42.0 }}
+evaluation = {{ task = "object-detection", dataset = "COCO", unit = "%", source = "https://e.org" }}
+"""
+
+
+@pytest.fixture
+def named(hub, tmp_path):
+    """Converts ``tiny_detr``, of which the catalogue says that it has so many classes."""
+    made = architecture("detr").from_hyper_parameters(detr.HYPER_PARAMETERS)
+    original = save(tmp_path / "detr.pth", tensors(made.original()[0]), "model")
+
+    def convert_named(classes=80, **facts):
+        (tmp_path / "my.toml").write_text(_ENTRY.format(classes))
+        return convert(
+            "tiny_detr",
+            tmp_path / "tiny_detr",
+            facts=facts,
+            source=str(original),
+            extra_catalogues=[tmp_path / "my.toml"],
+        )
+
+    return convert_named
+
+
+@pytest.mark.parametrize(
+    ("facts", "count"), [({"num_classes": 5}, 5), ({"class_names": NAMES}, 3), ({}, 80)]
+)
+def test_a_name_of_the_catalogue_takes_other_classes(named, tmp_path, facts, count):
+    made = named(**facts)
+    assert made.conversion.architecture.hyper_parameters()["num_classes"] == count
+    text = made.documents["README.md"]
+    # what was measured with COCO's classes says nothing of others
+    assert ("box AP" in text) == (count == 80)
+    assert "license: mit" in text
+    found = verify(made.folder, repeat=False, extra_catalogues=[tmp_path / "my.toml"])
+    assert not [one.but for one in found.checks if one.but]
+
+
+def test_a_file_with_other_classes_than_its_entry_is_refused_all_the_same(named):
+    with pytest.raises(ArchitectureError, match="num_classes 80 instead of 81"):
+        named(81, num_classes=5)
 
 
 def test_a_backbone_has_no_classes_to_prepare(hub, tmp_path):

@@ -42,7 +42,7 @@ LAYERS = (
     ("conversion",),
     ("local_conversions",),
     ("resolving", "fine_tuning"),
-    ("loading", "verification", "inspection"),
+    ("loading", "verification", "inspection", "pinning"),
     ("publishing", "detectron2", "checking", "comparison", "exporting"),
     ("cli", "__main__"),
 )

@@ -71,9 +71,11 @@ def render(
 
     source = record.source
     another = entry is not None and entry.denies(source.url, source.sha256)
-    if entry is not None and another and not config.synthetic:
-        # what was published for the original says nothing of another file
-        entry = replace(entry, metrics=())
+    if entry is not None and not config.synthetic:
+        same_model = entry.is_of(config.architecture, config.hyper_parameters, {})
+        if another or not same_model:
+            # what was published for the original says nothing of another file, or of other heads
+            entry = replace(entry, metrics=())
     repo = _checked(repo_id or _default_repo_id(record.name))
     head = yaml.safe_dump(
         metadata(config, record, entry), sort_keys=False, allow_unicode=True, width=float("inf")
@@ -121,9 +123,8 @@ def render_folder(
     config = RepositoryConfig.load(find_file(folder, CONFIG) or folder / CONFIG)
     record = ConversionRecord.load(find_file(folder, CONVERSION) or folder / CONVERSION)
     entry = entries.get(record.name)
-    if entry is not None and (
-        entry.architecture != config.architecture
-        or any(config.hyper_parameters.get(k) != v for k, v in entry.hyper_parameters.items())
+    if entry is not None and not entry.is_of(
+        config.architecture, config.hyper_parameters, record.facts
     ):
         entry = None
     return render(config, record, entry, repo_id=repo_id)

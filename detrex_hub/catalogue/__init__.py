@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
 from detrex_hub.errors import CatalogueError, UsageError
+from detrex_hub.messages import log
 
 __all__ = [
     "BUILT_IN_LOCK",
     "CatalogueEntry",
     "Metric",
     "Source",
+    "by_lock",
     "find",
     "list_weights",
     "load",
@@ -41,12 +44,45 @@ def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
         CatalogueError: a file cannot be read, is malformed, or contradicts its lock.
     """
     entries = dict(_built_in())
-    named = os.environ.get(CATALOGUE_VARIABLE, "").split(os.pathsep)
-    for path in (*(Path(name).expanduser() for name in named if name), *extra):
-        for name, entry in _of_user(Path(path)).items():
-            _refuse_case_twin(name, entries, Path(path))
+    for path in _files_of_user(extra):
+        for name, entry in _of_user(path).items():
+            _refuse_case_twin(name, entries, path)
+            if name in _built_in():
+                _warn_of_redefinition(name, path)
             entries[name] = entry
     return entries
+
+
+def by_lock(extra: Sequence[Path] = ()) -> Mapping[Path, Mapping[str, CatalogueEntry]]:
+    """The entries of each catalogue file of the user, by the file's lock; those of the built-in
+    catalogue, which has one lock, where the user has no file. Entries that a later file replaces
+    are left out.
+
+    Args:
+        extra: as for `load`.
+
+    Raises:
+        CatalogueError: as `load` does.
+    """
+    from detrex_hub.catalogue.lock import lock_path
+
+    entries = load(extra)
+    files = {lock_path(path): _of_user(path) for path in _files_of_user(extra)}
+    return {
+        lock: {name: one for name, one in theirs.items() if entries[name] == one}
+        for lock, theirs in (files or {BUILT_IN_LOCK: _built_in()}).items()
+    }
+
+
+def _files_of_user(extra: Sequence[Path]) -> list[Path]:
+    named = os.environ.get(CATALOGUE_VARIABLE, "").split(os.pathsep)
+    return [Path(name).expanduser() for name in named if name] + [Path(path) for path in extra]
+
+
+@cache
+def _warn_of_redefinition(name: str, path: Path) -> None:
+    """Warn that a file of the user replaces a built-in entry, once in a process."""
+    log(f"{path} redefines {name}: its sources and its pins apply", logging.WARNING)
 
 
 def list_weights(

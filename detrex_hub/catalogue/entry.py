@@ -13,6 +13,10 @@ _HUB_FILE = re.compile(
     r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@\s]+))?/(?P<path>[\w.-]+(/[\w.-]+)*)"
 )
 
+# the facts that choose the classes of a model, and the hyper-parameters that follow from them
+_CHOOSE_CLASSES = frozenset({"classes", "num_classes", "class_names"})
+_OF_CLASSES = frozenset({"num_classes", "classes_cut_from"})
+
 Origin: TypeAlias = Literal["authors", "converted", "trained"]
 """Who made a file: its authors; detrex, by converting the authors' file; or detrex, by training."""
 
@@ -129,6 +133,27 @@ class CatalogueEntry:
         return (
             *(("source",) if self.sources and self.sources[0].pinned else ()),
             *(("result",) if self.result else ()),
+        )
+
+    def is_of(
+        self,
+        architecture: str,
+        hyper_parameters: Mapping[str, Any],
+        facts: Mapping[str, Any],
+    ) -> bool:
+        """Whether weights are those of this entry, be it with class heads that were prepared for
+        other classes.
+
+        Args:
+            architecture: of the weights.
+            hyper_parameters: of the weights.
+            facts: that were given to their conversion.
+        """
+        prepared = _OF_CLASSES if _CHOOSE_CLASSES & facts.keys() else frozenset()
+        return architecture == self.architecture and all(
+            hyper_parameters.get(name) == value
+            for name, value in self.hyper_parameters.items()
+            if name not in prepared
         )
 
     def denies(self, url: str | None, sha256: str | None) -> bool:

@@ -27,6 +27,7 @@ COMMANDS = (
     "check",
     "diff",
     "export",
+    "lock",
 )
 
 app = typer.Typer(

@@ -210,14 +210,14 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
             return found
         digest, resumed = _download(source, url, part, progress)
         try:
-            pinned_by = place.judge(digest)
+            pinned_by = place.judge(digest, part.stat().st_size)
         except SourceError:
             part.unlink(missing_ok=True)
             if not resumed:
                 raise
             # the two halves may be of two files; the whole anew is of one
             digest, _ = _download(source, url, part, progress)
-            pinned_by = place.judge(digest)
+            pinned_by = place.judge(digest, part.stat().st_size)
         finally:
             forget(part)
         place.keep(part, digest, url)
@@ -254,8 +254,7 @@ def _from_hub(source: Source, progress: Progress) -> Pulled:
         raise SourceError(error.message) from None
     file = fetched.files[path]
     sha256 = _hash(file, progress)
-    if source.sha256 and sha256 != source.sha256:
-        raise SourceError(f"has sha256 {sha256} instead of {source.sha256}")
+    _compare_with_pin(source, sha256, file.stat().st_size)
     return Pulled(
         path=file,
         source=source,
@@ -280,7 +279,7 @@ def _cached(source: Source, progress: Progress) -> Pulled | None:
     if sha256 != seen["sha256"]:
         return None
     try:
-        pinned_by = place.judge(sha256)
+        pinned_by = place.judge(sha256, place.path.stat().st_size)
     except SourceError:
         return None
     return Pulled(
@@ -356,18 +355,15 @@ class _Place:
         right = re.fullmatch("[0-9a-f]{64}", str(found.get("sha256"))) and "url" in found
         return found if right else None
 
-    def judge(self, sha256: str) -> str:
-        """What the digest was compared with.
+    def judge(self, sha256: str, size: int) -> str:
+        """What the digest of a file of so many bytes was compared with.
 
         Raises:
             SourceError: it is another.
         """
         source, seen = self.source, self.seen()
         expected = source.sha256 or source.sha256_prefix
-        if expected is not None and not sha256.startswith(expected):
-            raise SourceError(
-                f"has sha256 {sha256[: len(expected)]} instead of {expected}: damaged or replaced"
-            )
+        _compare_with_pin(source, sha256, size)
         if source.sha256:
             return "the sha256 in the catalogue"
         if seen is not None and seen["sha256"] != sha256:
@@ -388,6 +384,20 @@ class _Place:
     @property
     def _unproven(self) -> bool:
         return not (self.source.sha256 or self.source.sha256_prefix)
+
+
+def _compare_with_pin(source: Source, sha256: str, size: int) -> None:
+    """
+    Raises:
+        SourceError: a file is not the one that the catalogue or its lock knows.
+    """
+    expected = source.sha256 or source.sha256_prefix
+    if expected is not None and not sha256.startswith(expected):
+        raise SourceError(
+            f"has sha256 {sha256[: len(expected)]} instead of {expected}: damaged or replaced"
+        )
+    if source.size is not None and size != source.size:
+        raise SourceError(f"has {size} bytes instead of {source.size}: damaged or replaced")
 
 
 def _place(pulled: Pulled, to: Path) -> Path:

@@ -1,0 +1,208 @@
+"""Write a catalogue's lock: pull originals, convert them, and record what both are.
+
+Conversions are reproducible, so that their results can be known in advance. The lock is compared
+with every later pull and with every later conversion, on every machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from detrex_hub import catalogue
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.entry import hub_file
+from detrex_hub.catalogue.lock import Lock, Pin, ResultPin, read_lock, write_lock
+from detrex_hub.conversion import execute, prepare
+from detrex_hub.errors import DetrexHubError, SourceError, UsageError
+from detrex_hub.originals import sources
+from detrex_hub.originals.sources import MIRROR_VARIABLE
+from detrex_hub.progress import Progress
+from detrex_hub.redaction import public_url
+from detrex_hub.resolving import KEEP_VARIABLE
+from detrex_hub.staging import UnwritableError, scratch_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """What an entry's source and its conversion are, or the ``error`` that kept it unknown.
+
+    ``changes`` are the lines in which the lock differed, one for each value. ``lock`` is its path.
+    """
+
+    name: str
+    lock: Path
+    url: str | None = None
+    source: Pin | None = None
+    result: ResultPin | None = None
+    changes: tuple[str, ...] = ()
+    error: DetrexHubError | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the lock held all of it already."""
+        return self.error is None and not self.changes
+
+    def to_json(self) -> dict[str, Any]:
+        from msgspec import to_builtins
+
+        return {
+            "name": self.name,
+            "lock": str(self.lock),
+            "url": self.url,
+            "source": to_builtins(self.source),
+            "result": to_builtins(self.result),
+            "changes": list(self.changes),
+            "error": self.error and str(self.error),
+        }
+
+
+def pin(
+    names: Sequence[str] = (),
+    *,
+    check: bool = False,
+    extra_catalogues: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Iterator[Pinned]:
+    """Pull and convert entries, and write what they are into the lock of their catalogue.
+
+    A source that the lock knows stays as it is there: a pull that gives other bytes is refused. The
+    results are those of this version's mapper. The lock is written after each entry, so that an
+    interrupted call loses nothing.
+
+    Args:
+        names: of entries; all of the catalogue by default. Where there are catalogue files of the
+            user, they are theirs.
+        check: write nothing, and say what differs.
+        extra_catalogues: catalogue files beyond the built-in ones and ``DETREX_HUB_CATALOGUE``.
+        progress: reports downloads and copying.
+
+    Yields:
+        what was found of each entry. One that fails does not stop the others.
+
+    Raises:
+        UsageError: a name is unknown, or is not in a catalogue file of the user.
+        CatalogueError: a catalogue file or a lock is malformed.
+        UnwritableError: the lock cannot be written.
+
+    Example:
+        >>> [one.changes for one in pin(["r101_v2"], check=True)]
+        [()]
+    """
+    for lock, entry in _wanted(names, extra_catalogues):
+        try:
+            found = _pinned(entry, lock, extra_catalogues, progress)
+        except DetrexHubError as error:
+            yield Pinned(name=entry.name, lock=lock, error=error)
+            continue
+        if found.changes and not check:
+            _write(found)
+        yield found
+
+
+def _wanted(names: Sequence[str], extra: Sequence[Path]) -> list[tuple[Path, CatalogueEntry]]:
+    """The entries that are meant, each with the lock of its catalogue."""
+    files = catalogue.by_lock(extra)
+    every = {entry.name: (lock, entry) for lock, they in files.items() for entry in they.values()}
+    if not names:
+        return [*every.values()]
+    found = []
+    for name in names:
+        entry = catalogue.find(name, extra)
+        if entry.name not in every:
+            raise UsageError(
+                f"{entry.name} is in the built-in catalogue, and the lock to be written is "
+                f"{' or '.join(map(str, files))}",
+                hint=f"Leave --catalogue out, and unset {catalogue.CATALOGUE_VARIABLE}",
+            )
+        found.append(every[entry.name])
+    return found
+
+
+def _pinned(
+    entry: CatalogueEntry, lock: Path, extra: Sequence[Path], progress: Progress | None
+) -> Pinned:
+    had = sources.in_cache(entry)
+    pulled = sources.pull(entry, progress=progress)
+    source = pulled.source
+    on_hub = hub_file(source.url)
+    if on_hub is None and pulled.url != public_url(source.url):
+        raise SourceError(
+            f"{entry.name} comes from {pulled.url}, and nothing proves that it is the file at "
+            f"{public_url(source.url)}",
+            hint=f"Unset {MIRROR_VARIABLE}, and remove the original from the cache: "
+            "detrex-hub cache prune --older-than 0",
+        )
+    came_from = hub_file(pulled.url) if on_hub else None
+    with (
+        prepare(entry.name, extra_catalogues=extra, progress=progress) as planned,
+        scratch_folder() as scratch,
+    ):
+        made = execute(replace(planned, expected=None), scratch / entry.name, progress=progress)
+        mapper = planned.mapper_sha256
+    if os.environ.get(KEEP_VARIABLE) != "1":
+        sources.remove(entry, keep=had)
+    pin_of_source = Pin(
+        size=pulled.size,
+        sha256=pulled.sha256,
+        commit=source.commit or (came_from[1] if came_from else None),
+    )
+    pin_of_result = ResultPin(sha256=made.sha256, mapper=mapper)
+    known = read_lock(lock)
+    return Pinned(
+        name=entry.name,
+        lock=lock,
+        url=source.url,
+        source=pin_of_source,
+        result=pin_of_result,
+        changes=(
+            *_changes(public_url(source.url), known.sources.get(source.url), pin_of_source),
+            *_changes("result", known.weights.get(entry.name), pin_of_result),
+        ),
+    )
+
+
+def _changes(what: str, before: Pin | ResultPin | None, after: Pin | ResultPin) -> Iterator[str]:
+    from msgspec import structs
+
+    for name, value in structs.asdict(after).items():
+        was = getattr(before, name, None)
+        if was != value:
+            yield f"{what}: {name} {'not pinned' if was is None else was} -> {value}"
+
+
+def _write(found: Pinned) -> None:
+    known = read_lock(found.lock)
+    assert found.url is not None
+    assert found.source is not None
+    assert found.result is not None
+    lock = Lock(
+        sources={**known.sources, found.url: found.source},
+        weights={**known.weights, found.name: found.result},
+    )
+    try:
+        write_lock(found.lock, lock)
+    except OSError as error:
+        raise UnwritableError(found.lock, error, None) from None
+
+
+def disagreement(found: Sequence[Pinned], *, check: bool) -> DetrexHubError | None:
+    """The error of a call whose entries failed, or which a check found to differ; None where all
+    is as it should be."""
+    failed = [one for one in found if one.error is not None]
+    if len(found) == 1 and failed:
+        return failed[0].error
+    wrong = [one for one in found if not one.agrees] if check else failed
+    if not wrong:
+        return None
+    names = ", ".join(one.name for one in wrong[:8])
+    more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+    if failed:
+        return DetrexHubError(f"{len(wrong)} of {len(found)} entries are refused: {names}{more}")
+    return DetrexHubError(
+        f"the lock differs from what {len(wrong)} of {len(found)} entries give: {names}{more}",
+        hint=f"Write it: detrex-hub lock {' '.join(one.name for one in wrong[:8])}",
+    )

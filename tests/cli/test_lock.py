@@ -1,0 +1,150 @@
+"""The lock of a catalogue is written from what originals and conversions are."""
+
+import hashlib
+import json
+
+import pytest
+
+from detrex_hub import catalogue
+from detrex_hub.catalogue.lock import read_lock, write_lock
+from detrex_hub.conversion import convert
+from detrex_hub.errors import SourceError, UsageError, VerificationError
+from detrex_hub.pinning import pin
+from tests import tiny
+from tests.hub_server import Mirror
+
+OTHER = hashlib.sha256(b"other").hexdigest()
+
+
+@pytest.fixture
+def original(tmp_path):
+    return tiny.original(tmp_path / "tiny.pth").read_bytes()
+
+
+@pytest.fixture
+def mirror():
+    with Mirror() as mirror:
+        yield mirror
+
+
+@pytest.fixture
+def mine(hub, mirror, original, tmp_path):
+    """A catalogue with an entry of which only the address is known."""
+    path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", original), original)
+    lines = [one for one in path.read_text().splitlines() if not one.startswith("sha256")]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def locked(mine):
+    return mine.with_name("mine.lock.toml")
+
+
+def test_source_and_result_are_pinned(cli, mine, mirror, original, tmp_path):
+    done = cli("lock", tiny.NAME, "--catalogue", mine)
+    assert done.code == 0, done.err
+    lock = read_lock(locked(mine))
+    source = lock.sources[f"{mirror.url}/tiny.pth"]
+    assert (source.size, source.sha256) == (len(original), hashlib.sha256(original).hexdigest())
+    made = convert(tiny.NAME, tmp_path / "made", extra_catalogues=[mine])
+    record = json.loads(made.documents["conversion.json"])
+    assert lock.weights[tiny.NAME].sha256 == made.sha256
+    assert lock.weights[tiny.NAME].mapper == record["plan"]["mapper_sha256"]
+    assert catalogue.find(tiny.NAME, [mine]).pinned == ("source", "result")
+
+
+def test_the_same_lock_is_written_again(cli, mine):
+    cli("lock", "--all", "--catalogue", mine)
+    before = locked(mine).read_bytes()
+    done = cli("lock", "--all", "--json", "--catalogue", mine)
+    assert done.document[0]["changes"] == []
+    assert locked(mine).read_bytes() == before
+
+
+def test_the_catalogue_may_be_named_by_the_environment(cli, mine):
+    assert cli("lock", "--all", DETREX_HUB_CATALOGUE=str(mine)).code == 0
+    assert tiny.NAME in read_lock(locked(mine)).weights
+
+
+def test_a_check_says_what_differs_and_writes_nothing(cli, mine):
+    done = cli("lock", tiny.NAME, "--check", "--catalogue", mine)
+    assert done.code == 1
+    assert "not pinned" in done.out
+    assert not locked(mine).exists()
+    cli("lock", tiny.NAME, "--catalogue", mine)
+    assert cli("lock", tiny.NAME, "--check", "--catalogue", mine).code == 0
+    change_result(mine)
+    done = cli("lock", tiny.NAME, "--check", "--catalogue", mine)
+    assert (done.code, OTHER in done.out) == (1, True)
+
+
+def change_result(mine, **values):
+    import msgspec
+
+    lock = read_lock(locked(mine))
+    pinned = msgspec.structs.replace(lock.weights[tiny.NAME], sha256=OTHER, **values)
+    write_lock(locked(mine), msgspec.structs.replace(lock, weights={tiny.NAME: pinned}))
+
+
+def test_a_source_that_was_replaced_is_refused_and_stays_pinned(cli, mine, mirror):
+    cli("lock", tiny.NAME, "--catalogue", mine)
+    before = locked(mine).read_bytes()
+    mirror.add("tiny.pth", tiny.original(mine.with_name("other.pth")).read_bytes() + b"x")
+    done = cli("lock", tiny.NAME, "--catalogue", mine)
+    assert done.code == 1
+    assert "instead of" in done.err
+    assert locked(mine).read_bytes() == before
+
+
+def test_what_only_a_mirror_gave_is_not_pinned(cli, mine, mirror):
+    text = mine.read_text().replace(mirror.url, "http://127.0.0.1:9")
+    mine.write_text(text)
+    done = cli("lock", tiny.NAME, "--catalogue", mine, DETREX_HUB_MIRROR=mirror.url)
+    assert done.code == 1
+    assert "nothing proves" in done.err
+    assert not locked(mine).exists()
+
+
+def test_a_name_of_another_catalogue_is_refused(mine):
+    with pytest.raises(UsageError, match="built-in catalogue"):
+        [*pin(["r101_v2"], extra_catalogues=[mine])]
+
+
+def test_a_size_alone_is_compared_too(mine, mirror, original, tmp_path):
+    url = f"{mirror.url}/tiny.pth"
+    locked(mine).write_text(f'[sources."{url}"]\nsize = {len(original) + 1}\n')
+    with pytest.raises(SourceError, match="bytes instead of"):
+        convert(tiny.NAME, tmp_path / "made", extra_catalogues=[mine])
+
+
+# a pinned result and `convert`
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [({}, "original or its entry"), ({"mapper": OTHER}, "another version of the mapper")],
+)
+def test_a_conversion_that_is_not_the_pinned_one_is_refused(cli, mine, tmp_path, values, why):
+    cli("lock", tiny.NAME, "--catalogue", mine)
+    change_result(mine, **values)
+    with pytest.raises(VerificationError, match=why):
+        convert(tiny.NAME, tmp_path / "made", extra_catalogues=[mine])
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_the_user_wants_otherwise_is_not_compared(cli, mine, tmp_path):
+    cli("lock", tiny.NAME, "--catalogue", mine)
+    change_result(mine)
+    convert(tiny.NAME, tmp_path / "made", extra_catalogues=[mine], synthetic=True)
+    convert(tiny.NAME, tmp_path / "facts", extra_catalogues=[mine], facts={"image_format": "BGR"})
+
+
+# redefined names
+
+
+def test_a_redefined_name_is_warned_of_once(mine, caplog):
+    mine.write_text(mine.read_text().replace(f"weights.{tiny.NAME}", "weights.r101_v2"))
+    for _ in range(3):
+        catalogue.load([mine])
+    said = [one.getMessage() for one in caplog.records]
+    assert said == [f"{mine} redefines r101_v2: its sources and its pins apply"]
