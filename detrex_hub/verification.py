@@ -528,7 +528,8 @@ def _original(
             architecture=kind.name,
             layout=layout,
             facts=facts,
-            container=record.source.container,
+            # none in the record is the top level, but of numbers that had no file
+            container=record.source.container or (None if described.synthetic else ""),
         )
     except DetrexHubError as error:
         raise claims.refuse(f"the original does not convert: {error.message}") from None

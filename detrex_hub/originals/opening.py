@@ -122,7 +122,7 @@ def open_original(
         provenance=provenance,
         hashing=_begin_hashing(checkpoint, provenance) if hashed else None,
         synthetic=synthetic,
-        notes=() if ema or container is not None else tuple(_passed_over(checkpoint)),
+        notes=tuple(_passed_over(checkpoint)),
     )
 
 

@@ -98,13 +98,12 @@ def test_averaged_weights_that_are_passed_over_are_named(cli, tmp_path, trained)
     # the record and the card tell it too
     assert "--ema" in Path("out/conversion.json").read_text()
     assert "averaged weights lie beside" in Path("out/README.md").read_text()
-    assert cli("verify", "out").code == 0
+    assert cli("verify", "out", "--source", path).code == 0
     assert "--ema" in cli("convert", path, "--dry-run").out
     assert "--ema" in cli("inspect", path).out
     pushed = cli("convert-and-push", path, "me/mine", "--to", tmp_path / "hub")
     assert "--ema" in pushed.err
-    for chosen in (("--ema",), ("--container", "model")):
-        assert "--ema" not in cli("convert", path, *chosen, "--dry-run").out
+    assert "--ema" not in cli("convert", path, "--ema", "--dry-run").out
 
 
 def test_averages_of_a_few_numbers_are_not_averaged_weights(cli, tmp_path):
@@ -112,6 +111,15 @@ def test_averages_of_a_few_numbers_are_not_averaged_weights(cli, tmp_path):
     path = tmp_path / "checkpoint.pth"
     torch.save({"model": state, "ema": {"decay": torch.ones(1), "updates": torch.ones(1)}}, path)
     assert "--ema" not in cli("convert", path, "--dry-run").out
+
+
+def test_the_top_level_is_verified_again_where_it_was_chosen(cli, tmp_path):
+    state = tensors(reference.load("resnet18").source)
+    path = tmp_path / "checkpoint.pth"
+    torch.save({**state, "other": state | {"one.more": torch.ones(3)}}, path)
+    assert "--container other" in one_line(cli("convert", path, "-o", "out"))
+    assert cli("convert", path, "-o", "out", "--container", "").code == 0
+    assert cli("verify", "out", "--source", path).code == 0
 
 
 def test_the_average_is_found_among_several_dicts_of_unusual_names(cli, tmp_path):
