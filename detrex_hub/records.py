@@ -19,9 +19,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from detrex_hub import schema
+from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.checkpoints import Checkpoint
-from detrex_hub.errors import CheckpointError, ConfigError
+from detrex_hub.errors import CheckpointError, ConfigError, UsageError
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.own_files import read_small
 from detrex_hub.schema import PlainValues
@@ -54,6 +55,7 @@ Name: TypeAlias = Annotated[
 Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+Version: TypeAlias = Annotated[int, Meta(ge=1, lt=10_000)]
 Size: TypeAlias = Annotated[int, Meta(ge=0, lt=2**40)]
 DType: TypeAlias = Annotated[str, schema.matching("|".join(DTYPE_BITS), "an element type")]
 Keys: TypeAlias = Annotated[tuple[Key, ...], Meta(max_length=10_000)]
@@ -111,7 +113,7 @@ class RepositoryConfig(Struct, frozen=True, kw_only=True):
     in the order of the channels).
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: Version = FORMAT_VERSION
     library_name: Literal["detrex"] = "detrex"
     architecture: Name
     hyper_parameters: PlainValues
@@ -128,7 +130,14 @@ class RepositoryConfig(Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: a field is missing, of a wrong type or forbidden.
         """
-        return _checked(document, cls, where)
+        found = _checked(document, cls, where)
+        try:
+            architecture(found.architecture)
+        except UsageError as error:
+            raise ConfigError(
+                f"{where}: {error.message}", hint="Upgrade with: pip install -U detrex-hub"
+            ) from None
+        return found
 
     @classmethod
     def load(cls, path: Path, *, where: str | None = None) -> RepositoryConfig:
@@ -253,7 +262,7 @@ class ConversionRecord(Struct, frozen=True, kw_only=True):
     taken where nothing said it.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: Version = FORMAT_VERSION
     name: Text
     tool: Tool
     source: RecordedSource
@@ -282,12 +291,12 @@ class ConversionRecord(Struct, frozen=True, kw_only=True):
         return cls.from_json(load_json(path, where=where), where=where or str(path))
 
 
-class _Version(Struct):
-    format_version: int
+class _Versioned(Struct):
+    format_version: Version
 
 
 def _checked(document: Any, kind: type[T], where: str) -> T:
-    version = schema.convert(document, _Version, where=where).format_version
+    version = schema.convert(document, _Versioned, where=where).format_version
     if version != FORMAT_VERSION:
         raise ConfigError(
             f"{where} has format version {version}, this detrex-hub reads {FORMAT_VERSION}",

@@ -102,11 +102,17 @@ def checked(document: Any, kind: type[T]) -> T:
         return msgspec.convert(document, kind)
 
 
-def problem(error: Exception) -> str:
-    """What msgspec found wrong, in plain words: ``checkpoint.sha256 is missing``."""
+def problem(error: Exception, root: str = "") -> str:
+    """What msgspec found wrong, in plain words: ``checkpoint.sha256 is missing``.
+
+    Args:
+        error: what it raised.
+        root: what was checked, such as the name of a value; the whole document if it is empty.
+    """
     found = _AT.fullmatch(str(error))
     assert found is not None
     what, path = found["what"], found["path"] or ""
+    path = f"{root}{'.' if root and path and path[0] != '[' else ''}{path}"
     if found["key"]:
         path = f"a name in {path or 'the document'}"
     if missing := _MISSING.fullmatch(what):

@@ -6,8 +6,12 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, get_type_hints
 
+import msgspec
+
+from detrex_hub import schema
 from detrex_hub.architectures.declared import (
     IMAGE_FACTS,
     IMAGE_PATHS,
@@ -344,6 +348,7 @@ class Architecture(ABC):
         Raises:
             ArchitectureError: a name is unknown or missing, or a value cannot be.
         """
+        _check_types(cls, values)
         try:
             _check_sizes(values)
             made = cls(
@@ -355,7 +360,7 @@ class Architecture(ABC):
             made.target()
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError):
             raise ArchitectureError(
-                f"these are no hyper-parameters of {cls.name}: {dict(values)}",
+                f"these are no hyper-parameters of {cls.name}: {str(dict(values))[:500]}",
                 hint=f"It takes {', '.join(field.name for field in dataclasses.fields(cls))}",
             ) from None
         return made
@@ -496,15 +501,36 @@ _MOST_LAYERS = 1000
 _COUNT_LAYERS = ("layers", "levels", "depth", "depths")
 
 
+def _check_types(cls: type[Architecture], values: Mapping[str, Any]) -> None:
+    """Refuse hyper-parameters of other types than the fields have. A state dict need not show them
+    all, so building it is no check."""
+    types = _types(cls)
+    for name, value in values.items():
+        if name in types and not isinstance(value, Architecture):
+            try:
+                schema.checked(value, types[name])
+            except msgspec.ValidationError as error:
+                raise ArchitectureError(
+                    f"these are no hyper-parameters of {cls.name}: {schema.problem(error, name)}"
+                ) from None
+
+
+@cache
+def _types(cls: type[Architecture]) -> Mapping[str, Any]:
+    types = get_type_hints(cls)
+    return {field.name: types[field.name] for field in dataclasses.fields(cls)}
+
+
 def _check_sizes(values: Mapping[str, Any]) -> None:
     """Refuse hyper-parameters, which may be a stranger's, whose state dict would be boundless."""
     layers = 0
     for name, value in values.items():
         numbers = value if isinstance(value, list) else [value]
-        if len(numbers) > 64 or any(isinstance(n, int) and abs(n) > _LARGEST_SIZE for n in numbers):
+        integers = [n for n in numbers if isinstance(n, int)]
+        if len(numbers) > 64 or any(not 0 <= n <= _LARGEST_SIZE for n in integers):
             raise ValueError(name)
         if name.endswith(_COUNT_LAYERS):
-            layers += sum(abs(n) for n in numbers if isinstance(n, int))
+            layers += sum(integers)
     if layers > _MOST_LAYERS:
         raise ValueError("layers")
 

@@ -366,7 +366,7 @@ def test_a_folder_that_no_load_accepts_is_not_pushed(hub, login, folder, tmp_pat
         ),
         ({"hyper_parameters": {"depth": 51}}, ArchitectureError),
         ({"checkpoint": before["checkpoint"] | {"ties": {"a": "b"}}}, CheckpointError),
-        ({"checkpoint": before["checkpoint"] | {"ties": {"a": "a"}}}, CheckpointError),
+        ({"checkpoint": before["checkpoint"] | {"ties": {"a": "a"}}}, ConfigError),
     ]
     for change, refusal in refused:
         (folder / "config.json").write_text(json.dumps(before | change))

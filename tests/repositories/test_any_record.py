@@ -1,0 +1,143 @@
+"""Whatever stands in a field of a record, it is used, or refused in one line.
+
+Every field is given every value. Few are accepted by the schema; those go through the commands.
+"""
+
+import copy
+import itertools
+import json
+import shutil
+
+import pytest
+
+from detrex_hub.conversion import convert
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.loading import load_state_dict
+from detrex_hub.records import ConversionRecord, RepositoryConfig, parse_json
+from tests import tiny
+from tests.repositories.test_hostile import one_line
+
+RECORDS = {"config.json": RepositoryConfig, "conversion.json": ConversionRecord}
+VALUES = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    2**31,
+    2**70,
+    10**400,
+    0.5,
+    -1e-300,
+    1e300,
+    "",
+    "x" * 4000,
+    "x" * 5000,
+    "\x1b[2J\nError: fake\u202e",
+    "\ud800",
+    "\0",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "__import__('os').system('touch mark')",
+    "${oc.env:HOME}",
+    "RGB",
+    "resnet",
+    "detrex",
+    "model.pth",
+    "http://[::",
+    "file:///etc/passwd",
+    [],
+    [-1],
+    ["x"],
+    [0, 0, 0, 0],
+    [1] * 900,
+    [1] * 2000,
+    [[0, 2**52]],
+    [[[[[1]]]]],
+    [{"fresh": -1}],
+    [{"op": "x", "of": [], "args": {}}],
+    ["F32", [2**39] * 9],
+    ["F4", [1]],
+    {},
+    {"": ""},
+    {"self": 1},
+    {"a": "b", "b": "a"},
+    {"x" * 5000: 1},
+    {"_target_": "os.system", "command": "touch mark"},
+)
+COMMANDS = (
+    ("load", "./r"),
+    ("verify", "./r", "--no-source"),
+    ("export", "./r", "--to", "original", "-o", "e.pth"),
+    ("card", "./r"),
+    ("push", "./r", "alice/r", "--to", "hub"),
+    ("inspect", "./r"),
+    ("check", "config.yaml", "--checkpoint", "./r", "--target", "r18_v1"),
+)
+# changed records that go through a command: enough for each field and each command
+MOST = 60
+
+
+@pytest.fixture(scope="module", params=["backbone", "detector"])
+def made(request, tmp_path_factory):
+    place = tmp_path_factory.mktemp("made")
+    if request.param == "backbone":
+        return convert(tiny.original(place / "tiny.pth"), place / "made").folder
+    original = tiny.detector(place / "tiny.pth")
+    return convert(original, place / "made", architecture="deformable_detr").folder
+
+
+def places(value, path=()):
+    """The path to every value in a record; of long lists and tables to the first few."""
+    if path:
+        yield path
+    inside = value.items() if isinstance(value, dict) else ()
+    inside = enumerate(value) if isinstance(value, list) else inside
+    for name, one in itertools.islice(inside, 30 if len(path) < 2 else 3):
+        yield from places(one, (*path, name))
+
+
+def changes(document):
+    """The document with one place changed, for every place and every value."""
+    for *parents, leaf in places(document):
+        for value in (*VALUES, "absent", "renamed"):
+            changed = copy.deepcopy(document)
+            node = changed
+            for name in parents:
+                node = node[name]
+            if value == "absent":
+                del node[leaf]
+            elif value == "renamed" and isinstance(node, dict):
+                node["\x1b[2Jx"] = node.pop(leaf)
+            else:
+                node[leaf] = value
+            yield changed
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_is_used_or_refused_in_one_line(made, tmp_path, hub, monkeypatch, capfd, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made, "r")
+    record = tmp_path / "r" / name
+    (tmp_path / "config.yaml").write_text("model: {backbone: {}}\n")
+    accepted = []
+    for changed in changes(json.loads(record.read_text())):
+        text = json.dumps(changed)
+        try:
+            RECORDS[name].from_json(parse_json(text, where=name), where=name)
+        except DetrexHubError as error:
+            assert len(str(error)) < 400
+            assert "\n" not in str(error)
+        else:
+            accepted.append(text)
+    commands = itertools.cycle(COMMANDS)
+    ended = set()
+    for text in accepted[:: len(accepted) // MOST + 1]:
+        record.write_text(text)
+        ended.add(one_line(capfd, next(commands)))
+        try:
+            load_state_dict("./r")
+        except DetrexHubError as error:
+            assert "\n" not in str(error)
+    assert ended == {0, 1}
+    assert not (tmp_path / "mark").exists()
