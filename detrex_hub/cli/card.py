@@ -18,7 +18,7 @@ def command(
         str, Argument(metavar="NAME_OR_DIR", help="A name in the catalogue, or a converted folder.")
     ],
     repo: Annotated[
-        str | None, Option(metavar="OWNER/NAME", help="The repository that its commands name.")
+        str | None, Option(metavar="OWNER/NAME", help="Name this repository in its commands.")
     ] = None,
     catalogue: Catalogues = None,
 ) -> None:

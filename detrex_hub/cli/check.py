@@ -28,25 +28,28 @@ def command(
     config: Annotated[Path, Argument(metavar="CONFIG", help="A LazyConfig, .py or .yaml.")],
     overrides: Annotated[
         list[str] | None,
-        Argument(metavar="[PATH=VALUE]...", help="As on the training script's command line."),
+        Argument(
+            metavar="[PATH=VALUE]...",
+            help="Config values, as on the command line of the training script.",
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        Option(metavar="PATH_OR_REPO", help="Instead of the config's train.init_checkpoint."),
+        Option(metavar="PATH_OR_REPO", help="Use this instead of train.init_checkpoint."),
     ] = None,
     min_matched: Annotated[
         float,
-        Option(metavar="SHARE", min=0.0, max=1.0, help="The part that must be loaded, 0 to 1."),
+        Option(metavar="SHARE", min=0.0, max=1.0, help="Require that this part is loaded, 0 to 1."),
     ] = 1.0,
     target: Annotated[
         str | None,
         Option(
             metavar="CHECKPOINT_OR_ARCH",
-            help="What the model holds, where detectron2 is not installed to build it.",
+            help="Say what the model holds, if detectron2 is not installed to build it.",
         ),
     ] = None,
     fix: Annotated[
-        bool, Option("--fix", help="Write the corrected lines into CONFIG, and keep a copy.")
+        bool, Option("--fix", help="Write the corrected lines into CONFIG and keep a copy.")
     ] = False,
 ) -> None:
     """Show what detectron2 would load into a config's model.

@@ -33,15 +33,14 @@ def command(
             "--output",
             "-o",
             metavar="DIR_OR_FILE",
-            help="A folder (default ./NAME), or just a .safetensors, .pth or .pkl file.",
+            help="Write a folder (default ./NAME), or only a .safetensors, .pth or .pkl file.",
         ),
     ] = None,
     format: Annotated[
-        str | None, Option("--format", metavar="safetensors|pth|pkl", help="Of the weights.")
+        str | None,
+        Option("--format", metavar="safetensors|pth|pkl", help="Write the weights in this format."),
     ] = None,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Print the plan, and write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and write nothing.")] = False,
     source: options.Source = None,
     synthetic: options.Synthetic = False,
     arch: options.Arch = None,

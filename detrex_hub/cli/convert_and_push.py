@@ -25,8 +25,8 @@ EXAMPLES = (
 def command(
     out: Output,
     names: options.Names = None,
-    all: Annotated[bool, Option("--all", help="Everything in the catalogue.")] = False,
-    jobs: Annotated[int, Option(metavar="N", min=1, help="How many at once.")] = 1,
+    all: Annotated[bool, Option("--all", help="Convert and push the whole catalogue.")] = False,
+    jobs: Annotated[int, Option(metavar="N", min=1, help="Work on N names at once.")] = 1,
     namespace: options.Namespace = None,
     to: options.To = None,
     private: options.Private = False,

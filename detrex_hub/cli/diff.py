@@ -19,12 +19,12 @@ EXAMPLES = (
 def command(
     out: Output,
     left: Annotated[str, Argument(metavar="A", help="A checkpoint, a folder or a repository.")],
-    right: Annotated[str, Argument(metavar="B", help="Another one.")],
+    right: Annotated[str, Argument(metavar="B", help="Another checkpoint, folder or repository.")],
     left_container: Annotated[
-        str | None, Option(metavar="KEY", help="The dict in A that holds the weights.")
+        str | None, Option(metavar="KEY", help="Read A from this dict.")
     ] = None,
     right_container: Annotated[
-        str | None, Option(metavar="KEY", help="The dict in B that holds the weights.")
+        str | None, Option(metavar="KEY", help="Read B from this dict.")
     ] = None,
 ) -> None:
     """Compare two checkpoints of any format, tensor by tensor.

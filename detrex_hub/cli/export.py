@@ -30,13 +30,17 @@ def command(
     ],
     layout: Annotated[
         str,
-        Option("--to", metavar="original|torchvision|…", help="The layout to be written."),
+        Option("--to", metavar="original|torchvision|…", help="Write this layout."),
     ] = "original",
     output: Annotated[
         Path | None,
-        Option("--output", "-o", metavar="FILE", help="Default: ./NAME-LAYOUT.pth"),
+        Option(
+            "--output", "-o", metavar="FILE", help="Write this file, ./NAME-LAYOUT.pth by default."
+        ),
     ] = None,
-    format: Annotated[str | None, Option("--format", metavar="pth|safetensors")] = None,
+    format: Annotated[
+        str | None, Option("--format", metavar="pth|safetensors", help="Write this format.")
+    ] = None,
     revision: Revision = None,
 ) -> None:
     """Write weights back in the original's names."""

@@ -27,7 +27,7 @@ def command(
     what: Annotated[str, Argument(metavar="FILE_OR_REPO", help="A checkpoint or a repository.")],
     container: Container = None,
     revision: Revision = None,
-    keys: Annotated[bool, Option("--keys", help="Print every key, not runs of them.")] = False,
+    keys: Annotated[bool, Option("--keys", help="Print every key instead of patterns.")] = False,
 ) -> None:
     """Show what a checkpoint is, from its index alone."""
     from detrex_hub.inspection import inspect

@@ -23,7 +23,10 @@ EXAMPLES = (
 def command(
     out: Output,
     pattern: Annotated[
-        str | None, Argument(metavar="[TEXT]", help="Part of a name or an architecture.")
+        str | None,
+        Argument(
+            metavar="[TEXT]", help="Show weights with this text in their name or architecture."
+        ),
     ] = None,
     catalogue: Catalogues = None,
 ) -> None:

@@ -23,7 +23,8 @@ def command(
     repo: Repo,
     revision: Revision = None,
     prefix: Annotated[
-        str | None, Option(metavar="PREFIX", help="Put before every key, such as 'backbone.'.")
+        str | None,
+        Option(metavar="PREFIX", help="Put PREFIX before every key, such as 'backbone.'."),
     ] = None,
     num_classes: NumClasses = None,
     classes_from: ClassesFrom = None,

@@ -21,12 +21,10 @@ def _architectures(incomplete: str) -> list[str]:
 
 
 Json: TypeAlias = Annotated[bool, Option("--json", help="Print one JSON document.")]
-Quiet: TypeAlias = Annotated[
-    bool, Option("--quiet", "-q", help="Print the bare result, and no progress.")
-]
+Quiet: TypeAlias = Annotated[bool, Option("--quiet", "-q", help="Print only the bare result.")]
 Catalogues: TypeAlias = Annotated[
     list[Path] | None,
-    Option("--catalogue", metavar="FILE", help="A TOML file with weights of your own. Repeatable."),
+    Option("--catalogue", metavar="FILE", help="Add the weights in this TOML file. Repeatable."),
 ]
 Name: TypeAlias = Annotated[
     str, Argument(metavar="NAME", help="A name in the catalogue.", autocompletion=_names)
@@ -48,36 +46,39 @@ Repo: TypeAlias = Annotated[
     Argument(metavar="REPO_OR_DIR", help="owner/name, owner/name@revision, or a folder."),
 ]
 Revision: TypeAlias = Annotated[
-    str | None, Option(metavar="REV", help="A branch, a tag or a commit.")
+    str | None, Option(metavar="REV", help="Use this branch, tag or commit.")
 ]
 Source: TypeAlias = Annotated[
     str | None,
-    Option(metavar="FILE_OR_URL", help="Take the original from here."),
+    Option(metavar="FILE_OR_URL", help="Use this file or URL as the original."),
 ]
 
 # what no shape shows, or the user wants otherwise
 Arch: TypeAlias = Annotated[
     str | None,
     Option(
-        metavar="ARCH", help="The architecture, if not as found.", autocompletion=_architectures
+        metavar="ARCH",
+        help="Set the architecture instead of recognising it.",
+        autocompletion=_architectures,
     ),
 ]
 Layout: TypeAlias = Annotated[
-    str | None, Option(metavar="LAYOUT", help="Whose names the keys are, if not as found.")
+    str | None,
+    Option(metavar="LAYOUT", help="Set the layout of the keys instead of recognising it."),
 ]
 Container: TypeAlias = Annotated[
-    str | None, Option(metavar="KEY", help="The dict in the checkpoint that holds the weights.")
+    str | None, Option(metavar="KEY", help="Read the weights from this dict of the checkpoint.")
 ]
 Synthetic: TypeAlias = Annotated[
     bool,
-    Option("--synthetic", help="Seeded numbers in place of a download. Not the real weights."),
+    Option("--synthetic", help="Use seeded numbers instead of the real weights."),
 ]
 KeepClassifier: TypeAlias = Annotated[
     bool,
-    Option("--keep-classifier", help="Keep a backbone's ImageNet classifier, and BatchNorm."),
+    Option("--keep-classifier", help="Keep the ImageNet classifier and BatchNorm of a backbone."),
 ]
 Dc5: TypeAlias = Annotated[
-    bool | None, Option("--dc5/--no-dc5", help="Whether the last stage is dilated.")
+    bool | None, Option("--dc5/--no-dc5", help="Set whether the last stage is dilated.")
 ]
 Classes: TypeAlias = Annotated[
     str | None,
@@ -98,53 +99,56 @@ ClassesFrom: TypeAlias = Annotated[
     Path | None,
     Option(
         metavar="FILE",
-        help="Their names: a line each, a JSON list, or COCO annotations. "
-        "Those that COCO has too keep their rows.",
+        help="Read the names of the classes: one per line, a JSON list, or COCO annotations. "
+        "Classes of COCO keep their rows.",
     ),
 ]
 NewHead: TypeAlias = Annotated[
     bool, Option("--new-head", help="Start class heads over, even if they have N rows.")
 ]
 Seed: TypeAlias = Annotated[
-    int | None, Option(metavar="N", help="For the fresh rows of class heads. Default: 0.")
+    int | None, Option(metavar="N", help="Seed the new rows of class heads. Default: 0.")
 ]
 Ema: TypeAlias = Annotated[
-    bool, Option("--ema", help="Take the averaged weights of a training checkpoint.")
+    bool, Option("--ema", help="Use the averaged weights of a training checkpoint.")
 ]
 ImageFormat: TypeAlias = Annotated[
     str | None,
-    Option(metavar="RGB|BGR", help="The order of the channels, also of mean and std."),
+    Option(metavar="RGB|BGR", help="Set the order of the channels, and of mean and std."),
 ]
 FactsOption: TypeAlias = Annotated[
     list[str] | None,
     Option(
         "--fact",
         metavar="NAME=VALUE",
-        help="Anything else that shapes cannot show, such as pixel_std=1,1,1 in the order of the "
-        "image format. Repeatable.",
+        help="Set what shapes cannot show, such as pixel_std=1,1,1 in the order of the image "
+        "format. Repeatable.",
     ),
 ]
 
 # where to
 Namespace: TypeAlias = Annotated[
     str | None,
-    Option(metavar="OWNER", help="User or organisation. Or DETREX_HUB_NAMESPACE; else you."),
+    Option(
+        metavar="OWNER",
+        help="Push to this user or organisation. Default: DETREX_HUB_NAMESPACE, else you.",
+    ),
 ]
 To: TypeAlias = Annotated[
-    Path | None, Option(metavar="DIR", help="Push into a folder instead: DIR/OWNER/NAME.")
+    Path | None, Option(metavar="DIR", help="Push into the folder DIR/OWNER/NAME instead.")
 ]
 Private: TypeAlias = Annotated[bool, Option("--private", help="Make a new repository private.")]
 CreatePr: TypeAlias = Annotated[
     bool, Option("--create-pr", help="Open a pull request instead of committing.")
 ]
 License: TypeAlias = Annotated[
-    str | None, Option(metavar="ID", help="The weights' licence, where the card says none.")
+    str | None, Option(metavar="ID", help="State the licence of the weights if the card has none.")
 ]
 DryRun: TypeAlias = Annotated[
-    bool, Option("--dry-run", help="Show what would be done, and write nothing.")
+    bool, Option("--dry-run", help="Show what would be done and write nothing.")
 ]
 AllowSynthetic: TypeAlias = Annotated[
-    bool, Option("--allow-synthetic", help="Let seeded numbers go to the Hub.")
+    bool, Option("--allow-synthetic", help="Allow seeded numbers on the Hub.")
 ]
 
 

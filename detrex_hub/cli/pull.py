@@ -21,7 +21,7 @@ def command(
     out: Output,
     name: Name,
     output: Annotated[
-        Path | None, Option("--output", "-o", metavar="PATH", help="Put a copy there.")
+        Path | None, Option("--output", "-o", metavar="PATH", help="Copy the file to this path.")
     ] = None,
     source: Source = None,
     catalogue: Catalogues = None,

@@ -22,26 +22,30 @@ def command(
     out: Output,
     what: Annotated[
         Path,
-        Argument(metavar="DIR_OR_CHECKPOINT", help="A converted folder, or what training left."),
+        Argument(metavar="DIR_OR_CHECKPOINT", help="A converted folder, or a training checkpoint."),
     ],
     repo: Annotated[
-        str | None, Argument(metavar="[OWNER/NAME]", help="Else the folder's or config's name.")
+        str | None,
+        Argument(
+            metavar="[OWNER/NAME]",
+            help="The repository. Default: the name of the folder or config.",
+        ),
     ] = None,
     namespace: options.Namespace = None,
     to: options.To = None,
     private: options.Private = False,
     create_pr: options.CreatePr = False,
     message: Annotated[
-        str | None, Option("--message", "-m", metavar="TEXT", help="The commit's title.")
+        str | None, Option("--message", "-m", metavar="TEXT", help="Set the title of the commit.")
     ] = None,
     license: options.License = None,
     config: Annotated[
         Path | None,
-        Option(metavar="FILE", help="The config that a checkpoint was trained with."),
+        Option(metavar="FILE", help="Use the config that the checkpoint was trained with."),
     ] = None,
     metrics: Annotated[
         Path | None,
-        Option(metavar="FILE", help="The metrics.json of its training, for the card."),
+        Option(metavar="FILE", help="Put the accuracy of this metrics.json on the card."),
     ] = None,
     ema: options.Ema = False,
     fact: options.FactsOption = None,

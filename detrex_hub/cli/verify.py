@@ -27,7 +27,7 @@ def command(
     repo: Repo,
     revision: Revision = None,
     no_source: Annotated[
-        bool, Option("--no-source", help="Check the records only; do not repeat the conversion.")
+        bool, Option("--no-source", help="Check the records alone. Do not repeat the conversion.")
     ] = False,
     source: Source = None,
     numerics: Annotated[

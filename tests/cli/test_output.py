@@ -19,7 +19,7 @@ from rich.console import Console
 
 import detrex_hub
 from detrex_hub import comparison
-from detrex_hub.cli.app import COMMANDS
+from detrex_hub.cli.app import COMMANDS, group
 from detrex_hub.cli.bars import bars
 from detrex_hub.conversion import convert
 from tests import tiny
@@ -41,6 +41,14 @@ def test_a_command_is_short(name):
     ]
     _docstring, *body = command.body
     assert statements(body) <= 15
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_says_what_it_does(name):
+    helps = {one.name: one.help for one in group().commands[name].params if one.opts[0][0] == "-"}
+    assert [option for option, text in helps.items() if not text or text[-1] != "."] == []
+    nouns = ("The ", "A ", "An ", "Their ", "How ", "Whether ", "What ")
+    assert [option for option, text in helps.items() if text.startswith(nouns)] == []
 
 
 def test_no_summary_is_cut_off_in_80_columns(cli):
