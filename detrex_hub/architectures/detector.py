@@ -257,15 +257,23 @@ class Detector(Architecture):
         no_object = cls.original_rows - 91
         chosen = classes.class_rows(rows - no_object, 91, layout, facts)
         return {
-            "body": cls.found_body(specs, layout, facts).read(
-                _below(facts) | {"dilation": facts.get("dilation")}
-            ),
+            "body": cls.read_body(specs, layout, facts),
             "num_classes": len(chosen.rows) if chosen else rows - no_object,
             "num_heads": facts.get("num_heads"),
             "classes_cut_from": rows if chosen else None,
             "class_rows": chosen,
             **read_layers(specs, *layers),
         }
+
+    @classmethod
+    def read_body(cls, specs: Specs, layout: str, facts: Facts) -> Architecture:
+        """The backbone with its hyper-parameters.
+
+        Args:
+            facts: settled ones.
+        """
+        found = cls.found_body(specs, layout, facts)
+        return found.read(_below(facts) | {"dilation": facts.get("dilation")})
 
     @property
     def chosen(self) -> ClassRows | None:

@@ -109,7 +109,13 @@ class FocusDetr(Detector):
                 proposes=True,
                 again={encoders: tuple(f"{m}.{i}" for m in modules for i in range(encoders))},
             ),
-            Labels("label_enc", self.classes, width, unknown=False),
+            Labels(
+                "label_enc",
+                self.classes,
+                width,
+                unknown=False,
+                source_rows=self.classes_cut_from,
+            ),
             *self.sizes,
             Setting("model.num_queries", kinds.SIZE, self.num_queries),
         )

@@ -114,12 +114,14 @@ def read_levels(specs: Specs, layout: str, facts: Facts) -> dict[str, int]:
     return {
         "neck_inputs": inputs,
         "feature_levels": levels,
-        "num_heads": _num_heads(specs, layout, facts, levels),
+        "num_heads": read_heads(specs, facts, levels),
     }
 
 
-def _num_heads(specs: Specs, layout: str, facts: Facts, levels: int) -> int:
-    """Shapes show heads x points. detrex always has 4 points; an original may have another number,
+def read_heads(specs: Specs, facts: Facts, levels: int) -> int:
+    """Heads of deformable attention.
+
+    Shapes show heads x points. detrex always has 4 points; an original may have another number,
     so that there the facts must say any number of heads but 8."""
     rows = {
         spec.shape[0]

@@ -26,7 +26,12 @@ from detrex_hub.records import RepositoryConfig
 
 # What the dataset decides and weights must not: a difference is a conflict
 DECIDED_BY_CONFIG = frozenset(
-    {"model.num_classes", "model.criterion.num_classes", "model.transformer.num_classes"}
+    {
+        "model.num_classes",
+        "model.criterion.num_classes",
+        "model.transformer.num_classes",
+        "model.sem_seg_head.num_classes",
+    }
 )
 
 

@@ -119,7 +119,8 @@ class ConversionPlan:
         if not stored:
             return self
         moves = {target: move.reading(stored) for target, move in self.moves.items()}
-        dropped = {key: reason for key, reason in self.dropped.items() if key not in stored}
+        used = {*stored, *stored.values()}
+        dropped = {key: reason for key, reason in self.dropped.items() if key not in used}
         return dataclasses.replace(self, moves=moves, dropped=dropped)
 
     def tied(self, groups: Iterable[tuple[str, ...]]) -> ConversionPlan:

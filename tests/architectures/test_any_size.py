@@ -61,6 +61,17 @@ OWN = {
     },
     "dino": {**MULTI_LEVEL, "more_labels": one_of(0, 1, 5)},
     "focus_detr": MULTI_LEVEL,
+    "maskdino": {
+        **MULTI_LEVEL,
+        "feature_order": one_of("low2high", "high2low"),
+        "mask_levels": st.integers(0, 2),
+        "decoder_feedforward_dim": one_of(16, 64),
+        "two_stage": FLAG,
+        "learn_tgt": FLAG,
+        "learned_boxes": FLAG,
+        "semantic_ce_loss": FLAG,
+        "initialize_box_type": one_of("no", "bitmask", "mask2box"),
+    },
     "deta": {**MULTI_LEVEL, "assign_first_stage": FLAG, "assign_second_stage": FLAG},
     "anchor_detr": {
         "num_patterns": SIDES,
@@ -75,6 +86,7 @@ IN_NO_SHAPE = (
     "num_queries_one2one",
     "assign_first_stage",
     "assign_second_stage",
+    "initialize_box_type",
     "seed",
 )
 
@@ -83,7 +95,8 @@ IN_NO_SHAPE = (
 def detectors(draw, name):
     """Hyper-parameters of an architecture, and the facts that its shapes do not tell."""
     kind = architectures()[name]
-    values = draw(backbones("torchvision_resnet" if name == "anchor_detr" else None))
+    only = {"anchor_detr": "torchvision_resnet", "maskdino": draw(one_of("resnet", "swin"))}
+    values = draw(backbones(only.get(name)))
     values |= {
         "num_queries": draw(st.integers(20, 1000)),
         "num_classes": draw(st.integers(1, 400)),
@@ -95,7 +108,8 @@ def detectors(draw, name):
     }
     values |= {field: draw(strategy) for field, strategy in OWN[name].items()}
     facts = {"classes": "keep"}
-    if draw(st.booleans()):
+    # Mask DINO's classes have no gaps to be cut
+    if name != "maskdino" and draw(st.booleans()):
         facts = {}
         values |= {"num_classes": 80, "classes_cut_from": kind.original_rows}
     if "position_offset" in kind.facts:
@@ -107,7 +121,7 @@ def detectors(draw, name):
         values["feature_levels"] = values["neck_inputs"] + values.pop("more_levels")
     if values["backbone"] == "swin":
         # detectron2 puts a norm behind each stage that it returns, whether the neck reads it or not
-        read = 4 - values.get("neck_inputs", 1)
+        read = 0 if name == "maskdino" else 4 - values.get("neck_inputs", 1)
         values["backbone_output_norms"] = list(range(draw(st.integers(0, read)), 4))
     if "more_labels" in values:
         # an original's labels are as many as the rows of its heads, and more
@@ -115,6 +129,11 @@ def detectors(draw, name):
         values["label_rows"] = rows if rows > values["num_classes"] else None
     if not values.get("with_box_refine", True):
         values["as_two_stage"] = False
+    if name == "maskdino":
+        values["learn_tgt"] &= values["two_stage"]
+        values["learned_boxes"] = not values["two_stage"] and values["initialize_box_type"] == "no"
+        if values["neck_inputs"] == 1:
+            values["feature_order"] = "low2high"
     if name == "focus_detr":
         values["encoder_layers"] = min(values["encoder_layers"], values["decoder_layers"])
     if "mixed_selection" in values:
@@ -122,6 +141,7 @@ def detectors(draw, name):
     made = kind.from_hyper_parameters(values)
     facts |= {key: value for key in IN_NO_SHAPE if (value := values.get(key)) is not None}
     proposed = name == "deta" or values.get("as_two_stage")
+    proposed = proposed or (values.get("two_stage") and not values["learn_tgt"])
     if proposed or values.get("spatial_prior") == "grid":
         facts["num_queries"] = values["num_queries"]
     if "backbone_dilation" in values:

@@ -65,6 +65,14 @@ def test_more_encoder_layers_than_decoder_layers_are_refused():
         KIND.from_hyper_parameters({**SMALL, "encoder_layers": 4})
 
 
+def test_heads_and_labels_are_prepared_for_other_classes():
+    specs = KIND.from_hyper_parameters(SMALL).target()
+    made = KIND.read(specs, "detrex", {"num_classes": 2})
+    found = made.plan(specs, "detrex").specs
+    for name in ("label_enc", "enhance_MCSP_layerlist.1", "class_embed.3"):
+        assert found[f"{name}.weight"].shape == (2, 32)
+
+
 def test_copies_of_a_head_that_differ_are_refused(tmp_path):
     state = zeros()
     state["transformer.encoder.enhance_MCSP.1.weight"] += 1

@@ -12,7 +12,7 @@ from tests import reference
 from tests.reference import Made, Part
 
 DETECTORS = reference.names(
-    "anchor", "conditional", "dab", "deformable", "deta", "detr", "dino_", "dn", "h_"
+    "anchor", "conditional", "dab", "deformable", "deta", "detr", "dino_", "dn", "h_", "maskdino"
 )
 TRANSFORMERS = reference.names("hf_conditional", "hf_dab", "hf_deformable", "hf_detr")
 

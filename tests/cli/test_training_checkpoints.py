@@ -23,6 +23,7 @@ OWN = [
         "dn_deformable_detr_r50_12ep",
         "dn_detr_r50",
         "h_deformable",
+        "maskdino_r50_semantic",
     ),
 ]
 
