@@ -26,8 +26,6 @@ from detrex_hub.staging import publish_file, staging_folder
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
-# layouts whose authors wrap the state dict, as {"model": ...}; the others hold it bare
-_WRAPPED = ("original", "panoptic")
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
 
 
@@ -126,7 +124,7 @@ def export(
                 reporting(tensors, progress, f"exporting {source.name}") if progress else tensors,
                 metadata={"format": "pt"} if kind == "safetensors" else None,
                 ties=plan.ties,
-                bare=kind == "pth" and chosen not in _WRAPPED,
+                bare=kind == "pth" and not source.architecture.layouts[chosen].wrapped,
             )
             _compare(staged, tensors)
             size = staged.stat().st_size

@@ -43,6 +43,7 @@ class AnchorDetr(Detector):
     spatial_prior: str = "learned"
 
     name: ClassVar[str] = "anchor_detr"
+    cuts_inverse_sigmoid: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"AnchorDETR"})
     on_torchvision: ClassVar[bool] = True
     body_prefixes: ClassVar[Mapping[str, str]] = {
@@ -61,6 +62,7 @@ class AnchorDetr(Detector):
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.encoder_layers.{i}.self_attn.in_proj_weight",
                 "transformer.adapt_pos2d.0.weight",

@@ -92,6 +92,8 @@ class Layout:
     peculiar: tuple[str, ...] = ()
     check: Callable[[Specs], str | None] | None = None
     look_alikes: LookAlikes | None = None
+    wrapped: bool = False
+    """Whether the authors' files hold the state dict under ``model``, beside other things."""
     note: str | None = None
 
 
@@ -296,6 +298,11 @@ class Architecture(ABC):
         """Channels of the feature maps that a backbone gives, finest first, by the names that
         detrex's configs know them by."""
         return {}
+
+    def differences(self) -> tuple[str, ...]:
+        """What the detrex model computes differently from the original, whatever the mapping: one
+        sentence or more each, for the card. Measured with both on the same image."""
+        return ()
 
     def dropped(self) -> dict[str, TensorSpec]:
         """What the original's own state dict holds and the detrex model has no place for."""

@@ -48,10 +48,12 @@ class ConditionalDetr(Detector):
     position_offset: float | None = 0.0
 
     name: ClassVar[str] = "conditional_detr"
+    cuts_inverse_sigmoid: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"ConditionalDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, 0.0)}
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.decoder.layers.{i}.sa_qcontent_proj.weight",
                 "transformer.decoder.ref_point_head.layers.0.weight",

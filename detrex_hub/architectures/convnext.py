@@ -114,6 +114,7 @@ class ConvNeXt(StagedBackbone):
     name: ClassVar[str] = "convnext"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=("downsample_layers.0.0.weight", "stages.0.0.dwconv.weight", "norm.weight"),
         ),
         "timm": Layout(

@@ -55,6 +55,7 @@ class DabDeformableDetr(Detector):
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.level_embed",
                 "transformer.decoder.query_scale.layers.0.weight",
@@ -88,6 +89,10 @@ class DabDeformableDetr(Detector):
             position_temperature=facts.get("position_temperature"),
             position_offset=facts.get("position_offset"),
         )
+
+    @property
+    def ranks_proposals(self) -> bool:
+        return self.as_two_stage
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim

@@ -34,6 +34,7 @@ class DabDetr(AnchorBoxDetector):
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.decoder.layers.{i}.sa_qcontent_proj.weight",
                 "transformer.decoder.layers.{i}.activation.weight",

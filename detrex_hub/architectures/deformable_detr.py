@@ -76,6 +76,7 @@ class DeformableDetr(Detector):
     position_offset: float | None = -0.5
 
     name: ClassVar[str] = "deformable_detr"
+    cuts_inverse_sigmoid: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.deformable_detr.DeformableDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **FACTS,
@@ -90,6 +91,7 @@ class DeformableDetr(Detector):
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.level_embed",
                 "transformer.decoder.layers.{i}.cross_attn.sampling_offsets.weight",
@@ -185,6 +187,10 @@ class DeformableDetr(Detector):
             tuple(f"class_embed.{i}.{parameter}" for i in range(self.heads.number))
             for parameter in ("weight", "bias")
         )
+
+    @property
+    def ranks_proposals(self) -> bool:
+        return self.as_two_stage
 
     def parts(self) -> tuple[Part, ...]:
         return (

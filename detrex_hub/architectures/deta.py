@@ -75,6 +75,7 @@ class Deta(Detector):
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.level_embed",
                 "transformer.pix_trans.weight",

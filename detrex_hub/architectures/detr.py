@@ -61,6 +61,7 @@ class Detr(Detector):
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, 0.0)}
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.encoder.layers.{i}.self_attn.in_proj_weight",
                 "transformer.decoder.layers.{i}.multihead_attn.in_proj_weight",
@@ -70,6 +71,7 @@ class Detr(Detector):
             ),
         ),
         "panoptic": Layout(
+            wrapped=True,
             present=(
                 "detr.transformer.decoder.layers.{i}.multihead_attn.in_proj_weight",
                 "detr.query_embed.weight",

@@ -49,6 +49,7 @@ class Dino(Detector):
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.level_embed",
                 "transformer.tgt_embed.weight",
@@ -83,6 +84,10 @@ class Dino(Detector):
             position_temperature=facts.get("position_temperature"),
             position_offset=facts.get("position_offset"),
         )
+
+    @property
+    def ranks_proposals(self) -> bool:
+        return True
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim

@@ -43,6 +43,7 @@ class DnDeformableDetr(Detector):
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.level_embed",
                 "transformer.decoder.query_scale.layers.0.weight",

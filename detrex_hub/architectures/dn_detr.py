@@ -28,6 +28,7 @@ class DnDetr(AnchorBoxDetector):
     taken_by: ClassVar[frozenset[str]] = frozenset({"DNDETR"})
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.decoder.layers.{i}.sa_qcontent_proj.weight",
                 "transformer.decoder.layers.{i}.activation.weight",

@@ -66,6 +66,7 @@ class HDeformableDetr(DeformableDetr):
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(
                 "transformer.level_embed",
                 "transformer.decoder.layers.{i}.cross_attn.sampling_offsets.weight",
@@ -105,6 +106,10 @@ class HDeformableDetr(DeformableDetr):
         found = super().told(arguments)
         found["num_queries_one2one"] = arguments.get("num_queries_one2one")
         return found
+
+    @property
+    def ranks_proposals(self) -> bool:
+        return True
 
     def parts(self) -> tuple[Part, ...]:
         queries, first = self.num_queries, self.num_queries_one2one

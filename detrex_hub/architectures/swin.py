@@ -227,6 +227,7 @@ class Swin(StagedBackbone):
     name: ClassVar[str] = "swin"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(
+            wrapped=True,
             present=(*_BLOCK_KEYS, "layers.0.downsample.reduction.weight", "norm.weight"),
         ),
         "timm": Layout(

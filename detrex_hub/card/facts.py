@@ -514,31 +514,7 @@ def _pages(entry: CatalogueEntry | None) -> list[Markdown]:
     ]
 
 
-_SMALL_EPS = ("deformable_detr", "conditional_detr", "anchor_detr", "h_deformable_detr")
-
-
 def _differences(config: RepositoryConfig) -> list[str]:
-    """What the detrex model computes otherwise than the original, whatever the mapping.
-
-    Measured with the original and the detrex model on the same image, with random weights.
-    """
-    name = config.architecture
-    if architecture(name).backbone:
-        return []
-    found = [
-        "detrex ignores padding masks when it evaluates. In a batch of images of different sizes "
-        "the logits of a padded one differ, measured by 0.08 in DETR and by 0.48 in "
-        "Deformable-DETR. One image at a time, as detectron2's test loader gives them, is exact."
-    ]
-    if name in _SMALL_EPS:
-        found.append(
-            "detrex's inverse sigmoid is cut at 1e-3, the original's at 1e-5. A reference point "
-            "closer than 1e-3 to the border of the image moves boxes by up to 1.2e-3 of its size."
-        )
-    proposes = config.hyper_parameters.get("as_two_stage") is True
-    if proposes or name in ("dino", "h_deformable_detr"):
-        found.append(
-            "The encoder proposes queries by top-k. In float32, proposals that are nearly equal "
-            "may come in another order than in the original."
-        )
-    return found
+    """What the detrex model computes differently from the original, whatever the mapping."""
+    kind = architecture(config.architecture)
+    return [*kind.from_hyper_parameters(config.hyper_parameters).differences()]

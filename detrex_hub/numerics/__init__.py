@@ -9,11 +9,14 @@ of two norms of one shape shows.
 from __future__ import annotations
 
 import math
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.errors import UsageError
 from detrex_hub.mapping import Compute
@@ -32,29 +35,13 @@ TOLERANCE = 1e-9
 # and where the converted weights hold computed tensors, which were rounded to float32
 TOLERANCE_OF_COMPUTED = 1e-5
 
-# architecture, which is the name of its module here as well -> the layouts that can be run
-_LAYOUTS = {
-    "resnet": ("torchvision",),
-    "torchvision_resnet": ("torchvision",),
-    "convnext": ("original", "timm"),
-    "swin": ("original", "timm"),
-    "focalnet": ("original",),
-    "vit_mae": ("original",),
-    "dinov2": ("original", "timm"),
-    "eva02": ("original",),
-    "detr": ("original", "panoptic", "transformers", "transformers_no_timm"),
-    "conditional_detr": ("original", "transformers", "transformers_no_timm"),
-    "dab_detr": ("original", "transformers", "transformers_no_timm"),
-    "deformable_detr": ("original", "transformers", "transformers_no_timm"),
-    "dn_detr": ("original",),
-}
-
 
 class _Model(Protocol):
     """What a module here has. Images are ``(1, 3, h, w)`` of float64; outputs are by name, in the
     order in which they are computed."""
 
     NEEDS: tuple[str, ...]
+    LAYOUTS: tuple[str, ...]
 
     def image_size(self, made: Any) -> int: ...
     def original(self, made: Any, layout: str, state: State, images: torch.Tensor) -> Outputs: ...
@@ -151,15 +138,15 @@ def _model(made: Architecture, layout: str) -> _Model:
             "names already, and its tensors are the very same here, byte for byte",
             hint="Leave --numerics out: verify compares the bytes without it",
         )
-    layouts = _LAYOUTS.get(made.name, ())
+    model: Any = None
+    if find_spec(f"detrex_hub.numerics.{made.name}") is not None:
+        model = import_module(f"detrex_hub.numerics.{made.name}")
+    layouts: tuple[str, ...] = getattr(model, "LAYOUTS", ())
     if layout not in layouts:
-        own = ", whose names no other library has" if layout == "detrex" else ""
-        known = ", ".join(layouts or _LAYOUTS)
+        known = f"{made.name} ({', '.join(layouts)})" if layouts else ", ".join(_runnable())
         raise UsageError(
-            f"--numerics has no forward pass of {made.name} ({layout}){own}",
-            hint=f"It has {f'{made.name} ({known})' if layouts else known}",
+            f"--numerics has no forward pass of {made.name} ({layout})", hint=f"It has {known}"
         )
-    model: Any = import_module(f"detrex_hub.numerics.{made.name}")
     for needed in model.NEEDS:
         try:
             import_module(needed)
@@ -183,3 +170,9 @@ def _double(state: State) -> dict[str, torch.Tensor]:
     return {
         key: value.double() if value.is_floating_point() else value for key, value in state.items()
     }
+
+
+def _runnable() -> list[str]:
+    """The architectures that have a module here."""
+    modules = {one.name for one in pkgutil.iter_modules(__path__)}
+    return sorted(modules.intersection(architectures()))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm", "transformers")
+LAYOUTS = ("original", "transformers", "transformers_no_timm")
 
 _NAMES = (*in_transformers.FAMILY, (r"\.cross_attn\.", ".encoder_attn."))
 # of the embedding of a point, whatever the width of the rest

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm",)
+LAYOUTS = ("original", "timm")
 
 _EPS = 1e-6
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm", "transformers")
+LAYOUTS = ("original", "transformers", "transformers_no_timm")
 
 _INVERSE_SIGMOID_EPS = 1e-3
 # what detrex's `get_sine_pos_embed` is left at

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm", "transformers")
+LAYOUTS = ("original", "transformers", "transformers_no_timm")
 
 # of a model in two stages, whose embedding of proposals has no other
 _WIDTH = 256

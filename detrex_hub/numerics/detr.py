@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm", "transformers")
+LAYOUTS = ("original", "panoptic", "transformers", "transformers_no_timm")
 
 _NAMES = (*in_transformers.FAMILY, (r"\.multihead_attn\.", ".encoder_attn."))
 # what checkpoints of panoptic DETR hold beside the detector, which runs without it

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, State
 
 NEEDS = ("timm",)
+LAYOUTS = ("original", "timm")
 
 image_size = vit_mae.image_size
 converted = vit_mae.converted

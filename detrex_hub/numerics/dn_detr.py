@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = dab_detr.NEEDS
+LAYOUTS = ("original",)
 
 
 def image_size(made: DnDetr) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm",)
+LAYOUTS = ("original",)
 
 _EPS = 1e-6
 # width of the map that rotary positions are scaled to, in patches: that of the first pretraining

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm",)
+LAYOUTS = ("original",)
 
 
 def image_size(made: FocalNet) -> int:

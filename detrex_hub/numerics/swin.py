@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm",)
+LAYOUTS = ("original", "timm")
 
 # what models compute for themselves
 _COMPUTED = ("relative_position_index", "attn_mask")

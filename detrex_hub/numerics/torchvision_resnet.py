@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm",)
+LAYOUTS = ("torchvision",)
 
 
 def image_size(made: TorchvisionResNet) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
 NEEDS = ("timm",)
+LAYOUTS = ("original",)
 
 # detrex's configs give it to a class whose default is another
 _EPS = 1e-6
