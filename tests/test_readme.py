@@ -90,17 +90,6 @@ def test_what_a_load_tells_and_refuses(ran, hub, monkeypatch, caplog):
     assert str(caught.value) == refused
 
 
-def test_the_tables_of_your_own_are_read(tmp_path):
-    from detrex_hub import catalogue
-
-    tables, lock = (block for language, block in BLOCKS if language == "toml")
-    path = tmp_path / "my.toml"
-    path.write_text(tables)
-    assert catalogue.load([path]).keys() - catalogue.load().keys() == {"my_r50"}
-    (tmp_path / "my.lock.toml").write_text(lock)
-    assert catalogue.find("my_r50", [path]).pinned == ("source",)
-
-
 def test_what_it_links_to_is_there():
     root = Path(__file__).parent.parent
     links = re.findall(r"\]\((?!https?://)([^)#]+)", README)

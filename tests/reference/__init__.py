@@ -5,7 +5,7 @@ originals) with seeded random weights and comparing outputs. ``variants/`` holds
 models per file; ``transformers_saved/`` what transformers 4.57 and 5.23 write with
 ``save_pretrained``, where tied tensors are absent.
 
-A new table is added with ``python -m tests.reference FILE.json...``.
+`tests.reference.record` makes a new table. CONTRIBUTING.md describes its fields.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ def detrex_models() -> dict[str, dict[str, Any]]:
     return _read(_HERE / "detrex_models.json.gz")
 
 
-def pack(table: Path, folder: Path) -> Path:
-    """Store a table, the same bytes for the same content."""
-    packed = folder / f"{table.stem}.json.gz"
-    text = json.dumps(json.loads(table.read_text()), separators=(",", ":"))
+def pack(name: str, table: Mapping[str, Any], folder: Path) -> Path:
+    """Store a table as ``name.json.gz``: the same bytes for the same content."""
+    packed = folder / f"{name}.json.gz"
+    text = json.dumps(table, separators=(",", ":"))
     packed.write_bytes(gzip.compress(text.encode(), mtime=0))
     return packed
 
