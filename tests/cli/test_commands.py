@@ -107,6 +107,7 @@ def test_inspect_says_what_a_file_is_and_why(cli, detector):
     assert document["container"] == "model"
     assert document["hyper_parameters"]["num_queries"] == 300
     assert document["overrides"]["model.num_queries"] == 300
+    assert document["assumed"]["image_format"] == "RGB"
     specs = reference.load("conditional_detr_r50").source
     assert document["tensors"].keys() == specs.keys()
 
@@ -154,6 +155,26 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(cli, original, tmp_path):
     assert names(tmp_path / "here") == []
 
 
+def test_what_is_assumed_is_printed_with_the_options_that_change_it(cli, original):
+    first = cli("convert", original, "-o", "first")
+    (line,) = [one for one in first.err.splitlines() if "they are assumed" in one]
+    assumed = load_json(Path("first/conversion.json"))["assumed"]
+    assert list(assumed) == ["image_format", "pixel_mean", "pixel_std"]
+    assert cli("convert", original, "-o", "first", "--json").document["assumed"] == assumed
+    said = re.findall(r"--fact (\S+=[^\s]*[^\s.])", line)
+    assert [one.split("=")[0] for one in said] == list(assumed)
+    # the line is what a user says to make the same of it
+    arguments = [part for one in said for part in ("--fact", one)]
+    second = cli("convert", original, "-o", "second", *arguments)
+    assert "assumed" not in second.err
+    assert load_json(Path("second/conversion.json"))["assumed"] == {}
+    assert load_json(Path("second/config.json"))["preprocessing"] == assumed
+    plan = cli("convert", original, "--dry-run")
+    assert f"assumes: {line}" in plan.out
+    pushed = cli("push", "first", "me/first", "--to", "hub", "--license", "mit")
+    assert "me/first assumes what no file showed: --fact image_format=RGB" in pushed.err
+
+
 def test_options_about_what_no_shape_shows(cli, original, detector):
     cli("convert", original, "--keep-classifier", "-o", "kept")
     cli("convert", detector, "--dc5", "--classes", "keep", "--image-format", "bgr", "-o", "dc5")
@@ -171,6 +192,15 @@ def test_options_about_what_no_shape_shows(cli, original, detector):
         ["convert", "SOURCE", "--classes", "all"],
         ["convert", "SOURCE", "--fact", "depth"],
         ["convert", "SOURCE", "--fact", "colour=red"],
+        ["convert", "SOURCE", "--fact", "pixel_std=1"],
+        ["convert", "SOURCE", "--fact", "pixel_std=1,1,0"],
+        ["convert", "SOURCE", "--fact", "pixel_mean=abc"],
+        ["convert", "SOURCE", "--fact", "image_format=3"],
+        ["convert", "SOURCE", "--fact", "keep_classifier=maybe"],
+        ["convert", "SOURCE", "--image-format", "GBR"],
+        ["convert", "SOURCE", "-o", "r18.pkl", "--fact", "pixel_std=1"],
+        ["convert", "SOURCE", "--dry-run", "--fact", "pixel_std=1"],
+        ["convert-and-push", "SOURCE", "--to", "hub", "--fact", "pixel_std=1"],
         ["convert", "SOURCE", "--format", "onnx"],
         ["convert", "SOURCE", "-o", "out.pkl", "--format", "pth"],
         ["convert", "SOURCE", "--layout", "upstream"],
