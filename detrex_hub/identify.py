@@ -129,7 +129,7 @@ def identify(
             specs, layout, given=given or {}, metadata=metadata or {}, catalogue=catalogue
         )
     settled = kind.settle(specs, layout, facts)
-    unsaid = kind.settle(specs, layout, said).assumed
+    unsaid = kind.settle(specs, layout, said).assumed if catalogue else settled.assumed
     made = kind.infer(specs, layout, settled.values)
     preprocessing = made.preprocessing(settled.values)
     return Identified(

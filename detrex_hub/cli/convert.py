@@ -64,7 +64,6 @@ def command(
     """
     from detrex_hub.checkpoints import format_of, written_format
     from detrex_hub.conversion import execute, prepare
-    from detrex_hub.inspection import plan_lines
 
     written_format(output, format)
     with (
@@ -94,7 +93,9 @@ def command(
         ) as planned,
     ):
         if dry_run:
-            out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
+            from detrex_hub.cli.planned import lines
+
+            out.show(planned.to_json(), lines(planned), bare=planned.plan.moves)
             return
         done = execute(planned, output, format=format, progress=progress)
     for line in hints.of_conversion(done):
