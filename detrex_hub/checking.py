@@ -505,7 +505,9 @@ def read_weights(name: str, model: Any = None, progress: Progress | None = None)
 def _is_repository(path: str) -> bool:
     if path.startswith("hf://") or Path(path).is_dir():
         return True
-    return not Path(path).exists() and names.is_repo_id(_bare(path))
+    if Path(path).exists():
+        return False
+    return names.is_repo_id(_bare(path)) or catalogue.look_up(_bare(path)) is not None
 
 
 def _bare(text: str) -> str:

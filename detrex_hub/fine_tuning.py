@@ -12,11 +12,12 @@ from detrex_hub.architectures import architecture, classes
 from detrex_hub.architectures.declared import IMAGE_FACTS
 from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import ArchitectureError, UsageError
-from detrex_hub.local_conversions import locked, root
+from detrex_hub.local_conversions import locked
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, dump_json, to_json
 from detrex_hub.repositories import Repository
+from detrex_hub.repositories.converted import root
 
 # part of every key: raised when the rows of a head are chosen in another way
 _VERSION = 1

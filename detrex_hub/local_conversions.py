@@ -21,17 +21,11 @@ from detrex_hub.messages import log
 from detrex_hub.originals import sources
 from detrex_hub.progress import Progress
 from detrex_hub.records import CARD, CONFIG
+from detrex_hub.repositories.converted import root
 from detrex_hub.staging import assets_variable, publish_files, staging_folder
 
 # part of every key: raised when a folder is laid out in another way
 _VERSION = 1
-
-
-def root() -> Path:
-    """The folder that holds all of them."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converted"
 
 
 def find(entry: CatalogueEntry) -> Path | None:

@@ -11,13 +11,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from detrex_hub import catalogue, local_conversions
+from detrex_hub import card, catalogue, local_conversions
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.errors import (
     DetrexHubError,
     HubError,
     MissingRepositoryError,
     UnreachableHubError,
+    UsageError,
     VerificationError,
 )
 from detrex_hub.messages import log
@@ -88,6 +89,51 @@ def resolve(
     found.name = text
     _compare_with_lock(entry, found)
     return found
+
+
+def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence[Path] = ()) -> str:
+    """The card of a name of the catalogue or of a converted folder. Where this machine has not
+    converted the name, it is the card as far as it is known before.
+
+    Args:
+        name: as for `resolve`; nothing is downloaded.
+        repo_id: the repository that the card's commands name.
+        extra_catalogues: catalogue files beyond the built-in ones.
+
+    Raises:
+        UsageError: the name is unknown.
+        ConfigError: a record of the folder is absent or malformed.
+    """
+    text = name.removeprefix("hf://")
+    entry = None if Path(text).is_dir() and "/" in text else _entry(text, extra_catalogues)
+    if entry is None:
+        return card.render_folder(Path(text), catalogue.load(extra_catalogues), repo_id=repo_id)
+    made = local_conversions.find(entry)
+    if made is None:
+        return card.render_for(entry, repo_id=repo_id)
+    return card.render_folder(made, {entry.name: entry}, repo_id=repo_id)
+
+
+def folder_of(name: str, *, progress: Progress | None = None) -> Path:
+    """The folder to be pushed that a name means, converted here where nothing has it.
+
+    Args:
+        name: a folder, or as for `resolve`.
+        progress: reports downloads and copying.
+
+    Raises:
+        UsageError: the name means a repository on the Hub.
+        DetrexHubError: as `resolve` does.
+    """
+    if folders.is_path(name) or Path(name).is_dir():
+        return Path(name)
+    found = resolve(name, progress=progress)
+    if found.commit is not None:
+        raise UsageError(
+            f"{found.address} is on the Hub already",
+            hint="Convert the original to have a folder to push: detrex-hub convert NAME",
+        )
+    return found.folder
 
 
 def _entry(text: str, extra: Sequence[Path]) -> CatalogueEntry | None:

@@ -93,6 +93,28 @@ def test_a_published_repository_is_taken(entry, publish, mirror):
     assert not mirror.seen()
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+def test_what_is_published_later_is_not_downloaded_again(entry, publish, hub, monkeypatch, links):
+    here = resolve(tiny.NAME).weights()
+    publish()
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "other disk")))
+    hub.forget()
+    published = resolve(f"{tiny.NAME}@main").weights()
+    assert not [one for one in hub.seen("GET") if one.path.endswith("model.safetensors")]
+    assert published != here
+    assert published.read_bytes() == here.read_bytes()
+    assert published.samefile(here) == links
+
+
+def test_a_damaged_conversion_is_not_taken_for_what_is_published(entry, publish, hub):
+    here = resolve(tiny.NAME).weights()
+    publish()
+    whole = here.read_bytes()
+    here.write_bytes(whole[:-1] + b"x")
+    assert resolve(f"{tiny.NAME}@main").weights().read_bytes() == whole
+
+
 def test_a_folder_below_the_root_comes_first(entry, publish, mirror, tmp_path, monkeypatch):
     folder = convert(tiny.NAME, tmp_path / tiny.NAME).folder
     push(folder, REPO, to=tmp_path / "hub")

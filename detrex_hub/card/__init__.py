@@ -7,7 +7,7 @@ be pushed to, so its card says ``detrex/<name>``; `addressed` says another repos
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -128,28 +128,6 @@ def render_folder(
     ):
         entry = None
     return render(config, record, entry, repo_id=repo_id)
-
-
-def render_named(
-    what: str, extra_catalogues: Sequence[Path] = (), *, repo_id: str | None = None
-) -> str:
-    """The card of a name in the catalogue or of a converted folder. A name wins over a folder of
-    the same name, as in every command.
-
-    Args:
-        what: the name, or the path of the folder.
-        extra_catalogues: catalogue files beyond the built-in ones.
-        repo_id: as for `render`.
-
-    Raises:
-        UsageError: there is neither; otherwise as `render_for` and `render_folder` do.
-        ConfigError: a record of the folder is absent or malformed.
-    """
-    folder = Path(what)
-    named = None if "/" in what else catalogue.look_up(what, extra_catalogues)
-    if named is None and ("/" in what or folder.is_dir()):
-        return render_folder(folder, catalogue.load(extra_catalogues), repo_id=repo_id)
-    return render_for(catalogue.find(what, extra_catalogues), repo_id=repo_id)
 
 
 def addressed(card: str, name: str, repo_id: str) -> str:

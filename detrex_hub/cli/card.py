@@ -23,8 +23,8 @@ def command(
     catalogue: Catalogues = None,
 ) -> None:
     """Print the model card of a name or a converted folder."""
-    from detrex_hub.card import render_named
+    from detrex_hub.resolving import card_of
 
-    card = render_named(what, catalogue or (), repo_id=repo)
+    card = card_of(what, repo_id=repo, extra_catalogues=catalogue or ())
     lines = card.rstrip().split("\n")
     out.show({"card": card}, lines, bare=lines)

@@ -21,8 +21,11 @@ EXAMPLES = (
 def command(
     out: Output,
     what: Annotated[
-        Path,
-        Argument(metavar="DIR_OR_CHECKPOINT", help="A converted folder, or a training checkpoint."),
+        str,
+        Argument(
+            metavar="DIR_OR_CHECKPOINT",
+            help="A converted folder, a name in the catalogue, or a training checkpoint.",
+        ),
     ],
     repo: Annotated[
         str | None,
@@ -56,7 +59,7 @@ def command(
 
     The commit is read back and compared.
     """
-    if what.is_file():
+    if Path(what).is_file():
         from detrex_hub.publishing.batch import push_trained
 
         if config is None:
@@ -80,12 +83,13 @@ def command(
             )
     else:
         from detrex_hub.repositories import push
+        from detrex_hub.resolving import folder_of
 
         if config or metrics or ema or fact:
             raise BadParameter("--config, --metrics, --ema and --fact go with a checkpoint")
         with out.progress() as progress:
             result = push(
-                what,
+                folder_of(what, progress=progress),
                 repo,
                 namespace=namespace,
                 to=to,

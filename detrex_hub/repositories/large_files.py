@@ -19,12 +19,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from detrex_hub.messages import log
 from detrex_hub.progress import Progress
-from detrex_hub.repositories import cache, names
+from detrex_hub.repositories import cache, converted, names
 from detrex_hub.repositories.client import LIBRARY
 from detrex_hub.repositories.refusals import damaged
 from detrex_hub.retrying import patiently
-from detrex_hub.staging import require_space
+from detrex_hub.staging import UnwritableError, require_space
 from detrex_hub.transfer import Download, Part
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ class _LargeFile:
                 stack.enter_context(WeakFileLock(lock))
                 if blob.exists() or target.exists():
                     return
+                if converted.placed(self.sha256, target):
+                    log(f"{self.repo_id}/{self.name}: this machine has converted the same bytes")
+                    cache.Mark(link).leave(target)
+                    return
                 part = Part(blob.with_name(f"{self.sha256}.incomplete"))
-            except OSError:
+            except (OSError, UnwritableError):
                 return  # huggingface_hub will say what the cache does not take
             if not self._complete(part, progress):
                 part = Part(part.path)

@@ -62,6 +62,11 @@ class Repository:
         address = text.rpartition("@")[0] or text if fetched.commit else text
         return cls(text, address, fetched.commit, fetched.files[CONFIG])
 
+    @property
+    def folder(self) -> Path:
+        """The folder on this machine that holds the files of its commit."""
+        return self._config_file.parent
+
     @cached_property
     def config(self) -> RepositoryConfig:
         """What `config.json` says.

@@ -1,0 +1,118 @@
+"""Every command that takes a repository takes the same names, published or not."""
+
+import pytest
+import torch
+from iopath.common.file_io import g_pathmgr
+from omegaconf import OmegaConf
+
+from detrex_hub import from_hub, local_conversions
+from detrex_hub.catalogue import find
+from detrex_hub.detectron2 import register
+from tests import tiny
+from tests.hub_server import Mirror
+
+ALIAS = "tiny-of-old"
+NAMES = [tiny.NAME, ALIAS, f"detrex/{tiny.NAME}", f"detrex/{ALIAS}", f"hf://detrex/{tiny.NAME}"]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return tiny.original(tmp_path_factory.mktemp("tiny") / "tiny.pth")
+
+
+@pytest.fixture
+def unpublished(hub, original, tmp_path, monkeypatch):
+    """An entry of a user's catalogue that no repository has; its original is on a server."""
+    with Mirror() as mirror:
+        content = original.read_bytes()
+        path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", content), content)
+        path.write_text(path.read_text() + f'aliases = ["{ALIAS}"]\n')
+        monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
+        yield mirror
+
+
+named = pytest.mark.parametrize("name", NAMES)
+
+
+@named
+def test_load(cli, unpublished, name):
+    done = cli("load", name, "--quiet")
+    assert done.code == 0, done.err
+    assert torch.load(done.out.strip(), weights_only=True)["model"]
+
+
+@named
+def test_inspect(cli, unpublished, name):
+    done = cli("inspect", name)
+    assert done.code == 0, done.err
+    assert "convnext (detrex)" in done.out
+
+
+@named
+def test_verify(cli, unpublished, name):
+    done = cli("verify", name)
+    assert done.code == 0, done.err
+    assert "is what it claims to be" in done.out
+
+
+@named
+def test_export(cli, unpublished, original, name):
+    done = cli("export", name, "-o", "back.pth")
+    assert done.code == 0, done.err
+    # its authors saved their arguments too
+    theirs = torch.load(original, weights_only=False)["model"]
+    back = torch.load("back.pth", weights_only=True)
+    back = back.get("model", back)
+    assert back
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in back.items())
+
+
+@named
+def test_diff(cli, unpublished, name):
+    assert cli("diff", name, tiny.NAME).code == 0
+
+
+@named
+def test_check(cli, unpublished, name, tmp_path):
+    backbone = {"_target_": "detrex.modeling.backbone.ConvNeXt", **tiny.HYPER_PARAMETERS}
+    cfg = OmegaConf.create({"model": {"backbone": backbone}, "train": {"init_checkpoint": ""}})
+    OmegaConf.save(cfg, tmp_path / "config.yaml")
+    done = cli("check", tmp_path / "config.yaml", "--checkpoint", name, "--target", tiny.NAME)
+    assert done.code == 0, done.err
+    assert "are loaded (100.0%)" in done.out
+
+
+@pytest.mark.parametrize("path", [f"hf://{tiny.NAME}", f"hf://detrex/{ALIAS}"])
+def test_a_path_of_detectron2(unpublished, path):
+    register()
+    assert g_pathmgr.get_local_path(path) == from_hub(tiny.NAME)
+
+
+@named
+def test_card(cli, unpublished, name):
+    cli("load", name)
+    made = (local_conversions.find(find(tiny.NAME)) / "README.md").read_text()
+    assert cli("card", name, "--quiet").out == made
+
+
+@named
+def test_push(cli, unpublished, name):
+    done = cli("push", name, "--to", "hub", "--quiet")
+    assert done.code == 0, done.err
+    assert cli("verify", f"hub/detrex/{tiny.NAME}").code == 0
+
+
+def test_what_is_on_the_hub_already_is_not_pushed_from_there(cli, unpublished, login):
+    login("alice", organizations=("detrex",))
+    assert cli("convert", tiny.NAME).code == 0
+    assert cli("push", f"./{tiny.NAME}", f"detrex/{tiny.NAME}").code == 0
+    done = cli("push", f"detrex/{tiny.NAME}", "alice/tiny")
+    assert done.code == 2
+    assert "is on the Hub already" in done.err
+
+
+@pytest.mark.parametrize("command", ["load", "inspect", "verify", "export", "card", "push"])
+def test_an_unknown_name_is_answered_with_the_nearest(cli, unpublished, command):
+    done = cli(command, "tinyy")
+    assert done.code == 2
+    assert f"Did you mean {tiny.NAME}" in done.err
