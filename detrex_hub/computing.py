@@ -44,7 +44,7 @@ Matrix: TypeAlias = Sequence[Sequence[Fraction]] | Sequence[Sequence[float]]
 _BLOCK = 2**19
 
 
-class Source(Protocol):
+class TensorSource(Protocol):
     """Where operands are read: a `Checkpoint`, or a synthetic one."""
 
     @property
@@ -55,7 +55,7 @@ class Source(Protocol):
     ) -> Iterator[bytes | memoryview]: ...
 
 
-def carried_out(move: Move, source: Source) -> Iterator[bytes | memoryview]:
+def carried_out(move: Move, source: TensorSource) -> Iterator[bytes | memoryview]:
     """The little-endian, row-major bytes of a move's target, in chunks.
 
     Moved pieces are streamed. Of a computed piece at most the whole tensor is held.
@@ -70,7 +70,7 @@ def carried_out(move: Move, source: Source) -> Iterator[bytes | memoryview]:
                 yield from source.chunks(piece.key, piece.rows)
 
 
-def computed(piece: Computed, source: Source) -> Iterator[bytes]:
+def computed(piece: Computed, source: TensorSource) -> Iterator[bytes]:
     """The bytes of a computed tensor, in chunks."""
     operation, of, spec = piece.operation, piece.of, piece.spec
     match operation:
@@ -256,11 +256,11 @@ def _blocks(spec: TensorSpec) -> Iterator[tuple[int, int]]:
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _bytes(source: Source, key: str, rows: tuple[int, int] | None) -> bytes:
+def _bytes(source: TensorSource, key: str, rows: tuple[int, int] | None) -> bytes:
     return b"".join(source.chunks(key, None if rows is None else [rows]))
 
 
-def _elements(source: Source, key: str) -> NDArray[Any]:
+def _elements(source: TensorSource, key: str) -> NDArray[Any]:
     """A tensor's elements, whatever their type, as integers or bytes of their width."""
     import numpy as np
 
@@ -286,7 +286,7 @@ def _rearranged(operation: Operation, operands: list[NDArray[Any]]) -> bytes:
     return made.tobytes()
 
 
-def _numbers(source: Source, key: str, rows: tuple[int, int] | None = None) -> Numbers:
+def _numbers(source: TensorSource, key: str, rows: tuple[int, int] | None = None) -> Numbers:
     """A tensor, or some of its rows, in float64."""
     import numpy as np
 

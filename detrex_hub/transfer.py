@@ -61,7 +61,7 @@ class Download:
     open: Callable[[Mapping[str, str]], AbstractContextManager[httpx.Response]]
     check_start: Callable[[bytes, int | None], None] | None = None
 
-    def into(self, part: Part, progress: Progress) -> bool:
+    def into(self, part: PartFile, progress: Progress) -> bool:
         """Download what is missing of the file, in as many attempts as it takes.
 
         Returns:
@@ -99,7 +99,7 @@ class _Version:
         return all(one == two or None in (one, two) for one, two in pairs)
 
 
-class Part:
+class PartFile:
     """What has arrived of a file: its ``size`` in bytes and its ``sha256``. Close it after use.
 
     Args:
@@ -219,7 +219,7 @@ def _record(part: Path) -> Path:
 class _Attempt:
     """One file's way into its part."""
 
-    def __init__(self, file: Download, part: Part, progress: Progress) -> None:
+    def __init__(self, file: Download, part: PartFile, progress: Progress) -> None:
         self._file = file
         self._part = part
         self._progress = progress

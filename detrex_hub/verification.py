@@ -59,7 +59,7 @@ _OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, Arithmet
 
 
 @dataclass(frozen=True)
-class Check:
+class Proven:
     """One claim that was recomputed and found true. ``but`` is what a summary must say all the
     same."""
 
@@ -78,7 +78,7 @@ class Verification:
 
     repo: str
     revision: str | None
-    checks: tuple[Check, ...]
+    checks: tuple[Proven, ...]
     repeated: bool
     not_repeated: str | None = None
 
@@ -165,7 +165,7 @@ def verify(
     checks = [
         _bytes(claims),
         _state_dict(claims),
-        Check(
+        Proven(
             "plan",
             f"{len(plan.moves)} moves, {len(plan.dropped)} drops and {len(plan.ties)} ties are "
             f"those of the mapper{_computed_by(plan)}",
@@ -230,7 +230,7 @@ def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
     return entry
 
 
-def _bytes(claims: _Claims) -> Check:
+def _bytes(claims: _Claims) -> Proven:
     described, result = claims.described, claims.record.result
     hashing = FileSha256(claims.weights)
     found = hashing.result()
@@ -245,10 +245,10 @@ def _bytes(claims: _Claims) -> Check:
     size = claims.weights.stat().st_size
     if size != result.size or result.file != described.checkpoint.file:
         raise claims.refuse(f"{CONVERSION} describes another file than {described.checkpoint.file}")
-    return Check("bytes", f"{described.checkpoint.file} has the recorded sha256 {found}")
+    return Proven("bytes", f"{described.checkpoint.file} has the recorded sha256 {found}")
 
 
-def _state_dict(claims: _Claims) -> Check:
+def _state_dict(claims: _Claims) -> Proven:
     described, record = claims.described, claims.record
     made = architecture(described.architecture).from_hyper_parameters(described.hyper_parameters)
     try:
@@ -271,7 +271,7 @@ def _state_dict(claims: _Claims) -> Check:
             raise claims.refuse(
                 f"{CONVERSION} says {name} {claimed}, and {described.checkpoint.file} holds {found}"
             )
-    return Check(
+    return Proven(
         "state dict",
         f"{len(stored)} tensors, {parameters} parameters: exactly a detrex {made.name} with "
         f"{made.describe()}",
@@ -304,7 +304,7 @@ def _plan_again(claims: _Claims) -> Identified:
     return again
 
 
-def _description(claims: _Claims, entry: CatalogueEntry | None, again: Identified) -> Check:
+def _description(claims: _Claims, entry: CatalogueEntry | None, again: Identified) -> Proven:
     """Everything in `config.json` follows from the shapes, the facts and the catalogue."""
     described, record = claims.described, claims.record
     layout, made, plan = record.source.layout, again.architecture, again.plan
@@ -346,7 +346,7 @@ def _description(claims: _Claims, entry: CatalogueEntry | None, again: Identifie
                 raise claims.refuse(
                     f"{CONVERSION} says {name} {facts.get(name)!r}, and the catalogue {value!r}"
                 )
-    return Check(
+    return Proven(
         "description",
         f"{CONFIG} follows from shapes and facts, all {len(overrides.lazy)} overrides",
     )
@@ -360,7 +360,7 @@ def _is_vouched_for(entry: CatalogueEntry | None, record: ConversionRecord) -> b
     return record.synthetic or urlsplit(source.url or "").scheme not in ("", "file")
 
 
-def _card(claims: _Claims, entry: CatalogueEntry | None) -> Check:
+def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
     """The card's metadata names licence and origin as the catalogue does. Its text is its
     publisher's to edit, and an edited one is said to be so."""
     assert claims.card is not None
@@ -380,10 +380,10 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Check:
             )
     licence = f"{CARD} says the licence {str(says.get('license'))[:80]}"
     if text in _unedited(claims, made, says.get("license")):
-        return Check("card", f"{licence}, and is the card that the records produce")
+        return Proven("card", f"{licence}, and is the card that the records produce")
     if entry is not None:
-        return Check("card", f"{licence}; its text was edited by hand", but=_EDITED)
-    return Check(
+        return Proven("card", f"{licence}; its text was edited by hand", but=_EDITED)
+    return Proven(
         "card",
         f"{licence}; its text was edited by hand, or made with a catalogue that is not given",
         but=f"{_EDITED} without a catalogue",
@@ -436,7 +436,7 @@ def _repeat(
     extra: Sequence[Path],
     progress: Progress | None,
     with_numerics: bool,
-) -> list[Check]:
+) -> list[Proven]:
     """Pull the original, convert it, and compare every file that comes out."""
     described, record = claims.described, claims.record
     format = next(format for format, file in WEIGHTS.items() if file == described.checkpoint.file)
@@ -463,7 +463,7 @@ def _repeat(
             if not described.synthetic
             else "seeded numbers, made and converted again"
         )
-        original = Check("original", f"{what}: the very same {described.checkpoint.file}")
+        original = Proven("original", f"{what}: the very same {described.checkpoint.file}")
         return [original, _numerics(claims, conversion)] if with_numerics else [original]
 
 
@@ -472,7 +472,7 @@ def _computed_again(conversion: Conversion) -> str:
     return f", {count} tensors computed again" if count else ""
 
 
-def _numerics(claims: _Claims, conversion: Conversion) -> Check:
+def _numerics(claims: _Claims, conversion: Conversion) -> Proven:
     """Run the original's file and the published weights on the same image."""
     described = claims.described
     with checkpoints.open(claims.weights) as weights:
@@ -486,7 +486,7 @@ def _numerics(claims: _Claims, conversion: Conversion) -> Check:
     shown = ", ".join(map(str, differences))
     if not all(one.is_rounding for one in differences):
         raise claims.refuse(f"it does not compute what the original does: max |Δ| {shown}")
-    return Check("numerics", f"max |Δ| in float64, of the largest value: {shown}")
+    return Proven("numerics", f"max |Δ| in float64, of the largest value: {shown}")
 
 
 def _original(

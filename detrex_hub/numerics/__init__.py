@@ -51,7 +51,7 @@ class _Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Difference:
+class OutputDifference:
     """One output of both: the largest absolute difference, and the largest absolute value."""
 
     name: str
@@ -70,7 +70,7 @@ class Difference:
 
 def compare(
     made: Architecture, layout: str, settings: Settings, original: State, converted: State
-) -> list[Difference]:
+) -> list[OutputDifference]:
     """Run both on one random image, in float64 on the CPU.
 
     Args:
@@ -99,7 +99,7 @@ def compare(
     assert list(theirs) == list(ours)
     tolerance = TOLERANCE_OF_COMPUTED if _operations(made, layout) else TOLERANCE
     return [
-        Difference(name, _apart(ours[name], expected), expected.abs().max().item(), tolerance)
+        OutputDifference(name, _apart(ours[name], expected), expected.abs().max().item(), tolerance)
         for name, expected in theirs.items()
         # class heads may have no row in common
         if expected.numel()

@@ -15,7 +15,7 @@ from detrex_hub.errors import SourceError
 from detrex_hub.originals.pages import refuse_page, refuse_type
 from detrex_hub.progress import Progress
 from detrex_hub.retrying import BUSY, TRIES, PassingError, asked_pause
-from detrex_hub.transfer import Download, Part, WrongFileError
+from detrex_hub.transfer import Download, PartFile, WrongFileError
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
@@ -45,7 +45,11 @@ def download(
     """
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
-    with _unlogged(httpx.__name__), _client(httpx) as client, Part(part, address=url) as arrived:
+    with (
+        _unlogged(httpx.__name__),
+        _client(httpx) as client,
+        PartFile(part, address=url) as arrived,
+    ):
 
         @contextmanager
         def ask(headers: Mapping[str, str]) -> Iterator[httpx.Response]:

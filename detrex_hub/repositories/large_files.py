@@ -26,7 +26,7 @@ from detrex_hub.repositories.client import LIBRARY
 from detrex_hub.repositories.refusals import damaged
 from detrex_hub.retrying import patiently
 from detrex_hub.staging import UnwritableError, require_space
-from detrex_hub.transfer import Download, Part
+from detrex_hub.transfer import Download, PartFile
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -97,18 +97,18 @@ class _LargeFile:
                     log(f"{self.repo_id}/{self.name}: this machine has converted the same bytes")
                     cache.Mark(link).leave(target)
                     return
-                part = Part(blob.with_name(f"{self.sha256}.incomplete"))
+                part = PartFile(blob.with_name(f"{self.sha256}.incomplete"))
             except (OSError, UnwritableError):
                 return  # huggingface_hub will say what the cache does not take
             if not self._complete(part, progress):
-                part = Part(part.path)
+                part = PartFile(part.path)
                 if not self._complete(part, progress):
                     raise damaged(self.repo_id, self.name)
             if part.is_in_place:
                 part.path.replace(target)
                 cache.Mark(link).leave(target)
 
-    def _complete(self, part: Part, progress: Progress) -> bool:
+    def _complete(self, part: PartFile, progress: Progress) -> bool:
         """Fetch what is missing. Returns whether the whole is right; removes it if it is not."""
         with part:
             require_space(part.path.parent, self.size - part.size)

@@ -276,8 +276,8 @@ def test_no_object_is_compared_too():
 
 
 def test_nan_is_no_rounding():
-    assert not numerics.Difference("x", float("nan"), 1.0).is_rounding
-    assert numerics.Difference("x", 0.0, 0.0).is_rounding
+    assert not numerics.OutputDifference("x", float("nan"), 1.0).is_rounding
+    assert numerics.OutputDifference("x", 0.0, 0.0).is_rounding
 
 
 @pytest.mark.parametrize("lacking", ["timm", "transformers"])
