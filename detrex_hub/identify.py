@@ -140,7 +140,8 @@ def identify(
         facts=facts,
         settled=settled.values,
         assumed={name: settled.values[name] for name in settled.assumed},
-        unsaid={name: settled.values[name] for name in unsaid},
+        # what the catalogue says can decide which facts there are
+        unsaid={name: settled.values[name] for name in unsaid if name in settled.values},
         preprocessing=preprocessing,
         overrides=settings.check(
             made.overrides(preprocessing), made.paths(), where=f"the architecture {made.name}"

@@ -1,0 +1,13 @@
+"""Every entry of the catalogue can be converted, as far as names and shapes show."""
+
+import pytest
+
+from detrex_hub import catalogue
+from detrex_hub.conversion import prepare
+
+
+@pytest.mark.parametrize("name", catalogue.load())
+def test_an_entry_is_planned(name):
+    with prepare(name, synthetic=True) as planned:
+        assert planned.plan.moves
+        assert planned.name == name
