@@ -59,7 +59,7 @@ def materialise(
     """
     key = cache_key(repository.config, prefix)
     file = f"{Path(repository.address).name[:64]}.pth"
-    for root in _roots():
+    for root in roots():
         path = root / key / file
         if _is_private(path.parent) and seals.problem(path, key, whole=whole) is None:
             return path
@@ -141,7 +141,7 @@ def _write(repository: Repository, path: Path, key: str, prefix: str) -> None:
         seals.seal(path, key, sha256)
 
 
-def _roots() -> Iterator[Path]:
+def roots() -> Iterator[Path]:
     """Where materialised files may lie: huggingface_hub's assets cache, else a private temporary
     folder, for caches that are read-only or belong to another user."""
     from huggingface_hub import constants
@@ -167,7 +167,7 @@ def _is_private(folder: Path) -> bool:
 @contextmanager
 def _locked_folder(key: str) -> Iterator[Path]:
     """A private folder for a key, locked, so that the processes of one machine write it once."""
-    cache, temporary = _roots()
+    cache, temporary = roots()
     folder = cache / key
     if not _is_made(folder):
         if folder.is_dir() and not _is_private(folder):

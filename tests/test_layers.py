@@ -42,7 +42,7 @@ LAYERS = (
     ("conversion",),
     ("local_conversions",),
     ("resolving", "fine_tuning"),
-    ("loading", "verification", "inspection", "pinning"),
+    ("loading", "verification", "inspection", "pinning", "cache_contents"),
     ("publishing", "detectron2", "checking", "comparison", "exporting"),
     ("cli", "__main__"),
 )

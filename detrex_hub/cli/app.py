@@ -28,6 +28,7 @@ COMMANDS = (
     "diff",
     "export",
     "lock",
+    "cache",
 )
 
 app = typer.Typer(

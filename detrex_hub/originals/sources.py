@@ -115,6 +115,12 @@ def remove(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> Non
             lock.release()
 
 
+def folder_name(source: Source) -> str:
+    """What the folder of a source is called in the cache of downloads."""
+    key = hashlib.sha256(source.url.encode()).hexdigest()[:12]
+    return f"{source.file[:100]}-{key}"
+
+
 def _kept_here(entry: CatalogueEntry) -> tuple[Source, ...]:
     return tuple(one for one in entry.sources if one.scheme not in ("hf", "gdrive-folder"))
 
@@ -303,12 +309,11 @@ class _Place:
     def of(cls, source: Source) -> _Place:
         from huggingface_hub import cached_assets_path, constants
 
-        key = hashlib.sha256(source.url.encode()).hexdigest()[:12]
         try:
             folder = cached_assets_path(
                 library_name="detrex-hub",
                 namespace="sources",
-                subfolder=f"{source.file[:100]}-{key}",
+                subfolder=folder_name(source),
                 assets_dir=constants.HF_ASSETS_CACHE,
             )
         except (OSError, ValueError, RuntimeError) as error:

@@ -1,0 +1,88 @@
+"""`detrex-hub cache`"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from enum import Enum
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, BadParameter, Option
+
+from detrex_hub.cli.output import Output, human_size
+
+if TYPE_CHECKING:
+    from detrex_hub.cache_contents import Removal, Stored
+
+EXAMPLES = (
+    "detrex-hub cache",
+    "detrex-hub cache rm r101_v2",
+    "detrex-hub cache prune --older-than 30",
+    "detrex-hub cache --json",
+)
+
+
+class Action(str, Enum):
+    """What to do with the cache."""
+
+    list = "list"
+    rm = "rm"
+    prune = "prune"
+
+
+def command(
+    out: Output,
+    action: Annotated[
+        Action, Argument(metavar="[list|rm|prune]", help="What to do. Default: list.")
+    ] = Action.list,
+    names: Annotated[
+        list[str] | None, Argument(metavar="[NAME]...", help="What rm removes.")
+    ] = None,
+    all: Annotated[bool, Option("--all", help="With rm: everything.")] = False,
+    older_than: Annotated[
+        float | None,
+        Option(metavar="DAYS", min=0, help="With prune: also what was not used for so long."),
+    ] = None,
+) -> None:
+    """List what the cache holds, or remove it.
+
+    prune removes unfinished downloads. What another process uses is kept.
+    """
+    from detrex_hub.cache_contents import contents, prune, remove
+
+    if (action is Action.rm) != (bool(names) or all) or (names and all):
+        raise BadParameter("NAME or --all goes with rm, and rm needs one of them")
+    if older_than is not None and action is not Action.prune:
+        raise BadParameter("--older-than goes with prune")
+    if action is Action.list:
+        found = contents()
+        table = out.table(("NAME", "ORIGIN", "KINDS", "SIZE", "LAST USE"), [*_rows(found)])
+        out.show([one.to_json() for one in found], table, bare=sorted({one.name for one in found}))
+        return
+    done = [*(remove(names or ()) if action is Action.rm else prune(older_than))]
+    out.show(
+        [one.to_json() for one in done],
+        _lines(done),
+        bare=sorted({one.stored.name for one in done if one.removed}),
+    )
+
+
+def _rows(found: list[Stored]) -> Iterator[tuple[str, ...]]:
+    for (name, origin), group in groupby(found, key=lambda one: (one.name, one.origin)):
+        stored = [*group]
+        yield (
+            name,
+            origin or "-",
+            ", ".join(f"{one.kind} {human_size(one.size)}" for one in stored),
+            human_size(sum(one.size for one in stored)),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(max(one.last_use for one in stored))),
+        )
+
+
+def _lines(done: list[Removal]) -> Iterator[str]:
+    for one in done:
+        what = f"{one.stored.name} ({one.stored.kind}, {human_size(one.stored.size)})"
+        yield f"removed {what}" if one.removed else f"kept {what}: another process uses it"
+    freed = sum(one.stored.size for one in done if one.removed)
+    yield f"{human_size(freed)} freed"
