@@ -152,6 +152,12 @@ def test_each_field_of_a_description_is_part_of_the_key(converted):
     assert len({*keys.values(), materialising.cache_key(described, "")}) == len(keys) + 1
 
 
+def test_the_prefix_is_part_of_the_key(converted):
+    described = RepositoryConfig.load(converted / "config.json")
+    prefixes = ("", "backbone.", "backbone", "net.")
+    assert len({materialising.cache_key(described, prefix) for prefix in prefixes}) == 4
+
+
 def test_the_version_of_what_is_written_is_part_of_the_key(converted, monkeypatch):
     described = RepositoryConfig.load(converted / "config.json")
     before = materialising.cache_key(described, "")

@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,47 @@ def test_one_file_replaces_another(tmp_path):
         publish_file(staging / target.name, target)
     assert target.read_text() == "new"
     assert names(tmp_path) == ["weights.pth"]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What is brought to the disk and what gets its name, in this order."""
+    found, sync, replace, rename = [], os.fsync, Path.replace, Path.rename
+
+    def synced(handle):
+        found.append(("synchronise", os.fstat(handle).st_ino))
+        sync(handle)
+
+    def named(move):
+        def noted(path, target):
+            found.append(("name", path.stat().st_ino))
+            return move(path, target)
+
+        return noted
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", named(replace))
+    monkeypatch.setattr(Path, "rename", named(rename))
+    return found
+
+
+def test_a_file_reaches_the_disk_before_it_gets_its_name(tmp_path, steps):
+    staged = tmp_path / "staged"
+    staged.write_text("content")
+    inode = staged.stat().st_ino
+    publish_file(staged, tmp_path / "weights.pth")
+    assert steps == [("synchronise", inode), ("name", inode)]
+
+
+def test_each_file_of_a_folder_reaches_the_disk_before_the_folder_gets_its_name(tmp_path, steps):
+    with staging_folder(tmp_path / "out", option="-o") as staging:
+        (staging / "a").write_text("1")
+        (staging / "b").write_text("2")
+        publish_files(staging, tmp_path / "out")
+    for name in ("a", "b"):
+        inode = (tmp_path / "out" / name).stat().st_ino
+        assert steps.index(("synchronise", inode)) < steps.index(("name", inode))
+    assert steps[-1] == ("name", (tmp_path / "out").stat().st_ino)
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):

@@ -4,9 +4,11 @@ import pytest
 
 from detrex_hub import kinds
 from detrex_hub.architectures import architecture, architectures
-from detrex_hub.architectures.base import IMAGENET_RGB
+from detrex_hub.architectures.base import IMAGENET_RGB, compatible
 from detrex_hub.architectures.declared import Fact, Settled, settle, understood
-from detrex_hub.errors import UsageError
+from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.specs import TensorSpec
 from tests import reference
 
 FACTS = {
@@ -105,6 +107,47 @@ def test_a_detector_takes_the_facts_of_its_backbone():
     assert lazy["model.backbone.stages.stride_in_1x1"] is True
     with pytest.raises(UsageError, match="detr takes no backbone_num_heads"):
         kind.known_facts(specs, layout, given={"backbone_num_heads": 12})
+
+
+@pytest.mark.parametrize(
+    ("user", "arguments", "catalogue", "known"),
+    [
+        (False, True, True, False),
+        (True, False, False, True),
+        ("true", False, None, True),
+        (None, True, False, True),
+        (None, None, True, True),
+    ],
+)
+def test_the_users_word_goes_over_the_checkpoints_and_that_over_the_catalogues(
+    user, arguments, catalogue, known
+):
+    variant = reference.load("conditional_detr_r50")
+    facts = architecture("conditional_detr").known_facts(
+        variant.source,
+        "original",
+        given={} if user is None else {"dilation": user},
+        metadata={"args": {} if arguments is None else {"dilation": arguments}},
+        catalogue={} if catalogue is None else {"dilation": catalogue},
+    )
+    assert facts["dilation"] is known
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fits"),
+    [("F32", True), ("F16", True), ("BF16", True), ("F64", True), ("I64", False), ("BOOL", False)],
+)
+def test_a_parameter_takes_floating_point_numbers_alone(dtype, fits):
+    made = ResNet(depth=18)
+    specs = dict(made.target())
+    key = "stem.conv1.weight"
+    specs[key] = TensorSpec(dtype, specs[key].shape)
+    assert compatible(specs[key], made.target()[key]) is fits
+    if fits:
+        made.prove(specs)
+    else:
+        with pytest.raises(ArchitectureError, match=rf"stem\.conv1\.weight is {dtype}"):
+            made.prove(specs)
 
 
 def test_a_fact_of_the_detector_is_not_taken_for_one_of_its_backbone():

@@ -53,6 +53,14 @@ def test_full_names_of_several_modules_are_judged_against_the_whole_model():
     assert found.share() == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize(("others", "home"), [(3, "backbone."), (4, "")])
+def test_a_file_is_for_a_module_that_a_quarter_of_its_names_are_found_in(others, home):
+    file = {"stem.weight": (4,), **{f"other{i}.bias": (4,) for i in range(others)}}
+    found = match(BACKBONE, FileKeys(file, heuristics=True))
+    assert found.home == home
+    assert found.share() == (1 / 2 if home else 1 / 3)
+
+
 def test_only_whole_segments_match():
     found = match(model("backbone.bn1.weight"), FileKeys({"1.weight": (4,)}, heuristics=True))
     assert not found.loaded

@@ -54,6 +54,14 @@ def test_a_tensor_that_several_rules_use_needs_no_rule_of_its_own():
         plan((FOLDED,), {**specs, "b.1.ls.gamma": f32(4)}, mapper="m")
 
 
+@pytest.mark.parametrize("other", [f32(4, 3), f32(3, 4), TensorSpec("F16", (4, 4))])
+def test_only_tensors_of_one_shape_and_type_are_joined(other):
+    assert Join(0, 2).result(f32(4, 4), f32(4, 4)) == f32(8, 4)
+    for operands in ((f32(4, 4), other), (other, f32(4, 4)), (f32(4, 4),) * 3):
+        with pytest.raises(ValueError, match="it joins 2 tensors of one shape"):
+            Join(0, 2).result(*operands)
+
+
 def test_an_operand_that_is_absent_or_does_not_fit_is_named():
     specs = {"b.0.fc2.weight": f32(4, 8)}
     with pytest.raises(MappingError, match=r"scale_rows needs b\.0\.ls\.gamma"):

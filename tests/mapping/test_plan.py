@@ -81,6 +81,15 @@ def test_a_concat_with_a_part_missing_is_refused():
         plan((rule,), {"q.w": f32(4)}, mapper="m")
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("other", [f32(4, 3), f32(3, 4), f32(4, 4, 1), TensorSpec("F16", (4, 4))])
+def test_a_concat_of_parts_of_different_shapes_or_types_is_refused(dim, other):
+    rule = Concat(("q.w", "k.w"), "qk.w", dim=dim)
+    for specs in ({"q.w": f32(4, 4), "k.w": other}, {"q.w": other, "k.w": f32(4, 4)}):
+        with pytest.raises(MappingError, match=r"qk\.w .*needs 2 parts of one shape"):
+            plan((rule,), specs, mapper="m")
+
+
 def test_split_is_the_inverse_of_concat():
     rules = (Concat(("q.w", "k.w"), "qk.w"), Rename("a.{i}", "b.{i+2}"))
     specs = {"q.w": f32(4, 2), "k.w": f32(4, 2), "a.0": f32(1)}

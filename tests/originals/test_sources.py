@@ -108,6 +108,17 @@ def test_the_digits_in_a_file_name_are_checked(mirror, cache):
     assert left(cache) == ["seen.json", "w.pth"]
 
 
+@pytest.mark.parametrize("field", ["sha256", "sha256_prefix"])
+@pytest.mark.parametrize("wrong", [0, 7, 8, 15, 16, 63])
+def test_every_digit_of_a_digest_is_compared(mirror, cache, field, wrong):
+    url = mirror.add("w.pth", CONTENT)
+    other = "0" if SHA256[wrong] != "0" else "1"
+    digest = SHA256[:wrong] + other + SHA256[wrong + 1 :]
+    with pytest.raises(SourceError, match=f"has sha256 {SHA256} instead of {digest}"):
+        sources.pull(entry(url, **{field: digest}))
+    assert left(cache) == []
+
+
 def test_what_nobody_vouches_for_is_pinned_at_first_sight(mirror):
     url = mirror.add("w.pth", CONTENT)
     first = sources.pull(entry(url))

@@ -286,6 +286,12 @@ def test_a_card_of_another_licence_is_not_pushed(hub, login, tmp_path, monkeypat
         ("dab_detr", {"pe_temperatureH": float("inf"), "pe_temperatureW": float("inf")}),
         ("dab_detr", {"pe_temperatureH": 2**2000, "pe_temperatureW": 2**2000}),
         ("dab_detr", {"pe_temperatureH": -20, "pe_temperatureW": -20}),
+        *(
+            ("dab_detr", {"pe_temperatureH": value, "pe_temperatureW": value})
+            for value in ("20", True, [20], {"_target_": "os.system"}, 20j, float("nan"))
+        ),
+        ("dab_detr", {"pe_temperatureH": 20, "pe_temperatureW": 10}),
+        ("dab_detr", {"dilation": "true"}),
         ("dino", {"nheads": 0}),
         ("dino", {"nheads": 10**300}),
         ("h_deformable_detr", {"num_queries_one2one": -300}),
