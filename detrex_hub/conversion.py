@@ -322,14 +322,15 @@ def _plan(
     original: Original, architecture: str | None, layout: str | None, given: dict[str, Any]
 ) -> Conversion:
     entry, checkpoint, file = original.entry, original.checkpoint, original.provenance.file
+    known = recognised(
+        checkpoint.specs,
+        name=file,
+        architecture=architecture or (entry.architecture if entry else None),
+        layout=layout,
+    )
     found = identify(
         checkpoint.specs,
-        recognised(
-            checkpoint.specs,
-            name=file,
-            architecture=architecture or (entry.architecture if entry else None),
-            layout=layout,
-        ),
+        known,
         given=given,
         metadata=checkpoint.metadata,
         catalogue=entry.facts if entry is not None else None,
@@ -354,7 +355,7 @@ def _plan(
         plan=found.plan,
         preprocessing=found.preprocessing,
         overrides=found.overrides,
-        notes=(*original.notes, *found.architecture.notes_on(found.layout)),
+        notes=(*original.notes, *known.notes(), *found.architecture.notes_on(found.layout)),
         synthetic=original.synthetic,
     )
 

@@ -88,6 +88,22 @@ class Number(Kind):
 
 
 @dataclass(frozen=True)
+class Share(Kind):
+    """A part of a whole: above 0, at most 1."""
+
+    @property
+    def meaning(self) -> str:
+        return "a number above 0, at most 1"
+
+    @property
+    def example(self) -> float:
+        return 0.5
+
+    def accepts(self, value: object) -> bool:
+        return isinstance(value, int | float) and type(value) is not bool and 0 < value <= 1
+
+
+@dataclass(frozen=True)
 class Flag(Kind):
     """True or false."""
 

@@ -12,6 +12,7 @@ ALL = [
     Integer(least=0, most=3),
     Number(),
     Number(positive=True),
+    kinds.Share(),
     Flag(),
     Choice("RGB", "BGR"),
     Choice(18, 34, 50),

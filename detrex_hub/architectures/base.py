@@ -68,11 +68,14 @@ class LookAlikes:
         queries: the key whose rows are the object queries. A state dict that lacks it is not asked
             for its size.
         released: the numbers of rows that the architecture of the layout was released with.
+        as_released: whether the others were released with these numbers too. Then nothing but the
+            class of the model tells, and a card says that the weights may be either.
     """
 
     names: tuple[str, ...]
     queries: str
     released: tuple[int, ...]
+    as_released: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,9 @@ class Architecture(ABC):
     """The classes of detrex and detectron2 whose state dict `target` is: by name, and with the
     project before it (``projects.dino.DINO``) where detrex's projects have several of that name.
     Their subclasses count too."""
+    marked_by: ClassVar[Mapping[str, str]] = {}
+    """Where a class of ``taken_by`` takes another architecture too: the classes inside a model by
+    which a training config says that it is this one, by their paths."""
 
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> Architecture:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
@@ -81,17 +81,29 @@ class ConditionalDetr(Detector):
 
     @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> ConditionalDetr:
+        return cls(**cls.hyper_parameters_in(specs, layout, facts))
+
+    @classmethod
+    def hyper_parameters_in(cls, specs: Specs, layout: str, facts: Facts) -> dict[str, Any]:
+        """The fields that Group-DETR has too."""
         queries = shape_of(specs, "query_embed.weight", "model.query_position_embeddings.weight")
         heads = ("class_embed.weight", "class_labels_classifier.weight")
-        return cls(
+        return {
             **cls.shared(specs, layout, facts, *heads),
-            num_queries=queries[0],
-            position_grid=read_grid(specs),
-            position_temperature=facts.get("position_temperature"),
-            position_offset=facts.get("position_offset"),
-        )
+            "num_queries": queries[0],
+            "position_grid": read_grid(specs),
+            "position_temperature": facts.get("position_temperature"),
+            "position_offset": facts.get("position_offset"),
+        }
 
     def parts(self) -> tuple[Part, ...]:
+        return (
+            *self.parts_with_queries(),
+            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+        )
+
+    def parts_with_queries(self) -> tuple[Part, ...]:
+        """What Group-DETR has too, which counts its queries otherwise."""
         width = self.embed_dim
         shape = Shape(width, self.feedforward_dim, self.num_heads)
         feature, channels = list(self.body.out_channels.items())[-1]
@@ -136,7 +148,6 @@ class ConditionalDetr(Detector):
             ClassHead(self.classes, transformers="class_labels_classifier"),
             Module("bbox_embed", box_head(width), transformers="bbox_predictor"),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
             Setting("model.in_features", kinds.FEATURES, [feature]),
             Setting("model.in_channels", kinds.SIZE, channels),
         )

@@ -64,7 +64,9 @@ class DabDetr(AnchorBoxDetector):
                 "class_embed.weight",
             ),
             absent=("denoising_generator.label_encoder.weight",),
-            look_alikes=LookAlikes(("sqr_detr",), "anchor_box_embed.weight", (300,)),
+            look_alikes=LookAlikes(
+                ("sqr_detr",), "anchor_box_embed.weight", (300,), as_released=True
+            ),
         ),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
@@ -35,6 +35,7 @@ _TRANSFORMERS_KEYS = (
     "model.query_position_embeddings.weight",
     "class_labels_classifier.weight",
 )
+_PNP_DETR = ("transformer.sampler.**",)
 _TABLE_TRANSFORMER = ("model.encoder.layernorm.weight",)
 
 
@@ -69,6 +70,7 @@ class Detr(Detector):
                 "class_embed.weight",
                 "input_proj.weight",
             ),
+            absent=_PNP_DETR,
         ),
         "panoptic": Layout(
             wrapped=True,
@@ -95,8 +97,7 @@ class Detr(Detector):
                 "class_embed.weight",
                 "input_proj.weight",
             ),
-            # PnP-DETR
-            absent=("transformer.sampler.**",),
+            absent=_PNP_DETR,
         ),
     }
 
@@ -105,15 +106,20 @@ class Detr(Detector):
         if layout == "panoptic":
             specs = {key.removeprefix("detr."): spec for key, spec in specs.items()}
             layout = "original"
+        return cls(**cls.hyper_parameters_in(specs, layout, facts))
+
+    @classmethod
+    def hyper_parameters_in(cls, specs: Specs, layout: str, facts: Facts) -> dict[str, Any]:
+        """The fields that PnP-DETR has too."""
         queries = shape_of(specs, "query_embed.weight", "model.query_position_embeddings.weight")
         heads = ("class_embed.weight", "class_labels_classifier.weight")
-        return cls(
+        return {
             **cls.shared(specs, layout, facts, *heads),
-            num_queries=queries[0],
-            position_grid=read_grid(specs),
-            position_temperature=facts.get("position_temperature"),
-            position_offset=facts.get("position_offset"),
-        )
+            "num_queries": queries[0],
+            "position_grid": read_grid(specs),
+            "position_temperature": facts.get("position_temperature"),
+            "position_offset": facts.get("position_offset"),
+        }
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         if layout == "panoptic":

@@ -68,7 +68,9 @@ class Dino(Detector):
             ),
             # Focus-DETR
             absent=("transformer.enc_mask_predictor.**",),
-            look_alikes=LookAlikes(("align_detr",), "transformer.tgt_embed.weight", (900,)),
+            look_alikes=LookAlikes(
+                ("align_detr",), "transformer.tgt_embed.weight", (900,), as_released=True
+            ),
         ),
     }
 

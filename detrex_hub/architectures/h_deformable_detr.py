@@ -107,10 +107,6 @@ class HDeformableDetr(DeformableDetr):
         found["num_queries_one2one"] = arguments.get("num_queries_one2one")
         return found
 
-    @property
-    def ranks_proposals(self) -> bool:
-        return True
-
     def parts(self) -> tuple[Part, ...]:
         queries, first = self.num_queries, self.num_queries_one2one
         further = None if queries is None or first is None else queries - first
@@ -124,6 +120,13 @@ class HDeformableDetr(DeformableDetr):
             Setting("model.transformer.two_stage_num_proposals", kinds.SIZE, queries),
             Setting("model.num_queries_one2one", kinds.SIZE, first if queries else None),
             Setting("model.num_queries_one2many", kinds.COUNT, further),
+            # without box refinement detrex's decoder ends in an UnboundLocalError if it looks
+            # forward twice, as all of detrex's configs say
+            Setting(
+                "model.transformer.decoder.look_forward_twice",
+                kinds.FLAG,
+                None if self.with_box_refine else False,
+            ),
         )
 
     def _learned(self) -> Part:

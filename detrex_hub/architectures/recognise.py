@@ -14,11 +14,25 @@ from detrex_hub.mapping import collapse, template
 
 @dataclass(frozen=True)
 class Recognition:
-    """The one architecture and layout that a state dict has, and the keys that say so."""
+    """The one architecture and layout that a state dict has, and the keys that say so.
+
+    ``may_be`` are architectures that it may have instead, since nothing in it tells them apart.
+    """
 
     architecture: type[Architecture]
     layout: str
     because: tuple[str, ...]
+    may_be: tuple[str, ...] = ()
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it, one line each."""
+        if not self.may_be:
+            return ()
+        others, name = " or ".join(self.may_be), self.architecture.name
+        return (
+            f"the weights may be of {others} instead of {name}: all keys and shapes are the same. "
+            f"If you know it, convert with: --arch {others}",
+        )
 
 
 @dataclass(frozen=True)
@@ -76,14 +90,17 @@ def recognise(
     ]
     fitting = [candidate for candidate in candidates if candidate.fits]
     # a look-alike fits where the plain one fits, which is asked for its size
-    alike = {name for one in fitting for name in one.look_alikes}
-    fitting = [one for one in fitting if one.architecture.name not in alike] or fitting
+    others = {name for one in fitting for name in one.look_alikes}
+    fitting = [one for one in fitting if one.architecture.name not in others] or fitting
     what = name or "this state dict"
     if len(fitting) == 1:
         best = fitting[0]
-        if len(among) != 1:
-            _check_released(best, specs, what)
-        return Recognition(best.architecture, best.layout, best.found)
+        if len(among) == 1:
+            return Recognition(best.architecture, best.layout, best.found)
+        _check_released(best, specs, what)
+        alike = best.architecture.layouts[best.layout].look_alikes
+        may_be = alike.names if alike is not None and alike.as_released else ()
+        return Recognition(best.architecture, best.layout, best.found, may_be)
     if fitting:
         names = ", ".join(f"{one.architecture.name} ({one.layout})" for one in fitting)
         raise ArchitectureError(

@@ -85,10 +85,24 @@ def check_model(kind: type[Architecture], model: Any, where: str) -> None:
 
 
 def detectors_of(model: Any) -> list[type[Architecture]]:
-    """The architectures of detectors that the class of a model is one of."""
+    """The architectures of detectors that the class of a model is one of. The first is the one
+    that it was written for."""
     if not lineage_of(model):
         return []
-    return [kind for kind in architectures().values() if not kind.backbone and takes(kind, model)]
+    found = [
+        kind
+        for kind in architectures().values()
+        if not kind.backbone and takes(kind, model) and _marked(kind, model)
+    ]
+    return sorted(found, key=lambda kind: not kind.marked_by)
+
+
+def _marked(kind: type[Architecture], model: Any) -> bool:
+    """Whether a model has the classes inside that an architecture is marked by."""
+    return all(
+        any(_same_class(name, one) for one in lineage_of(_at(model, path)))
+        for path, name in kind.marked_by.items()
+    )
 
 
 def kinds_of(model: Any) -> list[type[Architecture]]:

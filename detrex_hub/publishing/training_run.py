@@ -83,7 +83,9 @@ def prepared(
         raise ConfigError(f"{path} is no config: it has no model")
     made = _without_config(checkpoint, cfg, ema=ema, facts=facts)
     known = _facts(cfg, made) | dict(facts or {})
-    with prepare(checkpoint, architecture=made.name, ema=ema, facts=known) as planned:
+    # keys that fit several architectures say so on the card if no class tells
+    told = made.name if placing.detectors_of(cfg.model) else None
+    with prepare(checkpoint, architecture=told, ema=ema, facts=known) as planned:
         _check_config(planned, cfg, path)
         iteration = planned.checkpoint.metadata.get("iteration")
         measured: tuple[Metric, ...] = ()

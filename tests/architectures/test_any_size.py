@@ -47,7 +47,16 @@ FLAG = st.booleans()
 OWN = {
     "detr": {"position_grid": st.none() | st.lists(st.integers(1, 60), min_size=2, max_size=2)},
     "conditional_detr": {},
+    "group_detr": {"group_nums": one_of(1, 3)},
+    "pnp_detr": {
+        "score_pred_net": one_of("2layer-fc-256", "2layer-fc-16", "1layer-fc"),
+        "kproj_net": one_of("1layer-fc", "2layer-fc"),
+        "unsample_abstract_number": st.integers(1, 40),
+        "test_time_sample_ratio": one_of(0.333, 0.5),
+        "pos_embed_kproj": FLAG,
+    },
     "dab_detr": {"num_patterns": one_of(0, 1, 3), "modulate_hw_attn": FLAG},
+    "sqr_detr": {"num_patterns": one_of(0, 1, 3), "modulate_hw_attn": FLAG},
     "dn_detr": {"with_indicator": FLAG, "modulate_hw_attn": FLAG},
     "deformable_detr": {**MULTI_LEVEL, "with_box_refine": FLAG, "as_two_stage": FLAG},
     "dab_deformable_detr": {**MULTI_LEVEL, "as_two_stage": FLAG},
@@ -60,6 +69,7 @@ OWN = {
         "num_queries_one2one": st.integers(1, 20),
     },
     "dino": {**MULTI_LEVEL, "more_labels": one_of(0, 1, 5)},
+    "align_detr": MULTI_LEVEL,
     "focus_detr": MULTI_LEVEL,
     "maskdino": {
         **MULTI_LEVEL,
@@ -84,6 +94,9 @@ IN_NO_SHAPE = (
     "position_temperature",
     "position_offset",
     "num_queries_one2one",
+    "group_nums",
+    "test_time_sample_ratio",
+    "pos_embed_kproj",
     "assign_first_stage",
     "assign_second_stage",
     "initialize_box_type",
@@ -108,8 +121,8 @@ def detectors(draw, name):
     }
     values |= {field: draw(strategy) for field, strategy in OWN[name].items()}
     facts = {"classes": "keep"}
-    # Mask DINO's classes have no gaps to be cut
-    if name != "maskdino" and draw(st.booleans()):
+    # Mask DINO's classes have no gaps to be cut, and detrex cuts none of its own
+    if name != "maskdino" and "original" in kind.layouts and draw(st.booleans()):
         facts = {}
         values |= {"num_classes": 80, "classes_cut_from": kind.original_rows}
     if "position_offset" in kind.facts:
@@ -136,6 +149,8 @@ def detectors(draw, name):
             values["feature_order"] = "low2high"
     if name == "focus_detr":
         values["encoder_layers"] = min(values["encoder_layers"], values["decoder_layers"])
+    if "group_nums" in values:
+        values["num_queries"] *= values["group_nums"]
     if "mixed_selection" in values:
         values["mixed_selection"] &= values["as_two_stage"]
     made = kind.from_hyper_parameters(values)
@@ -153,6 +168,7 @@ def same(made, specs, layout, facts):
     """Whether a state dict is recognised as what it was made from, and comes out as that."""
     # at a size that was not released no key tells look-alikes apart
     named = type(made).layouts[layout].look_alikes is not None
+    named |= made.name in ("group_detr", "align_detr", "sqr_detr")
     named |= made.name == "h_deformable_detr" and not made.mixed_selection
     recognised = recognise(specs, among=[type(made)] if named else ())
     assert (recognised.architecture, recognised.layout) == (type(made), layout)

@@ -12,7 +12,8 @@ from tests import reference
 from tests.reference import Made, Part
 
 DETECTORS = reference.names(
-    "anchor", "conditional", "dab", "deformable", "deta", "detr", "dino_", "dn", "h_", "maskdino"
+    *("anchor", "conditional", "dab", "deformable", "deta", "detr", "dino_", "dn", "h_"),
+    *("maskdino", "pnp"),
 )
 TRANSFORMERS = reference.names("hf_conditional", "hf_dab", "hf_deformable", "hf_detr")
 

@@ -321,3 +321,40 @@ def test_a_config_that_is_none(here, tmp_path):
     ):
         (tmp_path / "my_detr.yaml").write_text(text)
         assert said in one_line(here(*ARGUMENTS, "--to", "hub"))
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "more"),
+    [
+        ("dino", "projects.dino.modeling.dino.DINO", {}),
+        ("align_detr", "projects.align_detr.modeling.aligndetr.AlignDETR", {}),
+        ("dab_detr", "projects.dab_detr.modeling.dab_detr.DABDETR", {}),
+        (
+            "sqr_detr",
+            "projects.dab_detr.modeling.dab_detr.DABDETR",
+            {"model.transformer.decoder._target_": "a.DabDetrTransformerDecoder_qr"},
+        ),
+    ],
+)
+def test_the_card_says_that_weights_may_be_of_either_unless_a_class_tells(run, name, target, more):
+    levels = {"neck_inputs": 3, "feature_levels": 4} if name in ("dino", "align_detr") else {}
+    queries = {"num_queries": 900 if levels else 300, "embed_dim": 32}
+    made = architecture(name).from_hyper_parameters({**HYPER_PARAMETERS, **queries, **levels})
+    torch.save({"model": tensors(made.target(), made.ties())}, "model.pth")
+    cfg = OmegaConf.create()
+    lazy = made.overrides(made.preprocessing({})).lazy
+    for path, value in {**lazy, **more, "model._target_": target}.items():
+        if path.startswith("model."):
+            OmegaConf.update(cfg, path, value)
+    OmegaConf.save(cfg, "trained.yaml")
+    with training_run.prepared("model.pth", "trained.yaml") as planned:
+        assert planned.architecture.name == name
+        assert not [note for note in planned.notes if "may be of" in note]
+    with prepare("model.pth") as planned:
+        assert planned.architecture.name in ("dino", "dab_detr")
+        (note,) = [note for note in planned.notes if "may be of" in note]
+        assert "--arch" in note
+    del cfg.model._target_
+    OmegaConf.save(cfg, "built_by_a_function.yaml")
+    with training_run.prepared("model.pth", "built_by_a_function.yaml") as planned:
+        assert [note for note in planned.notes if "may be of" in note]

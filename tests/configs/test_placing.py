@@ -167,6 +167,12 @@ class Inheriting(Detr):
         ("detr", "my_models.DETR", True),
         ("detr", "projects.conditional_detr.modeling.ConditionalDETR", False),
         ("conditional_detr", "projects.group_detr.modeling.group_detr.GroupDETR", False),
+        ("group_detr", "projects.group_detr.modeling.group_detr.GroupDETR", True),
+        ("group_detr", "projects.conditional_detr.modeling.ConditionalDETR", False),
+        ("pnp_detr", "projects.pnp_detr.modeling.detr.PnPDETR", True),
+        ("align_detr", "projects.align_detr.modeling.aligndetr.AlignDETR", True),
+        ("align_detr", "projects.dino.modeling.dino.DINO", False),
+        ("sqr_detr", "projects.dab_detr.modeling.dab_detr.DABDETR", True),
         ("deformable_detr", "projects.deformable_detr.modeling.DeformableDETR", True),
         # detrex has two projects with a class of this name
         ("deformable_detr", "projects.deta.modeling.deformable_detr.DeformableDETR", False),
@@ -188,6 +194,21 @@ def test_a_detector_goes_into_a_model_of_its_class_alone(name, target, fits):
         placing.check_model(architecture(name), model, "x/y")
     assert target in str(caught.value)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "first"),
+    [
+        ("projects.dab_detr.modeling.DabDetrTransformerDecoder", "dab_detr"),
+        ("projects.sqr_detr.modeling.dab_transformer_sqr.DabDetrTransformerDecoder_qr", "sqr_detr"),
+        (None, "dab_detr"),
+    ],
+)
+def test_a_class_inside_tells_apart_what_one_class_takes(decoder, first):
+    model = {"_target_": "projects.dab_detr.modeling.dab_detr.DABDETR", "transformer": {}}
+    if decoder:
+        model["transformer"]["decoder"] = {"_target_": decoder}
+    assert placing.detectors_of(OmegaConf.create(model))[0].name == first
 
 
 def test_a_subclass_that_is_imported_is_of_the_class_too():
