@@ -232,6 +232,12 @@ def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
 
 def _bytes(claims: _Claims) -> Proven:
     described, result = claims.described, claims.record.result
+    size = claims.weights.stat().st_size
+    if size != result.size or result.file != described.checkpoint.file:
+        raise claims.refuse(
+            f"{described.checkpoint.file} has {size} bytes, and {CONVERSION} describes"
+            f" {result.file[:80]!r} of {result.size}"
+        )
     hashing = FileSha256(claims.weights)
     found = hashing.result()
     for where, claimed in (
@@ -242,9 +248,6 @@ def _bytes(claims: _Claims) -> Proven:
             raise claims.refuse(
                 f"{described.checkpoint.file} has the sha256 {found}, and {where} says {claimed}"
             )
-    size = claims.weights.stat().st_size
-    if size != result.size or result.file != described.checkpoint.file:
-        raise claims.refuse(f"{CONVERSION} describes another file than {described.checkpoint.file}")
     return Proven("bytes", f"{described.checkpoint.file} has the recorded sha256 {found}")
 
 

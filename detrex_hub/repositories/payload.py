@@ -15,6 +15,7 @@ from detrex_hub.catalogue.entry import same_address
 from detrex_hub.configs import settings
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.folder_files import find_file
+from detrex_hub.own_files import opened
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -135,6 +136,9 @@ def read(folder: Path) -> Payload:
     settings.accepted(config, where=str(folder / CONFIG))
     names = (config.checkpoint.file, CONFIG, CONVERSION, CARD)
     paths = {name: _file(folder, name) for name in names}
+    # their sizes are bounded, and hashing takes as long as a file is large
+    record = ConversionRecord.load(paths[CONVERSION])
+    read_bytes(paths[CARD])
     digests = {name: digest(path) for name, path in paths.items()}
     weights = config.checkpoint
     found = digests[weights.file].sha256
@@ -146,7 +150,6 @@ def read(folder: Path) -> Payload:
         )
     with checkpoints.open(paths[weights.file], checksums=False) as checkpoint:
         weights.stored_keys(checkpoint, where=str(folder))
-    record = ConversionRecord.load(paths[CONVERSION])
     return Payload(folder, config, record, paths, digests)
 
 
@@ -166,7 +169,7 @@ def digest(content: Path | bytes) -> Digest:
     if isinstance(content, bytes):
         return _digest(BytesIO(content), "the bytes")
     try:
-        with content.open("rb") as file:
+        with opened(content, links=True) as handle, os.fdopen(os.dup(handle), "rb") as file:
             return _digest(file, str(content))
     except OSError as error:
         raise HubError(f"{content} cannot be read: {error.strerror}") from None

@@ -6,14 +6,25 @@ Every field is given every value. Few are accepted by the schema; those go throu
 import copy
 import itertools
 import json
+import os
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from detrex_hub.card import render_folder
+from detrex_hub.checking import check_config
+from detrex_hub.comparison import diff
 from detrex_hub.conversion import convert
-from detrex_hub.errors import DetrexHubError
-from detrex_hub.loading import load_state_dict
+from detrex_hub.errors import DetrexHubError, HubError
+from detrex_hub.exporting import export
+from detrex_hub.inspection import inspect
+from detrex_hub.loading import apply_overrides, from_hub, load_state_dict
 from detrex_hub.records import ConversionRecord, RepositoryConfig, parse_json
+from detrex_hub.repositories import push
+from detrex_hub.verification import verify
 from tests import tiny
 from tests.repositories.test_hostile import one_line
 
@@ -78,11 +89,17 @@ COMMANDS = (
 MOST = 60
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    place = tmp_path_factory.mktemp("small")
+    return convert(tiny.original(place / "tiny.pth"), place / "made").folder
+
+
 @pytest.fixture(scope="module", params=["backbone", "detector"])
-def made(request, tmp_path_factory):
-    place = tmp_path_factory.mktemp("made")
+def made(request, small, tmp_path_factory):
     if request.param == "backbone":
-        return convert(tiny.original(place / "tiny.pth"), place / "made").folder
+        return small
+    place = tmp_path_factory.mktemp("made")
     original = tiny.detector(place / "tiny.pth")
     return convert(original, place / "made", architecture="deformable_detr").folder
 
@@ -141,3 +158,58 @@ def test_a_record_is_used_or_refused_in_one_line(made, tmp_path, hub, monkeypatc
             assert "\n" not in str(error)
     assert ended == {0, 1}
     assert not (tmp_path / "mark").exists()
+
+
+def loop(path):
+    path.symlink_to("other")
+    path.with_name("other").symlink_to(path.name)
+
+
+KINDS = {
+    "nothing": lambda path: None,
+    "nothing in it": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(4096)),
+    "UTF-16": lambda path: path.write_text("{}", encoding="utf-16"),
+    "a byte order mark": lambda path: path.write_text("{}", encoding="utf-8-sig"),
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a loop of links": loop,
+    "a link to nothing": lambda path: path.symlink_to("nothing"),
+    "a link to endless zeros": lambda path: path.symlink_to("/dev/zero"),
+}
+JOBS = {
+    "from_hub": lambda: from_hub("./r"),
+    "load_state_dict": lambda: load_state_dict("./r"),
+    "apply_overrides": lambda: apply_overrides(OmegaConf.create({"model": {}}), "./r"),
+    "verify": lambda: verify("./r", repeat=False),
+    "export": lambda: export("./r", "e.pth"),
+    "card": lambda: render_folder(Path("r"), {}),
+    "push": lambda: push("./r", "alice/r", to="hub"),
+    "inspect": lambda: inspect("./r"),
+    "check": lambda: check_config("config.yaml", "./r", target="r18_v1"),
+    "diff": lambda: diff("./r", "./r"),
+}
+
+
+@pytest.mark.parametrize("job", JOBS.values(), ids=JOBS.keys())
+def test_whatever_lies_in_a_files_place_is_used_or_refused(small, tmp_path, hub, monkeypatch, job):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("model: {backbone: {}}\n")
+    for name in (*RECORDS, "README.md", "model.safetensors"):
+        for make in KINDS.values():
+            shutil.rmtree("r", ignore_errors=True)
+            shutil.copytree(small, "r")
+            path = tmp_path / "r" / name
+            path.unlink()
+            make(path)
+            with suppress(DetrexHubError):
+                job()
+
+
+def test_a_pipe_in_the_place_that_is_pushed_to_is_not_waited_for(small, tmp_path, hub):
+    push(small, "alice/r", to=tmp_path)
+    (tmp_path / "alice" / "r" / "README.md").unlink()
+    os.mkfifo(tmp_path / "alice" / "r" / "README.md")
+    with pytest.raises(HubError, match="not a regular file"):
+        push(small, "alice/r", to=tmp_path)
