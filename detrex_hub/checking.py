@@ -114,7 +114,7 @@ class Check:
         if self.conflict is not None:
             found.append(self.conflict)
         found += [
-            f"{one.path} is {one.before!r} and the weights want {one.wanted!r}"
+            f"{one.path} is {one.before!r} and the weights need {one.wanted!r}"
             for one in self.differences
         ]
         return tuple(found)
@@ -278,7 +278,7 @@ def _written(path: Path) -> str:
     if not isinstance(name, str) or not name:
         raise UsageError(
             f"{path} does not itself name a file in train.init_checkpoint",
-            hint="Say: --checkpoint PATH",
+            hint="Pass --checkpoint PATH",
         )
     return name
 
@@ -312,7 +312,7 @@ def fix_config(
     path = Path(path)
     if path.suffix != ".py":
         raise ConfigError(
-            f"{path} is no Python, and --fix writes nothing else",
+            f"{path} is not a Python file, and --fix writes nothing else",
             hint="Give its values on the training script's command line",
         )
     before = _text(path)
@@ -410,7 +410,7 @@ def _init_checkpoint(cfg: Any) -> str:
     name = getattr(train, "init_checkpoint", None)
     if not name:
         raise UsageError(
-            "the config names no checkpoint in train.init_checkpoint", hint="Say: --checkpoint PATH"
+            "the config names no checkpoint in train.init_checkpoint", hint="Pass --checkpoint PATH"
         )
     return str(name)
 
@@ -439,7 +439,7 @@ def _notes(found: Match, weights: Weights) -> Iterator[str]:
     if found.silent:
         yield (
             f"{len(found.silent)} of the missing tensors are statistics of FrozenBatchNorm2d, "
-            "which detectron2 sets to 0 and 1 without a word in the log"
+            "which detectron2 sets to 0 and 1 without a message in the log"
         )
     if found.apart:
         key, source = next(iter(found.apart.items()))
@@ -450,13 +450,13 @@ def _notes(found: Match, weights: Weights) -> Iterator[str]:
     if weights.alike:
         names = " or ".join(f"detrex/{name}" for name in weights.alike)
         yield (
-            f"the file has the name of the original of {names}, but nothing in it shows that it is "
-            "that"
+            f"the file has the name of the original of {names}, but its content does "
+            "not show that it is that file"
         )
     if weights.overrides is None:
-        yield "which images these weights want is not known of this file"
+        yield "it is not known which images these weights need"
     elif assumed := _lazy(weights.overrides):
-        yield f"nothing in the file tells {', '.join(assumed)}: the config keeps what it says"
+        yield f"the file does not show {', '.join(assumed)}: the config keeps its values"
 
 
 def _lazy(overrides: Overrides) -> list[str]:
@@ -569,7 +569,7 @@ def _local(path: str) -> Path:
             return Path(PathManager.get_local_path(path))
         except Exception as error:
             raise CheckpointError(
-                f"{path} cannot be had: {type(error).__name__}: {error}",
+                f"{path} could not be downloaded: {type(error).__name__}: {error}",
                 hint="Download it and say: --checkpoint FILE",
             ) from error
     raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
@@ -605,7 +605,7 @@ def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
     caffe2 = metadata.get("__author__") == "Caffe2"
     if path.suffix == ".pkl":
         if checkpoint.format != "pickle":
-            raise _unreadable(checkpoint, f"it is no pickle, but {checkpoint.format}")
+            raise _unreadable(checkpoint, f"it is not a pickle, but {checkpoint.format}")
         if container == "model" and "__author__" in metadata:
             return FileKeys(shapes, flagged, caffe2)
         if container not in (None, "blobs"):
@@ -726,7 +726,7 @@ def target_keys(what: str, like: str | None = None) -> ModelKeys:
     if path.is_dir() or names.is_repo_id(_bare(what)):
         return ModelKeys(_from_repository(what, what).file.shapes)
     raise UsageError(
-        f"{what[:120]!r} is no checkpoint, no weights and no architecture",
+        f"{what[:120]!r} is not a checkpoint, weights or an architecture",
         hint=f"Architectures: {', '.join(sorted(architectures()))}",
     )
 
@@ -746,8 +746,8 @@ def _sized(kind: type[Architecture], like: str | None) -> Architecture:
         return kind()
     except TypeError:
         raise UsageError(
-            f"how large the {kind.name} is, nothing tells",
-            hint="Name weights of that size for --target, see: detrex-hub list",
+            f"the size of the {kind.name} is not known",
+            hint="Pass weights of that size to --target. See: detrex-hub list",
         ) from None
 
 

@@ -144,7 +144,7 @@ class Conversion:
             return None
         return (
             f"Nothing in {self.provenance.file} shows these, so they are assumed: "
-            f"{options(self.assumed)}. Convert it again with other values where they are wrong."
+            f"{options(self.assumed)}. If they are wrong, convert it again with other values."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -384,7 +384,7 @@ def _check_origin(
         raise ArchitectureError(
             f"{file} comes from Caffe, since every running mean in it is 0 and every running "
             f"variance 1: nothing shows its {', '.join(unsaid)}",
-            hint=f"Say them all. Those of MSRA's ResNets are: {theirs}",
+            hint=f"Set them all. Those of MSRA's ResNets are: {theirs}",
         )
 
 
@@ -582,7 +582,7 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
         other = first_other(written, conversion.tensors())
     if other is not None:
         raise VerificationError(
-            f"{other} was not written as the source holds it",
+            f"{other} differs from the source after it was written",
             hint="Check disk and memory of this machine, then convert again",
         )
     for alias, move in plan.twins.items():

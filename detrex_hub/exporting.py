@@ -195,7 +195,7 @@ def _layout(made: Architecture, layout: str) -> str:
         )
     raise UsageError(
         f"{made.name} has no layout {layout!r} to be written in",
-        hint=f"Say --to {' or '.join(layouts)}",
+        hint=f"Choose one: --to {' or '.join(layouts)}",
     )
 
 
@@ -219,6 +219,6 @@ def _compare(path: Path, tensors: list[Tensor]) -> None:
         other = checkpoints.first_other(written, tensors)
     if other is not None:
         raise VerificationError(
-            f"{other} was not written as the source holds it",
+            f"{other} differs from the source after it was written",
             hint="Check disk and memory of this machine, then export again",
         )

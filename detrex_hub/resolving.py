@@ -189,11 +189,11 @@ def _convert(
 def _reason(why: HubError) -> str:
     if isinstance(why, MissingRepositoryError):
         return "is not published (not found, or private)"
-    return "cannot be asked for on the Hub"
+    return "could not be looked up on the Hub"
 
 
 def _not_converted(error: HubError) -> HubError:
-    hint = f"Let it be converted here: leave out --no-convert, and do not set {CONVERT_VARIABLE}=0"
+    hint = f"To convert it on this machine, leave out --no-convert and unset {CONVERT_VARIABLE}"
     return type(error)(error.message, hint=hint)
 
 
@@ -207,7 +207,7 @@ def _compare_with_lock(entry: CatalogueEntry, found: Repository) -> None:
     sha256 = found.config.checkpoint.sha256
     if sha256 != entry.result.sha256:
         raise VerificationError(
-            f"{found.name}: the weights have the sha256 {sha256}, and the catalogue's lock knows "
+            f"{found.name}: the weights have the sha256 {sha256}, and the catalogue's lock pins "
             f"{entry.name} by {entry.result.sha256}",
             hint=f"Do not use them. Convert the original: detrex-hub convert {entry.name}",
         )

@@ -297,7 +297,7 @@ def _plan_again(claims: _Claims) -> Identified:
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
     except _OF_WRONG_VALUES as error:
-        raise ConfigError(f"{where}: its facts make no sense: {error}") from None
+        raise ConfigError(f"{where}: its facts are invalid: {error}") from None
     if made.hyper_parameters() != dict(described.hyper_parameters):
         raise claims.refuse(f"{CONFIG} has other hyper-parameters than the source's shapes give")
     expected = recorded_plan(plan, specs)
@@ -316,14 +316,14 @@ def _description(claims: _Claims, entry: CatalogueEntry | None, again: Identifie
     # what the catalogue says of another file says nothing of this one
     may_be = unsaid | (entry.facts.keys() if entry is not None else set())
     if not unsaid <= record.assumed.keys() <= may_be and (record.assumed or not vouched):
-        raise claims.refuse(f"what {CONVERSION} calls assumed is not what nothing says")
+        raise claims.refuse(f"{CONVERSION} calls other facts assumed than those that are")
     if any(again.settled.get(name) != value for name, value in record.assumed.items()):
         raise claims.refuse(f"{CONVERSION} assumes other values than were taken")
     try:
         preprocessing = made.preprocessing(again.settled)
         overrides = made.assuming(made.overrides(preprocessing), record.assumed)
     except _OF_WRONG_VALUES as error:
-        raise ConfigError(f"{claims.name}/{CONVERSION}: its facts make no sense: {error}") from None
+        raise ConfigError(f"{claims.name}/{CONVERSION}: its facts are invalid: {error}") from None
     expected = msgspec.structs.replace(
         described,
         preprocessing=preprocessing,
@@ -461,12 +461,12 @@ def _repeat(
             )
         _same_record(claims, load_json(scratch / "again" / CONVERSION))
         what = (
-            f"pulled anew (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
+            f"downloaded again (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
             f"converted again{_computed_again(conversion)}"
             if not described.synthetic
             else "seeded numbers, made and converted again"
         )
-        original = Proven("original", f"{what}: the very same {described.checkpoint.file}")
+        original = Proven("original", f"{what}: the same {described.checkpoint.file}")
         return [original, _numerics(claims, conversion)] if with_numerics else [original]
 
 

@@ -7,7 +7,7 @@ say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
 
 if ! say detrex-hub convert-and-push r101_v2 --to ./hub; then
     echo
-    echo "The original cannot be had from here, so SYNTHETIC numbers take its place:"
+    echo "The original could not be downloaded from here, so SYNTHETIC numbers take its place:"
     echo "the whole job is shown, and the result detects nothing."
     say detrex-hub convert-and-push r101_v2 --to ./hub --synthetic
 fi

@@ -532,9 +532,9 @@ def test_a_name_that_is_no_repository_is_made_one():
 @pytest.mark.parametrize("repo_id", ["x", "a/b/c", 'a/"b', "a/b\n", "../b", "a/", "a/<b>"])
 def test_a_repository_must_be_owner_and_name(repo_id):
     config, record = records()
-    with pytest.raises(UsageError, match="is no repository"):
+    with pytest.raises(UsageError, match="is not the name of a repository"):
         render(config, record, repo_id=repo_id)
-    with pytest.raises(UsageError, match="is no repository"):
+    with pytest.raises(UsageError, match="is not the name of a repository"):
         card.addressed("", "r18", repo_id)
 
 

@@ -128,7 +128,7 @@ def test_a_hub_that_cannot_be_reached_is_done_without(entry, hub, naps, fault, c
     hub.inject("GET", "*", fault, times=None)
     hub.inject("HEAD", "*", fault, times=None)
     assert resolve(tiny.NAME).commit is None
-    assert "cannot be asked for on the Hub" in caplog.text
+    assert "could not be looked up on the Hub" in caplog.text
 
 
 def test_the_original_is_removed_once_the_conversion_is_proven(entry):
@@ -209,7 +209,7 @@ def test_weights_that_somebody_else_published_under_the_name_are_refused(
 ):
     publish()
     lock(tmp_path, hashlib.sha256(b"other").hexdigest())
-    with pytest.raises(VerificationError, match="the catalogue's lock knows"):
+    with pytest.raises(VerificationError, match="the catalogue's lock pins"):
         from_hub(REPO)
 
 

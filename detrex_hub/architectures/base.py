@@ -373,7 +373,7 @@ class Architecture(ABC):
             made.target()
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError):
             raise ArchitectureError(
-                f"these are no hyper-parameters of {cls.name}: {str(dict(values))[:500]}",
+                f"invalid hyper-parameters of {cls.name}: {str(dict(values))[:500]}",
                 hint=f"It takes {', '.join(field.name for field in dataclasses.fields(cls))}",
             ) from None
         return made
@@ -524,7 +524,7 @@ def _check_types(cls: type[Architecture], values: Mapping[str, Any]) -> None:
                 schema.checked(value, types[name])
             except msgspec.ValidationError as error:
                 raise ArchitectureError(
-                    f"these are no hyper-parameters of {cls.name}: {schema.problem(error, name)}"
+                    f"invalid hyper-parameters of {cls.name}: {schema.problem(error, name)}"
                 ) from None
 
 

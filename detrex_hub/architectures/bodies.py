@@ -143,7 +143,7 @@ def find_body(
         kind = TorchvisionResNet if dilation or torchvision else ResNet
         return FoundBody(kind, inner, "torchvision")
     if other_prefix is None:
-        raise ArchitectureError("the backbone is no ResNet, and others are not read in this layout")
+        raise ArchitectureError("the backbone is not a ResNet, and this layout has no other")
     return _find_other(_below(other_prefix, specs))
 
 

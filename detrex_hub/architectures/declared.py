@@ -163,7 +163,8 @@ def understood(declared: Mapping[str, Fact], given: Facts, *, where: str) -> dic
     unknown = sorted(given.keys() - declared.keys())
     if unknown:
         raise UsageError(
-            f"{where} takes no {', '.join(unknown)}", hint=f"It takes {', '.join(sorted(declared))}"
+            f"{where} does not take {', '.join(unknown)}",
+            hint=f"It takes {', '.join(sorted(declared))}",
         )
     return {
         name: declared[name].understood(name, value)

@@ -97,7 +97,7 @@ class HDeformableDetr(DeformableDetr):
         if one2one is not None and queries is not None and queries < one2one:
             raise ArchitectureError(
                 f"there are {queries} queries, fewer than the {one2one} of the one-to-one branch",
-                hint="Tell their number with the fact num_queries_one2one",
+                hint="Set their number with --fact num_queries_one2one=N",
             )
         return cls(num_queries=queries, num_queries_one2one=one2one, mixed_selection=mixed, **found)
 

@@ -242,7 +242,7 @@ def heads(shapes: Shapes, facts: Facts, embed_dim: int) -> int:
     number: int | None = facts.get("num_heads")
     if number is None:
         raise shapes.refusal(
-            f"no shape shows how many heads its {embed_dim} channels have. Say it with "
+            f"no shape shows how many heads its {embed_dim} channels have. Set it with "
             "--fact num_heads=N"
         )
     if embed_dim % number:

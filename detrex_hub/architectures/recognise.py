@@ -113,7 +113,7 @@ def recognise(
     if nearest.score <= 0 and len(among) != 1:
         some = ", ".join(collapse(specs)[:3])
         raise ArchitectureError(
-            f"{what} is of no known architecture; its keys are such as {some}",
+            f"{what} matches no known architecture; it has keys such as {some}",
             hint="Look at all of them with: detrex-hub inspect FILE",
         )
     reasons = " and ".join(
@@ -124,9 +124,13 @@ def recognise(
     called = f"{nearest.architecture.name} ({nearest.layout})"
     hint = "Look at all keys with: detrex-hub inspect FILE"
     if len(among) == 1:
-        raise ArchitectureError(f"{what} is no {called}: {reasons}", hint=_known_as(specs) or hint)
+        name, layout = nearest.architecture.name, nearest.layout
+        raise ArchitectureError(
+            f"{what} does not match the layout {layout} of {name}: {reasons}",
+            hint=_known_as(specs) or hint,
+        )
     raise ArchitectureError(
-        f"{what} is of no known architecture; nearest is {called}, but {reasons}", hint=hint
+        f"{what} matches no known architecture; the nearest is {called}, but {reasons}", hint=hint
     )
 
 
@@ -157,8 +161,8 @@ def _known_as(specs: Specs) -> str | None:
     except ArchitectureError:
         return None
     return (
-        f"By its keys it is {found.architecture.name} ({found.layout}), which is found without "
-        "being told"
+        f"By its keys it is {found.architecture.name} ({found.layout}). Leave out "
+        "--arch and --layout"
     )
 
 

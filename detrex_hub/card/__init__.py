@@ -167,7 +167,7 @@ def licensed(card: str, license: str) -> str:
     """
     if license not in HUB_LICENSES:
         raise UsageError(
-            f"{license[:80]!r} is no licence that the Hub knows",
+            f"{license[:80]!r} is not a licence that the Hub knows",
             hint="Its identifiers: https://huggingface.co/docs/hub/repositories-licenses",
         )
     said = license_of(card)
@@ -265,5 +265,7 @@ def _default_repo_id(name: str) -> str:
 
 def _checked(repo_id: str) -> str:
     if not _REPO_ID.fullmatch(repo_id):
-        raise UsageError(f"{repo_id[:120]!r} is no repository", hint="Say it as owner/name")
+        raise UsageError(
+            f"{repo_id[:120]!r} is not the name of a repository", hint="Write it as owner/name"
+        )
     return repo_id

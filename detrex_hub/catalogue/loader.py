@@ -36,7 +36,7 @@ _MAX_PROBLEMS = 8
 # as the Hub names repositories
 _NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9]([A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 _NAME_RULE = (
-    "is no name for a repository: at most 96 letters, digits, '.', '_' and '-', letters or digits "
+    "is not a valid name: at most 96 letters, digits, '.', '_' and '-', letters or digits "
     "at both ends, no '--' or '..'"
 )
 _DIGITS = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+")

@@ -88,7 +88,7 @@ class Checkpoint:
                 array.check()
                 key.encode()
             except UnicodeEncodeError:
-                raise self._file.error(f"the key {shown(key)} is no valid text") from None
+                raise self._file.error(f"the key {shown(key)} is not valid text") from None
             except ValueError as error:
                 raise self._file.error(f"tensor {shown(key)} {error}") from None
             if array.spec.numel:

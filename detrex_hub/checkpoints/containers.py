@@ -104,7 +104,9 @@ def checkpoint(
     chosen = found[name]
     for key, value in chosen.entries.items():
         if not isinstance(key, str) and _leaf(value) is not None:
-            raise file.error(f"cannot be converted: the key of a tensor is {_kind(key)}, no name")
+            raise file.error(
+                f"cannot be converted: the key of a tensor is {_kind(key)}, not a name"
+            )
     refused = [(k, value) for k, value in chosen.tensors.items() if isinstance(value, Unsupported)]
     if refused:
         named = "; ".join(f"{shown(key)} is {value.reason}" for key, value in refused[:3])

@@ -102,10 +102,10 @@ _LONGEST_NAME = 64
 
 def _integers(values: Any, what: str) -> tuple[int, ...]:
     if not isinstance(values, tuple) or len(values) > MAX_DIMENSIONS:
-        raise ValueError(f"a tensor whose {what} makes no sense")
+        raise ValueError(f"a tensor with an invalid {what}")
     for n in values:
         if type(n) is not int or not 0 <= n < _LARGEST:
-            raise ValueError(f"a tensor whose {what} makes no sense")
+            raise ValueError(f"a tensor with an invalid {what}")
     return values
 
 
@@ -176,7 +176,7 @@ def _unsupported(reason: str) -> Callable[..., Unsupported]:
 
 
 def _never_called(*args: Any) -> Any:
-    raise ValueError("calls a type that is no function")
+    raise ValueError("calls a type that is not a function")
 
 
 _TENSOR_BUILDERS = (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _parameter)
@@ -190,7 +190,7 @@ class Device(str):
 
 def _device(kind: Any, index: Any = None) -> str:
     if not isinstance(kind, str) or len(kind) > _LONGEST_NAME or not isinstance(index, int | None):
-        raise ValueError("a device whose name makes no sense")
+        raise ValueError("a device with an invalid name")
     return Device(kind if index is None else f"{kind}:{index}")
 
 
@@ -235,7 +235,7 @@ class NumpyType:
 
     def __init__(self, code: Any = None, *flags: Any) -> None:
         if not isinstance(code, str) or len(code) > _LONGEST_NAME or not code.isprintable():
-            raise ValueError("a numpy type whose name makes no sense")
+            raise ValueError("a numpy type with an invalid name")
         self.code = code[1:] if code[:1] in ("<", ">", "|", "=") else code
         self.big_endian = code[:1] == ">"
 
@@ -246,7 +246,7 @@ class NumpyType:
     def set_state(self, state: Any) -> None:
         # (version, byte order, subarray, names, fields, itemsize, alignment, flags)
         if not isinstance(state, tuple) or len(state) < 5:
-            raise ValueError("a numpy type whose state makes no sense")
+            raise ValueError("a numpy type with an invalid state")
         self.big_endian = state[1] == ">"
         if state[2] is not None or state[3] is not None:
             self.code = "structured"
@@ -263,7 +263,7 @@ class NumpyArray:
     def set_state(self, state: Any) -> None:
         # (version, shape, dtype, is Fortran-ordered, data); version 0 leaves out the version
         if not isinstance(state, tuple) or len(state) not in (4, 5):
-            raise ValueError("an array whose state makes no sense")
+            raise ValueError("an array with an invalid state")
         shape, dtype, fortran, data = state[-4:]
         self.content = _array(data, dtype, shape, column=bool(fortran))
 
@@ -285,7 +285,7 @@ def _storage(data: Any, nbytes: int) -> Storage:
     if isinstance(data, str | bytes):
         return InMemory(data)
     if not isinstance(data, Blob) or data.is_text:
-        raise ValueError("an array whose data is no bytes")
+        raise ValueError("an array whose data is not bytes")
     if data.encoding == "raw":
         return FileRange(data.file, data.offset, data.length)
     # an encoded byte takes one to six bytes: \u00ff
@@ -309,7 +309,7 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None)
         axes = _integers(axes, "axes")
         stored = content.spec.shape
         if sorted(axes) != list(range(len(stored))):
-            raise ValueError("an array whose axes make no sense")
+            raise ValueError("an array with invalid axes")
         content = StoredArray(
             content.storage,
             TensorSpec(content.spec.dtype, tuple(stored[axis] for axis in axes)),

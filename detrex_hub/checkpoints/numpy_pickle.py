@@ -37,7 +37,7 @@ def read(file: File, container: Choice) -> Checkpoint:
                 file, data.offset, end, placeholders, machine.left
             )
             if not isinstance(reference, StorageReference):
-                raise ValueError("a torch storage that is none")
+                raise ValueError("an invalid torch storage")
             streams[data.offset] = reference
         return reference
 

@@ -437,7 +437,7 @@ class Machine:
     def op_stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a global whose name is no text")
+            raise ValueError("a global whose name is not text")
         self.stack.append(self._global(module, name))
 
     def _call(self, function: Any, args: Any) -> Any:
@@ -529,7 +529,7 @@ def _parsed(kind: type[int] | type[float], line: str) -> Any:
     try:
         return kind(line)
     except ValueError:
-        raise ValueError(f"a number that is none: {shown(line)}") from None
+        raise ValueError(f"an invalid number: {shown(line)}") from None
 
 
 def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:

@@ -33,7 +33,7 @@ def read(file: File, container: Choice) -> Checkpoint:
     header = _parse(file, file.read(8, length))
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise file.error("damaged header: __metadata__ is no table of texts")
+        raise file.error("damaged header: __metadata__ is not a table of strings")
     if callable(container):
         container = container({"": len(header)})
     if container:
@@ -81,9 +81,9 @@ def _parse(file: File, header: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(header.decode(), object_pairs_hook=table)
     except (ValueError, RecursionError):
-        raise file.error("damaged header: it is no JSON", hint="Get the file again") from None
+        raise file.error("damaged header: it is not JSON", hint="Get the file again") from None
     if not isinstance(parsed, dict):
-        raise file.error("damaged header: it is no table")
+        raise file.error("damaged header: it is not a table")
     return parsed
 
 
@@ -96,7 +96,7 @@ def _placed(file: File, key: str, entry: Any) -> tuple[str, TensorSpec, int, int
         named = f" {shown(dtype)}" if isinstance(dtype, str) else ""
         raise file.error(f"tensor {shown(key)} is of an unknown type{named}")
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise file.error(f"damaged header: tensor {shown(key)} has no sensible shape or place")
+        raise file.error(f"damaged header: tensor {shown(key)} has no valid shape or offsets")
     return key, TensorSpec(dtype, tuple(shape)), offsets[0], offsets[1]
 
 

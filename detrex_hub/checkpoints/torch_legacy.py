@@ -67,7 +67,7 @@ def read_object(
         return load({}, {})
 
     if plain() != MAGIC or plain() != _PROTOCOL:
-        raise file.error("is no checkpoint of torch.save")
+        raise file.error("is not a checkpoint of torch.save")
     system = plain()
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise file.error(
@@ -79,13 +79,13 @@ def read_object(
         if isinstance(name, tuple) and len(name) > 1 and name[0] == "module":
             return name[1]
         if not isinstance(name, tuple) or len(name) != 6 or name[0] != "storage":
-            raise ValueError("refers to something that is no storage")
+            raise ValueError("refers to something that is not a storage")
         _, kind, key, _, numel, view = name
         dtype = storage_dtype(kind)
         if type(numel) is not int or not 0 <= numel < 2**63:
-            raise ValueError("a storage whose size makes no sense")
+            raise ValueError("a storage with an invalid size")
         if not isinstance(key, str) and (type(key) is not int or abs(key) >= 2**64):
-            raise ValueError("a storage whose key makes no sense")
+            raise ValueError("a storage with an invalid key")
         # where it lies is known only once all pickles are read
         place: FileRange
         place, kept_dtype = storages.setdefault(
@@ -105,7 +105,7 @@ def read_object(
         raise file.error("damaged: it has no list of storages")
     for key in keys:
         if not isinstance(key, str | int):
-            raise file.error("damaged: its list of storages names one that is no text")
+            raise file.error("damaged: its list of storages holds a name that is not text")
         place, dtype = storages.pop(str(key), (None, ""))
         if place is None:
             raise file.error(f"damaged: it lists the storage {shown(str(key))} wrongly")
@@ -132,7 +132,7 @@ class _View(FileRange):
     def __init__(self, whole: FileRange, view: Any, itemsize: int) -> None:
         _, start, numel = view
         if type(start) is not int or type(numel) is not int:
-            raise ValueError("a view whose place makes no sense")
+            raise ValueError("a view with an invalid offset")
         self._whole = whole
         self._start = start * itemsize
         super().__init__(whole.file, -1, numel * itemsize)

@@ -46,11 +46,11 @@ def read(file: File, container: Choice) -> Checkpoint:
 
     def storage(name: Any) -> StorageReference:
         if not isinstance(name, tuple) or len(name) != 5 or name[0] != "storage":
-            raise ValueError("refers to something that is no storage")
+            raise ValueError("refers to something that is not a storage")
         _, kind, key, _, numel = name
         dtype = storage_dtype(kind)
         if not isinstance(key, str):
-            raise ValueError("refers to a storage whose name is no text")
+            raise ValueError("refers to a storage whose name is not text")
         member = found.get(f"{prefix}data/{key}")
         if member is None:
             raise ValueError(f"refers to storage {shown(key)}, which the archive has not")
@@ -83,6 +83,6 @@ def _index(file: File, found: dict[str, Member]) -> Member:
         )
     if len(names) != 1:
         npz = found and all(name.endswith(".npy") for name in found)
-        what = "NumPy's .npz archive" if npz else "an archive, but none that torch.save writes"
+        what = "NumPy's .npz archive" if npz else "an archive, but not one that torch.save writes"
         raise file.error(f"is {what}")
     return found[names[0]]

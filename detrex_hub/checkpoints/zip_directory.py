@@ -165,7 +165,7 @@ def members(file: File) -> dict[str, Member]:
 
 
 def _damaged(file: File) -> CheckpointError:
-    return file.error("damaged: the archive's directory makes no sense", hint=_AGAIN)
+    return file.error("damaged: the archive's directory is invalid", hint=_AGAIN)
 
 
 def _end(file: File) -> tuple[int, int, int]:

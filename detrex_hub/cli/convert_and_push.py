@@ -89,7 +89,7 @@ def _wanted(
         raise BadParameter("give names or --all")
     wanted = list(load(catalogues)) if all else names
     if source is not None and len(wanted) != 1:
-        raise BadParameter("--source goes with one name")
+        raise BadParameter("--source takes exactly one name")
     return wanted
 
 

@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         said = getattr(error, "format_message", None)
         if said is None:
             return _fail(
-                f"this should not have happened: {type(error).__name__}: {error}. Please report "
+                f"internal error: {type(error).__name__}: {error}. Please report "
                 f"it with what {DEBUG_VARIABLE}=1 shows",
                 REFUSED,
             )

@@ -86,7 +86,7 @@ def command(
         from detrex_hub.resolving import folder_of
 
         if config or metrics or ema or fact:
-            raise BadParameter("--config, --metrics, --ema and --fact go with a checkpoint")
+            raise BadParameter("--config, --metrics, --ema and --fact need a checkpoint")
         with out.progress() as progress:
             result = push(
                 folder_of(what, progress=progress),

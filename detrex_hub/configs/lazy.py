@@ -81,7 +81,7 @@ def _read_yaml(path: Path) -> Any:
     with path.open(encoding="utf-8") as file:
         found = yaml.load(file, Loader)
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is no config: it is {type(found).__name__}, not a dict")
+        raise ConfigError(f"{path} is not a config: it is {type(found).__name__}, not a dict")
     return OmegaConf.create(found, flags={"allow_objects": True})
 
 
@@ -150,7 +150,7 @@ def _detectron2(module: str) -> Any:
             raise
         raise UsageError(
             "This needs detectron2, which is not installed here",
-            hint="Say what the model holds instead: --target CHECKPOINT_OR_ARCH",
+            hint="Name what the model holds instead: --target CHECKPOINT_OR_ARCH",
         ) from None
 
 

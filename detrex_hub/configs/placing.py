@@ -40,7 +40,7 @@ def prefix_of(kind: type[Architecture], model: Any, given: str | None, where: st
     if not kind.backbone:
         return ""
     if model is None:
-        raise UsageError('prefix="auto" looks for the module in a model', hint="Say: model=model")
+        raise UsageError('prefix="auto" looks for the module in a model', hint="Pass model=model")
     return f"{node_of(kind, model, where).removeprefix('model.')}."
 
 
@@ -78,7 +78,7 @@ def check_model(kind: type[Architecture], model: Any, where: str) -> None:
     if kind.backbone or model is None or not lineage_of(model) or takes(kind, model):
         return
     raise ConfigError(
-        f"model cannot take the weights of {where}: {described(model)}, and they are those of a "
+        f"model cannot take the weights of {where}: {described(model)}, but the weights are for a "
         f"{' or '.join(sorted(_takers(kind)))} ({kind.name})",
         hint="Start from a config with such a model",
     )
@@ -129,7 +129,7 @@ def node_of(kind: type[Architecture], model: Any, where: str) -> str:
     if found:
         raise ConfigError(
             f"{' and '.join(found)} can both take the weights of {where}",
-            hint="Say which one: prefix='backbone.'",
+            hint="Choose one: prefix='backbone.'",
         )
     if usual is not None and not lineage_of(usual):
         # a function builds it, or nothing does
@@ -137,9 +137,8 @@ def node_of(kind: type[Architecture], model: Any, where: str) -> str:
     here = "model.backbone" if _at(model, "model.backbone") is not None else "model"
     raise ConfigError(
         f"{here} cannot take the weights of {where}: {described(_at(model, here))}, "
-        f"and they are those of a {' or '.join(sorted(_takers(kind)))}",
-        hint="Start from a config with such a backbone, or let it be replaced: "
-        "from_hub(..., build=True)",
+        f"but the weights are for a {' or '.join(sorted(_takers(kind)))}",
+        hint="Start from a config with such a backbone, or replace it: from_hub(..., build=True)",
     )
 
 
@@ -250,7 +249,7 @@ def _takes(body: Architecture, preprocessing: Mapping[str, Any], model: Any, whe
 def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str) -> BackboneCall:
     if _at(model, "model.backbone") is None:
         raise ConfigError(
-            f"there is no model.backbone to replace by that of {where}: {described(model)}"
+            f"there is no model.backbone to replace with that of {where}: {described(model)}"
         )
     read = len(model.neck.in_features) if _has(model, "neck.in_features") else 1
     call = body.build(weights.preprocessing, stages=tuple(range(4))[-read:])

@@ -110,7 +110,7 @@ def _kind_of(path: str, known: Mapping[str, Kind], where: str) -> Kind:
         if template(text).match(path) is not None:
             return kind
     raise ConfigError(
-        f"{where} wants to set {path[:120]!r}, which weights of this architecture may not set",
+        f"{where} tries to set {path[:120]!r}, which weights of this architecture may not set",
         hint="Do not trust this repository, or upgrade with: pip install -U detrex-hub",
     )
 
@@ -354,7 +354,7 @@ _INTERPOLATION = re.compile(r"\$\{(\.+)([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)\}")
 def _elsewhere(path: str) -> str:
     hint = "Start from a config whose model these weights belong to"
     if path.startswith("model.backbone."):
-        hint += ", or let the backbone be replaced: from_hub(..., build=True)"
+        hint += ", or replace the backbone: from_hub(..., build=True)"
     if path.endswith("_num_embed"):
         hint += ", with model.position_embedding = L(detrex.layers.PositionEmbeddingLearned)()"
     return hint
@@ -391,7 +391,9 @@ def _is_list(node: Any) -> bool:
 def described(node: Any) -> str:
     """What a node builds, for messages."""
     name = target_of(node)
-    return f"it is a {name}" if name else f"it is no node that is built ({type(node).__name__})"
+    return (
+        f"it is a {name}" if name else f"it is not a node that can be built ({type(node).__name__})"
+    )
 
 
 def class_of(node: Any) -> str:

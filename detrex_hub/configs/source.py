@@ -13,7 +13,7 @@ from typing import Any
 
 from detrex_hub.errors import ConfigError
 
-_COMMENT = "# as the weights want it (detrex-hub check)"
+_COMMENT = "# as the weights need it (detrex-hub check)"
 
 
 @dataclass(frozen=True)

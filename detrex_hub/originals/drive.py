@@ -53,17 +53,20 @@ def download(file_id: str, part: Path, size: int | None, progress: Progress) -> 
         )
     except FileURLRetrievalError:
         raise SourceError(
-            "Google Drive does not give the file: its quota for today is used up, or it is shared "
-            "no more"
+            "Google Drive does not give the file: its quota for today is used up, "
+            "or it is no longer shared"
         ) from None
     except DownloadError:
-        raise SourceError("Google Drive broke off; another try resumes") from None
+        raise SourceError(
+            "Google Drive closed the connection; run the command again to resume"
+        ) from None
     except OSError as error:
         # requests' exceptions are OSErrors too, and have no file name
         if error.filename is not None or error.errno is not None:
             raise
         raise SourceError(
-            f"Google Drive cannot be reached ({type(error).__name__}); another try resumes"
+            f"Google Drive cannot be reached ({type(error).__name__}); "
+            "run the command again to resume"
         ) from None
     finally:
         progress.finish()

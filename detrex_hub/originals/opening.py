@@ -152,7 +152,7 @@ def _look_up(
         raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
     if synthetic or source is not None:
         option = "--synthetic" if synthetic else "--source"
-        raise UsageError(f"{option} goes with a catalogue name, and {text} is a file")
+        raise UsageError(f"{option} needs a catalogue name, and {text} is a file")
     return None, path
 
 
@@ -167,8 +167,8 @@ def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
         others = ", ".join(name for name in counts if name)
         found = f"several: {', '.join(names)}" if names else f"none among {others or 'its dicts'}"
         raise UsageError(
-            f"--ema wants averaged weights, and {path} has {found}",
-            hint=f"Convert the dict that is meant: detrex-hub convert {path} --container KEY",
+            f"--ema needs averaged weights, and {path} has {found}",
+            hint=f"Choose the dict: detrex-hub convert {path} --container KEY",
         )
 
     return checkpoints.open(path, container=averaged)

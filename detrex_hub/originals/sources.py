@@ -137,7 +137,7 @@ def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
         except SourceError as error:
             failures.append(f"{public_url(url)}: {error}")
     raise SourceError(
-        f"{entry.name} cannot be had from {'; '.join(failures)}",
+        f"{entry.name} could not be downloaded from {'; '.join(failures)}",
         hint=f"Give a file or another address: detrex-hub pull {entry.name} --source FILE_OR_URL",
     )
 
@@ -158,7 +158,7 @@ def _pull_given(entry: CatalogueEntry, url: str, progress: Progress) -> Pulled:
     problem = url_problem(url)
     if problem is not None:
         raise UsageError(
-            f"{public_url(url)} is no source", hint=f"It should be {problem}, or a file"
+            f"{public_url(url)} is not a source", hint=f"It should be {problem}, or a file"
         )
     file = f"{entry.name}.pth" if url.startswith("gdrive") else file_name(url)
     source = Source(layout="given", url=url, file=file)
@@ -206,7 +206,7 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
             f"no addresses; look into https://drive.google.com/drive/folders/{folder}"
         )
     if _offline():
-        raise SourceError("HF_HUB_OFFLINE forbids going there")
+        raise SourceError("HF_HUB_OFFLINE forbids downloading")
     if url.startswith("hf://"):
         return _from_hub(source, progress)
     place = _Place.of(source)
@@ -269,7 +269,7 @@ def _from_hub(source: Source, progress: Progress) -> Pulled:
         size=file.stat().st_size,
         pinned_by="the sha256 in the catalogue"
         if source.sha256
-        else "the sha256 that the Hub tells",
+        else "the sha256 that the Hub reports",
     )
 
 
@@ -334,7 +334,7 @@ class _Place:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                progress.start("waiting for another process that downloads the same", None)
+                progress.start("waiting for another process that downloads the same file", None)
                 lock.acquire()
                 progress.finish()
         except PermissionError as error:

@@ -71,7 +71,7 @@ def prepared(
     if name is None and named == "config":
         raise UsageError(
             f"{path} gives the weights no name",
-            hint=f"Say it: detrex-hub push {os.fspath(checkpoint)} OWNER/NAME --config {path}",
+            hint=f"Name them: detrex-hub push {os.fspath(checkpoint)} OWNER/NAME --config {path}",
         )
     if path.suffix == ".py" and path.is_file() and not has_detectron2():
         raise UsageError(
@@ -80,7 +80,7 @@ def prepared(
         )
     cfg = load_config(path)
     if not hasattr(cfg.get("model"), "keys"):
-        raise ConfigError(f"{path} is no config: it has no model")
+        raise ConfigError(f"{path} is not a config: it has no model")
     made = _without_config(checkpoint, cfg, ema=ema, facts=facts)
     known = _facts(cfg, made) | dict(facts or {})
     # keys that fit several architectures say so on the card if no class tells
@@ -124,7 +124,7 @@ def _without_config(
         if classes or not settings.lineage_of(cfg.model):
             raise
         raise ConfigError(
-            f"{error.message}; the config's model is of no known architecture: "
+            f"{error.message}; the config's model has no known architecture: "
             f"{settings.described(cfg.model)}"
         ) from None
     placing.check_model(type(made), cfg.model, os.fspath(checkpoint))
@@ -173,7 +173,7 @@ def _check_config(planned: Conversion, cfg: Any, path: Path) -> None:
     )
     told = [change for change in changes if change.before is not None]
     if told:
-        says = "; ".join(f"{one.path} is {one.before} and they want {one.wanted}" for one in told)
+        says = "; ".join(f"{one.path} is {one.before} and they need {one.wanted}" for one in told)
         raise ConfigError(
             f"{path} is not the config of the weights in {planned.provenance.file}: {says}",
             hint="Give the config.yaml that training wrote beside the checkpoint",
@@ -208,7 +208,7 @@ def evaluations(path: Path) -> list[Evaluation]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise DetrexHubError(f"the metrics {path} cannot be read: {reason}") from None
     found = []
     for number, line in enumerate(lines, 1):
@@ -220,7 +220,7 @@ def evaluations(path: Path) -> list[Evaluation]:
             said = None
         if not isinstance(said, dict):
             raise DetrexHubError(
-                f"line {number} of {path} is no JSON object",
+                f"line {number} of {path} is not a JSON object",
                 hint="Give the metrics.json that training wrote",
             )
         figures = {

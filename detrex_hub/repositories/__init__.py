@@ -83,14 +83,14 @@ def push(
         return replace(done, license=said, assumed=dict(whole.record.assumed))
     if whole.config.synthetic and not allow_synthetic:
         raise HubError(
-            f"{folder} holds seeded numbers instead of weights (--synthetic), which nobody should "
-            "find on the Hub",
-            hint="Push it into a folder with --to DIR, or insist with --allow-synthetic",
+            f"{folder} holds seeded numbers instead of weights (--synthetic), which should not be "
+            "on the Hub",
+            hint="Push it into a folder with --to DIR, or pass --allow-synthetic",
         )
     if said is None:
         raise HubError(
-            f"nobody has said under which licence the weights in {folder} may be shared",
-            hint="Ask their authors, then say it: --license apache-2.0",
+            f"no licence is stated for the weights in {folder}",
+            hint="Ask their authors, then state it: --license apache-2.0",
         )
     from detrex_hub.repositories.client import logged_in_user
     from detrex_hub.repositories.upload import push_to_hub

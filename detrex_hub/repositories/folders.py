@@ -67,7 +67,7 @@ def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool)
                 copy_file(content, copy)
             if digest(copy) != expected:
                 raise VerificationError(
-                    f"{target / name} reads back other than it was written",
+                    f"{target / name} differs from what was written",
                     hint="Check the disk; nothing was changed there",
                 )
         publish_files(staging, target)

@@ -106,7 +106,7 @@ class Payload:
             raise HubError(
                 f"{self.folder / CARD} says the licence {(said or 'none')[:80]!r}, and that of"
                 f" {entry.name} is {entry.license}",
-                hint=f"Write the card anew: detrex-hub card {self.folder}",
+                hint=f"Render the card again: detrex-hub card {self.folder}",
             )
 
     def _with_card(self, text: str) -> Payload:

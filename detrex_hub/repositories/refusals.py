@@ -43,7 +43,7 @@ _LATER = "Nothing is wrong on your side; run the same command again later"
 
 # The first line that fits is taken: special before general.
 _TABLE = (
-    _Refusal("LocalTokenNotFoundError", "{repo}: a push needs a token, and there is none", _LOG_IN),
+    _Refusal("LocalTokenNotFoundError", "{repo}: a push needs a token, and you have none", _LOG_IN),
     _Refusal(
         "GatedRepoError",
         "{repo} is gated: its owner decides who may read it",
@@ -58,20 +58,20 @@ _TABLE = (
     _Refusal("RemoteEntryNotFoundError", "{repo} has no file {file}", "See {url}/tree/main"),
     _Refusal(
         "RepositoryNotFoundError",
-        "{repo} does not exist on {endpoint}, or is private and your token does not open it",
+        "{repo} does not exist on {endpoint}, or is private and your token cannot read it",
         "Check the name; for a private repository: hf auth login",
         error=MissingRepositoryError,
     ),
     _Refusal(
         "OfflineModeIsEnabled",
-        "{repo}: {file} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
+        "{repo}: {file} is not in the cache, and HF_HUB_OFFLINE forbids downloading it",
         "Fetch it once with the network: HF_HUB_OFFLINE=0 detrex-hub load {repo}",
         writing=False,
         error=UnreachableHubError,
     ),
     _Refusal(
         "OfflineModeIsEnabled",
-        "{repo}: HF_HUB_OFFLINE forbids to push",
+        "{repo}: HF_HUB_OFFLINE forbids pushing",
         "Unset it, or push into a folder with --to DIR",
         writing=True,
     ),
@@ -83,34 +83,34 @@ _TABLE = (
     ),
     _Refusal(
         "HfHubHTTPError",
-        "{repo}: your token has no right to write there{said}",
-        "Propose the change with --create-pr, choose another --namespace, or take a token with "
-        "the right to write: hf auth login",
+        "{repo}: your token may not write there{said}",
+        "Propose the change with --create-pr, choose another --namespace, or log in with a "
+        "token that may write: hf auth login",
         (403,),
         writing=True,
     ),
     _Refusal(
         "HfHubHTTPError",
-        "{repo}: your token has no right to read it{said}",
+        "{repo}: your token may not read it{said}",
         _LOG_IN,
         (403,),
         writing=False,
     ),
     _Refusal(
         "HfHubHTTPError",
-        "{repo} was changed by somebody else meanwhile, again and again",
+        "{repo} kept changing during the push",
         "Run the same command again",
         (409, 412),
     ),
     _Refusal(
         "HfHubHTTPError",
-        "{endpoint} asks for a pause: too many requests{said}",
-        "Wait some minutes and run the same command again",
+        "{endpoint} limits the rate of requests{said}",
+        "Wait a few minutes, then run the same command again",
         (429,),
     ),
     _Refusal(
         "HfHubHTTPError",
-        "{endpoint} is out of order{said}",
+        "{endpoint} failed{said}",
         _LATER,
         (500, 502, 503, 504),
         error=UnreachableHubError,
@@ -118,11 +118,13 @@ _TABLE = (
     _Refusal("HfHubHTTPError", "{repo}: {endpoint} refused the request{said}", "See {url}"),
     _Refusal(
         "FileMetadataError",
-        "What answers at {endpoint} is not a Hub",
+        "The server at {endpoint} is not a Hub",
         "Check HF_ENDPOINT, and whether the network asks you to sign in",
     ),
     _Refusal(
-        "ProxyError", "The proxy refuses the way to {endpoint}", "Check HTTPS_PROXY and NO_PROXY"
+        "ProxyError",
+        "The proxy refused the connection to {endpoint}",
+        "Check HTTPS_PROXY and NO_PROXY",
     ),
     _Refusal(
         "ConnectError",
@@ -147,17 +149,17 @@ _TABLE = (
     _Refusal(
         "XetDownloadError",
         "{repo}: {file} could not be fetched through Xet",
-        "Do without it: HF_HUB_DISABLE_XET=1",
+        "Turn it off: HF_HUB_DISABLE_XET=1",
     ),
     # hf_xet raises the builtin for a Hub that has no Xet
     _Refusal(
         "ConnectionError",
         "{repo}: the transfer through Xet failed at {endpoint}",
-        "Do without it: HF_HUB_DISABLE_XET=1",
+        "Turn it off: HF_HUB_DISABLE_XET=1",
     ),
     _Refusal(
         "JSONDecodeError",
-        "What answers at {endpoint} is not a Hub",
+        "The server at {endpoint} is not a Hub",
         "Check HF_ENDPOINT, and whether the network asks you to sign in",
     ),
     _Refusal(
@@ -179,9 +181,9 @@ _TABLE = (
         "Nothing was pushed. Run the same command again",
         writing=True,
     ),
-    _Refusal("OSError", "{repo}: {file} did not come through whole", _LATER),
+    _Refusal("OSError", "{repo}: {file} is incomplete", _LATER),
     *(
-        _Refusal(kind, "{repo}: {endpoint} gives an answer that makes no sense ({kind})", _LATER)
+        _Refusal(kind, "{repo}: {endpoint} sent an invalid answer ({kind})", _LATER)
         for kind in (
             "RequestError",
             "InvalidURL",
@@ -233,8 +235,9 @@ def explain(
 def damaged(repo: str, file: str) -> VerificationError:
     """The line for a file that arrived wrong again."""
     return VerificationError(
-        f"{repo}: {file} arrived twice with a sha256 other than the Hub's; it was removed",
-        hint="Try again later or over another network; if it stays, tell the repository's owner",
+        f"{repo}: {file} was downloaded twice, and its sha256 was not the Hub's; it was removed",
+        hint="Try again later or over another network. If that fails, "
+        "inform the owner of the repository",
     )
 
 

@@ -163,7 +163,7 @@ class _Push:
         after = self.client.read()
         if after is None:
             raise HubError(
-                f"{self.client.repo_id} vanished during the push", hint=f"See {self.client.url}"
+                f"{self.client.repo_id} was deleted during the push", hint=f"See {self.client.url}"
             )
         return after
 
@@ -188,7 +188,7 @@ class _Push:
         ]
         if touched:
             raise HubError(
-                f"{self.client.repo_id}: somebody else pushed {', '.join(touched)} meanwhile; "
+                f"{self.client.repo_id}: {', '.join(touched)} changed during the push; "
                 "nothing of yours was pushed",
                 hint=f"Look at {self.client.url}/commits/main, then run the same command again "
                 "to put yours on top",
@@ -219,6 +219,6 @@ def _read_back(client: Client, payload: Payload, changed: tuple[str, ...], commi
             wrong.append(name)
     if wrong:
         raise VerificationError(
-            f"{client.repo_id}: {', '.join(wrong)} came back from the Hub other than it was pushed",
+            f"{client.repo_id}: {', '.join(wrong)} on the Hub differ from what was pushed",
             hint=f"Do not use commit {commit[:12]}; run the same command again",
         )

@@ -15,10 +15,13 @@ def test_a_wrong_architecture_is_refused_with_the_right_one():
     with pytest.raises(ArchitectureError) as caught:
         recognise(specs, name="my.pth", among=[architecture("detr")])
     assert str(caught.value).startswith(
-        "my.pth is no detr (original): it lacks transformer.decoder.layers.{i}.multihead_attn"
+        "my.pth does not match the layout original of detr: "
+        "it lacks transformer.decoder.layers.{i}.multihead_attn"
     )
     assert caught.value.hint.startswith("By its keys it is dab_detr (original)")
-    with pytest.raises(ArchitectureError, match=r"my\.pth is no detr") as caught:
+    with pytest.raises(
+        ArchitectureError, match=r"my\.pth does not match the layout original of detr"
+    ) as caught:
         recognise({"a.b": specs["input_proj.bias"]}, name="my.pth", among=[architecture("detr")])
     assert "detrex-hub inspect" in caught.value.hint
 

@@ -157,6 +157,6 @@ def test_an_unknown_licence_waits_for_somebody_who_says_it(cli, login, tmp_path)
     arguments = ["tiny", "--synthetic", "--catalogue", catalogue, "--allow-synthetic"]
     refused = cli("convert-and-push", *arguments)
     assert refused.code == 1
-    assert "nobody has said under which licence" in refused.err
+    assert "no licence is stated for the weights" in refused.err
     assert "--license" in refused.err
     assert cli("convert-and-push", *arguments, "--license", "mit").code == 0

@@ -275,7 +275,7 @@ def test_what_is_wrong_with_a_call(here, tmp_path, monkeypatch):
     line = one_line(here("push", "model_final.pth", "--config", "config.yaml"), 2)
     assert "OWNER/NAME" in line
     (tmp_path / "folder").mkdir()
-    assert "go with a checkpoint" in one_line(here("push", "folder", "--ema"), 2)
+    assert "need a checkpoint" in one_line(here("push", "folder", "--ema"), 2)
     monkeypatch.setattr(training_run, "has_detectron2", lambda: False)
     (tmp_path / "my.py").write_text("raise SystemExit('run')")
     line = one_line(here("push", "model_final.pth", "--config", "my.py"), 2)

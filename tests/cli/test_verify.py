@@ -26,7 +26,7 @@ def test_a_repository_is_converted_again_from_its_original(cli, published):
     repo, known, _ = published
     done = cli("verify", repo, "--catalogue", known)
     assert done.code == 0
-    assert "the very same model.safetensors" in done.out
+    assert "the same model.safetensors" in done.out
     assert done.out.splitlines()[-1].endswith(CLAIM)
     document = cli("verify", repo, "--catalogue", known, "--json").document
     assert document["summary"] == f"{repo} {CLAIM}"

@@ -126,7 +126,7 @@ def test_a_backbone_of_another_class_is_refused_with_both_names_and_unchanged(sw
     cfg = with_neck()
     before = OmegaConf.to_yaml(cfg)
     with pytest.raises(
-        ConfigError, match=r"\.ResNet, and they are those of a SwinTransformer"
+        ConfigError, match=r"\.ResNet, but the weights are for a SwinTransformer"
     ) as e:
         from_hub(swin, model=cfg.model, dataloader=cfg.dataloader)
     assert str(swin) in str(e.value)
@@ -412,7 +412,7 @@ def test_dc5_models_take_resnets_below_a_body(tmp_path):
     loaded = from_hub(made, model=cfg.model, prefix="auto")
     assert "backbone.body.layer4.1.bn2.running_var" in keys(loaded)
     assert (cfg.model.backbone.name, cfg.model.backbone.dilation) == ("resnet18", True)
-    with pytest.raises(ConfigError, match=r"\.ResNet, and they are those of a TorchvisionResNet"):
+    with pytest.raises(ConfigError, match=r"\.ResNet, but the weights are for a TorchvisionResNet"):
         from_hub(made, model=lazy_config().model)
 
 

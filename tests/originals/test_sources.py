@@ -166,7 +166,7 @@ def test_every_flipped_byte_is_found(mirror, cache):
             Fault.status(200, headers={"Content-Type": "x"}, body=b"<?xml?><Error>no</Error>"),
             "gives an XML message instead",
         ),
-        (Fault.status(200, headers={"Content-Type": "x"}, body=b""), "gives an empty file"),
+        (Fault.status(200, headers={"Content-Type": "x"}, body=b""), "sent an empty file"),
         (Fault.status(401), "answers 401 Unauthorized"),
         (Fault.status(403), "answers 403 Forbidden"),
         (Fault.status(404), "answers 404 Not Found"),
@@ -650,7 +650,7 @@ def test_a_source_on_the_hub(tmp_path, monkeypatch):
     assert asked == [("timm/resnet50.tv_in1k", "model.safetensors", "v1")]
     assert (pulled.path, pulled.sha256) == (file, SHA256)
     assert pulled.url == "hf://timm/resnet50.tv_in1k@c0ffee/model.safetensors"
-    assert pulled.pinned_by == "the sha256 that the Hub tells"
+    assert pulled.pinned_by == "the sha256 that the Hub reports"
     with pytest.raises(SourceError, match="instead of"):
         sources.pull(entry("hf://timm/r50/model.safetensors", sha256="0" * 64))
     pinned = entry("hf://timm/r50/model.safetensors", sha256=SHA256, commit="a" * 40)
@@ -734,7 +734,7 @@ def test_drive_refusals_are_one_clear_line(drive):
     retrieval = drive.exceptions.FileURLRetrievalError("Too many users\n\n\thave viewed\n")
     for does, reason in (
         (raising(retrieval), "quota for today is used up"),
-        (raising(drive.exceptions.DownloadError("short\nread")), "another try resumes"),
+        (raising(drive.exceptions.DownloadError("short\nread")), "run the command again to resume"),
         (raising(OSError("Max retries exceeded with url")), "cannot be reached"),
         (lambda output, _: output.write_bytes(b"<!DOCTYPE html>"), "HTML page"),
     ):

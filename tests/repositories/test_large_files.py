@@ -256,7 +256,7 @@ def test_nothing_of_the_file_is_no_part(hub, there, cache, naps, fault):
 def test_nobody_waits_for_a_day(hub, there, naps):
     for server in (hub, hub.storage):
         server.inject("GET", "*", Fault.status(429, retry_after=86400), times=None)
-    with pytest.raises(HubError, match="asks for a pause"):
+    with pytest.raises(HubError, match="limits the rate"):
         fetched()
     assert naps == []
 

@@ -186,7 +186,7 @@ def test_a_moved_repository_is_followed(hub, login, folder):
 def test_without_a_token(hub, folder):
     for arguments in ({}, {"repo_id": "detrex/r18"}):
         with pytest.raises(
-            HubError, match=r"a push needs a token, and there is none.*hf auth login"
+            HubError, match=r"a push needs a token, and you have none.*hf auth login"
         ):
             push(folder, **arguments)
     assert not hub.repositories
@@ -200,10 +200,10 @@ def test_a_token_that_the_hub_does_not_know(hub, folder, monkeypatch):
 
 def test_a_token_that_may_only_read(hub, login, folder):
     login("alice", "read")
-    with pytest.raises(HubError, match=r"no right to write there.*hf auth login"):
+    with pytest.raises(HubError, match=r"may not write there.*hf auth login"):
         push(folder)
     hub.create("alice/r18")
-    with pytest.raises(HubError, match="no right to write there"):
+    with pytest.raises(HubError, match="may not write there"):
         push(folder)
     assert not hub.storage.log
 
@@ -211,9 +211,9 @@ def test_a_token_that_may_only_read(hub, login, folder):
 def test_somebody_elses_repository(hub, login, folder):
     hub.create("detrex/r18")
     login("alice")
-    with pytest.raises(HubError, match=r"no right to write there.*--create-pr.*--namespace"):
+    with pytest.raises(HubError, match=r"may not write there.*--create-pr.*--namespace"):
         push(folder, "detrex/r18")
-    with pytest.raises(HubError, match="detrex/new: your token has no right to write there"):
+    with pytest.raises(HubError, match="detrex/new: your token may not write there"):
         push(folder, "detrex/new")
     assert not hub.storage.log
     assert hub.repositories.keys() == {"detrex/r18"}
@@ -222,7 +222,7 @@ def test_somebody_elses_repository(hub, login, folder):
 def test_somebody_elses_private_repository(hub, login, folder):
     hub.create("detrex/r18", private=True)
     login("alice")
-    with pytest.raises(HubError, match="no right to write there"):
+    with pytest.raises(HubError, match="may not write there"):
         push(folder, "detrex/r18")
 
 
@@ -326,7 +326,7 @@ def test_offline(hub, login, folder, monkeypatch):
 
     login("alice")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with hub.quiet(), pytest.raises(HubError, match=r"HF_HUB_OFFLINE forbids to push.*--to DIR"):
+    with hub.quiet(), pytest.raises(HubError, match=r"HF_HUB_OFFLINE forbids pushing.*--to DIR"):
         push(folder)
 
 

@@ -80,4 +80,4 @@ class Opcodes:
                 self.plain(item)
             self.emit(b"u")
         else:
-            raise TypeError(f"a {type(value).__name__} is no plain value")
+            raise TypeError(f"a {type(value).__name__} is not a plain value")
