@@ -231,7 +231,7 @@ def test_where_content_does_not_tell_the_config_is_left_alone_and_that_is_said(
     found = check_with(cfg, 101)
     assert found.passed
     assert not found.differences
-    (note,) = [one for one in found.notes if one.startswith("nothing in the file tells")]
+    (note,) = [one for one in found.notes if one.startswith("the file does not show")]
     assert "model.pixel_mean" in note
     assert "model.backbone.stages.stride_in_1x1" in note
     config = tmp_path / "config.py"

@@ -52,7 +52,7 @@ def one_line(capfd, arguments):
         assert err.startswith("Error: "), err
         assert err.count("\n") == 1, err
         assert err[:-1].isprintable()
-        assert "should not have happened" not in err, err
+        assert "internal error" not in err, err
     return code
 
 

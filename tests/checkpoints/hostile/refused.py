@@ -78,7 +78,7 @@ _OPCODES = {
     "a persistent line": (b"Psomething\n", "refers to"),
     "a persistent number": (b"K\1Q", "refers to"),
     "a type that is called": (call(name("torch", "float32")), "calls a type"),
-    "a device that is a list": (call(name("torch", "device"), b"]", b"K\1"), "a device whose"),
+    "a device that is a list": (call(name("torch", "device"), b"]", b"K\1"), "a device with an invalid name"),
     "an array type that commands terminals": (
         call(name("numpy", "dtype"), text("\x1b[31mred"), b"\x89\x88"),
         "a numpy type with an invalid name",
@@ -214,7 +214,7 @@ def _arrays():
         "an array of 2**62 elements": (of(raw(b""), shape=(2**31, 2**31)), "0 bytes that should"),
         "an array of objects": (of(b"](NNe", code="O8"), "a numpy array of type O8"),
         "an array in text": (of(text("a" * 2000)), "an array whose data is not bytes"),
-        "an array of no type": (wrap("pickle", dictionary(w=no_type)), "numpy type whose name"),
+        "an array of no type": (wrap("pickle", dictionary(w=no_type)), "numpy type with an invalid name"),
         "an array of a state that is a number": (
             wrap("pickle", dictionary(w=made + integer(1) + b"b")),
             "invalid state",
@@ -373,9 +373,9 @@ def _archives():
         ),
         "two indices": (
             lambda p: p.write_bytes(zipped(*_GOOD, ("b/data.pkl", INDEX))),
-            "none that torch.save writes",
+            "not one that torch.save writes",
         ),
-        "no index": (lambda p: p.write_bytes(zipped(("a/b", b"x"))), "none that torch.save writes"),
+        "no index": (lambda p: p.write_bytes(zipped(("a/b", b"x"))), "not one that torch.save writes"),
         "NumPy's .npz": (lambda p: p.write_bytes(zipped(("w.npy", b"x"))), r"NumPy's \.npz"),
         "TorchScript": (
             lambda p: p.write_bytes(zipped(*_GOOD, ("a/constants.pkl", INDEX))),
@@ -430,7 +430,7 @@ def _streams():
         "a view of half an element": (of(viewed(half, half)), "a view with an invalid offset"),
         "a view before its storage": (of(viewed(integer(-1), integer(1))), "outside its storage"),
         "a view beyond its storage": (of(viewed(integer(1), integer(2))), "outside its storage"),
-        "a view that is a text": (of(viewed(text("a"), text("b"))), "a view whose place"),
+        "a view that is a text": (of(viewed(text("a"), text("b"))), "a view with an invalid offset"),
         "another protocol": (
             of(good.replace(pickled(integer(PROTOCOL), 4), pickled(integer(1002), 4))),
             "is not a checkpoint of torch.save",
@@ -459,7 +459,7 @@ def _headers():
             }
         )
 
-    lacks, sense = "lacks dtype, shape or data_offsets", "no sensible shape or place"
+    lacks, sense = "lacks dtype, shape or data_offsets", "no valid shape or offsets"
     twice = '{"w":%s,"w":%s}' % (('{"dtype":"U8","shape":[0],"data_offsets":[0,0]}',) * 2)
 
     def huge(path):
@@ -470,9 +470,9 @@ def _headers():
     return {
         "a header beyond the file": (header(one(), PAIR, length=2**30), "its header does not end"),
         "a header of 100 MB": (huge, "refused: a header of 105 MB"),
-        "no JSON": (header('{"w":', PAIR), "it is no JSON"),
-        "text that is no UTF-8": (header(b'{"\xff":1}', PAIR), "it is no JSON"),
-        "JSON nested 100,000 deep": (header('{"w":' + "[" * 10**5, PAIR), "it is no JSON"),
+        "no JSON": (header('{"w":', PAIR), "it is not JSON"),
+        "text that is no UTF-8": (header(b'{"\xff":1}', PAIR), "it is not JSON"),
+        "JSON nested 100,000 deep": (header('{"w":' + "[" * 10**5, PAIR), "it is not JSON"),
         "an integer of 100,000 digits": (
             header('{"w":' + "1" * 10**5 + "}", PAIR),
             "it is no JSON|lacks dtype",
@@ -519,8 +519,8 @@ def _headers():
             header('{"\\ud800":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}', PAIR),
             r"'\\ud800'is not valid text",
         ),
-        "metadata that is a list": (header('{"__metadata__":[]}'), "no table of texts"),
-        "metadata of numbers": (header('{"__metadata__":{"a":1}}'), "no table of texts"),
+        "metadata that is a list": (header('{"__metadata__":[]}'), "not a table of strings"),
+        "metadata of numbers": (header('{"__metadata__":{"a":1}}'), "not a table of strings"),
     }
 
 
