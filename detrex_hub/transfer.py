@@ -262,7 +262,7 @@ class _Attempt:
             same = part.pinned or (part.version is not None and part.version.may_be(version))
             sized = file.size is None or version.total == file.size
             if span is None or int(span[1]) != part.size or not same or not sized:
-                self._stop_resuming("sent another part than requested")
+                self._stop_resuming("sends another part than requested")
             start = part.size
             self.resumed = self.resumed or start > 0
         elif not part.pinned:

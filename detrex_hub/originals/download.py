@@ -108,7 +108,7 @@ def _check(response: httpx.Response) -> None:
     if status not in (200, 206):
         raise SourceError(_phrase(status))
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise SourceError("sent the file compressed, which was not requested")
+        raise SourceError("sends the file compressed, which was not requested")
     refuse_type(response.headers.get("content-type", ""))
 
 

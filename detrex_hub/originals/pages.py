@@ -43,8 +43,8 @@ def refuse_page(head: bytes, size: int | None) -> None:
     if text.startswith((b"{", b"[")) and size is not None and size < _MAX_ANSWER_BYTES:
         raise _instead("a JSON message")
     if not head or size == 0:
-        raise SourceError("sent an empty file")
+        raise SourceError("sends an empty file")
 
 
 def _instead(what: str) -> SourceError:
-    return SourceError(f"sent {what} instead of the file")
+    return SourceError(f"sends {what} instead of the file")

@@ -86,7 +86,7 @@ def _limit_size(response: httpx.Response, where: str, limit: int) -> None:
     if any(size.isascii() and size.isdigit() and int(size[:20]) > limit for size in sizes):
         raise too_large(where, limit)
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise HubError(f"{where}: the server sent it compressed, which was not requested")
+        raise HubError(f"{where}: the server sends it compressed, which was not requested")
 
     assert isinstance(response.stream, httpx.SyncByteStream)
     body: httpx.SyncByteStream = response.stream

@@ -152,21 +152,21 @@ def test_every_flipped_byte_is_found(mirror, cache):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (Fault.html(), "gives an HTML page instead of the file"),
-        (Fault.status(200, body=b'{"message": "quota"}'), "gives a JSON message instead"),
+        (Fault.html(), "sends an HTML page instead of the file"),
+        (Fault.status(200, body=b'{"message": "quota"}'), "sends a JSON message instead"),
         (
             Fault.status(200, headers={"Content-Type": "text/plain"}, body=b"\n<HTML>login</HTML>"),
-            "gives an HTML page instead",
+            "sends an HTML page instead",
         ),
         (
             Fault.status(200, headers={"Content-Type": "text/plain"}, body=b'{"error": 1}'),
-            "gives a JSON message instead",
+            "sends a JSON message instead",
         ),
         (
             Fault.status(200, headers={"Content-Type": "x"}, body=b"<?xml?><Error>no</Error>"),
-            "gives an XML message instead",
+            "sends an XML message instead",
         ),
-        (Fault.status(200, headers={"Content-Type": "x"}, body=b""), "sent an empty file"),
+        (Fault.status(200, headers={"Content-Type": "x"}, body=b""), "sends an empty file"),
         (Fault.status(401), "answers 401 Unauthorized"),
         (Fault.status(403), "answers 403 Forbidden"),
         (Fault.status(404), "answers 404 Not Found"),

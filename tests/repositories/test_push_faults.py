@@ -151,7 +151,9 @@ def test_a_byte_that_arrives_wrong_is_found(hub, folder, request_, at):
     hub.clear()
     hub.token("alice")
     inject(hub, request_, fault, times=None)
-    with pytest.raises(DetrexHubError, match=r"does not have the announced sha256|differ from what was pushed"):
+    with pytest.raises(
+        DetrexHubError, match=r"does not have the announced sha256|differ from what was pushed"
+    ):
         push(folder)
 
 

@@ -78,7 +78,10 @@ _OPCODES = {
     "a persistent line": (b"Psomething\n", "refers to"),
     "a persistent number": (b"K\1Q", "refers to"),
     "a type that is called": (call(name("torch", "float32")), "calls a type"),
-    "a device that is a list": (call(name("torch", "device"), b"]", b"K\1"), "a device with an invalid name"),
+    "a device that is a list": (
+        call(name("torch", "device"), b"]", b"K\1"),
+        "a device with an invalid name",
+    ),
     "an array type that commands terminals": (
         call(name("numpy", "dtype"), text("\x1b[31mred"), b"\x89\x88"),
         "a numpy type with an invalid name",
@@ -214,7 +217,10 @@ def _arrays():
         "an array of 2**62 elements": (of(raw(b""), shape=(2**31, 2**31)), "0 bytes that should"),
         "an array of objects": (of(b"](NNe", code="O8"), "a numpy array of type O8"),
         "an array in text": (of(text("a" * 2000)), "an array whose data is not bytes"),
-        "an array of no type": (wrap("pickle", dictionary(w=no_type)), "numpy type with an invalid name"),
+        "an array of no type": (
+            wrap("pickle", dictionary(w=no_type)),
+            "numpy type with an invalid name",
+        ),
         "an array of a state that is a number": (
             wrap("pickle", dictionary(w=made + integer(1) + b"b")),
             "invalid state",
@@ -375,7 +381,10 @@ def _archives():
             lambda p: p.write_bytes(zipped(*_GOOD, ("b/data.pkl", INDEX))),
             "not one that torch.save writes",
         ),
-        "no index": (lambda p: p.write_bytes(zipped(("a/b", b"x"))), "not one that torch.save writes"),
+        "no index": (
+            lambda p: p.write_bytes(zipped(("a/b", b"x"))),
+            "not one that torch.save writes",
+        ),
         "NumPy's .npz": (lambda p: p.write_bytes(zipped(("w.npy", b"x"))), r"NumPy's \.npz"),
         "TorchScript": (
             lambda p: p.write_bytes(zipped(*_GOOD, ("a/constants.pkl", INDEX))),
@@ -430,7 +439,10 @@ def _streams():
         "a view of half an element": (of(viewed(half, half)), "a view with an invalid offset"),
         "a view before its storage": (of(viewed(integer(-1), integer(1))), "outside its storage"),
         "a view beyond its storage": (of(viewed(integer(1), integer(2))), "outside its storage"),
-        "a view that is a text": (of(viewed(text("a"), text("b"))), "a view with an invalid offset"),
+        "a view that is a text": (
+            of(viewed(text("a"), text("b"))),
+            "a view with an invalid offset",
+        ),
         "another protocol": (
             of(good.replace(pickled(integer(PROTOCOL), 4), pickled(integer(1002), 4))),
             "is not a checkpoint of torch.save",
