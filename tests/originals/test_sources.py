@@ -447,7 +447,7 @@ def test_all_reasons_are_told(mirror):
     one, other = f"{mirror.url}/a/none.pth", mirror.add("page.pth", b"<html>")
     with pytest.raises(SourceError) as refused:
         sources.pull(entry(one, other))
-    assert f"{one}: answers 404 Not Found; {other}: gives an HTML page" in str(refused.value)
+    assert f"{one}: answers 404 Not Found; {other}: sends an HTML page" in str(refused.value)
 
 
 def test_the_mirror_is_asked_first(mirror, monkeypatch):
