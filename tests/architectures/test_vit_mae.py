@@ -127,7 +127,7 @@ def test_heads_are_in_no_shape() -> None:
     with pytest.raises(UsageError, match=r"num_heads should be an integer .*'True'"):
         read(specs, {"num_heads": True})
     odd = dataclasses.replace(BASE, embed_dim=100, num_heads=4)
-    with pytest.raises(ArchitectureError, match="Say it with --fact num_heads=N"):
+    with pytest.raises(ArchitectureError, match="Set it with --fact num_heads=N"):
         read(odd.original()[0])
     assert read(odd.original()[0], {"num_heads": 4})[0] == odd
     shown = dataclasses.replace(BASE, relative_positions=True).target()

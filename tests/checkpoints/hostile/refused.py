@@ -487,7 +487,7 @@ def _headers():
         "JSON nested 100,000 deep": (header('{"w":' + "[" * 10**5, PAIR), "it is not JSON"),
         "an integer of 100,000 digits": (
             header('{"w":' + "1" * 10**5 + "}", PAIR),
-            "it is no JSON|lacks dtype",
+            "it is not JSON|lacks dtype",
         ),
         "a name twice": (header(twice), "'w' occurs twice"),
         "a field twice": (header('{"w":{"dtype":"U8","dtype":"I8"}}'), "'dtype' occurs twice"),
