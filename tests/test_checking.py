@@ -341,7 +341,7 @@ def test_the_names_of_a_caffe2_file_tell_which_images_it_wants(tmp_path, folder)
             "detr.pth",
             r"refuse argparse\.Namespace",
         ),
-        ({"model": {"a.weight": torch.zeros(1)}}, "a.pkl", "no pickle"),
+        ({"model": {"a.weight": torch.zeros(1)}}, "a.pkl", "not a pickle"),
         ({"model": {"a.weight": torch.zeros(1)}}, "a.pyth", "model_state"),
     ],
 )

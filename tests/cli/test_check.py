@@ -134,7 +134,7 @@ def test_fix_leaves_what_it_cannot_mend(cli, r18, yaml):
     before = path.read_text()
     result = cli("check", path, "--target", "r34_v1", "--fix")
     assert result.code == 1
-    assert "is no Python" in result.err
+    assert "is not a Python file" in result.err
     assert path.read_text() == before
 
 

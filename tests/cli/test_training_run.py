@@ -316,8 +316,8 @@ def test_a_config_that_training_wrote_is_read_and_not_run(run, tmp_path):
 def test_a_config_that_is_none(here, tmp_path):
     for text, said in (
         ("model: [", "cannot be loaded"),
-        ("[1, 2]", "no config"),
-        ("", "no config"),
+        ("[1, 2]", "is not a config"),
+        ("", "is not a config"),
     ):
         (tmp_path / "my_detr.yaml").write_text(text)
         assert said in one_line(here(*ARGUMENTS, "--to", "hub"))
