@@ -390,7 +390,7 @@ def test_a_target_is_a_checkpoint_a_name_or_an_architecture(converted, original,
     assert target_keys("resnet", like=str(original)).shapes.keys() == expected
     assert target_keys(str(original)).shapes.keys() == R18.source.keys()
     assert target_keys(str(converted)).shapes.keys() == ResNet(depth=18).target().keys()
-    with pytest.raises(UsageError, match="how large"):
+    with pytest.raises(UsageError, match="size of the resnet is not known"):
         target_keys("resnet")
     with pytest.raises(UsageError, match="Architectures: "):
         target_keys("vgg")

@@ -191,6 +191,6 @@ def test_the_command(cli, original):
     assert document["absent"]["fc.bias"] == "ImageNet classifier"
     refused = cli("export", "r18", "--to", "caffe")
     assert refused.code == 2
-    said = "Error: resnet has no layout 'caffe' to be written in. Say --to torchvision or "
+    said = "Error: resnet has no layout 'caffe' to be written in. Choose one: --to torchvision or "
     assert refused.err.startswith(said)
     assert refused.err.count("\n") == 1
