@@ -50,6 +50,7 @@ FACTS: Mapping[str, Fact] = {
             "model.transformer.encoder.num_heads",
             "model.transformer.decoder.num_heads",
             "model.transformer.num_heads",
+            "model.transformer.nhead",
         ),
     ),
 }

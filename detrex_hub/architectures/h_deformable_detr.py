@@ -111,7 +111,8 @@ class HDeformableDetr(DeformableDetr):
         queries, first = self.num_queries, self.num_queries_one2one
         further = None if queries is None or first is None else queries - first
         learned = self.mixed_selection or not self.as_two_stage
-        mixed = self.mixed_selection
+        # in one stage detrex's configs say it too, and nothing follows from it
+        mixed = self.mixed_selection if self.as_two_stage else None
         return (
             *self.parts_without_queries(),
             *((self._learned(),) if learned else ()),

@@ -175,12 +175,15 @@ class HeadLists(Part):
         return module
 
     def ties(self) -> tuple[tuple[str, ...], ...]:
-        if self.refines:
-            twice = (*self._boxes(), *(self._classes() if self.proposes else ()))
-            return tuple(
-                (key, f"transformer.decoder.{key}", *self._further_names(key)) for key in twice
-            )
-        return tuple(self._shared())
+        if not self.refines:
+            return tuple(self._shared())
+        groups = []
+        for key in (*self._boxes(), *self._classes()):
+            twin = () if key.startswith("class_embed.") and not self.proposes else (key,)
+            others = (*(f"transformer.decoder.{one}" for one in twin), *self._further_names(key))
+            if others:
+                groups.append((key, *others))
+        return tuple(groups)
 
     def _further_names(self, key: str) -> Iterator[str]:
         for i, modules in self.again.items():

@@ -31,12 +31,14 @@ class Neck(Part):
         inputs: feature maps that it gives, its last ones.
         levels: feature maps in all.
         width: of each.
+        embeddings: the embeddings of the feature maps, in detrex.
     """
 
     body: Architecture
     inputs: int
     levels: int
     width: int
+    embeddings: str = "transformer.level_embeds"
 
     @property
     def features(self) -> dict[str, int]:
@@ -47,7 +49,7 @@ class Neck(Part):
         of_transformers = layout in TRANSFORMERS
         prefix = "model.input_proj." if of_transformers else "input_proj."
         root = "model" if of_transformers else "transformer"
-        rules = [Rename(f"{root}.level_embed", "transformer.level_embeds")]
+        rules = [Rename(f"{root}.level_embed", self.embeddings)]
         for i in range(self.inputs):
             rules.append(Rename(f"{prefix}{i}.0.*", f"neck.convs.{i}.conv.*"))
             rules.append(Rename(f"{prefix}{i}.1.*", f"neck.convs.{i}.norm.*"))
@@ -67,7 +69,7 @@ class Neck(Part):
             number = self.width if i else channels[-1]
             module |= under(f"extra_convs.{i}.conv", conv(self.width, number, 3))
             module |= under(f"extra_convs.{i}.norm", norm(self.width))
-        return under("neck", module) | {"transformer.level_embeds": tensor(self.levels, self.width)}
+        return under("neck", module) | {self.embeddings: tensor(self.levels, self.width)}
 
     def paths(self) -> Mapping[str, Kind]:
         return {

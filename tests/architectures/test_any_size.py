@@ -71,6 +71,12 @@ OWN = {
     "dino": {**MULTI_LEVEL, "more_labels": one_of(0, 1, 5)},
     "align_detr": MULTI_LEVEL,
     "focus_detr": MULTI_LEVEL,
+    "co_mot": {
+        **MULTI_LEVEL,
+        "g_size": SIDES,
+        "track_dim": one_of(16, 64),
+        "update_query_pos": FLAG,
+    },
     "maskdino": {
         **MULTI_LEVEL,
         "feature_order": one_of("low2high", "high2low"),

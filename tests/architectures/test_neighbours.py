@@ -51,6 +51,7 @@ def test_h_deformable_detr_in_one_stage_must_not_look_forward_twice():
     found = architecture("h_deformable_detr").read(specs, "detrex", {})
     lazy = lazy_of(found)
     assert lazy[path] is False
+    assert "model.mixed_selection" not in lazy
     assert (lazy["model.num_queries_one2one"], lazy["model.num_queries_one2many"]) == (300, 1500)
     assert not made.ranks_proposals
     two_stage, _ = real("h_deformable_detr_r50_two_stage")
@@ -90,6 +91,33 @@ def test_positions_in_pnp_detrs_sampler_are_read_from_its_arguments():
     assert lazy_of(kind.read(PNP.source, "original", told))[path] is True
     # detrex's config leaves it out, where it is false
     assert path not in lazy_of(kind.read(PNP.source, "original", {}))
+
+
+def test_co_mot_keeps_the_names_that_it_has_inside():
+    # it counts norms as Deformable-DETR's original does, whose converter would swap them
+    made, specs = real("co_mot_r50")
+    found = recognise(specs)
+    assert (found.architecture.name, found.layout) == ("co_mot", "detrex")
+    plan = made.plan(specs, "detrex")
+    assert {key: move.pieces[0].key for key, move in plan.moves.items()} == {
+        key: key for key in plan.moves
+    }
+    assert plan.specs == specs
+    rest = {key: spec for key, spec in specs.items() if not key.startswith("track_embed.")}
+    with pytest.raises(ArchitectureError, match=r"nearest is co_mot.*track_embed"):
+        recognise(rest)
+
+
+def test_co_mots_shadows_are_read_from_its_shapes():
+    made, specs = real("co_mot_r50")
+    lazy = lazy_of(type(made).read(specs, "detrex", {}))
+    for path in ("model.g_size", "model.criterion.g_size", "model.post_process.g_size"):
+        assert lazy[path] == 3
+    assert lazy["model.num_queries"] == 60
+    assert "normalises no images" in made.notes()[-1]
+    specs["position_offset.weight"] = TensorSpec("F32", (181, 4))
+    with pytest.raises(ArchitectureError, match="181 shadows"):
+        type(made).read(specs, "detrex", {})
 
 
 def test_no_weight_shows_the_positions_of_what_detrex_trained():
