@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub import catalogue
-from detrex_hub.architectures import architecture
 from detrex_hub.architectures.resnet import ResNet
+from detrex_hub.catalogue.models import model_of
 from detrex_hub.configs.matching import ModelKeys, Shape
 
 RECORD = Path(__file__).parent / "reference" / "detrex_configs.json.gz"
@@ -50,7 +50,7 @@ def shapes_of(file: str, model: Mapping[str, Shape]) -> dict[str, Shape]:
         assert stem == "eva_o365", file
         return {key: shape for key, shape in model.items() if key.startswith("backbone.")}
     entry = catalogue.load()[name]
-    made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
+    made = model_of(entry)
     return {key: spec.shape for key, spec in made.original()[0].items()}
 
 

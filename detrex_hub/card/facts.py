@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ def body_values(
         # what was trained in detrex has no other model to differ from
         "differences": []
         if trained or (entry and entry.origin == "trained")
-        else _differences(config),
+        else _differences(config, record.facts),
         "trained": trained,
         "authors": ", ".join(entry.authors) if entry else "",
         "pages": _pages(entry),
@@ -514,7 +515,10 @@ def _pages(entry: CatalogueEntry | None) -> list[Markdown]:
     ]
 
 
-def _differences(config: RepositoryConfig) -> list[str]:
+def _differences(config: RepositoryConfig, facts: Mapping[str, Any]) -> list[str]:
     """What the detrex model computes differently from the original, whatever the mapping."""
     kind = architecture(config.architecture)
-    return [*kind.from_hyper_parameters(config.hyper_parameters).differences()]
+    fields = {one.name for one in dataclasses.fields(kind)}
+    # an entry of the catalogue leaves to its facts what shapes cannot show
+    said = {name: value for name, value in facts.items() if name in fields}
+    return [*kind.from_hyper_parameters({**said, **config.hyper_parameters}).differences()]

@@ -18,6 +18,7 @@ from detrex_hub.architectures.coco import CATEGORIES
 from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
+from detrex_hub.catalogue.models import model_of
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.loading import load_state_dict, tensors_of
@@ -324,7 +325,7 @@ def test_an_original_in_names_of_detrex_is_the_same_already(tmp_path):
 def test_whatever_has_names_of_detrex_keeps_them():
     for entry in catalogue.load().values():
         if entry.has_detrex_names:
-            made = architecture(entry.architecture).from_hyper_parameters(entry.hyper_parameters)
+            made = model_of(entry)
             for rule in made.rules("detrex"):
                 assert isinstance(rule, Drop) or rule.source == rule.target
 

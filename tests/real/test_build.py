@@ -7,6 +7,7 @@ import torch
 
 from detrex_hub import catalogue, from_hub, load_state_dict
 from detrex_hub.architectures import architecture
+from detrex_hub.catalogue.models import model_of
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ConfigError
 from tests.real.checkpointers import built, load
@@ -52,7 +53,7 @@ def test_a_built_backbone_loads_whole_and_the_detector_runs(path, config, conver
     model = built(cfg)
     loaded = load(model, weights)
     kind = architecture(entry.architecture)
-    made = kind.from_hyper_parameters(entry.hyper_parameters)
+    made = model_of(entry)
     prefix = f"{kind.node.removeprefix('model.')}."
     assert not loaded.unexpected
     assert not loaded.wrong_shape

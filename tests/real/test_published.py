@@ -7,6 +7,7 @@ import torch
 
 from detrex_hub import catalogue, load_state_dict
 from detrex_hub.architectures import architectures
+from detrex_hub.catalogue.models import model_of
 from detrex_hub.checking import examine
 from detrex_hub.conversion import convert
 from tests.real.checkpointers import built, load
@@ -44,7 +45,7 @@ def test_loads_into_its_real_model(name, config, tmp_path, monkeypatch):
 
     model = built(cfg)
     loaded = load(model, cfg.train.init_checkpoint)
-    made = kind.from_hyper_parameters(entry.hyper_parameters)
+    made = model_of(entry)
     prefix = f"{made.node.removeprefix('model.')}." if kind.backbone else ""
     by_model = {prefix + key for key in made.set_by_model()}
     assert not loaded.unexpected
