@@ -384,22 +384,34 @@ def test_the_catalogue_vouches_for_its_files_and_for_no_other(
     assert other.conversion.assumed.keys() == {"image_format", "pixel_mean", "pixel_std"}
 
 
-def test_a_record_that_hides_an_assumption_is_not_believed(
-    resnet18: dict[str, torch.Tensor], tmp_path: Path
+@pytest.mark.parametrize(
+    ("assumed", "paths"),
+    [
+        ({}, []),
+        ({}, None),
+        (None, []),
+        ({"image_format": "BGR"}, None),
+        ({"keep_classifier": False}, None),
+    ],
+    ids=["both", "record", "config", "value", "more"],
+)
+def test_records_that_hide_or_change_an_assumption_are_not_believed(
+    resnet18: dict[str, torch.Tensor],
+    tmp_path: Path,
+    assumed: dict[str, object] | None,
+    paths: list[str] | None,
 ) -> None:
-    convert(save(tmp_path / "mine.pth", resnet18), tmp_path / "mine")
-    hiding = {"conversion.json": ["assumed"], "config.json": ["overrides", "assumed"]}
-    for file, hide in hiding.items():
-        text = (tmp_path / "mine" / file).read_text()
-        document = json.loads(text)
-        part = document
-        for name in hide[:-1]:
-            part = part[name]
-        part[hide[-1]] = type(part[hide[-1]])()
-        (tmp_path / "mine" / file).write_text(json.dumps(document))
-        with pytest.raises(VerificationError):
-            verify(tmp_path / "mine")
-        (tmp_path / "mine" / file).write_text(text)
+    folder = tmp_path / "mine"
+    convert(save(tmp_path / "mine.pth", resnet18), folder)
+    config, record = (load_json(folder / name) for name in ("config.json", "conversion.json"))
+    if assumed is not None:
+        record["assumed"] = record["assumed"] | assumed if assumed else {}
+    if paths is not None:
+        config["overrides"]["assumed"] = paths
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "conversion.json").write_text(json.dumps(record))
+    with pytest.raises(VerificationError):
+        verify(folder)
 
 
 @pytest.mark.parametrize("variance", [1.0, 1 - 1e-5])
