@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import files
+from benchmarks.first_use import CACHED, FIRST_USE, PUBLISHED
+from benchmarks.first_use import SCRIPT as FROM_NOTHING
 from benchmarks.jobs import (
     CONVERT,
     SCRIPT,
@@ -88,6 +90,7 @@ def clocks(
     started: Measurements,
     loaded: Measurements,
     scaled: Mapping[int, Measurements],
+    used: Measurements,
 ) -> list[Verdict]:
     """The budgets of wall time, and of memory of large files."""
     found: list[Verdict] = []
@@ -109,6 +112,7 @@ def clocks(
     rewriting = loaded["torch.load + torch.save"].seconds
     cold = loaded["from_hub, cold"].seconds
     most("from_hub, cold", cold / rewriting, 1, "of torch.load + torch.save")
+    found += first_use_clocks(used)
     if scaled:
         small, large = scaled[TOTALS[1]], scaled[TOTALS[-1]]
         most(f"{CONVERT}, {TOTALS[-1]} MB: peak", large[CONVERT].peak / MIB, PEAK / MIB, "MiB")
@@ -117,3 +121,23 @@ def clocks(
         for command in (f"{CONVERT} --dry-run", "detrex-hub inspect"):
             most(f"{command}, {TOTALS[-1]} MB", large[command].seconds, 0.5, "s")
     return found
+
+
+def first_use_clocks(used: Measurements) -> list[Verdict]:
+    """The budgets of a name that is not published."""
+    first, cached = used[FIRST_USE], used[CACHED]
+    ratio = first.seconds / used[FROM_NOTHING].seconds
+    beyond = cached.seconds - used["its imports alone"].seconds
+    as_published = cached.seconds / used[PUBLISHED].seconds
+    return [
+        Verdict(FIRST_USE, f"<= 0.35 of {FROM_NOTHING}", f"{ratio:.3g}", ratio <= 0.35),
+        Verdict(
+            f"{FIRST_USE}: peak",
+            f"<= {PEAK // MIB} MiB",
+            f"{first.peak / MIB:.0f} MiB",
+            first.peak <= PEAK,
+        ),
+        Verdict(f"{CACHED}: beyond imports", "<= 0.05 s", f"{beyond:.3g} s", beyond <= 0.05),
+        # two medians of one and the same work differ by as much
+        Verdict(CACHED, f"<= 1.1 of {PUBLISHED}", f"{as_published:.3g}", as_published <= 1.1),
+    ]
