@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## convert ResNet-101 into ./hub and load it in a config
+demo: $(STAMP) ## from_hub by name on an empty Hub, then convert into ./hub and verify
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 test: lint types secrets budgets $(STAMP) ## all checks and tests

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Convert ResNet-101 into ./hub and load it in a training config.
+# Load ResNet-101 by its name from an empty Hub. Then convert it into ./hub, verify and load it.
 set -eu
 cd "$(dirname "$0")/.."
 
 say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
+
+say python examples/first_use.py
 
 if ! say detrex-hub convert-and-push r101_v2 --to ./hub; then
     echo

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detrex_hub import from_hub
+from detrex_hub import catalogue, from_hub
 from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.errors import ConfigError
 from tests import reference
@@ -95,3 +95,21 @@ def test_what_it_links_to_is_there():
     links = re.findall(r"\]\((?!https?://)([^)#]+)", README)
     assert links
     assert [link for link in links if not (root / link).exists()] == []
+
+
+def test_it_begins_with_the_installation_and_two_lines_of_a_config():
+    (_, first), (_, second), (_, third) = BLOCKS[:3]
+    assert first == "pip install detrex-hub\n"
+    assert len([line for line in second.splitlines() if line]) == 2
+    # what the first use of a name says
+    url = catalogue.find("r101_v2").sources[0].url
+    why = "is not published (not found, or private)"
+    assert third == f"detrex/r101_v2 {why}: converted on this machine from {url}\n"
+
+
+def test_one_table_has_every_environment_variable():
+    root = Path(__file__).parent.parent / "detrex_hub"
+    code = " ".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
+    section = README.partition("## Environment variables")[2].partition("\n## ")[0]
+    table = re.findall(r"^\| `(DETREX_HUB_[A-Z_]+)` \|", section, re.MULTILINE)
+    assert sorted(table) == sorted(set(re.findall(r"\bDETREX_HUB_[A-Z_]+\b", code)))
