@@ -124,7 +124,10 @@ class FocusDetr(Detector):
         return (
             *super().notes(),
             "the shares of tokens that encoder layers attend to are in no weight: detrex has "
-            "constants for them (half of all, then less in each layer)",
+            "constants for them (half of all, down to a tenth in the last layer)",
+            # projects/focus_detr/modeling/transformer_layer.py: topk_sa
+            "an image needs about 3000 tokens over all feature maps, so that 300 are left in the "
+            "last layer; one with fewer ends in an error (512 x 512 pixels are enough)",
         )
 
 

@@ -12,7 +12,7 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,12 +137,13 @@ def settings(
     """
     roots = {"model": model, "dataloader": dataloader}
     found: dict[str, Setting] = {}
+    apart = _wanted_apart(roots, {**overrides.lazy_if_present, **overrides.lazy})
     for values, required in ((overrides.lazy, True), (overrides.lazy_if_present, False)):
         for path, value in values.items():
             assumed = path in overrides.assumed
             for place in _places(roots, path, value, where):
                 try:
-                    theirs = _setting(roots, place, value, where, required=required)
+                    theirs = _setting(roots, place, value, where, required=required, apart=apart)
                 except ConfigError:
                     if not assumed:
                         raise
@@ -294,9 +295,19 @@ def _each(node: Any, path: str) -> list[tuple[Any, str]]:
 
 
 def _setting(
-    roots: Mapping[str, Any], path: str, value: Any, where: str, *, required: bool
+    roots: Mapping[str, Any],
+    path: str,
+    value: Any,
+    where: str,
+    *,
+    required: bool,
+    apart: Collection[str] = (),
 ) -> list[Setting]:
-    """What a path says and should say: nothing, or one setting."""
+    """What a path says and should say: nothing, or one setting.
+
+    Args:
+        apart: the paths of `_wanted_apart`.
+    """
     root, *parents, leaf = path.split(".")
     node = roots[root]
     if node is None:
@@ -342,9 +353,9 @@ def _setting(
             hint=f"Set {path} = {value} and what depends on it, or convert with --num-classes",
         )
     source = _source(node, leaf, here) if differs else None
-    if source is not None:
+    if source is not None and source not in apart:
         # a literal in place of ${..x} would come apart from x the next time somebody sets it
-        return _setting(roots, source, value, where, required=required)
+        return _setting(roots, source, value, where, required=required, apart=apart)
     return [Setting(path, before, value, differs)]
 
 
@@ -358,6 +369,32 @@ def _elsewhere(path: str) -> str:
     if path.endswith("_num_embed"):
         hint += ", with model.position_embedding = L(detrex.layers.PositionEmbeddingLearned)()"
     return hint
+
+
+def _wanted_apart(roots: Mapping[str, Any], wanted: Mapping[str, Any]) -> frozenset[str]:
+    """The paths of a config that several others take their value from, and that these others want
+    to have different values: Mask DINO's ``params.feed_forward``, where encoder and decoder differ.
+
+    Args:
+        roots: the nodes of the config.
+        wanted: path -> value.
+    """
+    values: dict[str, list[Any]] = {}
+    for place, value in wanted.items():
+        path: str | None = place
+        passed: set[str] = set()
+        while path is not None and path not in passed:
+            passed.add(path)
+            values.setdefault(path, []).append(value)
+            root, *parents, leaf = path.split(".")
+            node: Any = roots.get(root)
+            here = root
+            for name in parents:
+                node, here = _child(node, name), f"{here}.{name}"
+            path = _source(node, leaf, here) if hasattr(node, "keys") and leaf in node else None
+    return frozenset(
+        path for path, those in values.items() if any(_differs(those[0], one) for one in those)
+    )
 
 
 def _source(node: Any, leaf: str, here: str) -> str | None:

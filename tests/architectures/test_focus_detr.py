@@ -29,7 +29,7 @@ SMALL = {
 def test_it_is_never_taken_for_dino_and_dino_never_for_it():
     specs = KIND.from_hyper_parameters(SMALL).target()
     assert recognise(specs).architecture is KIND
-    with pytest.raises(ArchitectureError, match="no dino") as caught:
+    with pytest.raises(ArchitectureError, match="layout detrex of dino") as caught:
         recognise(specs, among=[architecture("dino")])
     assert caught.value.hint.startswith("By its keys it is focus_detr")
     rest = {key: spec for key, spec in specs.items() if "enc_mask_predictor" not in key}

@@ -342,6 +342,21 @@ def test_what_is_taken_from_elsewhere_is_set_there():
     assert cfg.model.transformer.two_stage_num_proposals == 100
 
 
+@pytest.mark.parametrize("first", ["encoder", "decoder"])
+def test_what_two_nodes_share_and_want_to_differ_is_set_at_each(first):
+    # Mask DINO's params.feed_forward is the width of both
+    widths = {"encoder": 1024, "decoder": 2048}
+    model = OmegaConf.create(
+        {"params": {"width": 2048}, **{side: {"width": "${..params.width}"} for side in widths}}
+    )
+    ordered = sorted(widths, key=lambda side: side != first)
+    overrides = Overrides(lazy={f"model.{side}.width": widths[side] for side in ordered})
+    (change,) = settings.apply(overrides, model=model, where="x/y")
+    assert str(change) == "model.encoder.width: 2048 -> 1024"
+    assert (model.encoder.width, model.decoder.width, model.params.width) == (1024, 2048, 2048)
+    assert settings.plan_changes(overrides, model=model, where="x/y") == []
+
+
 def test_settings_tell_what_fits_as_well():
     cfg = lazy_config()
     found = {one.path: one for one in settings.settings(resnet(), model=cfg.model, where="x/y")}
