@@ -1,8 +1,11 @@
 """A name of the catalogue works whether it is published or not."""
 
+import errno
+import fcntl
 import hashlib
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +17,8 @@ from detrex_hub import from_hub, load_state_dict, local_conversions, overrides
 from detrex_hub.catalogue import find
 from detrex_hub.conversion import convert
 from detrex_hub.errors import HubError, SourceError, UsageError, VerificationError
-from detrex_hub.repositories import Repository, push
+from detrex_hub.locking import FileLock
+from detrex_hub.repositories import Repository, converted, push
 from detrex_hub.resolving import resolve
 from tests import tiny
 from tests.hub_server import Fault, Mirror
@@ -254,4 +258,32 @@ def test_a_rank_that_dies_in_the_middle_costs_the_others_nothing(entry, mirror):
     rank.join()
     assert rank.exitcode == 9
     assert resolve(tiny.NAME).commit is None
+    assert len(mirror.seen("GET")) == 1
+
+
+def test_waiting_is_shown(entry, mirror, monkeypatch):
+    resolve(tiny.NAME)
+    (folder,) = converted.root().glob(f"*/{tiny.NAME}")
+    shutil.rmtree(folder)
+    lock = FileLock(folder.parent / ".lock")
+    lock.acquire()
+    said = []
+
+    def log(message):
+        said.append(message)
+        # the other process ends
+        lock.release()
+
+    monkeypatch.setattr(local_conversions, "log", log)
+    resolve(tiny.NAME)
+    assert said == [f"{tiny.NAME}: waiting for another process that converts it"]
+
+
+def test_a_file_system_without_locks_will_do(entry, mirror, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = from_hub(tiny.NAME)
+    assert from_hub(tiny.NAME) == path
     assert len(mirror.seen("GET")) == 1

@@ -8,7 +8,7 @@ for each source, by its URL, and one for each entry whose conversion was made:
 
     [weights.detr_r50]
     sha256 = "…"
-    mapper = "1"
+    mapper = "…"
 
 The same lock is always written as the same bytes.
 """
@@ -49,7 +49,7 @@ class Pin(Strict, frozen=True, kw_only=True):
 
 class ResultPin(Strict, frozen=True, kw_only=True):
     """What a conversion gives: the sha256 of ``model.safetensors``, and the version of the mapper
-    that made it."""
+    that made it, which is ``plan.mapper_sha256`` of its `conversion.json`."""
 
     sha256: Sha256
     mapper: Text | None = None
