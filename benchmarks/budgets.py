@@ -1,4 +1,4 @@
-"""What detrex-hub may cost. Counts are checked; clocks are only told, with whether they hold."""
+"""What detrex-hub may cost. Counts are checked; times are only printed, beside their budgets."""
 
 from __future__ import annotations
 

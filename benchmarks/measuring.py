@@ -1,4 +1,4 @@
-"""Run commands in turn and tell their wall time, their peak memory and the bytes that they read."""
+"""Run commands in turn and report their wall time, peak memory and the bytes that they read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job a process: what is measured, each as somebody would run it.
+"""One job a process: what is measured, each as a user would run it.
 
 ``python -m benchmarks.peers JOB [ARGUMENTS]`` runs a job in a fresh process, so that its imports
 and its peak memory are its own.

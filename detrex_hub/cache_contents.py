@@ -39,7 +39,7 @@ class Stored:
 
     Args:
         name: of the weights: that of the catalogue, or ``owner/name``.
-        origin: the commit of a repository, `CONVERTED_HERE`, or empty where nothing tells it.
+        origin: the commit of a repository, `CONVERTED_HERE`, or empty if unknown.
         kind: what it is.
         size: in bytes.
         last_use: when it was last read or written, as far as the file system tells, in seconds

@@ -713,7 +713,7 @@ def target_keys(what: str, like: str | None = None) -> ModelKeys:
         like: a checkpoint to read an architecture's hyper-parameters from.
 
     Raises:
-        UsageError: it is nothing of that, or an architecture whose size nothing tells.
+        UsageError: it is nothing of that, or an architecture of unknown size.
     """
     if (entry := catalogue.look_up(what)) is not None:
         return _keys_of(model_of(entry))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Matrix: TypeAlias = Sequence[Sequence[Fraction]] | Sequence[Sequence[float]]
 
-# elements of which an operation that works row by row holds no more at a time
+# the most elements that an operation that works row by row holds at a time
 _BLOCK = 2**19
 
 

@@ -52,7 +52,7 @@ class CatalogueError(DetrexHubError):
 
 
 class SourceError(DetrexHubError):
-    """The original weights cannot be had: no source answers, or the bytes are wrong."""
+    """The original weights could not be downloaded: no source answers, or the bytes are wrong."""
 
 
 class ConfigError(DetrexHubError):

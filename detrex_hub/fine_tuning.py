@@ -44,7 +44,7 @@ class NewClasses:
         names: Sequence[str] | Path | str | None,
         seed: int = 0,
     ) -> NewClasses | None:
-        """The classes that somebody asks for; None where nothing is asked for.
+        """The requested classes; None if none are requested.
 
         Args:
             number: of classes.

@@ -26,7 +26,7 @@ class Identified:
         specs: the state dict.
         architecture: with its hyper-parameters.
         layout: whose names the keys are.
-        because: the keys that tell the layout.
+        because: the keys that identify the layout.
         facts: what the user, the checkpoint and the catalogue say.
         settled: every fact with its value, those that are merely assumed included.
         assumed: the facts that neither the user nor the checkpoint nor the catalogue says.

@@ -67,7 +67,7 @@ else:
                 if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
                     raise OSError(errno.EPERM, "is not a lock file", str(self._path))
                 fcntl.flock(handle, operation)
-                # a lock on a file that was removed meanwhile excludes nobody
+                # a lock on a removed file excludes no other process
                 if os.fstat(handle).st_nlink:
                     self._handle = handle
                     return True

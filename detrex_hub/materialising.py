@@ -33,7 +33,7 @@ from detrex_hub.staging import assets_variable, publish_file, staging_folder
 _VERSION = 3
 
 # name under which a materialised file holds the repository's config.json, so that a program that
-# finds the file in a config can tell what the weights want
+# finds the file in a config knows what the weights need
 DESCRIBED_BY = "detrex_hub"
 
 
@@ -69,7 +69,7 @@ def materialise(
         if path.exists() or path.is_symlink():
             problem = seals.problem(path, key, whole=whole)
             if problem is None:
-                # another process has written it meanwhile
+                # another process wrote it first
                 return path
             log(f"{path} {problem}: writing it again", logging.WARNING)
         _write(repository, path, key, prefix)
@@ -98,7 +98,7 @@ def checked(repository: Repository) -> Iterator[Checkpoint]:
             yield checkpoint
             found = checkpoint.sha256()
     except CheckpointError:
-        # of another file no more is to be said than that it is another one
+        # if it is another file, its own fault does not matter
         found = FileSha256(path).result()
         if found == described.checkpoint.sha256:
             raise

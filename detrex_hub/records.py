@@ -258,7 +258,7 @@ class Proof(Struct, frozen=True, kw_only=True):
 class ConversionRecord(Struct, frozen=True, kw_only=True):
     """What `conversion.json` holds.
 
-    ``facts`` are what somebody said of the weights and no shape shows; ``assumed`` is what was
+    ``facts`` are stated facts of the weights that no shape shows; ``assumed`` is what was
     taken where nothing said it.
     """
 

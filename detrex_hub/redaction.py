@@ -1,4 +1,4 @@
-"""Text that may be shown: whatever could let somebody in is taken out of it."""
+"""Remove tokens, passwords and signatures from text that may be shown."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _not_converted(error: HubError) -> HubError:
 
 
 def _compare_with_lock(entry: CatalogueEntry, found: Repository) -> None:
-    """Refuse weights that are not those of the catalogue's lock, whoever published them.
+    """Refuse weights that are not those of the catalogue's lock. The publisher does not matter.
 
     Seeded numbers in a folder are the user's own, and say loudly what they are.
     """

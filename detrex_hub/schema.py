@@ -86,7 +86,7 @@ def convert(
         raise refusal(f"{where}: {problem(error)}") from None
 
 
-# msgspec works out a type when it is first used. A second thread that uses the type meanwhile reads
+# msgspec works out a type when it is first used. A second thread that uses the type then reads
 # a null pointer, and the process crashes (0.22.0).
 _one_at_a_time = threading.RLock()
 

@@ -143,7 +143,7 @@ def publish_files(staging: Path, target: Path) -> None:
             complete.rename(target)
             return
         except OSError:
-            # somebody else may have been quicker by a moment
+            # another process may have been faster
             if not target.exists():
                 raise
     if _exchanged(complete, target):
@@ -197,7 +197,7 @@ def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
                 except (NotImplementedError, OSError) as error:
                     if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                         raise
-                    # there nobody can take it for abandoned either
+                    # there no process takes it for abandoned either
                     return folder, lock
                 if (folder / _LOCK).exists():
                     return folder, lock
@@ -217,7 +217,7 @@ def remove_abandoned(target: Path) -> None:
     """Clear away what killed runs left beside ``target``; a new `staging_folder` does it too."""
     for folder in target.parent.glob(f"{_escaped(_prefix(target))}*"):
         lock = FileLock(folder / _LOCK)
-        # a folder whose lock is held, or cannot be taken, belongs to somebody who is still at work
+        # a folder whose lock is held, or cannot be taken, belongs to a process that still runs
         with suppress(NotImplementedError, OSError, Timeout):
             lock.acquire(timeout=0)
             _put_back(folder)

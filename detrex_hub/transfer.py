@@ -80,7 +80,7 @@ class Download:
 
 @dataclass(frozen=True)
 class _Version:
-    """What a server says of a file, by which another version is told from it."""
+    """What a server says of a file. It identifies the version."""
 
     etag: str | None = None
     last_modified: str | None = None
@@ -105,7 +105,7 @@ class PartFile:
     Args:
         path: where it lies.
         address: the URL that it comes from, if the path does not pin the content. Then a record
-            beside the part tells the version that it holds.
+            beside the part holds its version.
 
     Raises:
         OSError: it cannot be opened, or is not a regular file.
@@ -147,7 +147,7 @@ class PartFile:
 
     @property
     def pinned(self) -> bool:
-        """Whether the name of the part tells its content, as a digest does."""
+        """Whether the name of the part identifies its content, as a digest does."""
         return self._source is None
 
     @property

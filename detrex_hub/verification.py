@@ -134,7 +134,7 @@ def verify(
     Hashes the weights, reopens them, proves the state dict against its hyper-parameters, plans the
     conversion again from the recorded source tensors, and compares every move, drop and tie and all
     that `config.json` says. Then the original is pulled, the conversion repeated, and every file
-    compared; not so where nobody but the publisher has the original.
+    compared. False if only the publisher has the original.
 
     Args:
         repo: ``owner/name``, ``owner/name@revision`` or a folder.
@@ -144,13 +144,13 @@ def verify(
         with_numerics: run the original and the converted weights on the same image as well, which
             needs the library that the original's names belong to.
         extra_catalogues: catalogue files of the user.
-        progress: told of downloads and copying.
+        progress: reports downloads and copying.
 
     Raises:
         HubError: the repository or the network fails.
         ConfigError: a record is malformed or forbidden.
         SourceError: the original should be had and cannot.
-        UsageError: numerics are asked for, and cannot be had; it says what is lacking.
+        UsageError: numerics are asked for but not possible; it says what is missing.
         VerificationError: a claim is not true; the first one found is named.
 
     Example:
@@ -375,7 +375,7 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
     made = card.render(claims.described, claims.record, entry)
     says, should = (read_metadata(one, where=where) for one in (text, made))
     for name in _PROMISES if entry is not None else ():
-        # where nobody knows the licence, the publisher says it
+        # if the licence is unknown, the publisher states it
         if says.get(name) != should.get(name) and (name != "license" or "license" in should):
             raise claims.refuse(
                 f"{CARD} says {name} {str(says.get(name))[:80]!r}, and these weights have "
@@ -550,7 +550,7 @@ def _original(
     )
 
 
-# where the original came from this time, and what it was compared with, may be told otherwise
+# the address of the original and what it was compared with may differ this time
 _FREE = {"url", "file", "pinned_by"}
 
 

@@ -102,8 +102,8 @@ class AnchorDetr(Detector):
         )
 
     @classmethod
-    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        found = super().told(arguments)
+    def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().stated(arguments)
         if arguments.get("spatial_prior") == "grid":
             found["num_queries"] = arguments.get("num_query_position")
         return found

@@ -213,7 +213,7 @@ class Architecture(ABC):
         metadata: Mapping[str, Any] | None = None,
         catalogue: Facts | None = None,
     ) -> dict[str, Any]:
-        """The facts that somebody says, each checked by its kind: the user, whose word goes over
+        """The stated facts, each checked by its kind: those of the user, whose word goes over
         that of the checkpoint, whose word goes over that of the catalogue.
 
         Args:
@@ -316,7 +316,7 @@ class Architecture(ABC):
 
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Facts that a checkpoint tells of itself, in what lies beside its weights."""
+        """Facts that a checkpoint states about itself, beside its weights."""
         return {}
 
     @abstractmethod

@@ -23,7 +23,7 @@ from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer_layers import Shape, deformable
 from detrex_hub.errors import ArchitectureError
 
-# what tells the other detectors with deformable attention
+# what identifies the other detectors with deformable attention
 OTHERS = (
     "refpoint_embed.weight",
     "tgt_embed.weight",
@@ -157,8 +157,8 @@ class DeformableDetr(Detector):
         return found
 
     @classmethod
-    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        found = super().told(arguments)
+    def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().stated(arguments)
         # otherwise queries are learned, and their number is in the shapes
         if arguments.get("two_stage") is True and not arguments.get("mixed_selection"):
             found["num_queries"] = arguments.get("num_queries")

@@ -105,9 +105,9 @@ class Deta(Detector):
         return cls(**found)
 
     @classmethod
-    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         names = ("num_queries", "assign_first_stage", "assign_second_stage")
-        return super().told(arguments) | {name: arguments.get(name) for name in names}
+        return super().stated(arguments) | {name: arguments.get(name) for name in names}
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim

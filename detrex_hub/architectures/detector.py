@@ -237,12 +237,12 @@ class Detector(Architecture):
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
         arguments = metadata.get("args")
-        told = cls.told(arguments) if isinstance(arguments, Mapping) else {}
+        told = cls.stated(arguments) if isinstance(arguments, Mapping) else {}
         # a stranger's words: a value of another kind says nothing
         return {name: value for name, value in told.items() if cls.facts[name].kind.accepts(value)}
 
     @classmethod
-    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Facts in the arguments of the original's training script, which lie beside the weights.
         Their values can be anything."""
         found = {"dilation": arguments.get("dilation"), "num_heads": arguments.get("nheads")}
@@ -344,7 +344,7 @@ class Detector(Architecture):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What a config must say, and neither shapes nor facts tell."""
+        """What a config must say, and neither shapes nor facts show."""
         found = [name for name in self.facts if getattr(self, name, 0) is None]
         if isinstance(self.body, TorchvisionResNet) and self.body.dilation is None:
             found.append("dilation")

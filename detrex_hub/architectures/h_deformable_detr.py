@@ -1,7 +1,7 @@
 """H-Deformable-DETR: HDETR/H-Deformable-DETR to detrex's `HDeformableDETR`.
 
 Only its two-stage model with mixed selection, which all released checkpoints are, has keys of its
-own; any other is told from Deformable-DETR by its name alone.
+own; any other differs from Deformable-DETR only in its name.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class HDeformableDetr(DeformableDetr):
         return cls(num_queries=queries, num_queries_one2one=one2one, mixed_selection=mixed, **found)
 
     @classmethod
-    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        found = super().told(arguments)
+    def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().stated(arguments)
         found["num_queries_one2one"] = arguments.get("num_queries_one2one")
         return found
 

@@ -159,7 +159,7 @@ class MaskDino(Detector):
         )
 
     @classmethod
-    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         # its training writes no arguments beside the weights
         return {}
 

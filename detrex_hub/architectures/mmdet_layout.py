@@ -1,7 +1,7 @@
 """The layout of mmdetection and mmpretrain: a backbone below ``backbone.``, in ``state_dict``.
 
 Facts: mmdet 3.3.0 and mmpretrain 1.2.0. A detector and a classifier name their backbones alike, and
-some keys mean different things in them. What lies beside the backbone tells which one it is.
+some keys mean different things in them. What lies beside the backbone identifies it.
 """
 
 from __future__ import annotations

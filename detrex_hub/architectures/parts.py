@@ -21,7 +21,7 @@ class Part:
     """A part of a detector. What a part does not have is empty."""
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
-        """From a layout other than detrex's own to detrex's names."""
+        """From any layout except detrex's own to detrex's names."""
         return ()
 
     def kept(self) -> tuple[Rule, ...]:

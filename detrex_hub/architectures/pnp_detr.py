@@ -102,8 +102,8 @@ class PnPDetr(Detr):
         )
 
     @classmethod
-    def told(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return super().told(arguments) | {"pos_embed_kproj": arguments.get("pos_embed_kproj")}
+    def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return super().stated(arguments) | {"pos_embed_kproj": arguments.get("pos_embed_kproj")}
 
     def parts(self) -> tuple[Part, ...]:
         number = self.unsample_abstract_number

@@ -58,7 +58,7 @@ class TorchvisionResNet(Architecture):
         "torchvision": Layout(
             present=ResNet.layouts["torchvision"].present,
             absent=ResNet.layouts["torchvision"].absent,
-            # detectron2's ResNet is meant where nobody names this one
+            # without a name, detectron2's ResNet is meant
             peculiar=("body.conv1.weight",),
         ),
         "detrex": Layout(

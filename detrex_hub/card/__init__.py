@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "detrex"
 
-# how every card begins, by which stale ones are told from other files
+# how every card begins; this identifies stale cards
 _BEGINNING = "---\nlibrary_name: detrex\n"
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
@@ -107,7 +107,7 @@ def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:
 def render_folder(
     folder: Path, entries: Mapping[str, CatalogueEntry], *, repo_id: str | None = None
 ) -> str:
-    """The card of a converted folder, made anew from its records.
+    """The card of a converted folder, rendered again from its records.
 
     Args:
         folder: the folder.
@@ -206,7 +206,7 @@ def write_model_cards(folder: Path) -> list[Path]:
 
 
 def _before_conversion(entry: CatalogueEntry) -> tuple[RepositoryConfig, PlannedConversion]:
-    """The records of a conversion, without what only the conversion itself can tell."""
+    """The records of a conversion, without what only the conversion itself knows."""
     kind = architecture(entry.architecture)
     preprocessing: dict[str, Any] = {}
     overrides = Overrides()

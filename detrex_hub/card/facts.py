@@ -205,7 +205,7 @@ def _licence(entry: CatalogueEntry | None) -> Markdown | None:
 
 
 def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
-    """The config to write: its name, that of the one to start from, and what that must be told."""
+    """The config to write: its name, the config to start from, and the values to set."""
     base_config = config.base_config
     found = _BASE_CONFIG.fullmatch(base_config or "")
     own = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60].lower().removeprefix("my_")

@@ -138,7 +138,7 @@ def number(value: int | float) -> str:
 
 def _visible(line: str, kept: str = "") -> str:
     """The same with U+FFFD for characters that are neither visible nor kept."""
-    # nearly every line, and quicker told than each of its characters
+    # true of nearly every line, and faster than a look at each character
     if line.isascii() and line.isprintable():
         return line
     return "".join(

@@ -209,7 +209,7 @@ def _of_user(path: Path) -> Mapping[str, CatalogueEntry]:
 
 
 def _refuse_case_twin(name: str, entries: Mapping[str, CatalogueEntry], path: Path) -> None:
-    """Names become folders, which many file systems do not tell apart by case."""
+    """Names become folders, and many file systems ignore case."""
     if name in entries:
         return
     for other in entries:

@@ -25,7 +25,7 @@ ORIGINS: Mapping[Origin, str] = {
     "converted": "the authors' weights, as converted by detrex",
     "trained": "trained in detrex",
 }
-"""What a reader is told of an origin."""
+"""The origins in words, for readers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

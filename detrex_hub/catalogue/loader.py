@@ -219,7 +219,7 @@ def _inherit(table: Table, defaults: Table) -> Table:
 
 
 def _wrong(name: str, said: _Weights) -> Iterator[str]:
-    """What no type tells."""
+    """What types cannot check."""
     if not _NAME.fullmatch(name):
         yield _NAME_RULE
     for alias in said.aliases:

@@ -42,7 +42,7 @@ def open(
 
     Args:
         path: a torch checkpoint (zip or older), a pickle of arrays, or a safetensors file; which
-            one is told by its content.
+            one is recognised by its content.
         container: key path of the dict that holds the weights, such as ``"ema"`` (``""`` is the
             top level), or a function that chooses one from all key paths with their numbers of
             tensors. Without it the dict that looks like weights is taken.

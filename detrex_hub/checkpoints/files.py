@@ -16,7 +16,7 @@ PIECE = 1 << 20
 while it is checked, hashed and written, which makes copying faster than with larger ones."""
 
 # glibc hands freed pieces back to the kernel, and taking them again costs more than reading them,
-# until a larger block was freed once; zeroed memory that nobody touches costs nothing
+# until a larger block was freed once; zeroed memory that is not touched costs nothing
 bytes(8 << 20)
 
 _SHOWN = 80
@@ -48,7 +48,7 @@ class File:
     read with the checksums in the file, where the format has some.
 
     Raises:
-        CheckpointError: the path is no readable regular file, or it got shorter meanwhile.
+        CheckpointError: the path is no readable regular file, or it got shorter while it was read.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, checksums: bool = True) -> None:

@@ -89,7 +89,7 @@ class Machine:
         known: ``module.name`` -> what a call of it gives, as ``build(*args)``.
         persistent: what a persistent id stands for; without it such ids are refused.
         placeholders: collects the names of unknown globals, in order.
-        budget: bytes, roughly, that its objects may take; `left` tells what was not taken.
+        budget: bytes, roughly, that its objects may take; `left` is what was not taken.
 
     Raises:
         CheckpointError: the pickle is damaged, cut short, or takes more than its budget.
@@ -171,7 +171,7 @@ class Machine:
             self.stack.append(Blob(self.window.file, self.window.skip(nbytes), nbytes, "raw"))
 
     def _latin1(self, nbytes: int) -> None:
-        """A Python 2 string: text or bytes, nobody knows; latin-1 keeps both."""
+        """A Python 2 string, which may be text or bytes. latin-1 keeps both."""
         self._bytes(nbytes, SHORT_TEXT)
         if isinstance(self.stack[-1], bytes):
             self.stack[-1] = self.stack[-1].decode("latin-1")

@@ -87,7 +87,7 @@ class Encoded:
     Args:
         encoding: ``utf-8`` and ``raw-unicode-escape`` hold latin-1 text (protocols 0 to 2, which
             have no bytes), ``string-escape`` is Python 2's quoted form.
-        nbytes: length once decoded; only the end of the stream can tell whether it is true.
+        nbytes: length once decoded; only the end of the stream shows whether it is true.
     """
 
     __slots__ = ("_decoded", "encoding", "file", "length", "nbytes", "offset")

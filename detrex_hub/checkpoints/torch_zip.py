@@ -67,7 +67,7 @@ def read(file: File, container: Choice) -> Checkpoint:
 
 
 def _whole(member: Member, limit: int) -> bytes:
-    """A member's bytes if there are no more than ``limit``, else none; its checksum is compared
+    """A member's bytes if there are at most ``limit``, else none; its checksum is compared
     in either case."""
     data = b"".join(member.pieces(0, member.nbytes)) if member.nbytes <= limit else b""
     member.settle()

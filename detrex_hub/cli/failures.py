@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _leave_stdout() -> None:
-    """Replace a stdout that takes no more, so that nothing is flushed to it at exit."""
+    """Replace a closed stdout, so that nothing is flushed to it at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

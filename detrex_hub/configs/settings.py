@@ -69,7 +69,7 @@ def check(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
     """The same overrides, every path declared and every value of its kind.
 
     Args:
-        overrides: somebody's, such as a repository's.
+        overrides: for example those of a repository.
         paths: what the architecture of the weights declares.
         where: what the overrides belong to, for messages.
 
@@ -354,7 +354,7 @@ def _setting(
         )
     source = _source(node, leaf, here) if differs else None
     if source is not None and source not in apart:
-        # a literal in place of ${..x} would come apart from x the next time somebody sets it
+        # a literal in place of ${..x} would not follow when x is set later
         return _setting(roots, source, value, where, required=required, apart=apart)
     return [Setting(path, before, value, differs)]
 

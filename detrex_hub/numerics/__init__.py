@@ -84,7 +84,7 @@ def compare(
         how far the outputs differ, in the order in which they are computed.
 
     Raises:
-        UsageError: nobody can run this original here; it says what is lacking.
+        UsageError: this original cannot be run here; it says what is missing.
     """
     model = _model(made, layout)
     import torch

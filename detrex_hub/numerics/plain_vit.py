@@ -4,7 +4,7 @@ Both sides read one image as wide as the pretraining's, so that no position is r
 to the whole of it, without the class token that detectors do not have. Every tensor that was
 converted takes part in that. What a config does with them on larger images, windows and resized
 positions, needs no weight and is not compared. Heads are in no shape: both sides have the number
-that the conversion found or was told.
+that the conversion found or was given.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run_by_detectors(made: PlainViT, state: State) -> dict[str, torch.Tensor]:
 
 
 def sizes(made: PlainViT) -> dict[str, Any]:
-    """What timm's models are told of theirs."""
+    """The arguments of timm's models."""
     return {
         "img_size": made.pretrain_img_size,
         "patch_size": made.patch_size,

@@ -16,7 +16,7 @@ def download(file_id: str, part: Path, size: int | None, progress: Progress) -> 
         file_id: Drive's identifier of the file.
         part: where to write it.
         size: in bytes, where known.
-        progress: told of the bytes.
+        progress: reports the bytes.
 
     Raises:
         SourceError: `gdown` is not installed, or Drive refuses or sends something else.

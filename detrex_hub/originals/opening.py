@@ -77,12 +77,12 @@ def open_original(
         source: a file or URL to be used instead of the catalogue's sources.
         synthetic: use seeded numbers in the original's keys, shapes and types.
         extra_catalogues: catalogue files of the user.
-        progress: told of downloads.
+        progress: reports downloads.
         hashed: hash a file of the user's from now on.
 
     Raises:
         UsageError: the name is unknown, or the options exclude each other.
-        SourceError: the source cannot be had.
+        SourceError: the source could not be downloaded.
         CheckpointError: the source cannot be read.
     """
     if ema and container is not None:
@@ -213,7 +213,7 @@ def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]
 def _begin_hashing(
     checkpoint: Checkpoint | SyntheticCheckpoint, provenance: Provenance
 ) -> FileSha256 | None:
-    """Hash the source file, unless pulling has told its digest already.
+    """Hash the source file, unless its digest is known from the download.
 
     A user's file that is mostly something else, such as the state of an optimizer, is not hashed:
     that would cost far more than the conversion.

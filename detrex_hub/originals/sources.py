@@ -41,7 +41,7 @@ class Pulled:
 
     ``url`` is the catalogue's address wherever a digest proves that these are its bytes, else the
     address that they came from; without credentials, and ``file:///<name>`` for a file of the
-    user's, whose folder is nobody's business. ``size`` is in bytes. ``pinned_by`` says what the
+    user's, whose folder is private. ``size`` is in bytes. ``pinned_by`` says what the
     sha256 was compared with.
     """
 
@@ -78,7 +78,7 @@ def pull(
         entry: the weights.
         source: a file or a URL to be used instead of the entry's sources, and of their digests.
         to: a file name, or an existing folder, to put a copy at.
-        progress: told of downloads.
+        progress: reports downloads.
 
     Raises:
         SourceError: no source can give the file, each for the reason that the message names.
@@ -221,7 +221,7 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
             part.unlink(missing_ok=True)
             if not resumed:
                 raise
-            # the two halves may be of two files; the whole anew is of one
+            # the halves may come from two files, so download the whole again
             digest, _ = _download(source, url, part, progress)
             pinned_by = place.judge(digest, part.stat().st_size)
         finally:
@@ -327,7 +327,7 @@ class _Place:
 
     @contextmanager
     def locked(self, progress: Progress) -> Iterator[Path]:
-        """The path to download to, which no other process writes to meanwhile."""
+        """The path to download to. No other process writes to it."""
         part = self.folder / f"{self.source.file}.part"
         lock = FileLock(self.folder / "lock")
         try:

@@ -83,7 +83,7 @@ def prepared(
         raise ConfigError(f"{path} is not a config: it has no model")
     made = _without_config(checkpoint, cfg, ema=ema, facts=facts)
     known = _facts(cfg, made) | dict(facts or {})
-    # keys that fit several architectures say so on the card if no class tells
+    # if no class decides, the card says that the keys fit several architectures
     told = made.name if placing.detectors_of(cfg.model) else None
     with prepare(checkpoint, architecture=told, ema=ema, facts=known) as planned:
         _check_config(planned, cfg, path)
@@ -163,7 +163,7 @@ def _at(cfg: Any, path: str) -> Any:
 def _check_config(planned: Conversion, cfg: Any, path: Path) -> None:
     """
     Raises:
-        ConfigError: the config says other than the weights, which it therefore did not train.
+        ConfigError: the config contradicts the weights, so it did not train them.
     """
     changes = settings.plan_changes(
         planned.overrides,

@@ -49,7 +49,7 @@ def set_limits() -> None:
 
     redact_logs()
     session = get_session()
-    # one with limits is somebody's choice
+    # one with limits was chosen by the caller
     if session.timeout == httpx.Timeout(None):
         session.timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     hooks = session.event_hooks
@@ -133,7 +133,7 @@ class Client:
             except RepositoryNotFoundError:
                 raise
             except HfHubHTTPError as error:
-                # an older Hub cannot be asked; the push itself will tell
+                # an older Hub has no such request; the push itself will show it
                 if error.response.status_code != 404:
                     raise
 
@@ -275,7 +275,7 @@ class Client:
 
 
 def logged_in_user() -> str:
-    """The name of whoever the token belongs to.
+    """The name of the user who owns the token.
 
     Raises:
         HubError: there is no token, or the Hub does not accept it.
@@ -286,7 +286,7 @@ def logged_in_user() -> str:
 
 
 def require_token(repo_id: str) -> None:
-    """Raise `HubError` if nobody is logged in."""
+    """Raise `HubError` if there is no valid token."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import LocalTokenNotFoundError
 

@@ -113,7 +113,7 @@ def _fetch(repo_id: str, name: str, revision: str | None, progress: Progress | N
             if digest(path).matches(expected):
                 mark.leave()
                 return path
-            # What is wrong goes at once: whatever happens next, nobody may be given it.
+            # Remove a wrong file at once, so that no later step can return it.
             _remove(path, cache.repository(repo_id))
             if not last:
                 path = _download(repo_id, name, commit, progress)

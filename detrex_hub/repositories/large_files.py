@@ -7,7 +7,7 @@ for no second time. Once whole and right they become the blob, which `hf_hub_dow
 links; a mark keeps them from being read once more.
 
 They come over plain HTTP even where Xet is installed: what Xet has written of a file is removed
-like everything else, and it tells nobody the bytes in their order, to be hashed as they arrive.
+like everything else, and it does not pass on the bytes in order, to be hashed as they arrive.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def bring(repo_id: str, name: str, revision: str | None, progress: Progress | No
     """Have a large file in huggingface_hub's cache, so that `hf_hub_download` finds it there.
 
     Everything else is left to huggingface_hub: files that git keeps itself, which are small; those
-    of servers that do not tell a sha256; those that are there, or that the cache cannot take.
+    of servers that report no sha256; those that are there, or that the cache cannot take.
 
     Args:
         repo_id: ``owner/name``.

@@ -164,7 +164,7 @@ def digest(content: Path | bytes) -> Digest:
     """Hash a file, or bytes.
 
     Raises:
-        HubError: the file cannot be read, or changed meanwhile.
+        HubError: the file cannot be read, or it changed while it was read.
     """
     if isinstance(content, bytes):
         return _digest(BytesIO(content), "the bytes")

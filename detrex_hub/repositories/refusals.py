@@ -223,7 +223,7 @@ def explain(
     file: str = "the file",
     revision: str | None = None,
 ) -> HubError | None:
-    """The line for an exception; None for one that is nobody's refusal but a mistake of ours."""
+    """The line for an exception; None if the exception is a mistake of ours."""
     root = _root(error)
     for one in (root,) if root is error else (root, error):
         refusal = _find(one, repo, writing, file, revision)
