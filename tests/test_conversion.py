@@ -309,7 +309,7 @@ def test_options_of_another_architecture_are_refused(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
-    with pytest.raises(UsageError, match="takes no dilation"):
+    with pytest.raises(UsageError, match="does not take dilation"):
         prepare(path, facts={"dilation": True})
 
 

@@ -45,7 +45,7 @@ def test_a_fact_that_shapes_show_is_not_assumed_and_cannot_be_another():
         ({"size": 0}, r"size should be an integer from 1 to 65536, not '0'.*--fact size=1"),
         ({"size": "big"}, "size should be an integer"),
         ({"left": "maybe"}, "left should be true or false, not 'maybe'"),
-        ({"colour": "red"}, r"it takes no colour.*It takes left, shown, size, twice"),
+        ({"colour": "red"}, r"it does not take colour.*It takes left, shown, size, twice"),
     ],
 )
 def test_a_fact_that_is_unknown_or_of_another_kind_is_refused(given, said):
@@ -105,7 +105,7 @@ def test_a_detector_takes_the_facts_of_its_backbone():
     made = kind.read(specs, layout, known)
     lazy = made.overrides(made.preprocessing(known)).lazy
     assert lazy["model.backbone.stages.stride_in_1x1"] is True
-    with pytest.raises(UsageError, match="detr takes no backbone_num_heads"):
+    with pytest.raises(UsageError, match="detr does not take backbone_num_heads"):
         kind.known_facts(specs, layout, given={"backbone_num_heads": 12})
 
 

@@ -105,15 +105,15 @@ _ROOTS = {
     ),
     "a key that is a number": (
         lambda f: keyed(text("good"), weight(f), integer(5), weight(f)),
-        "the key of a tensor is int, no name",
+        "the key of a tensor is int, not a name",
     ),
     "a key that is a tuple": (
         lambda f: keyed(text("good"), weight(f), b"(" + text("a") + b"K\1t", weight(f)),
-        "the key of a tensor is tuple, no name",
+        "the key of a tensor is tuple, not a name",
     ),
     "a key of a megabyte": (
         lambda f: keyed(text("good"), weight(f), text("a" * 2**20), weight(f)),
-        "the key of a tensor is text of length 1048576, no name",
+        "the key of a tensor is text of length 1048576, not a name",
     ),
     "a key of half a character": (
         lambda f: keyed(text(b"w\xed\xa0\x80"), weight(f)),
