@@ -117,7 +117,7 @@ _ROOTS = {
     ),
     "a key of half a character": (
         lambda f: keyed(text(b"w\xed\xa0\x80"), weight(f)),
-        r"the key 'w\\ud800'is not valid text",
+        r"the key 'w\\ud800' is not valid text",
     ),
     "no dict": (lambda f: weight(f), "holds no state dict but tensor"),
     "a dict of itself": (lambda f: b"}q\0" + text("a") + b"h\0s", "holds no state dict"),
@@ -529,7 +529,7 @@ def _headers():
         "a type that is a list": (header(one(dtype=["F32"]), PAIR), "of an unknown type"),
         "a key of half a character": (
             header('{"\\ud800":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}', PAIR),
-            r"'\\ud800'is not valid text",
+            r"'\\ud800' is not valid text",
         ),
         "metadata that is a list": (header('{"__metadata__":[]}'), "not a table of strings"),
         "metadata of numbers": (header('{"__metadata__":{"a":1}}'), "not a table of strings"),
