@@ -1,4 +1,4 @@
-"""`check`: what a training config would load, and whether it says what the weights want.
+"""`check`: what a training config would load, and whether it has the values that the weights need.
 
 The config's model is built without allocating it, the checkpointer's matching is replayed on names
 and shapes, and nothing of the config is changed.
@@ -103,7 +103,7 @@ class Check:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong beside the share, one line each."""
+        """All problems except a small share, one line each."""
         found = []
         if self.match.doubtful:
             first = self.match.doubtful[0]
@@ -465,7 +465,7 @@ def _lazy(overrides: Overrides) -> list[str]:
 
 
 def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | None]:
-    """What the weights want of a config beside what it says, or why it cannot take them."""
+    """The values that the weights need, beside those of the config, or why it cannot take them."""
     if weights.overrides is None or cfg is None:
         return (), None
     overrides, model = weights.overrides, cfg.get("model")

@@ -373,7 +373,7 @@ _OF_MSRA: Mapping[str, Any] = {
 def _check_origin(
     checkpoint: Checkpoint | SyntheticCheckpoint, file: str, assumed: Mapping[str, Any]
 ) -> None:
-    """Refuse to assume what images weights from Caffe want.
+    """Refuse to assume which images weights from Caffe need.
 
     Raises:
         ArchitectureError: they come from there, and not every fact that matters was said.

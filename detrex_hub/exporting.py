@@ -200,7 +200,7 @@ def _layout(made: Architecture, layout: str) -> str:
 
 
 def _check_ties(source: _Source, checkpoint: Checkpoint) -> None:
-    """What is one tensor in the model must be one in a file that holds it several times."""
+    """Copies in a file of what is one tensor in the model must be equal."""
     for group in source.architecture.ties():
         first, *others = [key for key in group if key in checkpoint.specs] or [""]
         for key in others:

@@ -100,7 +100,7 @@ class _Version:
 
 
 class PartFile:
-    """What has arrived of a file: its ``size`` in bytes and its ``sha256``. Close it after use.
+    """The bytes of a file that have arrived: ``size`` and ``sha256``. Close it after use.
 
     Args:
         path: where it lies.

@@ -37,7 +37,7 @@ DECIDED_BY_CONFIG = frozenset(
 
 @dataclass(frozen=True)
 class Setting:
-    """One value that weights want of a config, beside the one it has.
+    """One value that weights need in a config, beside the value that it has.
 
     ``before`` is None where the config does not have the path, ``wanted`` where it must not.
     ``has_place`` is False for a value of images that neither the model nor the mapper takes: the
@@ -124,7 +124,7 @@ def _check_one(path: str, value: Any, known: Mapping[str, Kind], where: str) -> 
 def settings(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
 ) -> list[Setting]:
-    """What overrides want of the nodes of a LazyConfig, and what these say. Nothing is set.
+    """The values that overrides need in a LazyConfig, beside its own values. Nothing is set.
 
     Args:
         overrides: checked ones.

@@ -75,7 +75,7 @@ def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool)
 
 
 def _namesakes(target: Path) -> list[Path]:
-    """What is there under a name that many file systems take for the same."""
+    """The existing folders whose names differ only in case."""
     return [
         other
         for path in (target.parent, target)

@@ -275,7 +275,7 @@ def _find(
 
 
 def _root(error: BaseException) -> BaseException:
-    """What is behind errors that only say that something else went wrong."""
+    """The cause of errors that only wrap another error."""
     names = ("LocalEntryNotFoundError", "RuntimeError", "RevisionResolutionError")
     while type(error).__name__ in names and error.__cause__ is not None:
         error = error.__cause__
