@@ -154,6 +154,7 @@ def load(
     with replacing as replaced, counting as counted:
         kind = architecture(described.architecture)
         placing.check_model(kind, model, name)
+        placing.check_inside(kind, described.hyper_parameters, model, name)
         ours = _placed(overrides, kind, model, prefix, name)
         settings.plan_changes(ours, model=model, dataloader=dataloader, where=name)
         put_before = placing.prefix_of(kind, model, prefix, name)
@@ -218,6 +219,7 @@ def _apply_overrides(cfg: Any, repository: Repository) -> Any:
         model, dataloader = cfg.get("model"), cfg.get("dataloader")
         kind = architecture(described.architecture)
         placing.check_model(kind, model, name)
+        placing.check_inside(kind, described.hyper_parameters, model, name)
         ours = _placed(overrides, kind, model, None, name)
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
     _configured.add(described.checkpoint.sha256)

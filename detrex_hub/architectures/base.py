@@ -328,6 +328,24 @@ class Architecture(ABC):
         """What to do where rows were cut away, so that there is no way back."""
         return "The detrex model has no place for them: take them from the original file"
 
+    def read_by(self, inputs: int) -> Mapping[str, int]:
+        """The feature maps of a backbone that a neck reads, with their channels.
+
+        Args:
+            inputs: how many it reads; usually the last ones.
+        """
+        return dict(list(self.out_channels.items())[-inputs:])
+
+    @classmethod
+    def inside(cls, values: Mapping[str, Any]) -> Mapping[str, type[Architecture]]:
+        """The architectures of modules inside a model, by their paths in a training config, where
+        configs with several would take the same settings.
+
+        Args:
+            values: hyper-parameters.
+        """
+        return {}
+
     def returning(self, stages: Sequence[int]) -> dict[str, Any]:
         """Overrides by which a backbone returns the feature maps of these stages and no others;
         none where its class always returns the same ones. ``stages`` are those of `build`."""

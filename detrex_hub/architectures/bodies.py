@@ -54,6 +54,9 @@ class Body(Part):
     def target(self) -> StateDict:
         return under("backbone", self.backbone.target())
 
+    def ties(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(f"backbone.{key}" for key in one) for one in self.backbone.ties())
+
     def set_by_model(self) -> frozenset[str]:
         return frozenset(f"backbone.{key}" for key in self.backbone.set_by_model())
 

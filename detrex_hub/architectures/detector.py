@@ -196,6 +196,10 @@ class Detector(Architecture):
             lazy_remove=body.lazy_remove,
         )
 
+    @classmethod
+    def inside(cls, values: Mapping[str, Any]) -> Mapping[str, type[Architecture]]:
+        return architecture(values["backbone"]).inside(_below(values))
+
     # -- facts ------------------------------------------------------------------------------------
 
     @classmethod

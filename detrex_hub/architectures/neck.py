@@ -43,7 +43,7 @@ class Neck(Part):
     @property
     def features(self) -> dict[str, int]:
         """Names and channels of the backbone's feature maps that are used."""
-        return dict(list(self.body.out_channels.items())[-self.inputs :])
+        return dict(self.body.read_by(self.inputs))
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         of_transformers = layout in TRANSFORMERS

@@ -84,6 +84,31 @@ def check_model(kind: type[Architecture], model: Any, where: str) -> None:
     )
 
 
+def check_inside(
+    kind: type[Architecture], values: Mapping[str, Any], model: Any, where: str
+) -> None:
+    """Refuse a model with a module of another class inside, which would take the same settings.
+
+    Args:
+        kind: the architecture of the weights.
+        values: their hyper-parameters.
+        model: the node ``model`` of a LazyConfig, or None.
+        where: what the weights are, for messages.
+
+    Raises:
+        ConfigError: there is one; both classes are named.
+    """
+    for path, inner in kind.inside(values).items():
+        node = _at(model, path) if model is not None else None
+        if node is not None and lineage_of(node) and not takes(inner, node):
+            raise ConfigError(
+                f"{path} cannot take the weights of {where}: {described(node)}, and they are those "
+                f"of a {' or '.join(sorted(_takers(inner)))}",
+                hint="Start from a config with such a backbone, or let it be replaced: "
+                "from_hub(..., build=True)",
+            )
+
+
 def detectors_of(model: Any) -> list[type[Architecture]]:
     """The architectures of detectors that the class of a model is one of. The first is the one
     that it was written for."""
@@ -241,6 +266,7 @@ def _takes(body: Architecture, preprocessing: Mapping[str, Any], model: Any, whe
         wanted = body.overrides(preprocessing).lazy
         own = {path: value for path, value in wanted.items() if path.startswith(f"{kind.node}.")}
         settings(placed(Overrides(lazy=own), kind, node), model=model, where=where)
+        check_inside(kind, body.hyper_parameters(), model, where)
     except ConfigError:
         return False
     return takes(kind, _at(model, node))
@@ -252,6 +278,9 @@ def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str
             f"there is no model.backbone to replace with that of {where}: {described(model)}"
         )
     read = len(model.neck.in_features) if _has(model, "neck.in_features") else 1
+    # a neck that is among the weights reads as many as it did
+    trained = weights.hyper_parameters.get("neck_inputs")
+    read = trained if isinstance(trained, int) else read
     call = body.build(weights.preprocessing, stages=tuple(range(4))[-read:])
     if call is None:
         raise ConfigError(

@@ -128,6 +128,7 @@ def _without_config(
             f"{settings.described(cfg.model)}"
         ) from None
     placing.check_model(type(made), cfg.model, os.fspath(checkpoint))
+    placing.check_inside(type(made), made.hyper_parameters(), cfg.model, os.fspath(checkpoint))
     return made
 
 

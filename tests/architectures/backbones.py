@@ -47,6 +47,24 @@ SMALL: dict[str, dict[str, Any]] = {
         "pretrain_img_size": 32,
         "window_block_indexes": [],
     },
+    "eva01": {
+        "embed_dim": 64,
+        "depth": 2,
+        "num_heads": 1,
+        "pretrain_img_size": 32,
+        "window_block_indexes": [0],
+        "relative_positions": True,
+    },
+    "feature_pyramid": {
+        "net": "vit_mae",
+        "net_embed_dim": 64,
+        "net_depth": 2,
+        "net_num_heads": 1,
+        "net_pretrain_img_size": 32,
+        "net_window_size": 2,
+        "net_window_block_indexes": [0],
+        "net_relative_positions": True,
+    },
 }
 
 
