@@ -348,7 +348,7 @@ def test_the_constants_of_a_detector_are_no_layers_to_train():
     assert "Initialised by the model" not in text
 
 
-def test_keys_that_no_checkpoint_holds_and_shared_tensors_are_told():
+def test_a_card_lists_shared_tensors_and_keys_that_no_checkpoint_holds():
     config, record = records(set_by_model=("criterion.empty_weight", "norm0.bias", "norm0.weight"))
     record["plan"]["ties"] = {"decoder.class_embed.1.bias": "class_embed.1.bias"}
     text = render(config, record, entry())
@@ -358,7 +358,7 @@ def test_keys_that_no_checkpoint_holds_and_shared_tensors_are_told():
     assert ["`decoder.class_embed.1.bias`", "`class_embed.1.bias`", "1"] in rows(text)
 
 
-def test_rows_and_parts_of_tensors_are_told():
+def test_a_card_lists_rows_and_parts_of_tensors():
     config, record = records()
     record["plan"] |= {
         "source_tensors": {"head": ["F32", [91, 4]], "q": ["F16", [4]], "k": ["F16", [4]]},
@@ -376,7 +376,7 @@ def test_rows_and_parts_of_tensors_are_told():
     assert "of float16 and float32" in text
 
 
-def test_what_no_shape_shows_is_told():
+def test_a_card_lists_the_facts_that_shapes_do_not_show():
     config, record = records()
     record["facts"] = {"dilation": True, "image_format": "RGB"}
     text = render(config, record, entry())
@@ -834,7 +834,7 @@ def test_numbers_are_folded_where_they_follow_each_other():
     ]
 
 
-def test_numbers_that_are_exchanged_are_told_apart():
+def test_a_pattern_keeps_exchanged_numbers_apart():
     pairs = [
         fold.Pair((f"{layer}.norm{i}.{end}",), f"{layer}.norms.{j}.{end}")
         for layer in range(3)

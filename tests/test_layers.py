@@ -104,7 +104,7 @@ def test_importing_costs_little(module):
     }
 
 
-def test_who_needs_one_architecture_imports_no_other():
+def test_loading_one_architecture_imports_no_other():
     script = (
         "import sys; from detrex_hub.architectures import architecture; architecture('resnet'); "
         "print(*(name for name in ('resnet', 'dino') if f'detrex_hub.architectures.{name}' "

@@ -208,7 +208,7 @@ def test_weights_that_the_lock_knows_are_taken(entry, tmp_path):
     assert resolve(tiny.NAME).config.checkpoint.sha256 == right
 
 
-def test_weights_that_somebody_else_published_under_the_name_are_refused(
+def test_weights_that_another_user_published_under_the_name_are_refused(
     entry, publish, tmp_path, hub
 ):
     publish()

@@ -114,7 +114,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_the_folder_of_somebody_at_work_is_left_alone(tmp_path):
+def test_the_folder_of_a_running_process_is_left_alone(tmp_path):
     target = tmp_path / "out"
     with (
         staging_folder(target, option="-o") as first,
@@ -154,7 +154,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_what_is_published_has_the_modes_that_the_umask_gives_and_nobody_sets_it(
+def test_published_files_have_the_modes_of_the_umask_which_is_not_changed(
     tmp_path, umask, monkeypatch
 ):
     """The umask belongs to the process: a thread that sets it changes what all others write."""

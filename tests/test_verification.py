@@ -282,7 +282,7 @@ def test_no_card_is_no_reason(copy):
     assert "card" not in details(verify(copy))
 
 
-def test_the_conversion_is_repeated_unless_told_otherwise(copy):
+def test_the_conversion_is_repeated_by_default(copy):
     assert verify(copy).repeated
     found = verify(copy, repeat=False)
     assert not found.repeated

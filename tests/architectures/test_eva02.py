@@ -49,7 +49,7 @@ def test_rotary_positions_of_todays_code_are_dropped_too() -> None:
     assert len(made.plan(specs, layout).moves) == 459
 
 
-def test_files_without_rotary_positions_have_heads_of_64_channels_unless_told() -> None:
+def test_files_without_rotary_positions_have_heads_of_64_channels_by_default() -> None:
     specs = {k: spec for k, spec in reference.load(NAME).source.items() if "rope" not in k}
     assert read(specs)[0] == LARGE
     assert read(specs, {"num_heads": 8})[0] == dataclasses.replace(LARGE, num_heads=8)
@@ -84,7 +84,7 @@ def test_keys_keep_their_names_and_keys_have_no_bias() -> None:
     assert "blocks.0.attn.q_bias" not in plain.target()
 
 
-def test_a_block_that_is_missing_is_told() -> None:
+def test_the_error_names_a_missing_block() -> None:
     specs = dict(reference.load(NAME).source)
     del specs["blocks.7.norm1.weight"]
     with pytest.raises(ArchitectureError, match="n is 0, 1, 2, 3, 4, 5, 6, 8"):

@@ -107,7 +107,7 @@ def test_normalize_modulator_is_taken_for_the_published_large_one_with_four_leve
     assert not made.notes()
 
 
-def test_post_norm_goes_with_layer_scale_unless_told() -> None:
+def test_post_norm_goes_with_layer_scale_by_default() -> None:
     specs, _ = LARGE.original()
     made, _ = read(specs)
     assert made.overrides(IMAGENET_RGB).lazy["model.backbone.use_postln"] is True
@@ -135,7 +135,7 @@ def test_goes_back_to_the_original() -> None:
     assert made.plan_export(plan.specs, "original").specs == kept
 
 
-def test_a_missing_level_is_told() -> None:
+def test_the_error_names_a_missing_level() -> None:
     specs: dict[str, Any] = dict(TINY.original()[0])
     del specs["layers.1.blocks.1.modulation.focal_layers.2.0.weight"]
     made, layout = read(specs)

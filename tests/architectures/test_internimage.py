@@ -68,7 +68,7 @@ def test_gammas_of_one_are_set_by_a_model_whose_weights_have_none() -> None:
     assert TINY.overrides(IMAGENET_RGB).lazy["model.backbone.layer_scale"] == 1.0
 
 
-def test_offsets_are_scaled_as_in_the_published_weights_unless_told() -> None:
+def test_offsets_are_scaled_as_in_the_published_weights_by_default() -> None:
     specs, _ = LARGE.original()
     assert read(specs)[0].overrides(IMAGENET_RGB).lazy["model.backbone.offset_scale"] == 2.0
     made, _ = read(specs, {"offset_scale": 1})

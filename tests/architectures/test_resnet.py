@@ -239,7 +239,7 @@ def test_a_whole_model_gives_its_backbone(
     assert plan.dropped.keys() >= set(others)
 
 
-def test_what_no_shape_shows_of_other_libraries_is_said_and_can_be_told() -> None:
+def test_facts_of_other_libraries_are_noted_and_can_be_set() -> None:
     made, layout = read(reference.load("hf_resnet50").source)
     assert any("downsample_in_bottleneck" in note for note in made.notes_on(layout))
     found = images("hf_resnet50", stride_in_1x1=True)

@@ -306,7 +306,7 @@ def test_refusals_name_what_is_wrong(changes: dict[str, Any], why: str) -> None:
         read(changed(**changes))
 
 
-def test_wrong_shapes_are_told_before_anything_is_read() -> None:
+def test_wrong_shapes_are_reported_before_a_tensor_is_read() -> None:
     specs = changed(**{"layers.1.blocks.1.mlp.fc2.weight": TensorSpec("F32", (192, 767))})
     made, layout = read(specs)
     with pytest.raises(ArchitectureError, match=r"layers\.1\.blocks\.1\.mlp\.fc2\.weight is F32"):

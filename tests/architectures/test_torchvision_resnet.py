@@ -32,7 +32,7 @@ def test_its_names_are_those_of_the_detectors_that_are_built_on_it() -> None:
     assert not R50.set_by_model()
 
 
-def test_detectron2s_is_meant_where_nobody_names_it() -> None:
+def test_detectron2s_resnet_is_the_default() -> None:
     assert recognise(original()).architecture is ResNet
     named = recognise(original(), among=[TorchvisionResNet])
     assert (named.architecture, named.layout) == (TorchvisionResNet, "torchvision")
@@ -50,7 +50,7 @@ def test_detrex_files_are_read_again_and_go_back() -> None:
     assert len(back) == len(R50.target())
 
 
-def test_dilation_is_the_configs_unless_told() -> None:
+def test_the_config_decides_the_dilation_by_default() -> None:
     lazy = R50.overrides(IMAGENET_RGB).lazy
     assert lazy["model.backbone.name"] == "resnet50"
     assert "model.backbone.dilation" not in lazy

@@ -392,7 +392,7 @@ BRANCHES = {"num_queries_one2one": 300, "num_queries_one2many": 1500}
         ("anchor_detr", {"spatial_prior": "grid", "num_query_position": None}, {}),
     ],
 )
-def test_queries_that_no_shape_shows_are_told_by_the_arguments(name, arguments, told):
+def test_arguments_state_the_queries_that_shapes_do_not_show(name, arguments, told):
     facts = architectures()[name].facts_in({"args": arguments})
     one2one = facts.pop("num_queries_one2one", None)
     assert facts == told

@@ -150,7 +150,7 @@ def test_a_push_says_what_is_not_for_commercial_use(cli, tmp_path):
     assert "commercial" not in cli("convert-and-push", *arguments, "--to", "other").err
 
 
-def test_an_unknown_licence_waits_for_somebody_who_says_it(cli, login, tmp_path):
+def test_an_unknown_licence_must_be_stated(cli, login, tmp_path):
     login("alice")
     catalogue = tmp_path / "my.toml"
     catalogue.write_text(ENTRY.format(license=""))

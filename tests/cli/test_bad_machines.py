@@ -297,7 +297,7 @@ def test_two_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, there):
     assert names(tmp_path) == ["tiny", "tiny.toml"]
 
 
-def test_somebody_is_quicker_by_a_moment(tmp_path):
+def test_another_process_is_faster_by_a_moment(tmp_path):
     """Between the look whether a folder is there and the rename to its name."""
     target = tmp_path / "tiny"
     rename = Path.rename
@@ -342,7 +342,7 @@ def test_a_reader_that_has_seen_enough(arguments):
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_nobody_reads():
+def test_a_pipe_without_a_reader():
     done = detrex_hub("list", preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, "")
 

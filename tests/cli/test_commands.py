@@ -271,7 +271,7 @@ def test_push_into_a_folder_and_load_from_it(cli, original, tmp_path):
     assert told["overrides"]["model.backbone.stages.depth"] == 18
 
 
-def test_synthetic_weights_stay_off_the_hub_unless_told(cli, login):
+def test_synthetic_weights_stay_off_the_hub_by_default(cli, login):
     login("alice")
     assert "--allow-synthetic" in one_line(cli("convert-and-push", "r18_v1", "--synthetic", "-q"))
     done = cli("convert-and-push", "r18_v1", "--synthetic", "--allow-synthetic", "--json")

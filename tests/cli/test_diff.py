@@ -44,7 +44,7 @@ def test_the_same_tensors_are_the_same_in_every_format(tmp_path):
         assert set(found.same) == set(state)
 
 
-def test_every_key_is_told_once(two):
+def test_every_key_is_printed_once(two):
     left = {
         "same": values(1, 2),
         "other": values(1, 2, 3),
@@ -123,7 +123,7 @@ def test_alike_tensors_are_paired_in_order(two):
     assert found.only_left == ("norm.2",)
 
 
-def test_renaming_is_told_in_patterns(two):
+def test_renamed_keys_are_printed_as_patterns(two):
     left = {f"layers.{i}.linear1.weight": values(i, 1) for i in range(6)}
     right = {f"layers.{i}.ffn.weight": values(i, 1) for i in range(6)}
     assert "  layers.{0..5}.linear1.weight -> layers.{0..5}.ffn.weight  x6" in [

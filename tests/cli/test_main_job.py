@@ -143,7 +143,7 @@ def test_a_page_instead_of_the_file(cli, options, mirror, original):
     assert "HTML page" in one_line(cli("pull", "r18", *options))
 
 
-def test_nobody_is_logged_in(cli, options):
+def test_without_a_login(cli, options):
     assert "hf auth login" in one_line(cli("convert-and-push", "r18", *options))
 
 

@@ -34,7 +34,7 @@ def test_a_repository_is_converted_again_from_its_original(cli, published):
     assert len(document["revision"]) == 40
 
 
-def test_an_original_that_cannot_be_had_is_a_refusal(cli, published, tmp_path):
+def test_an_original_that_cannot_be_downloaded_is_refused(cli, published, tmp_path):
     repo, known, mirror = published
     mirror.files.clear()
     for kept in (tmp_path / "hf-home").rglob("tiny.pth"):

@@ -141,7 +141,7 @@ def interrupted(tmp_path):
     [(Fault.slow(pieces=2000, pause=0.05), 1), (Fault.stall(1000), 2)],
     ids=["while they get on", "again, while they hang"],
 )
-def test_an_interruption_is_prompt_and_tells_what_was_done(tmp_path, interrupted, fault, times):
+def test_an_interruption_is_prompt_and_reports_what_was_done(tmp_path, interrupted, fault, times):
     code, out, said = interrupted(fault, times)
     assert code == 130
     assert out == f"a\tcreated\t{tmp_path / 'hub' / 'detrex' / 'a'}\n"
@@ -152,7 +152,7 @@ def test_an_interruption_is_prompt_and_tells_what_was_done(tmp_path, interrupted
     assert len([*(tmp_path / "home").rglob("*.part")]) == 2
 
 
-def test_who_interrupts_does_not_wait_for_threads():
+def test_an_interruption_does_not_wait_for_threads():
     """Such as those in which huggingface_hub uploads."""
     script = """
 import threading

@@ -90,7 +90,7 @@ def test_a_norm_that_lands_in_the_neck_is_doubtful():
     assert rows["neck"].loaded == 0
 
 
-def test_a_norm_kept_out_by_its_width_alone_is_told():
+def test_a_norm_that_only_its_width_keeps_out_is_reported():
     file = FileKeys(
         {"stem.weight": (4,), "res2.weight": (4,), "norm.weight": (96,)}, heuristics=True
     )

@@ -48,7 +48,7 @@ def resnet(depth=101, **facts):
     return made.overrides(made.preprocessing(facts))
 
 
-def test_overrides_are_set_and_each_change_is_told():
+def test_overrides_are_set_and_each_change_is_logged():
     cfg = lazy_config()
     changes = settings.apply(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
     assert cfg.model.backbone.stages.depth == 101

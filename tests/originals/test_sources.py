@@ -119,7 +119,7 @@ def test_every_digit_of_a_digest_is_compared(mirror, cache, field, wrong):
     assert left(cache) == []
 
 
-def test_what_nobody_vouches_for_is_pinned_at_first_sight(mirror):
+def test_an_original_without_a_digest_is_pinned_when_first_seen(mirror):
     url = mirror.add("w.pth", CONTENT)
     first = sources.pull(entry(url))
     assert first.pinned_by == "the sha256 seen first"
@@ -371,7 +371,7 @@ def test_a_damaged_record_beside_a_part(mirror, cache, record):
     assert "Range" not in mirror.seen("GET")[0].headers
 
 
-def test_a_damaged_part_is_found_and_fetched_anew(mirror, cache):
+def test_a_damaged_part_is_found_and_downloaded_again(mirror, cache):
     url = mirror.add("w.pth", CONTENT)
     interrupt(mirror, url, sha256=SHA256)
     part = next(cache.rglob("*.part"))
@@ -443,7 +443,7 @@ def test_the_next_source_is_asked(mirror):
     assert (pulled.url, pulled.source.layout) == (good, "timm")
 
 
-def test_all_reasons_are_told(mirror):
+def test_the_error_lists_all_reasons(mirror):
     one, other = f"{mirror.url}/a/none.pth", mirror.add("page.pth", b"<html>")
     with pytest.raises(SourceError) as refused:
         sources.pull(entry(one, other))
@@ -461,7 +461,7 @@ def test_the_mirror_is_asked_first(mirror, monkeypatch):
         assert pulled.url == url
 
 
-def test_a_mirror_that_nobody_vouches_for_is_named(mirror, monkeypatch):
+def test_a_mirror_without_a_known_digest_is_named(mirror, monkeypatch):
     with Mirror() as near:
         near.add("w.pth", CONTENT)
         monkeypatch.setenv("DETREX_HUB_MIRROR", near.url)
@@ -602,7 +602,7 @@ def test_no_network(waits, monkeypatch):
     assert waits == []
 
 
-def test_nobody_listens(waits):
+def test_a_server_that_does_not_listen(waits):
     with Mirror() as gone:
         url = f"{gone.url}/w.pth"
     with pytest.raises(SourceError, match=r"cannot be reached.*\(4 times\)"):

@@ -20,7 +20,7 @@ def result(name: str) -> PushResult:
     )
 
 
-def test_jobs_run_at_the_same_time_and_are_told_as_they_end():
+def test_jobs_run_at_the_same_time_and_are_reported_as_they_end():
     together, told = threading.Barrier(3), threading.Event()
 
     def one(name, progress):
@@ -93,7 +93,7 @@ def test_who_needs_no_more_stops_what_runs():
     assert len(begun) <= 3
 
 
-def test_who_interrupts_is_told_what_was_done_meanwhile(monkeypatch):
+def test_an_interruption_reports_what_was_done(monkeypatch):
     begun, stopped, stop = [], threading.Event(), batch._Jobs.stop
 
     def one(name, progress):

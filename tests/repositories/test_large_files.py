@@ -128,7 +128,7 @@ def test_a_download_that_ends_goes_on_in_the_next_process(hub, there, cache, by,
     assert not cache.part.exists()
 
 
-def test_who_waits_goes_on_where_another_process_was_killed(hub, there, cache):
+def test_a_waiting_process_continues_the_download_of_a_killed_one(hub, there, cache):
     hub.storage.inject("GET", "*", Fault.stall(FIRST))
     first = elsewhere()
     when(lambda: size(cache.part) == FIRST or first.poll() is not None)
@@ -167,9 +167,7 @@ def test_the_lock_is_that_of_huggingface_hub(hub, there, monkeypatch):
     assert (seen, rest) == ([0, 1], [1, 1])
 
 
-def test_where_locks_do_nothing_a_part_of_somebody_else_is_not_taken(
-    hub, there, cache, monkeypatch
-):
+def test_without_locks_the_part_of_another_process_is_not_used(hub, there, cache, monkeypatch):
     def begin_anew(*_):
         cache.part.unlink()
         cache.part.write_bytes(b"?" * len(CONTENT))
@@ -253,7 +251,7 @@ def test_nothing_of_the_file_is_no_part(hub, there, cache, naps, fault):
     assert not cache.part.exists()
 
 
-def test_nobody_waits_for_a_day(hub, there, naps):
+def test_a_pause_of_a_day_is_not_waited_for(hub, there, naps):
     for server in (hub, hub.storage):
         server.inject("GET", "*", Fault.status(429, retry_after=86400), times=None)
     with pytest.raises(HubError, match="limits the rate"):
@@ -288,7 +286,7 @@ def test_a_server_that_resumes_wrongly_is_asked_for_the_whole(hub, there, cache,
 # parts that are not what they should be
 
 
-def test_a_damaged_part_is_fetched_anew(hub, there, cache):
+def test_a_damaged_part_is_downloaded_again(hub, there, cache):
     leave(cache, b"?" + CONTENT[1:FIRST])
     assert fetched() == CONTENT
     assert ranges(hub) == [f"bytes={FIRST}-", None]

@@ -54,7 +54,7 @@ def test_if_range_gives_the_whole_of_a_changed_file(mirror):
     assert (response.status, body) == (200, CONTENT[::-1])
 
 
-def test_a_fault_strikes_as_often_as_told(mirror):
+def test_a_fault_strikes_as_often_as_configured(mirror):
     fault = mirror.inject("GET", "/dir/*", Fault.status(503, retry_after=7), times=2, skip=1)
     assert [get(mirror)[0].status for _ in range(4)] == [200, 503, 503, 200]
     assert fault.hits == 2

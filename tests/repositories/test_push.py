@@ -131,7 +131,7 @@ def test_private_is_not_promised_for_a_public_repository(hub, login, folder):
     assert hub.commits("alice/r18") == []
 
 
-def test_a_pull_request_on_somebody_elses_repository(hub, login, folder):
+def test_a_pull_request_on_the_repository_of_another_user(hub, login, folder):
     hub.put("detrex/r18", {"README.md": b"# theirs"})
     login("alice")
     result = push(folder, "detrex/r18", create_pr=True)
@@ -208,7 +208,7 @@ def test_a_token_that_may_only_read(hub, login, folder):
     assert not hub.storage.log
 
 
-def test_somebody_elses_repository(hub, login, folder):
+def test_the_repository_of_another_user(hub, login, folder):
     hub.create("detrex/r18")
     login("alice")
     with pytest.raises(HubError, match=r"may not write there.*--create-pr.*--namespace"):
@@ -219,7 +219,7 @@ def test_somebody_elses_repository(hub, login, folder):
     assert hub.repositories.keys() == {"detrex/r18"}
 
 
-def test_somebody_elses_private_repository(hub, login, folder):
+def test_the_private_repository_of_another_user(hub, login, folder):
     hub.create("detrex/r18", private=True)
     login("alice")
     with pytest.raises(HubError, match="may not write there"):

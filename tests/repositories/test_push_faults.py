@@ -177,7 +177,7 @@ def meanwhile(monkeypatch):
     return _meanwhile
 
 
-def test_somebody_else_commits_something_else(hub, folder, meanwhile):
+def test_another_push_commits_other_files(hub, folder, meanwhile):
     meanwhile(lambda: hub.put("alice/r18", {"demo.png": b"png"}))
     push(folder)
     assert hub.commits("alice/r18")[0] == "put"
@@ -185,13 +185,13 @@ def test_somebody_else_commits_something_else(hub, folder, meanwhile):
     assert held(hub).keys() == {*contents(folder), "demo.png"}
 
 
-def test_somebody_else_commits_the_same(hub, folder, meanwhile):
+def test_another_push_commits_the_same_files(hub, folder, meanwhile):
     meanwhile(lambda: push(folder))
     push(folder)
     assert complete(hub, folder)
 
 
-def test_somebody_else_commits_another_version(hub, folder, meanwhile):
+def test_another_push_commits_another_version(hub, folder, meanwhile):
     meanwhile(lambda: hub.put("alice/r18", {"config.json": b"theirs"}))
     with pytest.raises(HubError, match=r"config.json changed during the push") as refused:
         push(folder)
