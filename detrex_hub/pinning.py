@@ -130,11 +130,11 @@ def _pinned(
     source = pulled.source
     on_hub = hub_file(source.url)
     if on_hub is None and pulled.url != public_url(source.url):
+        sources.remove(entry)  # the next pull would take it from the cache
         raise SourceError(
             f"{entry.name} comes from {pulled.url}, and nothing proves that it is the file at "
             f"{public_url(source.url)}",
-            hint=f"Unset {MIRROR_VARIABLE}, and remove the original from the cache: "
-            "detrex-hub cache prune --older-than 0",
+            hint=f"Unset {MIRROR_VARIABLE}, and lock it again",
         )
     came_from = hub_file(pulled.url) if on_hub else None
     with (

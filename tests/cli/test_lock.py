@@ -105,6 +105,16 @@ def test_what_only_a_mirror_gave_is_not_pinned(cli, mine, mirror):
     assert not locked(mine).exists()
 
 
+def test_after_a_mirror_the_address_itself_is_asked(cli, mine, mirror):
+    content = mirror.files.pop("tiny.pth")
+    with Mirror() as other:
+        other.add("tiny.pth", content)
+        refused = cli("lock", tiny.NAME, "--catalogue", mine, DETREX_HUB_MIRROR=other.url)
+        assert refused.code == 1
+    mirror.add("tiny.pth", content)
+    assert cli("lock", tiny.NAME, "--catalogue", mine).code == 0
+
+
 def test_a_name_of_another_catalogue_is_refused(mine):
     with pytest.raises(UsageError, match="built-in catalogue"):
         [*pin(["r101_v2"], extra_catalogues=[mine])]
