@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(UPGR
 	--custom-compile-command 'make constraints'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types secrets budgets audit constraints bench cards clean
+.PHONY: help demo test mutants lint types secrets budgets audit constraints bench cards clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,11 @@ demo: $(STAMP) ## from_hub by name on an empty Hub, then convert into ./hub and 
 
 test: lint types secrets budgets $(STAMP) ## all checks and tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+mutants: $(STAMP) ## break each line of the deciding modules, and see a test fail; ONLY='detrex_hub.kinds*'
+	$(INSTALL) -e '.[mutants]'
+	$(BIN)/mutmut run $(ONLY)
+	$(BIN)/mutmut results
 
 budgets: $(STAMP) ## memory and bytes read of conversions, which are counts
 	$(BIN)/python -m benchmarks --check
@@ -57,4 +62,4 @@ cards: $(STAMP) ## render model_cards/ anew
 	$(BIN)/python -m detrex_hub.card model_cards
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) hub build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) hub build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis

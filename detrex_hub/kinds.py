@@ -45,7 +45,7 @@ class Kind(ABC):
         return value
 
     def _read(self, text: str) -> Any:
-        return json.loads(text, parse_constant=float)
+        return json.loads(text)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class ListOf(Kind):
 
     def _read(self, text: str) -> Any:
         if text.startswith("["):
-            return json.loads(text, parse_constant=float)
+            return json.loads(text)
         return [self.item.parse(part) for part in text.split(",")]
 
 

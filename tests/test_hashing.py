@@ -1,5 +1,6 @@
 """Digests that are computed beside other work are those of the bytes."""
 
+import contextlib
 import hashlib
 import os
 
@@ -27,3 +28,22 @@ def test_pieces_are_hashed_in_their_order():
     for piece in pieces:
         hashing.update(piece)
     assert hashing.result() == hashing.result() == hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+class Endless:
+    """A file that ends after a thousand large pieces, long after the tests have seen enough."""
+
+    reads = 0
+
+    def open(self, *_, **__):
+        return contextlib.nullcontext(self)
+
+    def readinto(self, buffer):
+        self.reads += 1
+        return len(buffer) if self.reads < 1000 else 0
+
+
+def test_a_digest_that_is_not_needed_is_not_finished():
+    file = Endless()
+    FileSha256(file).stop()
+    assert file.reads < 1000

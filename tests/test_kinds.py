@@ -63,6 +63,8 @@ def test_a_text_is_read(kind, text, value):
         (kinds.THREE_CHANNELS, "[1,1,true]"),
         (kinds.THREE_CHANNELS, "[1,1"),
         (kinds.IMAGE_FORMAT, "3"),
+        (kinds.IMAGE_FORMAT, "XRGBX"),
+        (kinds.THREE_CHANNELS, "[1,1,NaN]"),
         (Flag(), "maybe"),
         (Flag(), "1"),
         (Integer(), "1.0"),
@@ -77,6 +79,58 @@ def test_a_text_is_read(kind, text, value):
 def test_a_text_of_another_kind_is_refused(kind, text):
     with pytest.raises(ValueError):
         kind.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside", "outside"),
+    [
+        (Integer(), [1, 65536], [0, 65537]),
+        (Integer(least=-3, most=3), [-3, 3], [-4, 4]),
+        (Number(), [-1e6, 1e6, 0], [-1000001, 1000001]),
+        (Number(positive=True), [5e-324, 1e6], [0, -1]),
+        (Text(), ["x", "x" * 256], ["", "x" * 257]),
+        (ListOf(Flag(), 2, 3), [[True] * 2, [False] * 3], [[True], [True] * 4]),
+        (kinds.COUNT, [0], [-1]),
+    ],
+    ids=lambda value: getattr(value, "meaning", None),
+)
+def test_both_ends_of_a_range_are_included(kind, inside, outside):
+    assert [one for one in inside if not kind.accepts(one)] == []
+    assert [one for one in outside if kind.accepts(one)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (1, "1"),
+        (1.0, "1"),
+        (0.5, "0.5"),
+        ("RGB", "RGB"),
+        ([1.0, 57.12], "1,57.12"),
+        ((1, 2), "1,2"),
+    ],
+)
+def test_a_value_is_written_as_a_command_line_has_it(value, text):
+    assert kinds.text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "meaning"),
+    [
+        (Integer(least=0, most=3), "an integer from 0 to 3"),
+        (Number(), "a number from -1e6 to 1e6"),
+        (Number(positive=True), "a number above 0 to 1e6"),
+        (Choice("RGB"), "RGB"),
+        (Choice("RGB", "BGR"), "RGB or BGR"),
+        (Choice(18, 34, 50), "18, 34 or 50"),
+        (ListOf(Flag(), 2, 2), "a list of 2 items, each true or false"),
+        (ListOf(Flag(), 2, 3), "a list of 2 to 3 items, each true or false"),
+        (kinds.THREE_CHANNELS, "three numbers, one per channel"),
+    ],
+)
+def test_a_kind_says_what_it_accepts(kind, meaning):
+    assert kind.meaning == meaning
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,44 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
     with pytest.raises(OSError):
         replace_text(tmp_path / "small", "text")
     assert names(tmp_path) == ["small"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100])
+def test_a_file_that_arrives_in_small_pieces_is_read_whole(tmp_path, monkeypatch, size):
+    path, read = tmp_path / "small", os.read
+    path.write_bytes(bytes(range(size)))
+    monkeypatch.setattr(os, "read", lambda handle, count: read(handle, min(count, 3)))
+    assert read_small(path, 100) == bytes(range(size))
+
+
+def test_of_a_large_file_no_more_than_one_byte_too_many_is_read(tmp_path, monkeypatch):
+    path, read, asked = tmp_path / "small", os.read, []
+    path.write_bytes(bytes(500))
+
+    def noted(handle, count):
+        asked.append(count)
+        return read(handle, min(count, 60))
+
+    monkeypatch.setattr(os, "read", noted)
+    with pytest.raises(OSError, match="larger than 100 bytes"):
+        read_small(path, 100)
+    assert asked == [101, 41]
+
+
+def test_a_small_file_is_written_for_this_user_to_change_and_all_to_read(tmp_path):
+    before = os.umask(0)
+    try:
+        replace_text(tmp_path / "small", "ünï\n")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "small").stat().st_mode & 0o7777 == 0o644
+    assert (tmp_path / "small").read_bytes() == "ünï\n".encode()
+
+
+def test_what_root_owns_is_ours(tmp_path, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root has a file of root's")
+    path = tmp_path / "small"
+    path.write_text("text")
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert read_small(path, 100, ours=True) == b"text"

@@ -1,5 +1,7 @@
 """What is shown holds no secret, and no object's place in memory."""
 
+import sys
+
 import pytest
 
 from detrex_hub import messages
@@ -44,7 +46,40 @@ def test_a_public_address_is_one_that_works_without_its_secrets():
     assert (
         public_url(f"https://me:{SECRET}@example.org/x?sig={SECRET}#y") == "https://example.org/x"
     )
-    assert SECRET not in public_url(f"https://[{SECRET}")
+    assert public_url(f"https://[{SECRET}") == "https://…"
+    assert public_url(f"https://[{SECRET}://") == "https://…"
+    assert public_url(f"https://a@b:{SECRET}@example.org:8080/x") == "https://example.org:8080/x"
+
+
+@pytest.mark.parametrize(
+    "variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"]
+)
+def test_a_token_of_the_environment_is_taken_out_whatever_its_form(monkeypatch, variable):
+    monkeypatch.setenv(variable, f" {SECRET}\n")
+    assert redacted(f"it says {SECRET}, {SECRET}!") == "it says ***, ***!"
+    monkeypatch.setenv(variable, "key")
+    assert redacted("the key") == "the key"
+
+
+def test_a_token_that_the_client_keeps_is_taken_out(monkeypatch):
+    from huggingface_hub.utils import _auth
+
+    monkeypatch.setattr(_auth, "get_token", lambda: SECRET)
+    assert redacted(f"it says {SECRET}") == "it says ***"
+    monkeypatch.setattr(_auth, "get_token", lambda: None)
+    assert redacted(f"it says {SECRET}") == f"it says {SECRET}"
+
+
+def test_no_token_is_asked_of_a_client_that_was_not_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, "huggingface_hub.utils._auth", raising=False)
+    assert redacted("nothing to hide") == "nothing to hide"
+    assert "huggingface_hub.utils._auth" not in sys.modules
+
+
+def test_a_secret_is_replaced_and_what_is_around_it_stays():
+    assert redacted(f"https://me:{SECRET}@example.org/x?a=1&sig={SECRET}&b=2") == (
+        "https://***@example.org/x?a=1&***&b=2"
+    )
 
 
 class Stem:

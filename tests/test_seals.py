@@ -1,5 +1,7 @@
 """A sealed file that is not what it was is noticed, whoever or whatever changed it."""
 
+import errno
+import hashlib
 import json
 import os
 
@@ -166,3 +168,53 @@ def test_a_link_in_the_seals_place_is_replaced(file, tmp_path):
     seals.seal(file, "key", FileSha256(file).result())
     assert seals.problem(file, "key") is None
     assert precious.read_text() == "numbers"
+
+
+def test_a_seal_says_what_the_file_system_says_and_samples_the_content(file):
+    state, blocks = file.stat(), hashlib.sha256()
+    last = len(CONTENT) - 131072
+    for i in range(17):
+        place = last * i // 16
+        blocks.update(CONTENT[place : place + 131072])
+    assert beside(file).read_text().endswith("}\n")
+    assert json.loads(beside(file).read_text()) == {
+        "subject": "key",
+        "size": len(CONTENT),
+        "owner": state.st_uid,
+        "mode": state.st_mode,
+        "modified": state.st_mtime_ns,
+        "changed": state.st_ctime_ns,
+        "inode": state.st_ino,
+        "sample": blocks.hexdigest(),
+        "sha256": hashlib.sha256(CONTENT).hexdigest(),
+    }
+
+
+@pytest.mark.parametrize("size", [0, 1, 131071, 131072, 131073])
+def test_a_small_file_is_sampled_whole(tmp_path, size):
+    path = tmp_path / "small"
+    path.write_bytes(CONTENT[:size])
+    seals.seal(path, "key", "digest")
+    wanted = hashlib.sha256(CONTENT[:131072])
+    if size <= 131072:
+        wanted = hashlib.sha256(CONTENT[:size])
+    else:
+        wanted.update(CONTENT[1:size])
+    assert json.loads(beside(path).read_text())["sample"] == wanted.hexdigest()
+
+
+def test_a_copy_whose_seal_cannot_be_written_is_used(file, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    os.utime(file, ns=(0, 0))
+    monkeypatch.setattr(seals, "replace_text", full)
+    whole = read_whole(monkeypatch)
+    assert seals.problem(file, "key") is None
+    assert seals.problem(file, "key") is None
+    assert len(whole) == 2
+
+
+def test_a_file_that_is_not_there_cannot_be_read(tmp_path):
+    said = seals.problem(tmp_path / "absent", "key")
+    assert said == "cannot be read: No such file or directory"
