@@ -591,7 +591,6 @@ def poisoned(text):
     config = structs.replace(
         config,
         preprocessing={"image_format": text, "pixel_mean": [text], "pixel_std": text},
-        hyper_parameters={"depth": text, text: 1},
         overrides=dataclasses.replace(
             config.overrides,
             lazy={text: text},
@@ -751,6 +750,16 @@ def test_a_record_of_thousands_of_patterns_makes_a_card_of_some():
     text = render(config, record, entry())
     assert len(text) < 30_000
     assert "and 920 more" in text
+
+
+def test_a_record_with_thousands_of_reasons_and_pieces_makes_a_card_of_some():
+    config, record = records()
+    record["plan"]["dropped"] = {f"k{i}": f"reason {i}" for i in range(10_000)}
+    record["plan"]["moves"] = {"t": [f"s{i}" for i in range(10_000)]}
+    text = render(config, record, entry())
+    assert len(text) < 30_000
+    assert "10,000 of the original's were dropped" in text
+    assert "9984 more" in text
 
 
 @pytest.mark.parametrize(

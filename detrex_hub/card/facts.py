@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ DETREX = "https://github.com/IDEA-Research/detrex"
 _BASE_CONFIG = re.compile(r"(?=.{0,200}$)([\w.-]+/)*(?P<module>[A-Za-z_]\w*)\.py", re.ASCII)
 _IMAGES = ("image_format", "pixel_mean", "pixel_std")
 _MOST_PATTERNS = 80
+# pieces of one tensor
+_MOST_PIECES = 16
 
 # where the Hub has a name of its own for a metric
 _METRIC_TYPES = {"acc@1": "accuracy", "acc@5": "top_5_accuracy"}
@@ -316,14 +319,13 @@ def _plan(plan: RecordedPlan | None) -> dict[str, Any]:
     moves = list(_moves(plan, specs))
     patterns = fold(moves)
     moved = [one for one in patterns if not one.same_name or one.note]
-    dropped = list(_dropped(plan))
     return {
         "planned": True,
         "types": _element_types(moves, specs),
         "moved": _rows(moved),
         "how": "Rows or operation" if any(_COMPUTED in one.note for one in moved) else "Rows",
-        "fate": _fate(patterns, moved, dropped),
-        "dropped": dropped,
+        "fate": _fate(patterns, moved, len(plan.dropped)),
+        "dropped": list(_dropped(plan)),
         "ties": _rows(fold(_ties(plan))),
     }
 
@@ -331,7 +333,7 @@ def _plan(plan: RecordedPlan | None) -> dict[str, Any]:
 def _fate(
     patterns: Sequence[Pattern],
     moved: Sequence[Pattern],
-    dropped: Sequence[tuple[str, Markdown, int]],
+    dropped: int,
 ) -> str:
     """What became of the tensors, in figures."""
     total, changed = sum(one.tensors for one in patterns), sum(one.tensors for one in moved)
@@ -340,7 +342,7 @@ def _fate(
         "have new names or were cut": changed - computed,
         "were computed": computed,
         "keep their names": total - changed,
-        "of the original's were dropped": sum(tensors for _, _, tensors in dropped),
+        "of the original's were dropped": dropped,
     }
     return "Tensors: " + ", ".join(f"{number(n)} {what}" for what, n in counts.items() if n)
 
@@ -474,11 +476,12 @@ def _rows_taken(rows: Sequence[tuple[int, int]], spec: TensorSpec | None) -> str
 
 
 def _dropped(plan: RecordedPlan) -> Iterator[tuple[str, Markdown, int]]:
-    """(reason, folded keys, number of keys) of what went nowhere."""
+    """(reason, folded keys, number of keys) of what went nowhere, the most of them that a card
+    should have."""
     by_reason: dict[str, list[str]] = {}
     for key, reason in plan.dropped.items():
         by_reason.setdefault(clean(reason), []).append(key)
-    for reason, keys in sorted(by_reason.items()):
+    for reason, keys in sorted(by_reason.items())[:_MOST_PATTERNS]:
         yield reason, _codes(one.target for one in fold_keys(keys)), len(keys)
 
 
@@ -489,11 +492,16 @@ def _ties(plan: RecordedPlan) -> Iterator[Pair]:
 
 def _rows(patterns: Iterable[Pattern]) -> list[tuple[Markdown, str, str, int]]:
     """(sources, target, note, tensors) of patterns, the most of them that a card should have."""
-    rows = [
-        (joined(" + ", map(code, one.sources)) or md("new"), one.target, one.note, one.tensors)
-        for one in patterns
+    return [
+        (_sum(one.sources) or md("new"), one.target, one.note, one.tensors)
+        for one in itertools.islice(patterns, _MOST_PATTERNS)
     ]
-    return rows[:_MOST_PATTERNS]
+
+
+def _sum(keys: Sequence[str]) -> Markdown:
+    shown = [code(key) for key in keys[:_MOST_PIECES]]
+    more = len(keys) - _MOST_PIECES
+    return joined(" + ", [*shown, f"{more} more"] if more > 0 else shown)
 
 
 def _codes(keys: Iterable[str]) -> Markdown:
@@ -517,6 +525,9 @@ def _pages(entry: CatalogueEntry | None) -> list[Markdown]:
 
 def _differences(config: RepositoryConfig, facts: Mapping[str, Any]) -> list[str]:
     """What the detrex model computes differently from the original, whatever the mapping."""
+    if not config.hyper_parameters:
+        # an entry of the catalogue that leaves them to the file's shapes
+        return []
     kind = architecture(config.architecture)
     fields = {one.name for one in dataclasses.fields(kind)}
     # an entry of the catalogue leaves to its facts what shapes cannot show
