@@ -34,7 +34,7 @@ def _running_hub():
 
 @pytest.fixture
 def hub(_running_hub, tmp_path, monkeypatch):
-    """An empty Hub that huggingface_hub talks to, and an empty cache; nobody is logged in."""
+    """An empty Hub that huggingface_hub talks to, and an empty cache; no user is logged in."""
     from huggingface_hub import constants
 
     home = tmp_path / "hf-home"

@@ -1,4 +1,4 @@
-"""Count the bytes that Python reads from some files, whoever opens them."""
+"""Count the bytes that Python reads from some files."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from detrex_hub.configs.matching import ModelKeys, Shape
 RECORD = Path(__file__).parent / "reference" / "detrex_configs.json.gz"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "what-detrex-configs-load.md"
 
-# files that somebody converted from torchvision's, by detectron2's script or detrex's: depth
+# files that were converted from torchvision's, by detectron2's script or detrex's: depth
 CONVERTED = {"R-50": 50, "R-101": 101, "r50_v1": 50, "r101_v1": 101, "r101": 101}
 _NAMES = {
     **{stem: f"r{depth}_v1" for stem, depth in CONVERTED.items()},

@@ -60,7 +60,7 @@ def test_from_hub_loads_all_that_a_file_of_its_kind_holds():
 
 def test_the_document_says_what_was_recorded():
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert text == written(text), "write it anew: python -m tests.detrex_configs"
+    assert text == written(text), "write it again: python -m tests.detrex_configs"
 
 
 def test_the_three_r101_configs_miss_more_than_the_log_says():

@@ -253,7 +253,7 @@ def test_ranks_of_a_run_download_and_write_once_and_tell_it_once(folder, hub, lo
     assert str(written) == path
     asked = [one for one in hub.storage.log[before:] if one.method == "GET"]
     assert len(asked) == 1
-    # the changes are told on the main process alone
+    # only the main process logs the changes
     assert "depth: 50 -> 18" in said[0][1]
     assert [err for _, err in said[1:]] == ["", ""]
     offline = rank(0, HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")

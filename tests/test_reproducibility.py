@@ -1,4 +1,4 @@
-"""The same input gives the same bytes, whoever runs it, where and when."""
+"""The same input gives the same bytes, for any user, at any place and time."""
 
 import hashlib
 import os

@@ -39,7 +39,7 @@ def mirror():
 
 @pytest.fixture
 def entry(hub, mirror, original, tmp_path, monkeypatch):
-    """An entry that nobody has published, with its original on a server."""
+    """An entry that is not published, with its original on a server."""
     path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", original), original)
     monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
     return find(tiny.NAME)

@@ -1,4 +1,4 @@
-"""A sealed file that is not what it was is noticed, whoever or whatever changed it."""
+"""A change of a sealed file is noticed, whatever its cause."""
 
 import errno
 import hashlib

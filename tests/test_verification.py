@@ -354,7 +354,7 @@ def test_the_original_comes_from_the_catalogue_and_not_from_the_record(
         with pytest.raises(VerificationError):
             verify(folder, extra_catalogues=[path])
 
-        # nothing is said to be verified where the original cannot be had
+        # nothing is reported as verified if the original cannot be downloaded
         mirror.files.clear()
         folder = convert("r18", tmp_path / "r18", extra_catalogues=[path]).folder
         monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))

@@ -23,7 +23,7 @@ INDEX = 16 << 10
 
 
 def content(tensor):
-    """Weights, and the state of an optimizer that nobody asks for."""
+    """Weights, and the state of an optimizer that is not needed."""
     return {
         "model": {"w": tensor},
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(LARGE // 4)}}, "param_groups": []},

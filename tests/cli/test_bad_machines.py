@@ -279,7 +279,7 @@ def test_a_source_from_the_future(tmp_path):
 
 @pytest.mark.parametrize("there", [False, True], ids=["nothing there", "another there"])
 def test_two_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, there):
-    """Each is told that it is done, and it is; whoever comes last has the last word."""
+    """Each job reports success, and the last one wins."""
     together, publish = threading.Barrier(2), staging.publish_files
     target = tmp_path / "tiny"
     if there:

@@ -18,7 +18,7 @@ from tests.hub_server import Mirror
 
 @pytest.fixture
 def mirror(hub, tmp_path, monkeypatch):
-    """The original of an entry that nobody has published."""
+    """The original of an entry that is not published."""
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
     with Mirror() as mirror:
         path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", content), content)

@@ -1,4 +1,4 @@
-"""`detrex-hub check` without detectron2: the model is told by --target."""
+"""`detrex-hub check` without detectron2: --target describes the model."""
 
 import json
 import sys

@@ -61,7 +61,7 @@ class Storage(Server):
         content = self.objects.get(oid)
         if content is None:
             return Response(404, {}, b"<Error><Code>NoSuchKey</Code></Error>")
-        # a multipart upload's etag is no digest of the content; so nobody should rely on it here
+        # a multipart upload's etag is no digest of the content; so no client should rely on it here
         response = ranged(
             request, content, {"ETag": f'"{hashlib.md5(oid.encode()).hexdigest()}-1"'}
         )

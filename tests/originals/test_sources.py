@@ -457,7 +457,7 @@ def test_the_mirror_is_asked_first(mirror, monkeypatch):
         monkeypatch.setenv("DETREX_HUB_MIRROR", f"{near.url}/weights/")
         pulled = sources.pull(entry(url, sha256=SHA256))
         assert mirror.seen() == []
-        # these are the origin's bytes, and whose mirror they came by is nobody's business
+        # these are the origin's bytes, and the mirror that sent them does not matter
         assert pulled.url == url
 
 

@@ -24,7 +24,7 @@ def test_jobs_run_at_the_same_time_and_are_reported_as_they_end():
     together, told = threading.Barrier(3), threading.Event()
 
     def one(name, progress):
-        # nobody passes until all three are here
+        # no job passes until all three are here
         together.wait(timeout=60)
         if name == "a":
             assert told.wait(timeout=60)

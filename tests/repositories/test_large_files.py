@@ -150,7 +150,7 @@ def test_two_processes_download_once(hub, there):
 
 
 def test_the_lock_is_that_of_huggingface_hub(hub, there, monkeypatch):
-    """So that whoever fetches the same file through it waits, and is waited for."""
+    """Two processes that fetch the same file with it wait for each other."""
     taken = []
 
     @contextmanager

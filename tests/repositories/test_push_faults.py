@@ -71,7 +71,7 @@ def alice(login):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Who is told so takes a line for dead soon. A session keeps what it began with."""
+    """Shorten the timeout of a dead connection. A session keeps its first timeout."""
     sooner = partial(monkeypatch.setattr, client, "ANSWER_SECONDS", 0.3)
     close_session()
     yield sooner
@@ -141,7 +141,7 @@ def test_what_stays_is_one_line(hub, folder, naps, request_, fault):
 @pytest.mark.parametrize("request_", ["upload", "part", "read", "read weights"])
 @pytest.mark.parametrize("at", [0, 3000, -1])
 def test_a_byte_that_arrives_wrong_is_found(hub, folder, request_, at):
-    """On the way there, by the Hub; on the way back, by whoever pushed."""
+    """The Hub finds it on the way there, and the pusher on the way back."""
     fault = Fault.corrupt_sent(at) if request_ in ("upload", "part") else Fault.corrupt(at)
     injected = inject(hub, request_, fault, times=1)
     push(folder)
@@ -157,7 +157,7 @@ def test_a_byte_that_arrives_wrong_is_found(hub, folder, request_, at):
         push(folder)
 
 
-# somebody else pushes at the same time
+# another push at the same time
 
 
 @pytest.fixture

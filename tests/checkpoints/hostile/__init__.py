@@ -1,1 +1,1 @@
-"""Checkpoints that attack whoever reads them, written by the tests: one idea a file."""
+"""Checkpoints that attack their readers, written by the tests: one idea a file."""

@@ -1,4 +1,4 @@
-"""Pickles that run a command where somebody calls what they name."""
+"""Pickles that run a command if a reader calls what they name."""
 
 import pickle
 from contextlib import suppress

@@ -273,7 +273,7 @@ def _patch(at, offset, value, *, last=False):
 
 
 def _by_hand(*members, entries=None, count=None):
-    """An archive whose directory says what it is told to."""
+    """An archive with any directory."""
 
     def write(path):
         data, listed = b"", []
