@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -360,7 +359,9 @@ def _is_vouched_for(entry: CatalogueEntry | None, record: ConversionRecord) -> b
     source = record.source
     if entry is not None:
         return entry.vouches(source.url, source.sha256)
-    return record.synthetic or urlsplit(source.url or "").scheme not in ("", "file")
+    # the address is a stranger's, and need not be one
+    scheme, found, _ = (source.url or "").partition("://")
+    return record.synthetic or (bool(found) and scheme != "file")
 
 
 def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:

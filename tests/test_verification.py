@@ -405,3 +405,16 @@ def test_a_card_is_read_up_to_its_limit_in_bytes(copy):
     # 1.5 MB in half as many characters
     replace(copy / "README.md", ("---\n---\n" + "ä" * 750_000).encode())
     assert "README.md is larger than 1 MiB" in str(refused(copy))
+
+
+@pytest.mark.parametrize("url", ["http://[::", "https://[x]/a", "//[", "file://[", "hf://", ""])
+def test_an_address_that_is_none_is_refused_in_one_line(copy, url):
+    change(copy, CONVERSION, "source", "url", to=url)
+    change(copy, CONVERSION, "synthetic", to=False)
+    change(copy, CONFIG, "synthetic", to=False)
+    # no name of the catalogue
+    change(copy, CONVERSION, "name", to="mine")
+    try:
+        verify(copy, repeat=False)
+    except DetrexHubError as error:
+        assert "\n" not in str(error)
