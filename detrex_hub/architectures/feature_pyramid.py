@@ -62,11 +62,14 @@ class FeaturePyramid(Architecture):
         net: the ViT.
         maps: numbers of the pyramid's maps: map ``i`` has stride ``2**i``.
         channels: of each.
+        rotary_positions: whether the weights hold the rotary positions of EVA-02, as what detrex
+            trained does. They are those of the sizes that a config must have then.
     """
 
     net: PlainViT
     maps: tuple[int, ...] = (3, 4, 5)
     channels: int = 256
+    rotary_positions: bool = False
 
     name: ClassVar[str] = "feature_pyramid"
     backbone: ClassVar[bool] = True
@@ -111,7 +114,10 @@ class FeaturePyramid(Architecture):
         if layout == "detector":
             maps = tuple(i for i in maps if i > 2)
         return cls(
-            net=made, maps=maps, channels=shape_of(inner, "simfp_4.0.weight", dimensions=4)[0]
+            net=made,
+            maps=maps,
+            channels=shape_of(inner, "simfp_4.0.weight", dimensions=4)[0],
+            rotary_positions=layout == "detrex" and isinstance(made, EVA02),
         )
 
     def __post_init__(self) -> None:
@@ -122,9 +128,10 @@ class FeaturePyramid(Architecture):
             raise ArchitectureError(f"a feature pyramid has no maps {list(self.maps)}")
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
-        rotations = self.set_by_model()
         if layout == "detrex":
-            return tuple(Rename(key, key, optional=key in rotations) for key in self.target())
+            given = self.set_by_model()
+            return tuple(Rename(key, key, optional=key in given) for key in self.target())
+        rotations = self._rotations()
         held = [key for key in self.target() if key not in rotations]
         return (
             *(Rename(f"backbone.{key}", key) for key in held),
@@ -157,11 +164,14 @@ class FeaturePyramid(Architecture):
         return tuple(tuple(f"net.{key}" for key in group) for group in self.net.ties())
 
     def set_by_model(self) -> frozenset[str]:
+        return frozenset() if self.rotary_positions else self._rotations()
+
+    def _rotations(self) -> frozenset[str]:
         return frozenset(f"net.{key}" for key in self.net.set_by_model())
 
     def dropped(self) -> dict[str, TensorSpec]:
         target = self.target()
-        rotations = {f"backbone.{key}": target[key] for key in self.set_by_model()}
+        rotations = {f"backbone.{key}": target[key] for key in self._rotations()}
         return under("backbone.simfp_2", self._map(2)) | rotations
 
     @property
@@ -224,7 +234,8 @@ class FeaturePyramid(Architecture):
         """The fields, the ViT's with ``net_`` before their names."""
         net = {_NET + name: value for name, value in self.net.hyper_parameters().items()}
         known = {name: value for name, value in net.items() if value is not None}
-        return {"net": self.net.name, **known, "maps": list(self.maps), "channels": self.channels}
+        own = {"channels": self.channels, "rotary_positions": self.rotary_positions}
+        return {"net": self.net.name, **known, "maps": list(self.maps), **own}
 
     @classmethod
     def from_hyper_parameters(cls, values: Mapping[str, Any]) -> Architecture:

@@ -76,6 +76,7 @@ def test_dino_keeps_every_tensor_that_detrex_wrote():
     for name in ("dino_vitdet_base", "dino_eva_01", "dino_eva_02_b_6attn_win32_1536"):
         made, specs = dino(name)
         assert made.plan(specs, "detrex").specs == specs
+        assert not made.set_by_model()
 
 
 @pytest.mark.parametrize(

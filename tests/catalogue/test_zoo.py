@@ -23,11 +23,6 @@ from detrex_hub.catalogue.tables import parse
 REFERENCE = Path(__file__).parent.parent / "reference"
 ENTRIES = catalogue.load()
 
-# what no architecture here can take yet; a row leaves this list with its entry
-_PENDING = re.compile(
-    r"projects/dino_eva/|/dino-vitdet/|/dino-eva-01/|eva_o365.pth|eva02_L_m38m_to_o365"
-)
-
 
 def table(name):
     with (REFERENCE / name).open(newline="") as file:
@@ -35,8 +30,7 @@ def table(name):
 
 
 ROWS = table("zoo.tsv")
-KNOWN = [row for row in ROWS if not _PENDING.search(f"{row['config']} {row['url']}")]
-ZOO = [row for row in KNOWN if row["part"] == "zoo"]
+ZOO = [row for row in ROWS if row["part"] == "zoo"]
 POSITIONS = {row["config"]: row for row in table("positions.tsv")}
 
 
@@ -51,11 +45,7 @@ def stem(row):
 
 def test_every_file_that_detrex_links_is_there():
     assert len({row["url"] for row in ROWS if row["part"] == "zoo"}) == 114
-    assert [row["url"] for row in KNOWN if not of(row)] == []
-
-
-def test_what_is_pending_is_not_there():
-    assert [row["url"] for row in ROWS if row not in KNOWN and of(row)] == []
+    assert [row["url"] for row in ROWS if not of(row)] == []
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: PurePosixPath(row["url"]).name)
@@ -144,13 +134,12 @@ def test_digests_are_in_the_lock_alone():
 def test_the_lock_names_sources_that_there_are():
     urls = {source.url for entry in ENTRIES.values() for source in entry.sources}
     lock = read_lock(catalogue.BUILT_IN_LOCK)
-    assert {
-        url for url in lock.sources if not _PENDING.search(url) and "EVA/eva" not in url
-    } <= urls
+    assert lock.sources.keys() <= urls
     assert lock.weights.keys() <= ENTRIES.keys()
     assert sum(bool(pin.sha256) for pin in lock.sources.values()) >= 45
 
 
 def test_weights_made_from_non_commercial_ones_are_not_commercial():
     for entry in ENTRIES.values():
-        assert entry.non_commercial == ("mae" in entry.name or "vitdet_" in entry.name), entry.name
+        from_mae = "mae" in entry.name or entry.name.startswith("dino_vitdet_")
+        assert entry.non_commercial == from_mae, entry.name
