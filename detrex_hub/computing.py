@@ -18,13 +18,13 @@ from detrex_hub.mapping.operations import (
     BicubicGrid,
     BicubicLast2,
     BicubicTable,
-    Constant,
+    Filled,
     GeometricTable,
     Join,
     Operation,
-    Part,
     Permute,
     PinvLast2,
+    Portion,
     ScaleInChannels,
     ScaleRows,
     Subtract,
@@ -85,11 +85,11 @@ def computed(piece: Computed, source: TensorSource) -> Iterator[bytes]:
                 rows = _numbers(source, of[0], block)
                 rows -= _numbers(source, of[1], block)
                 yield _encoded(rows, spec)
-        case Constant(value=value):
+        case Filled(value=value):
             import numpy as np
 
             yield _encoded(np.full(spec.shape, value), spec)
-        case Join() | Part() | Permute():
+        case Join() | Portion() | Permute():
             yield _rearranged(operation, [_elements(source, key) for key in of])
         case _:
             yield _encoded(_made(operation, _numbers(source, of[0])), spec)
@@ -277,7 +277,7 @@ def _rearranged(operation: Operation, operands: list[NDArray[Any]]) -> bytes:
     match operation:
         case Join(dim=dim):
             made = np.concatenate(operands, dim)
-        case Part(dim=dim, index=index, count=count):
+        case Portion(dim=dim, index=index, count=count):
             made = np.split(first, count, dim)[index]
         case Permute(dim=dim):
             made = np.take(first, operation.order(first.shape[dim]), dim)

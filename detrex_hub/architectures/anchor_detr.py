@@ -16,7 +16,7 @@ from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tenso
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import ClassHead, box_head
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.reading import shape_of
 
 # rows of in_proj of the encoder's attention, in widths: queries and keys for rows and for columns
@@ -122,9 +122,9 @@ class AnchorDetr(Detector):
             Module("transformer.adapt_pos2d", adapt),
             Module("transformer.pattern", {"weight": tensor(self.num_patterns, width)}),
             *((position,) if self.spatial_prior == "learned" else ()),
-            Setting("model.in_channels", kinds.SIZE, channels),
-            Setting("model.embed_dim", kinds.SIZE, width),
-            Setting("model.criterion.num_classes", kinds.SIZE, self.num_classes),
+            ConfigValue("model.in_channels", kinds.SIZE, channels),
+            ConfigValue("model.embed_dim", kinds.SIZE, width),
+            ConfigValue("model.criterion.num_classes", kinds.SIZE, self.num_classes),
             *self._transformer_settings(),
         )
 
@@ -164,10 +164,10 @@ class AnchorDetr(Detector):
             "num_query_pattern": self.num_patterns,
         }
         for name, value in sizes.items():
-            yield Setting(f"model.transformer.{name}", kinds.SIZE, value)
+            yield ConfigValue(f"model.transformer.{name}", kinds.SIZE, value)
         priors, types = kinds.Choice("learned", "grid"), kinds.Choice(*_ATTENTIONS.values())
-        yield Setting("model.transformer.spatial_prior", priors, self.spatial_prior)
-        yield Setting("model.transformer.attention_type", types, self.attention_type)
+        yield ConfigValue("model.transformer.spatial_prior", priors, self.spatial_prior)
+        yield ConfigValue("model.transformer.attention_type", types, self.attention_type)
 
     @property
     def _attention_parts(self) -> int:

@@ -18,7 +18,7 @@ from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.neck import Neck, read_levels
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.errors import ArchitectureError
@@ -115,20 +115,20 @@ class CoMot(Detector):
             Module("query_embed", {"weight": tensor(queries, width)}),
             Module("query_embed_offset", {"weight": tensor(queries * self.g_size, width)}),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, queries),
+            ConfigValue("model.num_queries", kinds.SIZE, queries),
             *(
-                Setting(f"model.{node}g_size", kinds.SIZE, self.g_size)
+                ConfigValue(f"model.{node}g_size", kinds.SIZE, self.g_size)
                 for node in ("", "criterion.", "post_process.")
             ),
-            Setting("model.transformer.d_model", kinds.SIZE, width),
-            Setting("model.transformer.nhead", kinds.SIZE, self.num_heads),
-            Setting("model.transformer.num_encoder_layers", kinds.SIZE, self.encoder_layers),
-            Setting("model.transformer.num_decoder_layers", kinds.SIZE, layers),
-            Setting("model.transformer.dim_feedforward", kinds.SIZE, self.feedforward_dim),
-            Setting("model.track_embed.dim_in", kinds.SIZE, width),
-            Setting("model.track_embed.hidden_dim", kinds.SIZE, self.track_dim),
+            ConfigValue("model.transformer.d_model", kinds.SIZE, width),
+            ConfigValue("model.transformer.nhead", kinds.SIZE, self.num_heads),
+            ConfigValue("model.transformer.num_encoder_layers", kinds.SIZE, self.encoder_layers),
+            ConfigValue("model.transformer.num_decoder_layers", kinds.SIZE, layers),
+            ConfigValue("model.transformer.dim_feedforward", kinds.SIZE, self.feedforward_dim),
+            ConfigValue("model.track_embed.dim_in", kinds.SIZE, width),
+            ConfigValue("model.track_embed.hidden_dim", kinds.SIZE, self.track_dim),
             # detrex's config holds these arguments as one object, where it is false
-            Setting(
+            ConfigValue(
                 "model.track_embed.args.update_query_pos",
                 kinds.FLAG,
                 self.update_query_pos or None,

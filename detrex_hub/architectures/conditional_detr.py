@@ -15,7 +15,7 @@ from detrex_hub.architectures.blocks import conv, norm, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import ClassHead, box_head
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer import mlp
@@ -99,7 +99,7 @@ class ConditionalDetr(Detector):
     def parts(self) -> tuple[Part, ...]:
         return (
             *self.parts_with_queries(),
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
         )
 
     def parts_with_queries(self) -> tuple[Part, ...]:
@@ -148,6 +148,6 @@ class ConditionalDetr(Detector):
             ClassHead(self.classes, transformers="class_labels_classifier"),
             Module("bbox_embed", box_head(width), transformers="bbox_predictor"),
             *self.sizes,
-            Setting("model.in_features", kinds.FEATURES, [feature]),
-            Setting("model.in_channels", kinds.SIZE, channels),
+            ConfigValue("model.in_features", kinds.FEATURES, [feature]),
+            ConfigValue("model.in_channels", kinds.SIZE, channels),
         )

@@ -16,7 +16,7 @@ from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.neck import Neck, read_levels
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer import mlp
@@ -106,8 +106,8 @@ class DabDeformableDetr(Detector):
             *(self._proposals() if self.as_two_stage else self._queries()),
             HeadLists(self.classes, self.decoder_layers, proposes=self.as_two_stage),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
-            Setting("model.as_two_stage", kinds.FLAG, self.as_two_stage),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.as_two_stage", kinds.FLAG, self.as_two_stage),
         )
 
     def _proposals(self) -> tuple[Part, ...]:

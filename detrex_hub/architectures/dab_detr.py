@@ -13,7 +13,7 @@ from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import tensor
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,5 +91,5 @@ class DabDetr(AnchorBoxDetector):
         return (
             *super().parts(),
             *((patterns,) if self.num_patterns else ()),
-            Setting("model.transformer.num_patterns", kinds.COUNT, self.num_patterns),
+            ConfigValue("model.transformer.num_patterns", kinds.COUNT, self.num_patterns),
         )

@@ -16,7 +16,7 @@ from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.neck import Neck, read_levels
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.proposals import in_transformer, proposals
 from detrex_hub.architectures.reading import shape_of
@@ -196,7 +196,7 @@ class DeformableDetr(Detector):
         return (
             *self.parts_without_queries(),
             *(() if self.as_two_stage else (self._learned_queries(),)),
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
         )
 
     def parts_without_queries(self) -> tuple[Part, ...]:
@@ -210,8 +210,8 @@ class DeformableDetr(Detector):
             *(proposals(width) if self.as_two_stage else self._one_stage()),
             self.heads,
             *self.sizes,
-            Setting("model.with_box_refine", kinds.FLAG, self.with_box_refine),
-            Setting("model.as_two_stage", kinds.FLAG, self.as_two_stage),
+            ConfigValue("model.with_box_refine", kinds.FLAG, self.with_box_refine),
+            ConfigValue("model.as_two_stage", kinds.FLAG, self.as_two_stage),
         )
 
     def _one_stage(self) -> tuple[Part, ...]:

@@ -15,7 +15,7 @@ from detrex_hub.architectures.declared import Fact, released
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.neck import Neck, read_levels
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.proposals import proposals
 from detrex_hub.architectures.transformer_layers import Shape, deformable
@@ -121,12 +121,12 @@ class Deta(Detector):
             Module("transformer.pix_trans_norm", norm(width)),
             HeadLists(self.classes, self.decoder_layers, proposes=True, by_first_row=True),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
-            Setting("model.with_box_refine", kinds.FLAG, True),
-            Setting("model.as_two_stage", kinds.FLAG, True),
-            Setting(_FIRST, kinds.FLAG, self.assign_first_stage),
-            Setting("model.criterion.assign_first_stage", kinds.FLAG, self.assign_first_stage),
-            Setting(_SECOND, kinds.FLAG, self.assign_second_stage),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.with_box_refine", kinds.FLAG, True),
+            ConfigValue("model.as_two_stage", kinds.FLAG, True),
+            ConfigValue(_FIRST, kinds.FLAG, self.assign_first_stage),
+            ConfigValue("model.criterion.assign_first_stage", kinds.FLAG, self.assign_first_stage),
+            ConfigValue(_SECOND, kinds.FLAG, self.assign_second_stage),
         )
 
     def notes(self) -> tuple[str, ...]:

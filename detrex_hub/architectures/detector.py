@@ -25,7 +25,7 @@ from detrex_hub.architectures.declared import (
     settle,
 )
 from detrex_hub.architectures.heads import Classes
-from detrex_hub.architectures.parts import Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Part
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.architectures.transformer_layers import read_layers
@@ -137,9 +137,9 @@ class Detector(Architecture):
     def sizes(self) -> tuple[Part, ...]:
         """The sizes that most detrex models take themselves."""
         return (
-            Setting("model.embed_dim", kinds.SIZE, self.embed_dim),
-            Setting("model.num_classes", kinds.SIZE, self.num_classes),
-            Setting("model.criterion.num_classes", kinds.SIZE, self.num_classes),
+            ConfigValue("model.embed_dim", kinds.SIZE, self.embed_dim),
+            ConfigValue("model.num_classes", kinds.SIZE, self.num_classes),
+            ConfigValue("model.criterion.num_classes", kinds.SIZE, self.num_classes),
         )
 
     @property

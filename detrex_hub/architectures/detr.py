@@ -17,7 +17,7 @@ from detrex_hub.architectures.blocks import conv, norm, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import ClassHead, box_head
-from detrex_hub.architectures.parts import Constant, Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer_layers import Shape, decoder, encoder
@@ -168,7 +168,7 @@ class Detr(Detector):
                 by_classes=self.chosen is not None,
             ),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
-            Setting("model.in_features", kinds.FEATURES, [feature]),
-            Setting("model.in_channels", kinds.SIZE, channels),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.in_features", kinds.FEATURES, [feature]),
+            ConfigValue("model.in_channels", kinds.SIZE, channels),
         )

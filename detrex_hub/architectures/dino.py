@@ -13,7 +13,7 @@ from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import HeadLists, Labels
 from detrex_hub.architectures.neck import Neck, read_levels
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer import mlp
@@ -113,5 +113,5 @@ class Dino(Detector):
             ),
             Labels("label_enc", self.classes, width, unknown=False, source_rows=labels),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
         )

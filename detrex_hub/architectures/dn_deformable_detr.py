@@ -13,7 +13,7 @@ from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import LABEL_ENCODER, HeadLists, Labels
 from detrex_hub.architectures.neck import Neck, read_levels
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer import mlp
@@ -93,6 +93,6 @@ class DnDeformableDetr(Detector):
             HeadLists(self.classes, self.decoder_layers),
             Labels(LABEL_ENCODER, self.classes, query_width),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
-            Setting("model.with_indicator", kinds.FLAG, self.with_indicator),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.with_indicator", kinds.FLAG, self.with_indicator),
         )

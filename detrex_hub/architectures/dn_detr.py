@@ -10,7 +10,7 @@ from detrex_hub import kinds
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.heads import LABEL_ENCODER, Labels
-from detrex_hub.architectures.parts import Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Part
 from detrex_hub.architectures.reading import shape_of
 
 
@@ -57,5 +57,5 @@ class DnDetr(AnchorBoxDetector):
         return (
             *super().parts(),
             Labels(LABEL_ENCODER, self.classes, self.embed_dim - self.with_indicator),
-            Setting("model.with_indicator", kinds.FLAG, self.with_indicator),
+            ConfigValue("model.with_indicator", kinds.FLAG, self.with_indicator),
         )

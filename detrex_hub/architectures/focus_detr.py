@@ -18,7 +18,7 @@ from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import HeadLists, Labels
 from detrex_hub.architectures.neck import Neck, read_levels
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer import mlp
@@ -117,7 +117,7 @@ class FocusDetr(Detector):
                 source_rows=self.classes_cut_from,
             ),
             *self.sizes,
-            Setting("model.num_queries", kinds.SIZE, self.num_queries),
+            ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
         )
 
     def notes(self) -> tuple[str, ...]:

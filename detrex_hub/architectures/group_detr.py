@@ -14,7 +14,7 @@ from detrex_hub import kinds
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.conditional_detr import ConditionalDetr
 from detrex_hub.architectures.declared import Fact
-from detrex_hub.architectures.parts import Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Part
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.errors import ArchitectureError
 
@@ -77,8 +77,8 @@ class GroupDetr(ConditionalDetr):
         in_group = None if groups is None else self.learned_queries // groups
         return (
             *self.parts_with_queries(),
-            Setting("model.num_queries", kinds.SIZE, in_group),
-            Setting("model.group_nums", kinds.SIZE, groups),
+            ConfigValue("model.num_queries", kinds.SIZE, in_group),
+            ConfigValue("model.group_nums", kinds.SIZE, groups),
         )
 
     def notes(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.errors import ArchitectureError
 
 # queries of the one-to-one branch, by those of both, in the released models
@@ -116,14 +116,14 @@ class HDeformableDetr(DeformableDetr):
         return (
             *self.parts_without_queries(),
             *((self._learned(),) if learned else ()),
-            Setting("model.mixed_selection", kinds.FLAG, mixed),
-            Setting("model.transformer.mixed_selection", kinds.FLAG, mixed),
-            Setting("model.transformer.two_stage_num_proposals", kinds.SIZE, queries),
-            Setting("model.num_queries_one2one", kinds.SIZE, first if queries else None),
-            Setting("model.num_queries_one2many", kinds.COUNT, further),
+            ConfigValue("model.mixed_selection", kinds.FLAG, mixed),
+            ConfigValue("model.transformer.mixed_selection", kinds.FLAG, mixed),
+            ConfigValue("model.transformer.two_stage_num_proposals", kinds.SIZE, queries),
+            ConfigValue("model.num_queries_one2one", kinds.SIZE, first if queries else None),
+            ConfigValue("model.num_queries_one2many", kinds.COUNT, further),
             # without box refinement detrex's decoder ends in an UnboundLocalError if it looks
             # forward twice, as all of detrex's configs say
-            Setting(
+            ConfigValue(
                 "model.transformer.decoder.look_forward_twice",
                 kinds.FLAG,
                 None if self.with_box_refine else False,

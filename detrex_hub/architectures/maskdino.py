@@ -18,7 +18,7 @@ from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.heads import ClassHead, Labels, box_head
 from detrex_hub.architectures.neck import read_heads
-from detrex_hub.architectures.parts import Constant, Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
 from detrex_hub.architectures.reading import numbered, shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.errors import ArchitectureError
@@ -293,13 +293,13 @@ class MaskDino(Detector):
         # detrex's panoptic and ADE20K configs say their classes to the head alone, and the
         # predictor keeps the 80 of params
         for path in ("model.sem_seg_head", "model.params", _CONFIG, "model.criterion"):
-            yield Setting(f"{path}.num_classes", kinds.SIZE, self.num_classes)
+            yield ConfigValue(f"{path}.num_classes", kinds.SIZE, self.num_classes)
         for path in ("model", "model.params", _CONFIG):
-            yield Setting(f"{path}.num_queries", kinds.SIZE, self.num_queries)
+            yield ConfigValue(f"{path}.num_queries", kinds.SIZE, self.num_queries)
         for name, channels in maps:
-            yield Setting(f"model.params.input_shape.{name}.channels", kinds.SIZE, channels)
+            yield ConfigValue(f"model.params.input_shape.{name}.channels", kinds.SIZE, channels)
         for path, value in self.body.returning(range(len(maps))).items():
-            yield Setting(path, self.body.paths().lazy[path], value)
+            yield ConfigValue(path, self.body.paths().lazy[path], value)
         features = [name for name, _ in maps[-self.neck_inputs :]]
         sizes = {
             f"{pixels}.conv_dim": width,
@@ -320,15 +320,15 @@ class MaskDino(Detector):
             f"{_CONFIG}.total_num_feature_levels": self.feature_levels,
         }
         for path, size in sizes.items():
-            yield Setting(path, kinds.SIZE, size)
-        yield Setting(f"{pixels}.transformer_in_features", kinds.FEATURES, features)
-        yield Setting(f"{pixels}.feature_order", kinds.Choice(*_ORDERS), self.feature_order)
-        yield Setting(f"{_CONFIG}.two_stage", kinds.FLAG, self.two_stage)
-        yield Setting(f"{_CONFIG}.learn_tgt", kinds.FLAG, self.learn_tgt)
-        yield Setting(f"{_CONFIG}.semantic_ce_loss", kinds.FLAG, self.semantic_ce_loss)
-        yield Setting("model.semantic_ce_loss", kinds.FLAG, self.semantic_ce_loss)
+            yield ConfigValue(path, kinds.SIZE, size)
+        yield ConfigValue(f"{pixels}.transformer_in_features", kinds.FEATURES, features)
+        yield ConfigValue(f"{pixels}.feature_order", kinds.Choice(*_ORDERS), self.feature_order)
+        yield ConfigValue(f"{_CONFIG}.two_stage", kinds.FLAG, self.two_stage)
+        yield ConfigValue(f"{_CONFIG}.learn_tgt", kinds.FLAG, self.learn_tgt)
+        yield ConfigValue(f"{_CONFIG}.semantic_ce_loss", kinds.FLAG, self.semantic_ce_loss)
+        yield ConfigValue("model.semantic_ce_loss", kinds.FLAG, self.semantic_ce_loss)
         kind = self.facts["initialize_box_type"].kind
-        yield Setting(f"{_CONFIG}.initialize_box_type", kind, self.initialize_box_type)
+        yield ConfigValue(f"{_CONFIG}.initialize_box_type", kind, self.initialize_box_type)
 
     @property
     def _common_stride(self) -> int:

@@ -105,7 +105,7 @@ class Constant(Part):
 
 
 @dataclass(frozen=True)
-class Setting(Part):
+class ConfigValue(Part):
     """A value that a config must have, at one path.
 
     Args:

@@ -15,7 +15,7 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, under
 from detrex_hub.architectures.declared import Fact, released
 from detrex_hub.architectures.detr import Detr
-from detrex_hub.architectures.parts import Module, Part, Setting
+from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.errors import ArchitectureError
 
@@ -110,14 +110,14 @@ class PnPDetr(Detr):
         return (
             *super().parts(),
             Module(_SAMPLER, _sampler(self.embed_dim, self.score_pred_net, self.kproj_net, number)),
-            Setting(
+            ConfigValue(
                 "model.transformer.score_pred_net", kinds.Choice(*_SCORERS), self.score_pred_net
             ),
-            Setting("model.transformer.kproj_net", kinds.Choice(*_WEIGHERS), self.kproj_net),
-            Setting("model.transformer.unsample_abstract_number", kinds.SIZE, number),
-            Setting(_TEST_RATIO, kinds.Share(), self.test_time_sample_ratio),
+            ConfigValue("model.transformer.kproj_net", kinds.Choice(*_WEIGHERS), self.kproj_net),
+            ConfigValue("model.transformer.unsample_abstract_number", kinds.SIZE, number),
+            ConfigValue(_TEST_RATIO, kinds.Share(), self.test_time_sample_ratio),
             # detrex's config leaves it out, where it is false
-            Setting(_POSITIONS, kinds.FLAG, self.pos_embed_kproj or None),
+            ConfigValue(_POSITIONS, kinds.FLAG, self.pos_embed_kproj or None),
         )
 
 

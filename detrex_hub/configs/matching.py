@@ -51,7 +51,7 @@ class FileKeys:
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleCount:
     """Counts of tensors beneath one module of the model, or of the file (``unexpected``)."""
 
     name: str
@@ -101,7 +101,7 @@ class Match:
         lacking = sum(key.startswith(self.home) and key not in own for key in absent)
         return loaded / (loaded + lacking) if loaded else 0.0
 
-    def modules(self) -> list[Module]:
+    def modules(self) -> list[ModuleCount]:
         """Counts by module: the parts of ``home``, and whole modules beside it."""
         counts: dict[str, Counter[str]] = {}
         doubtful = set(self.doubtful)
@@ -114,7 +114,7 @@ class Match:
         ):
             for key in keys:
                 counts.setdefault(self._module(key), Counter())[what] += 1
-        return [Module(name, **count) for name, count in sorted(counts.items(), key=_by_name)]
+        return [ModuleCount(name, **count) for name, count in sorted(counts.items(), key=_by_name)]
 
     def _module(self, key: str) -> str:
         depth = self.home.count(".") + 1 if key.startswith(self.home) else 1

@@ -88,7 +88,7 @@ class Join(Operation):
 
 
 @dataclass(frozen=True)
-class Part(Operation):
+class Portion(Operation):
     """Part number ``index`` of a tensor that is cut into ``count`` equal parts along a dimension.
     Moves elements."""
 
@@ -157,7 +157,7 @@ class Permute(Operation):
 
 
 @dataclass(frozen=True)
-class Constant(Operation):
+class Filled(Operation):
     """A tensor of one value, from no operand."""
 
     shape: tuple[int, ...]

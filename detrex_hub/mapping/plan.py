@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from detrex_hub.errors import MappingError
-from detrex_hub.mapping.operations import Constant, Join, Operation, Part
+from detrex_hub.mapping.operations import Filled, Join, Operation, Portion
 from detrex_hub.mapping.rules import (
     Compute,
     Concat,
@@ -233,7 +233,7 @@ def plan(
                 compute(rule.operation, (key, *others), template(rule.target).fill(bound))
             case Split() if rule.dim:
                 for index, text in enumerate(rule.targets):
-                    part_of = Part(rule.dim, index, len(rule.targets))
+                    part_of = Portion(rule.dim, index, len(rule.targets))
                     compute(part_of, (key,), template(text).fill(bound))
             case Split():
                 parts = len(rule.targets)
@@ -273,7 +273,7 @@ def plan(
     for key, number, _, bound in filled:
         rule, spec = rules[number], specs[key]
         assert isinstance(rule, Fill)
-        constant = Constant(spec.shape, rule.value)
+        constant = Filled(spec.shape, rule.value)
         move(template(rule.target).fill(bound), spec, (Computed(constant, (), spec),))
 
     accounted = matches.keys() | used | {*ignore}

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from detrex_hub.errors import MappingError
 from detrex_hub.mapping.fold import fold_keys
-from detrex_hub.mapping.operations import Constant, Operation
+from detrex_hub.mapping.operations import Filled, Operation
 from detrex_hub.mapping.templates import template
 
 # half-open ranges of rows along dimension 0
@@ -234,7 +234,7 @@ def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, 
             case Take():
                 lost.setdefault(rule.rows, []).append(rule.target)
             case Fill():
-                computed.setdefault(Constant.name, []).append(rule.target)
+                computed.setdefault(Filled.name, []).append(rule.target)
             case _:
                 back = rule.inverse()
                 if back is not None:
