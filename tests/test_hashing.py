@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import threading
 
 import pytest
 
@@ -47,3 +48,13 @@ def test_a_digest_that_is_not_needed_is_not_finished():
     file = Endless()
     FileSha256(file).stop()
     assert file.reads < 1000
+
+
+def test_a_digest_that_was_not_asked_for_does_not_keep_the_process_alive():
+    before = {*threading.enumerate()}
+    pieces, file = Sha256(), FileSha256(Endless())
+    started = {*threading.enumerate()} - before
+    file.stop()
+    pieces.result()
+    assert len(started) == 2
+    assert all(thread.daemon for thread in started)

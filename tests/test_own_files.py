@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from detrex_hub.own_files import read_small, replace_text
+from detrex_hub.own_files import is_ours, read_small, replace_text
 from tests.test_seals import give_away
 
 
@@ -105,3 +105,17 @@ def test_what_root_owns_is_ours(tmp_path, monkeypatch):
     path.write_text("text")
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     assert read_small(path, 100, ours=True) == b"text"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755])
+def test_what_others_may_only_read_and_run_is_ours(tmp_path, mode):
+    (tmp_path / "small").write_text("text")
+    (tmp_path / "small").chmod(mode)
+    assert is_ours((tmp_path / "small").stat())
+
+
+def test_where_files_have_no_owners_all_are_ours(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "geteuid")
+    (tmp_path / "small").write_text("text")
+    (tmp_path / "small").chmod(0o666)
+    assert is_ours((tmp_path / "small").stat())

@@ -130,7 +130,7 @@ def test_a_missing_seal_is_missed(file):
 
 def test_a_file_of_another_user_is_not_used(file, monkeypatch):
     give_away(file, monkeypatch)
-    assert "another user" in seals.problem(file, "key")
+    assert seals.problem(file, "key") == "belongs to another user, or others may write to it"
 
 
 def test_a_seal_of_another_user_does_not_count(file, monkeypatch):
