@@ -25,7 +25,14 @@ FAMILIES = {
     "vit_": "vit_mae",
     "eva02_": "eva02",
 }
-VARIANTS = reference.names(*FAMILIES)
+# of backbones alone, and without tensors that are computed on request
+VARIANTS = [
+    name
+    for name in reference.names(*FAMILIES)
+    if "_to_window" not in name and name != "eva02_L_m38m_to_o365"
+]
+# those that keep their originals' names
+ALONE = [name for name in SMALL if name not in ("feature_pyramid", "eva01")]
 
 CONTAINERS = {"eva02": "module"}
 
@@ -62,7 +69,7 @@ def test_every_measured_file_is_recognised_and_planned_exactly(cli, tmp_path, na
     assert planned.document["plan"]["dropped"].keys() == set(variant.dropped)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ALONE)
 def test_a_small_one_of_each_family_to_the_last_byte(cli, tmp_path, name):
     model = made(name)
     specs, _ = model.original()
