@@ -4,9 +4,14 @@ import os
 import tempfile
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
 
 from tests.hub_server import LoopbackHub, converted_folder
+
+# no test asserts a time, and the first example of a test may import a library
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # huggingface_hub reads most of these once, when it is first imported.
 _HUB = LoopbackHub()

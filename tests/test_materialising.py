@@ -130,7 +130,7 @@ def other(value):
         case tuple() | list():
             return (*value, "other")
         case Mapping():
-            return {**value, "other": "other"}
+            return {**value, "another": "other"}
     raise AssertionError(value)
 
 

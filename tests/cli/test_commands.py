@@ -282,7 +282,7 @@ def test_an_unknown_licence_stays_off_the_hub_until_it_is_said(cli, login, origi
     login("alice")
     cli("convert", original, "-o", "mine")
     assert "--license" in one_line(cli("push", "mine"))
-    assert "no licence" in one_line(cli("push", "mine", "--license", "free"), 2)
+    assert "is not a licence" in one_line(cli("push", "mine", "--license", "free"), 2)
     assert cli("push", "mine", "--license", "bsd-3-clause").code == 0
     card = hub.repository("alice/mine").find("main").files["README.md"].content.decode()
     assert "\nlicense: bsd-3-clause\n" in card

@@ -24,6 +24,7 @@ OWN = [
         "dn_detr_r50",
         "h_deformable",
         "maskdino_r50_semantic",
+        "pnp_detr_r50",
     ),
 ]
 

@@ -143,12 +143,14 @@ def test_a_wrong_mapper_passes_all_but_the_numerics(tmp_path, monkeypatch):
     """Keys, shapes and bytes agree, since the same mapper made both."""
     at, names = "stages.{i}.{j}", ("dwconv", "pwconv2")
     wrong = [
-        rule for rule in convnext.ORIGINAL if rule.source not in {f"{at}.{n}.*" for n in names}
+        rule
+        for rule in convnext.RULES["original"]
+        if rule.source not in {f"{at}.{n}.*" for n in names}
     ]
     for one, other in (names, names[::-1]):
         wrong.append(Rename(f"{at}.{one}.weight", f"{at}.{one}.weight"))
         wrong.append(Rename(f"{at}.{one}.bias", f"{at}.{other}.bias"))
-    monkeypatch.setattr(convnext, "ORIGINAL", tuple(wrong))
+    monkeypatch.setitem(convnext.RULES, "original", tuple(wrong))
     path = tiny.original(tmp_path / "tiny.pth")
     folder = convert(path, tmp_path / "converted").folder
     assert verify(folder, source=str(path)).repeated
@@ -295,8 +297,8 @@ def test_what_is_lacking_is_said(lacking, monkeypatch, made):
 
 def test_an_architecture_without_a_forward_pass_is_said():
     made = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
-    with pytest.raises(UsageError, match=r"no forward pass of convnext \(other\)"):
-        numerics.check(made, "other")
+    with pytest.raises(UsageError, match=r"no forward pass of convnext \(transformers\)"):
+        numerics.check(made, "transformers")
 
 
 @pytest.mark.parametrize(
