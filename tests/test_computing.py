@@ -12,12 +12,12 @@ from detrex_hub.mapping.operations import (
     BicubicGrid,
     BicubicLast2,
     BicubicTable,
-    Constant,
+    Filled,
     GeometricTable,
     Join,
-    Part,
     Permute,
     PinvLast2,
+    Portion,
     ScaleInChannels,
     ScaleRows,
     Subtract,
@@ -74,7 +74,7 @@ def test_rows_are_scaled_block_by_block():
 
 def test_elements_move_whatever_their_type():
     whole = torch.arange(24).reshape(2, 3, 4)
-    assert torch.equal(compute(Part(2, 1, 2), whole), whole[..., 2:])
+    assert torch.equal(compute(Portion(2, 1, 2), whole), whole[..., 2:])
     assert torch.equal(compute(Join(1, 2), whole, whole), torch.cat([whole, whole], 1))
     assert torch.equal(compute(Permute(2, (0, 2, 1, 3)), whole), whole[..., [0, 2, 1, 3]])
     mask = torch.tensor([True, False, False, True])
@@ -86,7 +86,7 @@ def test_elements_move_whatever_their_type():
 
 
 def test_constants_differences_and_channels():
-    assert torch.equal(compute(Constant((3,), 1 - 1e-5)), torch.full((3,), 1 - 1e-5))
+    assert torch.equal(compute(Filled((3,), 1 - 1e-5)), torch.full((3,), 1 - 1e-5))
     one, other = numbers(5, 2), numbers(5, 2, seed=1)
     assert torch.equal(compute(Subtract(), one, other), one - other)
     weight = numbers(4, 3, 7, 7)

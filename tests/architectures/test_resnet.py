@@ -13,7 +13,7 @@ from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import ArchitectureError, MappingError, UsageError
-from detrex_hub.mapping.operations import Constant
+from detrex_hub.mapping.operations import Filled
 from detrex_hub.specs import TensorSpec
 from tests import reference
 from tests.architectures.backbones import State, comes_out_as_measured, read, reads_back
@@ -81,7 +81,7 @@ def test_affine_files_get_the_statistics_with_which_a_frozen_norm_only_scales() 
         key.rpartition(".")[2]: piece.operation.value
         for key, move in plan.computed.items()
         for piece in move.pieces
-        if isinstance(piece.operation, Constant)
+        if isinstance(piece.operation, Filled)
     }
     assert values == {"running_mean": 0.0, "running_var": 1.0 - 1e-5}
     with pytest.raises(MappingError, match="by constant"):

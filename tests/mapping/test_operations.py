@@ -21,12 +21,12 @@ from detrex_hub.mapping.operations import (
     BicubicGrid,
     BicubicLast2,
     BicubicTable,
-    Constant,
+    Filled,
     GeometricTable,
     Join,
-    Part,
     Permute,
     PinvLast2,
+    Portion,
     ScaleInChannels,
     ScaleRows,
     Subtract,
@@ -76,7 +76,7 @@ def test_a_filled_tensor_has_the_shape_of_one_that_moves():
     rules = (Rename("bn_s", "weight"), Fill("bn_s", "mean", 0.0), Fill("none", "n", 1, True))
     made = plan(rules, {"bn_s": f32(7)}, mapper="m")
     assert made.moves["weight"].pieces == (Piece("bn_s"),)
-    assert made.moves["mean"].pieces == (Computed(Constant((7,), 0.0), (), f32(7)),)
+    assert made.moves["mean"].pieces == (Computed(Filled((7,), 0.0), (), f32(7)),)
     with pytest.raises(MappingError, match="no key for the rule bn_s"):
         plan(rules, {}, mapper="m")
     assert source_specs(rules, made.specs) == {"bn_s": f32(7)}
@@ -88,7 +88,7 @@ def test_concat_and_split_work_along_any_dimension_and_back():
     there = plan(rules, specs, mapper="m")
     assert there.specs == {"qk": f32(4, 4), "a": f32(1, 2, 2), "b": f32(1, 2, 2), "c": f32(1, 2, 2)}
     assert there.moves["qk"].pieces == (Computed(Join(1, 2), ("q", "k"), f32(4, 4)),)
-    assert there.moves["b"].pieces == (Computed(Part(2, 1, 3), ("kv",), f32(1, 2, 2)),)
+    assert there.moves["b"].pieces == (Computed(Portion(2, 1, 3), ("kv",), f32(1, 2, 2)),)
     assert plan(inverse(rules), there.specs, mapper="m").specs == specs
     assert source_specs(rules, there.specs) == specs
     with pytest.raises(MappingError, match="3 equal parts"):
@@ -152,9 +152,9 @@ def test_a_tensor_stored_under_another_name_is_read_there():
 
 OPERATIONS = [
     (Join(1, 2), (f32(2, 3), f32(2, 3)), f32(2, 6)),
-    (Part(1, 0, 2), (f32(2, 6),), f32(2, 3)),
+    (Portion(1, 0, 2), (f32(2, 6),), f32(2, 3)),
     (Permute(1, (1, 0)), (f32(2, 6),), f32(2, 6)),
-    (Constant((3,), 1.0), (), f32(3)),
+    (Filled((3,), 1.0), (), f32(3)),
     (ScaleRows(), (f32(4, 2, 2), f32(4)), f32(4, 2, 2)),
     (Subtract(), (f32(4), f32(4)), f32(4)),
     (ScaleInChannels((2, 1, 0), (1.0, 2.0, 3.0)), (f32(4, 3, 7, 7),), f32(4, 3, 7, 7)),
