@@ -24,14 +24,14 @@ def measured(folder: Path, options: argparse.Namespace) -> Report:
     report = Report(runs=options.runs)
     if options.first_use:
         used = first_uses(folder, options.runs, options.depth)
-        report.table("A name that nobody has published", used)
+        report.table("An unpublished name", used)
         report.budgets(first_use_clocks(used))
         return report
     converted = jobs.conversions(folder, options.runs, options.depth)
     report.table(f"A ResNet-{options.depth} file, converted", converted)
     report.table("The same weights, in other jobs", jobs.others(folder, options.runs))
     used = first_uses(folder, options.runs, options.depth)
-    report.table("A name that nobody has published", used)
+    report.table("An unpublished name", used)
     started, loaded = jobs.starts(options.runs), jobs.loads(folder, options.runs)
     report.table("Start", started)
     report.table("Load", loaded)
@@ -57,9 +57,7 @@ def main() -> int:
     parser.add_argument("--scale", action="store_true", help="also from 100 MB to 5 GB")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scaling")
     parser.add_argument("--record", type=Path, metavar="FILE", help="put the figures into a page")
-    parser.add_argument(
-        "--first-use", action="store_true", help="only names that nobody has published"
-    )
+    parser.add_argument("--first-use", action="store_true", help="only unpublished names")
     parser.add_argument("--check", action="store_true", help="only the budgets that are counts")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

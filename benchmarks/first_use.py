@@ -1,4 +1,4 @@
-"""A name that nobody has published, from nothing to a checkpoint that detectron2 reads.
+"""An unpublished name, from an empty cache to a checkpoint that detectron2 reads.
 
 The Hub and the server of the originals are on 127.0.0.1. One knows nothing but a second name of the
 same file, which is published there.

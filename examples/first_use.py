@@ -1,4 +1,4 @@
-"""`from_hub` by name on a machine that has nothing, where nobody has published the weights.
+"""`from_hub` by name with an empty cache and an empty Hub.
 
 The Hub is empty and on 127.0.0.1, and so is a mirror with the original. Its numbers are SYNTHETIC:
 seeded, in the shapes of the real file. A catalogue file of the user's says where it lies.

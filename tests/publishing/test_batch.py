@@ -55,11 +55,11 @@ def test_one_failure_does_not_stop_the_others(jobs, error):
 
 def begin():
     """Two jobs at once, of which "a" is done and told when this returns, and the others go on until
-    they are stopped: what is to come, what was begun, and what was stopped."""
-    begun, stopped = [], []
+    they are stopped: what is to come, what was started, and what was stopped."""
+    started, stopped = [], []
 
     def one(name, progress):
-        begun.append(name)
+        started.append(name)
         if name != "a":
             try:
                 for _ in range(1000):
@@ -72,32 +72,32 @@ def begin():
 
     running = convert_and_push_all("abcdefgh", one, jobs=2)
     assert next(running).name == "a"
-    return running, begun, stopped
+    return running, started, stopped
 
 
 def test_who_interrupts_waits_for_what_runs_to_be_cleared_away():
-    running, begun, stopped = begin()
+    running, started, stopped = begin()
     with pytest.raises(KeyboardInterrupt):
         running.throw(KeyboardInterrupt)
-    assert sorted(stopped) == sorted(begun)[1:]
-    assert len(begun) <= 3
+    assert sorted(stopped) == sorted(started)[1:]
+    assert len(started) <= 3
 
 
 def test_who_needs_no_more_stops_what_runs():
-    running, begun, stopped = begin()
+    running, started, stopped = begin()
     running.close()
     for _ in range(500):
-        if len(stopped) < len(begun) - 1:
+        if len(stopped) < len(started) - 1:
             threading.Event().wait(0.01)
-    assert sorted(stopped) == sorted(begun)[1:]
-    assert len(begun) <= 3
+    assert sorted(stopped) == sorted(started)[1:]
+    assert len(started) <= 3
 
 
 def test_an_interruption_reports_what_was_done(monkeypatch):
-    begun, stopped, stop = [], threading.Event(), batch._Jobs.stop
+    started, stopped, stop = [], threading.Event(), batch._Jobs.stop
 
     def one(name, progress):
-        begun.append(name)
+        started.append(name)
         if name != "a":
             assert stopped.wait(timeout=60)
         return result(name)
@@ -109,26 +109,26 @@ def test_an_interruption_reports_what_was_done(monkeypatch):
     monkeypatch.setattr(batch._Jobs, "stop", noted)
     running = convert_and_push_all("abcde", one, jobs=2)
     assert next(running).name == "a"
-    while len(begun) < 3:
+    while len(started) < 3:
         threading.Event().wait(0.01)
     told = [running.throw(KeyboardInterrupt).name]
     with pytest.raises(KeyboardInterrupt):
         told.extend(published.name for published in running)
     assert sorted(told) == ["b", "c"]
-    assert sorted(begun) == ["a", "b", "c"]
+    assert sorted(started) == ["a", "b", "c"]
 
 
 def test_a_job_that_hangs_does_not_keep_the_process():
     script = """
 import threading
 from detrex_hub.publishing.batch import convert_and_push_all
-hang, begun = threading.Event(), threading.Event()
+hang, started = threading.Event(), threading.Event()
 def one(name, progress):
     if name == "b":
-        begun.set()
+        started.set()
         hang.wait()
 running = convert_and_push_all("ab", one, jobs=2)
-assert next(running).name == "a" and begun.wait(60)
+assert next(running).name == "a" and started.wait(60)
 running.close()
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
