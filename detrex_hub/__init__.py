@@ -12,7 +12,7 @@ _MODULES = {
     "apply_overrides": "loading",
     "check": "checking",
     "convert": "conversion",
-    "convert_and_push": "publishing.batch",
+    "convert_and_push": "publishing.single",
     "diff": "comparison",
     "export": "exporting",
     "from_hub": "loading",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from detrex_hub.loading import from_hub as from_hub
     from detrex_hub.loading import load_state_dict as load_state_dict
     from detrex_hub.loading import overrides as overrides
-    from detrex_hub.publishing.batch import convert_and_push as convert_and_push
+    from detrex_hub.publishing.single import convert_and_push as convert_and_push
     from detrex_hub.repositories import push as push
     from detrex_hub.verification import verify as verify
 else:

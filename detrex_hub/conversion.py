@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from detrex_hub import __version__, card, checkpoints
 from detrex_hub.architectures import classes
 from detrex_hub.architectures.base import IMAGENET_RGB, Architecture, Overrides
-from detrex_hub.architectures.declared import options
+from detrex_hub.architectures.declared import as_options
 from detrex_hub.batch_norms import has_folded_statistics
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Result
@@ -39,6 +39,7 @@ from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.originals.opening import Original, Provenance, open_original
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -144,7 +145,7 @@ class Conversion:
             return None
         return (
             f"Nothing in {self.provenance.file} shows these, so they are assumed: "
-            f"{options(self.assumed)}. If they are wrong, convert it again with other values."
+            f"{as_options(self.assumed)}. If they are wrong, convert it again with other values."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -202,15 +203,8 @@ class Converted:
 
 def prepare(
     what: str | os.PathLike[str],
+    options: ConversionOptions | None = None,
     *,
-    architecture: str | None = None,
-    layout: str | None = None,
-    facts: Mapping[str, Any] | None = None,
-    container: str | None = None,
-    ema: bool = False,
-    source: str | None = None,
-    synthetic: bool = False,
-    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
     hashed: bool = False,
 ) -> Conversion:
@@ -218,40 +212,25 @@ def prepare(
 
     Args:
         what: a catalogue name, or the path of a checkpoint.
-        architecture: the architecture; recognised from the keys by default.
-        layout: the layout of the keys, such as ``torchvision``; recognised by default.
-        facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
-        container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
-        ema: take the averaged weights of a training checkpoint, whatever their dict is called.
-        source: a file or URL to use instead of the catalogue's sources.
-        synthetic: use seeded numbers with the original's keys, shapes and types.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        options: where it comes from and how to read it.
         progress: reports downloads.
         hashed: start to hash a user's file, for the record of a conversion to a folder.
 
     Raises:
-        UsageError: the name is unknown, or the options exclude each other.
+        UsageError: the name is unknown.
         SourceError: the source could not be downloaded or read.
         CheckpointError: the source is damaged or of an unknown format.
         ArchitectureError: it is of no known architecture, or not what the catalogue says.
         MappingError: its keys do not fit the mapper.
     """
-    original = open_original(
-        what,
-        container=container,
-        ema=ema,
-        source=source,
-        synthetic=synthetic,
-        extra_catalogues=extra_catalogues,
-        progress=progress,
-        hashed=hashed,
-    )
+    options = options or ConversionOptions()
+    original = open_original(what, options, progress=progress, hashed=hashed)
     try:
-        planned = _plan(original, architecture, layout, dict(facts or {}))
+        planned = _plan(original, options)
     except BaseException:
         original.close()
         raise
-    if original.entry is None or synthetic or source or facts or ema or container is not None:
+    if original.entry is None or not options.as_catalogued:
         return planned
     return replace(planned, expected=original.entry.result)
 
@@ -301,37 +280,34 @@ def convert(
         PosixPath('r101_v1')
     """
     written_format(to, format)
-    with prepare(
-        what,
+    options = ConversionOptions(
         architecture=architecture,
         layout=layout,
-        facts=facts,
+        facts=facts or {},
         container=container,
         ema=ema,
         source=source,
         synthetic=synthetic,
-        extra_catalogues=extra_catalogues,
-        progress=progress,
-        # a single file has no record beside it that would hold the source's sha256
-        hashed=format_of(to) is None,
-    ) as conversion:
+        extra_catalogues=tuple(extra_catalogues),
+    )
+    # a single file has no record beside it that would hold the source's sha256
+    hashed = format_of(to) is None
+    with prepare(what, options, progress=progress, hashed=hashed) as conversion:
         return execute(conversion, to, format=format, progress=progress)
 
 
-def _plan(
-    original: Original, architecture: str | None, layout: str | None, given: dict[str, Any]
-) -> Conversion:
+def _plan(original: Original, options: ConversionOptions) -> Conversion:
     entry, checkpoint, file = original.entry, original.checkpoint, original.provenance.file
     known = recognised(
         checkpoint.specs,
         name=file,
-        architecture=architecture or (entry.architecture if entry else None),
-        layout=layout,
+        architecture=options.architecture or (entry.architecture if entry else None),
+        layout=options.layout,
     )
     found = identify(
         checkpoint.specs,
         known,
-        given=given,
+        given=dict(options.facts),
         metadata=checkpoint.metadata,
         catalogue=entry.facts if entry is not None else None,
     )
@@ -380,7 +356,7 @@ def _check_origin(
     """
     unsaid = [name for name in assumed if name in _OF_MSRA]
     if unsaid and isinstance(checkpoint, Checkpoint) and has_folded_statistics(checkpoint):
-        theirs = options({name: _OF_MSRA[name] for name in unsaid})
+        theirs = as_options({name: _OF_MSRA[name] for name in unsaid})
         raise ArchitectureError(
             f"{file} comes from Caffe, since every running mean in it is 0 and every running "
             f"variance 1: nothing shows its {', '.join(unsaid)}",

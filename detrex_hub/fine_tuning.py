@@ -14,6 +14,7 @@ from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.local_conversions import locked
 from detrex_hub.messages import log
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, dump_json, to_json
 from detrex_hub.repositories import Repository
@@ -104,13 +105,8 @@ def with_classes(
     with locked(folder, name):
         if not (folder / CONFIG).is_file():
             weights = repository.weights(progress)
-            with prepare(
-                weights,
-                architecture=kind.name,
-                layout="detrex",
-                facts=facts,
-                progress=progress,
-            ) as planned:
+            options = ConversionOptions(architecture=kind.name, layout="detrex", facts=facts)
+            with prepare(weights, options, progress=progress) as planned:
                 execute(replace(planned, name=name), folder, progress=progress)
     made = Repository.open(folder)
     for note in made.record.notes:

@@ -19,6 +19,7 @@ from detrex_hub.catalogue.lock import Lock, Pin, ResultPin, read_lock, write_loc
 from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import DetrexHubError, SourceError, UsageError
 from detrex_hub.originals import sources
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.originals.sources import MIRROR_VARIABLE
 from detrex_hub.progress import Progress
 from detrex_hub.redaction import public_url
@@ -137,8 +138,9 @@ def _pinned(
             hint=f"Unset {MIRROR_VARIABLE}, and lock it again",
         )
     came_from = hub_file(pulled.url) if on_hub else None
+    options = ConversionOptions(extra_catalogues=tuple(extra))
     with (
-        prepare(entry.name, extra_catalogues=extra, progress=progress) as planned,
+        prepare(entry.name, options, progress=progress) as planned,
         scratch_folder() as scratch,
     ):
         made = execute(replace(planned, expected=None), scratch / entry.name, progress=progress)

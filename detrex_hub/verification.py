@@ -37,6 +37,7 @@ from detrex_hub.loading import tensors_of
 from detrex_hub.mapping import Computed, ConversionPlan
 from detrex_hub.originals import sources
 from detrex_hub.originals.opening import Provenance
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress
 from detrex_hub.records import (
     CARD,
@@ -504,16 +505,9 @@ def _original(
     described, record = claims.described, claims.record
     layout, name = record.source.layout, record.name
     kind = architecture(described.architecture)
-    facts = record.facts
+    options = ConversionOptions(architecture=kind.name, layout=layout, facts=record.facts)
     if described.synthetic and source is None:
-        return prepare(
-            name,
-            architecture=kind.name,
-            layout=layout,
-            facts=facts,
-            synthetic=True,
-            extra_catalogues=extra,
-        )
+        return prepare(name, replace(options, synthetic=True, extra_catalogues=tuple(extra)))
     if entry is None:
         entry = CatalogueEntry(
             name="original", family="", architecture=kind.name, title="", sources=()
@@ -527,14 +521,9 @@ def _original(
             hint=f"Verify the records alone: detrex-hub verify {claims.name} --no-source",
         ) from None
     try:
-        conversion = prepare(
-            pulled.path.absolute(),
-            architecture=kind.name,
-            layout=layout,
-            facts=facts,
-            # none in the record is the top level, but of numbers that had no file
-            container=record.source.container or (None if described.synthetic else ""),
-        )
+        # none in the record is the top level, but of numbers that had no file
+        container = record.source.container or (None if described.synthetic else "")
+        conversion = prepare(pulled.path.absolute(), replace(options, container=container))
     except DetrexHubError as error:
         raise claims.refuse(f"the original does not convert: {error.message}") from None
     return replace(

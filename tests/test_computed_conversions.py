@@ -15,6 +15,7 @@ from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import DetrexHubError, UsageError, VerificationError
 from detrex_hub.exporting import export
 from detrex_hub.mapping import source_specs
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.verification import verify
 from tests.checkpoint_files import save, tensors
 
@@ -45,7 +46,7 @@ def folder(original, tmp_path):
 
 
 def test_a_dry_run_says_what_is_computed_and_how(original):
-    with prepare(original, facts=FACTS) as planned:
+    with prepare(original, ConversionOptions(facts=FACTS)) as planned:
         lines = "\n".join(plan_text.lines(planned))
         document = planned.to_json()
     assert "[computed: scale_rows]" in lines

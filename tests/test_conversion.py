@@ -23,6 +23,7 @@ from detrex_hub.errors import (
     UsageError,
     VerificationError,
 )
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.records import RepositoryConfig, load_json
 from detrex_hub.specs import TensorSpec
 from detrex_hub.verification import verify
@@ -292,7 +293,7 @@ def test_a_file_of_another_depth_is_not_what_the_catalogue_names(
 ) -> None:
     path = save(tmp_path / "resnet18-any.pth", resnet18)
     with pytest.raises(ArchitectureError, match="depth 18 instead of 101"):
-        prepare("r101_v2", source=str(path))
+        prepare("r101_v2", ConversionOptions(source=str(path)))
 
 
 def test_an_unknown_name_suggests_others() -> None:
@@ -310,7 +311,7 @@ def test_options_of_another_architecture_are_refused(
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
     with pytest.raises(UsageError, match="does not take dilation"):
-        prepare(path, facts={"dilation": True})
+        prepare(path, ConversionOptions(facts={"dilation": True}))
 
 
 def test_synthetic_weights_have_the_originals_tensors_and_say_so(tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_synthetic_weights_have_the_originals_tensors_and_say_so(tmp_path: Path)
 
 def test_a_source_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError) as caught:
-        prepare("r18_v1", source="http://127.0.0.1:9/resnet18.pth")
+        prepare("r18_v1", ConversionOptions(source="http://127.0.0.1:9/resnet18.pth"))
     assert "\n" not in str(caught.value)
 
 
@@ -378,7 +379,7 @@ def test_nothing_is_assumed_of_what_is_said(
 def test_the_catalogue_vouches_for_its_files_and_for_no_other(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    with prepare("r18_v1", synthetic=True) as planned:
+    with prepare("r18_v1", ConversionOptions(synthetic=True)) as planned:
         assert planned.assumed == {}
     other = convert("r18_v1", tmp_path / "o", source=str(save(tmp_path / "o.pth", resnet18)))
     assert other.conversion.assumed.keys() == {"image_format", "pixel_mean", "pixel_std"}

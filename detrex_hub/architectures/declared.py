@@ -60,7 +60,7 @@ class Fact:
                 pass
         raise UsageError(
             f"{name} should be {self.kind.meaning}, not {str(value)[:80]!r}",
-            hint=f"For example: {options({name: self.kind.example})}",
+            hint=f"For example: {as_options({name: self.kind.example})}",
         )
 
 
@@ -98,7 +98,7 @@ class Paths:
     yacs: Mapping[str, Kind] = field(default_factory=dict)
 
 
-def options(facts: Facts) -> str:
+def as_options(facts: Facts) -> str:
     """How every command takes facts: ``--fact image_format=BGR --fact pixel_std=1,1,1``."""
     return " ".join(f"--fact {name}={kinds.text(value)}" for name, value in facts.items())
 
@@ -125,7 +125,7 @@ def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts
         if value is not None and shown is not None and value != shown:
             raise UsageError(
                 f"{name} is said to be {value}, and the shapes show {shown}",
-                hint=f"Leave {name} out, or say {options({name: shown})}",
+                hint=f"Leave {name} out, or say {as_options({name: shown})}",
             )
         if value is None:
             value = shown

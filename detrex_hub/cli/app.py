@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Annotated, Any
@@ -64,15 +65,27 @@ def _examples(lines: tuple[str, ...]) -> str:
 
 
 def _with_output(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options ``--json`` and ``--quiet``. They set up its first parameter,
-    ``out``, before any of its work."""
+    """The command as typer takes it: with the options ``--json`` and ``--quiet``, which set up its
+    first parameter, ``out``, before any of its work, and with the options of its groups."""
+    own = signature(command, eval_str=True)
+    _, *declared = own.parameters.values()
+    annotations: dict[str, Any] = {one.name: one.annotation for one in declared}
+    groups: dict[str, Any] = {
+        name: kind for name, kind in annotations.items() if is_dataclass(kind)
+    }
 
     def run(*, json: bool, quiet: bool, **given: Any) -> None:
         with Output(json=json, quiet=quiet) as out:
+            for name, group in groups.items():
+                options = {one.name: given.pop(one.name) for one in fields(group)}
+                given[name] = group(**options)
             command(out, **given)
 
-    own = signature(command, eval_str=True)
-    _, *parameters = own.parameters.values()
+    parameters = [
+        option
+        for one in declared
+        for option in (_options_of(groups[one.name]) if one.name in groups else [one])
+    ]
     for name, kind in (("json", Json), ("quiet", Quiet)):
         parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=kind))
     keywords = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in parameters]
@@ -81,6 +94,11 @@ def _with_output(command: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {one.name: one.annotation for one in keywords}
     run.__doc__ = command.__doc__
     return run
+
+
+def _options_of(group: type[Any]) -> list[Parameter]:
+    """The fields of a group of options, as parameters."""
+    return list(signature(group, eval_str=True).parameters.values())
 
 
 class _Commands(Mapping[str, Any]):

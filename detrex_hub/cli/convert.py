@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from detrex_hub.cli import hints, options
+from detrex_hub.cli.groups import ConversionGroup
 from detrex_hub.cli.output import Output, human_size, pairs
 
 if TYPE_CHECKING:
@@ -41,22 +42,8 @@ def command(
         Option("--format", metavar="safetensors|pth|pkl", help="Write the weights in this format."),
     ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan and write nothing.")] = False,
-    source: options.Source = None,
-    synthetic: options.Synthetic = False,
-    arch: options.Arch = None,
-    layout: options.Layout = None,
-    container: options.Container = None,
-    keep_classifier: options.KeepClassifier = False,
-    dc5: options.Dc5 = None,
-    classes: options.Classes = None,
-    num_classes: options.NumClasses = None,
-    classes_from: options.ClassesFrom = None,
-    new_head: options.NewHead = False,
-    seed: options.Seed = None,
-    ema: options.Ema = False,
-    image_format: options.ImageFormat = None,
-    fact: options.FactsOption = None,
-    catalogue: options.Catalogues = None,
+    *,
+    conversion: ConversionGroup,
 ) -> None:
     """Convert weights to detrex's names and prove the result.
 
@@ -66,31 +53,10 @@ def command(
     from detrex_hub.conversion import execute, prepare
 
     written_format(output, format)
+    hashed = not dry_run and format_of(output) is None
     with (
         out.progress() as progress,
-        prepare(
-            what,
-            architecture=arch,
-            layout=layout,
-            facts=options.facts(
-                keep_classifier=keep_classifier,
-                dc5=dc5,
-                classes=classes,
-                num_classes=num_classes,
-                classes_from=classes_from,
-                new_head=new_head,
-                seed=seed,
-                image_format=image_format,
-                given=fact,
-            ),
-            container=container,
-            ema=ema,
-            source=source,
-            synthetic=synthetic,
-            extra_catalogues=catalogue or (),
-            progress=progress,
-            hashed=not dry_run and format_of(output) is None,
-        ) as planned,
+        prepare(what, conversion.options(), progress=progress, hashed=hashed) as planned,
     ):
         if dry_run:
             from detrex_hub.cli.planned import lines

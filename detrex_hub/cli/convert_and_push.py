@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Exit, Option
 
 from detrex_hub.cli import hints, options, pushed
+from detrex_hub.cli.groups import ConversionGroup, PushGroup
 from detrex_hub.cli.output import Output
 
 if TYPE_CHECKING:
@@ -27,40 +27,17 @@ def command(
     names: options.Names = None,
     all: Annotated[bool, Option("--all", help="Convert and push the whole catalogue.")] = False,
     jobs: Annotated[int, Option(metavar="N", min=1, help="Work on N names at once.")] = 1,
-    namespace: options.Namespace = None,
-    to: options.To = None,
-    private: options.Private = False,
-    create_pr: options.CreatePr = False,
-    license: options.License = None,
-    allow_synthetic: options.AllowSynthetic = False,
-    dry_run: options.DryRun = False,
-    source: options.Source = None,
-    synthetic: options.Synthetic = False,
-    keep_classifier: options.KeepClassifier = False,
-    dc5: options.Dc5 = None,
-    classes: options.Classes = None,
-    fact: options.FactsOption = None,
-    catalogue: options.Catalogues = None,
+    *,
+    push: PushGroup,
+    conversion: ConversionGroup,
 ) -> None:
     """Pull, convert, prove, describe and push: the whole job."""
-    from detrex_hub.publishing.batch import convert_and_push, convert_and_push_all
+    from detrex_hub.publishing.batch import convert_and_push_all
+    from detrex_hub.publishing.single import publish
 
-    wanted = _wanted(names or [], catalogue or [], all=all, source=source)
-    one = partial(
-        convert_and_push,
-        to=to,
-        namespace=namespace,
-        private=private,
-        create_pr=create_pr,
-        license=license,
-        allow_synthetic=allow_synthetic,
-        dry_run=dry_run,
-        source=source,
-        synthetic=synthetic,
-        extra_catalogues=catalogue or (),
-        facts=options.facts(keep_classifier=keep_classifier, dc5=dc5, classes=classes, given=fact),
-    )
-    if synthetic:
+    wanted = _wanted(names or [], conversion, all=all)
+    one = partial(publish, conversion=conversion.options(), push=push.options())
+    if conversion.synthetic:
         out.hint(hints.SYNTHETIC)
     done: list[Published] = []
     try:
@@ -75,9 +52,7 @@ def command(
         raise failed[0] if len(wanted) == 1 else Exit(1)
 
 
-def _wanted(
-    names: list[str], catalogues: list[Path], *, all: bool, source: str | None
-) -> list[str]:
+def _wanted(names: list[str], conversion: ConversionGroup, *, all: bool) -> list[str]:
     """The names to publish.
 
     Raises:
@@ -87,8 +62,8 @@ def _wanted(
 
     if bool(names) == all:
         raise BadParameter("give names or --all")
-    wanted = list(load(catalogues)) if all else names
-    if source is not None and len(wanted) != 1:
+    wanted = list(load(conversion.catalogue or ())) if all else names
+    if conversion.source is not None and len(wanted) != 1:
         raise BadParameter("--source takes exactly one name")
     return wanted
 

@@ -35,6 +35,6 @@ def of_push(result: PushResult | None) -> Iterator[str]:
     if result.non_commercial:
         yield f"{result.repo_id} is not for commercial use: its licence is {result.license}"
     if result.assumed:
-        from detrex_hub.architectures.declared import options
+        from detrex_hub.architectures.declared import as_options
 
-        yield f"{result.repo_id} assumes what no file showed: {options(result.assumed)}"
+        yield f"{result.repo_id} assumes what no file showed: {as_options(result.assumed)}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
 
 def _names(incomplete: str) -> list[str]:
@@ -144,55 +144,12 @@ CreatePr: TypeAlias = Annotated[
 License: TypeAlias = Annotated[
     str | None, Option(metavar="ID", help="State the licence of the weights if the card has none.")
 ]
+Message: TypeAlias = Annotated[
+    str | None, Option("--message", "-m", metavar="TEXT", help="Set the title of the commit.")
+]
 DryRun: TypeAlias = Annotated[
     bool, Option("--dry-run", help="Show what would be done and write nothing.")
 ]
 AllowSynthetic: TypeAlias = Annotated[
     bool, Option("--allow-synthetic", help="Allow seeded numbers on the Hub.")
 ]
-
-
-def facts(
-    *,
-    keep_classifier: bool = False,
-    dc5: bool | None = None,
-    classes: str | None = None,
-    num_classes: int | None = None,
-    classes_from: Path | None = None,
-    new_head: bool = False,
-    seed: int | None = None,
-    image_format: str | None = None,
-    given: list[str] | None = None,
-) -> dict[str, Any]:
-    """The options about what shapes cannot show, as the library takes them: it reads the texts when
-    it knows the architecture.
-
-    Raises:
-        BadParameter: a fact has no name or no value.
-        UsageError: the file holds no names of classes.
-    """
-    found: dict[str, Any] = {}
-    if keep_classifier:
-        found["keep_classifier"] = True
-    if dc5 is not None:
-        found["dilation"] = dc5
-    if classes is not None:
-        found["classes"] = classes
-    if num_classes is not None:
-        found["num_classes"] = num_classes
-    if new_head:
-        found["new_head"] = True
-    if seed is not None:
-        found["seed"] = seed
-    if classes_from is not None:
-        from detrex_hub.architectures.classes import read_names
-
-        found["class_names"] = read_names(classes_from)
-    if image_format is not None:
-        found["image_format"] = image_format
-    for one in given or ():
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise BadParameter(f"--fact {one!r} is not of the form NAME=VALUE")
-        found[name] = value
-    return found

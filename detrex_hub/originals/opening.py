@@ -16,6 +16,7 @@ from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint, is_averaged
 from detrex_hub.errors import UsageError
 from detrex_hub.hashing import FileSha256
+from detrex_hub.originals.options import ConversionOptions
 
 if TYPE_CHECKING:
     from detrex_hub.catalogue import CatalogueEntry
@@ -59,12 +60,8 @@ class Original:
 
 def open_original(
     what: str | os.PathLike[str],
+    options: ConversionOptions,
     *,
-    container: str | None = None,
-    ema: bool = False,
-    source: str | None = None,
-    synthetic: bool = False,
-    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
     hashed: bool = False,
 ) -> Original:
@@ -72,11 +69,7 @@ def open_original(
 
     Args:
         what: a catalogue name, or the path of a checkpoint.
-        container: the dict of the checkpoint that holds the weights, such as ``ema_state``.
-        ema: take the averaged weights of a training checkpoint, whatever their dict is called.
-        source: a file or URL to be used instead of the catalogue's sources.
-        synthetic: use seeded numbers in the original's keys, shapes and types.
-        extra_catalogues: catalogue files of the user.
+        options: where it comes from and which of its dicts holds the weights.
         progress: reports downloads.
         hashed: hash a file of the user's from now on.
 
@@ -85,15 +78,14 @@ def open_original(
         SourceError: the source could not be downloaded.
         CheckpointError: the source cannot be read.
     """
-    if ema and container is not None:
-        raise UsageError("--ema and --container exclude each other")
-    entry, path = _look_up(what, source, synthetic, extra_catalogues)
+    source, synthetic, container = options.source, options.synthetic, options.container
+    entry, path = _look_up(what, source, synthetic, options.extra_catalogues)
     checkpoint: Checkpoint | SyntheticCheckpoint
     if synthetic:
         assert entry is not None
         checkpoint, provenance = _synthesise(entry)
     elif path is not None:
-        checkpoint = _open(path, container, ema)
+        checkpoint = _open(path, container, options.ema)
         provenance = Provenance(
             url=None,
             file=path.name,
@@ -107,7 +99,7 @@ def open_original(
 
         pulled = sources.pull(entry, source=source, progress=progress)
         container = container if container is not None else pulled.source.container
-        checkpoint = _open(pulled.path, container, ema)
+        checkpoint = _open(pulled.path, container, options.ema)
         provenance = Provenance(
             url=pulled.url,
             file=Path(pulled.url).name,

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.progress import Progress, Silent
-from detrex_hub.publishing import training_run
-from detrex_hub.repositories import PushResult, push
-from detrex_hub.staging import scratch_folder
+from detrex_hub.repositories import PushResult
 
 log = logging.getLogger(__name__)
 
@@ -33,143 +28,6 @@ class Published:
         if self.result is None:
             return {"name": self.name, "error": str(self.error)}
         return {"name": self.name, **self.result.to_json()}
-
-
-def convert_and_push(
-    name: str | os.PathLike[str],
-    repo_id: str | None = None,
-    *,
-    architecture: str | None = None,
-    layout: str | None = None,
-    facts: Mapping[str, Any] | None = None,
-    container: str | None = None,
-    ema: bool = False,
-    source: str | None = None,
-    synthetic: bool = False,
-    extra_catalogues: Sequence[Path] = (),
-    namespace: str | None = None,
-    to: str | os.PathLike[str] | None = None,
-    private: bool = False,
-    create_pr: bool = False,
-    dry_run: bool = False,
-    message: str | None = None,
-    allow_synthetic: bool = False,
-    license: str | None = None,
-    progress: Progress | None = None,
-) -> PushResult:
-    """Convert weights and push them; nothing is left behind but the repository.
-
-    Args:
-        name: a catalogue name, or the path of a checkpoint.
-        repo_id: ``owner/name`` or ``name``; the name of the weights by default.
-        architecture, layout, facts, container, ema, source, synthetic, extra_catalogues: as for
-            `convert`.
-        namespace, to, private, create_pr, dry_run, message, allow_synthetic, license: as for
-            `push`.
-        progress: reports downloads, copying and uploads.
-
-    Raises:
-        DetrexHubError: as `convert` and `push` do; nothing was pushed.
-
-    Example:
-        >>> from detrex_hub import convert_and_push
-        >>> convert_and_push("r101_v2", to="./hub").url
-        'hub/detrex/r101_v2'
-    """
-    with (
-        prepare(
-            name,
-            architecture=architecture,
-            layout=layout,
-            facts=facts,
-            container=container,
-            ema=ema,
-            source=source,
-            synthetic=synthetic,
-            extra_catalogues=extra_catalogues,
-            progress=progress,
-            hashed=True,
-        ) as planned,
-        scratch_folder() as scratch,
-    ):
-        done = execute(planned, scratch / planned.name, progress=progress)
-        assert done.folder is not None
-        if progress is not None:
-            # a moment to be stopped at, before others see anything
-            progress.advance(0)
-        result = push(
-            done.folder,
-            repo_id,
-            namespace=namespace,
-            to=to,
-            private=private,
-            create_pr=create_pr,
-            dry_run=dry_run,
-            message=message,
-            allow_synthetic=allow_synthetic,
-            license=license,
-            progress=progress,
-        )
-        # those of the catalogue's weights stand on their cards, and a batch would print them all
-        return replace(result, notes=planned.notes if planned.entry is None else ())
-
-
-def push_trained(
-    checkpoint: str | os.PathLike[str],
-    repo_id: str | None = None,
-    *,
-    config: str | os.PathLike[str],
-    metrics: str | os.PathLike[str] | None = None,
-    ema: bool = False,
-    facts: Mapping[str, Any] | None = None,
-    namespace: str | None = None,
-    to: str | os.PathLike[str] | None = None,
-    private: bool = False,
-    create_pr: bool = False,
-    dry_run: bool = False,
-    message: str | None = None,
-    license: str | None = None,
-    progress: Progress | None = None,
-) -> PushResult:
-    """Push what a training run with detrex left: its weights alone, with a card that has the
-    config's overrides and the accuracy that was measured.
-
-    Args:
-        checkpoint: what detectron2's checkpointer wrote.
-        repo_id: ``owner/name`` or ``name``; the config's name by default.
-        config: the config that it was trained with.
-        metrics: the ``metrics.json`` of the run.
-        ema: take the averaged weights.
-        facts: what shapes cannot show; overrides what the config says.
-        namespace, to, private, create_pr, dry_run, message: as for `push`.
-        license: of the weights, an identifier of the Hub.
-        progress: reports copying and uploads.
-
-    Raises:
-        DetrexHubError: as `training_run.prepared`, `execute` and `push` do; nothing was pushed.
-    """
-    name = repo_id.rpartition("/")[2] if repo_id else None
-    with (
-        training_run.prepared(
-            checkpoint, config, metrics=metrics, name=name, ema=ema, license=license, facts=facts
-        ) as planned,
-        scratch_folder() as scratch,
-    ):
-        done = execute(planned, scratch / planned.name, progress=progress)
-        assert done.folder is not None
-        result = push(
-            done.folder,
-            repo_id or planned.name,
-            namespace=namespace,
-            to=to,
-            private=private,
-            create_pr=create_pr,
-            dry_run=dry_run,
-            message=message,
-            license=license,
-            progress=progress,
-        )
-        return replace(result, notes=planned.notes)
 
 
 def convert_and_push_all(

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from detrex_hub.configs import placing, settings
 from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
 from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError, UsageError
+from detrex_hub.originals.options import ConversionOptions
 
 # detectron2's names of COCO's figures, in metrics.json
 _TASKS = {"bbox": ("box", "object-detection"), "segm": ("mask", "image-segmentation")}
@@ -37,36 +38,53 @@ class Evaluation:
     figures: Mapping[str, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """What a user knows of a training run.
+
+    Attributes:
+        config: the config that it was trained with: a ``.py`` where detectron2 is installed to run
+            it, or the ``config.yaml`` that training wrote.
+        metrics: the ``metrics.json`` of the run, for the accuracy on the card.
+        ema: take the averaged weights.
+        facts: what no shape shows. They override what the config says.
+    """
+
+    config: Path | None = None
+    metrics: Path | None = None
+    ema: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @contextmanager
 def prepared(
     checkpoint: str | os.PathLike[str],
-    config_path: str | os.PathLike[str],
+    run: TrainingRun,
     *,
-    metrics: str | os.PathLike[str] | None = None,
     name: str | None = None,
-    ema: bool = False,
     license: str | None = None,
-    facts: Mapping[str, Any] | None = None,
 ) -> Iterator[Conversion]:
     """The weights of a training run, planned and proven, with what config and metrics say of them.
 
     Args:
         checkpoint: what `DetectionCheckpointer` wrote, such as ``output/model_final.pth``.
-        config_path: the config, a ``.py`` where detectron2 is installed to run it, or the
-            ``config.yaml`` that training wrote.
-        metrics: the ``metrics.json`` of the run, for the accuracy on the card.
+        run: its config, metrics and facts.
         name: of the weights; the config's name where none is given.
-        ema: take the averaged weights.
-        license: of the weights, an identifier of the Hub.
-        facts: what no shape shows, over what the config says.
+        license: the licence of the weights, an identifier of the Hub.
 
     Raises:
-        UsageError: the config needs detectron2, the weights need a name, or the metrics are not
-            those of the weights that are to be taken.
+        UsageError: there is no config, it needs detectron2, the weights need a name, or the
+            metrics are those of other weights.
         ConfigError: the config cannot be read, or is not that of these weights.
         DetrexHubError: as `prepare`.
     """
-    path = Path(config_path)
+    if run.config is None:
+        raise UsageError(
+            f"{os.fspath(checkpoint)} is a checkpoint, and nothing says how it was trained",
+            hint=f"Give its config: detrex-hub push {os.fspath(checkpoint)} --config config.yaml",
+        )
+    path, metrics, ema = run.config, run.metrics, run.ema
+    conversion = ConversionOptions(ema=ema, facts=run.facts)
     named = name or path.stem
     if name is None and named == "config":
         raise UsageError(
@@ -81,17 +99,20 @@ def prepared(
     cfg = load_config(path)
     if not hasattr(cfg.get("model"), "keys"):
         raise ConfigError(f"{path} is not a config: it has no model")
-    made = _without_config(checkpoint, cfg, ema=ema, facts=facts)
-    known = _facts(cfg, made) | dict(facts or {})
-    # if no class decides, the card says that the keys fit several architectures
-    told = made.name if placing.detectors_of(cfg.model) else None
-    with prepare(checkpoint, architecture=told, ema=ema, facts=known) as planned:
+    made = _without_config(checkpoint, cfg, conversion)
+    informed = replace(
+        conversion,
+        # if no class decides, the card says that the keys fit several architectures
+        architecture=made.name if placing.detectors_of(cfg.model) else None,
+        facts={**_facts(cfg, made), **conversion.facts},
+    )
+    with prepare(checkpoint, informed) as planned:
         _check_config(planned, cfg, path)
         iteration = planned.checkpoint.metadata.get("iteration")
         measured: tuple[Metric, ...] = ()
         if metrics is not None:
             _check_averaging(cfg, metrics, ema=ema)
-            evaluation = _evaluation_of(Path(metrics), iteration, os.fspath(checkpoint))
+            evaluation = _evaluation_of(metrics, iteration, os.fspath(checkpoint))
             measured = tuple(_metrics(evaluation, _dataset(cfg)))
         entry = CatalogueEntry(
             name=named,
@@ -107,7 +128,7 @@ def prepared(
 
 
 def _without_config(
-    checkpoint: str | os.PathLike[str], cfg: Any, *, ema: bool, facts: Mapping[str, Any] | None
+    checkpoint: str | os.PathLike[str], cfg: Any, conversion: ConversionOptions
 ) -> Architecture:
     """What trained weights are before the config's values are known: of the architecture of the
     config's model, or of the one that their keys show where no class tells.
@@ -118,7 +139,7 @@ def _without_config(
     classes = placing.detectors_of(cfg.model)
     named = classes[0].name if classes else None
     try:
-        with prepare(checkpoint, architecture=named, ema=ema, facts=facts) as found:
+        with prepare(checkpoint, replace(conversion, architecture=named)) as found:
             made = found.architecture
     except ArchitectureError as error:
         if classes or not settings.lineage_of(cfg.model):

@@ -18,7 +18,7 @@ _OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD})
 
 
 def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool) -> PushResult:
-    """See `detrex_hub.repositories.push`."""
+    """See `detrex_hub.push`."""
     target = root / repo_id
     if not target.parent.resolve().is_relative_to(root.resolve()):
         raise HubError(

@@ -26,7 +26,7 @@ def push_to_hub(
     message: str,
     progress: Progress,
 ) -> PushResult:
-    """See `detrex_hub.repositories.push`."""
+    """See `detrex_hub.push`."""
     require_token(repo_id)
     client = Client(repo_id)
     before = client.read()

@@ -10,6 +10,7 @@ from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.configs.settings import check
 from detrex_hub.conversion import prepare
+from detrex_hub.originals.options import ConversionOptions
 from tests.architectures.backbones import parameters
 
 FAMILIES = (
@@ -67,7 +68,7 @@ def test_every_file_that_detrex_names_is_there():
 @pytest.mark.parametrize("name", ENTRIES)
 def test_each_is_planned_from_what_the_catalogue_says_of_it(name):
     entry = ENTRIES[name]
-    with prepare(name, synthetic=True) as planned:
+    with prepare(name, ConversionOptions(synthetic=True)) as planned:
         made = planned.architecture
         assert made.name == entry.architecture
         assert {k: made.hyper_parameters()[k] for k in entry.hyper_parameters} == dict(
@@ -95,25 +96,25 @@ def test_windows_and_sizes_are_those_of_the_name(name):
 def test_only_the_large_focalnet_with_four_levels_has_its_modulator_normalised():
     normalised = [n for n, e in ENTRIES.items() if e.facts.get("normalize_modulator")]
     assert normalised == ["focalnet_large_lrf_384_fl4"]
-    with prepare(*normalised, synthetic=True) as planned:
+    with prepare(*normalised, ConversionOptions(synthetic=True)) as planned:
         assert planned.overrides.lazy["model.backbone.normalize_modulator"] is True
 
 
 def test_msras_resnets_want_what_caffe_gave_them():
     for name in ("r50_msra", "r101_msra"):
-        with prepare(name, synthetic=True) as planned:
+        with prepare(name, ConversionOptions(synthetic=True)) as planned:
             lazy = planned.overrides.lazy
         assert lazy["model.pixel_mean"] == [103.53, 116.28, 123.675]
         assert lazy["model.pixel_std"] == [1.0, 1.0, 1.0]
         assert lazy["dataloader.train.mapper.img_format"] == "BGR"
         assert lazy["model.backbone.stages.stride_in_1x1"] is True
-    with prepare("r50_detectron2", synthetic=True) as planned:
+    with prepare("r50_detectron2", ConversionOptions(synthetic=True)) as planned:
         assert planned.overrides.lazy["dataloader.train.mapper.img_format"] == "RGB"
         assert planned.overrides.lazy["model.backbone.stages.stride_in_1x1"] is False
 
 
 def test_dinov2_is_resampled_and_its_positions_fit_the_config():
-    with prepare("dinov2_vitb14_reg4_p14to16", synthetic=True) as planned:
+    with prepare("dinov2_vitb14_reg4_p14to16", ConversionOptions(synthetic=True)) as planned:
         lazy, plan = planned.overrides.lazy, planned.plan
     assert lazy["model.backbone.net.pretrain_img_size"] == 592
     (piece,) = plan.moves["patch_embed.proj.weight"].pieces

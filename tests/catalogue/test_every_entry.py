@@ -4,10 +4,11 @@ import pytest
 
 from detrex_hub import catalogue
 from detrex_hub.conversion import prepare
+from detrex_hub.originals.options import ConversionOptions
 
 
 @pytest.mark.parametrize("name", catalogue.load())
 def test_an_entry_is_planned(name):
-    with prepare(name, synthetic=True) as planned:
+    with prepare(name, ConversionOptions(synthetic=True)) as planned:
         assert planned.plan.moves
         assert planned.name == name

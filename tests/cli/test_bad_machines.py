@@ -19,7 +19,7 @@ from huggingface_hub import constants
 from detrex_hub import conversion, staging
 from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError, HubError
-from detrex_hub.publishing.batch import convert_and_push
+from detrex_hub.publishing.single import convert_and_push
 from detrex_hub.repositories import push
 from tests import tiny
 from tests.hub_server import contents, converted_folder

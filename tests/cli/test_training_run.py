@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,6 +47,11 @@ H_DEFORMABLE = {
     "as_two_stage": False,
 }
 LAST = 89_999
+
+
+def prepared(checkpoint, config):
+    """The weights of a run that left nothing else."""
+    return training_run.prepared(checkpoint, training_run.TrainingRun(config=Path(config)))
 
 
 def layers(number):
@@ -220,7 +226,7 @@ def test_the_config_of_other_weights_is_refused(run, path, value):
     OmegaConf.save(config(**{path: value}), "other.yaml")
     with (
         pytest.raises(ConfigError, match=str(value)),
-        training_run.prepared("model_final.pth", "other.yaml"),
+        prepared("model_final.pth", "other.yaml"),
     ):
         pass
 
@@ -233,7 +239,7 @@ def test_the_config_of_a_model_of_another_class_is_refused_with_both_names(run):
         OmegaConf.save(config(model___target_=target), "other.yaml")
         with (
             pytest.raises(DetrexHubError) as caught,
-            training_run.prepared("model_final.pth", "other.yaml"),
+            prepared("model_final.pth", "other.yaml"),
         ):
             pass
         assert "detr" in f"{caught.value} {caught.value.hint}"
@@ -251,17 +257,17 @@ def test_the_class_of_a_configs_model_tells_what_keys_do_not(run, tmp_path):
             OmegaConf.update(cfg, path, value)
     cfg.model._target_ = "projects.h_deformable_detr.modeling.HDeformableDETR"
     OmegaConf.save(cfg, "h.yaml")
-    with training_run.prepared("h.pth", "h.yaml") as planned:
+    with prepared("h.pth", "h.yaml") as planned:
         assert planned.architecture.name == "h_deformable_detr"
         assert planned.architecture.num_queries_one2one == 3
     cfg.model._target_ = "projects.deformable_detr.modeling.DeformableDETR"
     OmegaConf.save(cfg, "plain.yaml")
-    with training_run.prepared("h.pth", "plain.yaml") as planned:
+    with prepared("h.pth", "plain.yaml") as planned:
         assert planned.architecture.name == "deformable_detr"
 
 
 def test_the_config_says_what_no_shape_shows(run):
-    with training_run.prepared("model_final.pth", "my_detr.yaml") as planned:
+    with prepared("model_final.pth", "my_detr.yaml") as planned:
         assert planned.name == "my_detr"
         assert planned.architecture.num_heads == 4
         assert planned.preprocessing["image_format"] == "BGR"
@@ -309,7 +315,7 @@ def test_a_config_that_training_wrote_is_read_and_not_run(run, tmp_path):
     }
     assert not (tmp_path / "canary").exists()
     assert "antigravity" not in sys.modules
-    with training_run.prepared("model_final.pth", "my_detr.yaml") as planned:
+    with prepared("model_final.pth", "my_detr.yaml") as planned:
         assert planned.architecture.num_heads == 4
 
 
@@ -347,7 +353,7 @@ def test_the_card_says_that_weights_may_be_of_either_unless_a_class_tells(run, n
         if path.startswith("model."):
             OmegaConf.update(cfg, path, value)
     OmegaConf.save(cfg, "trained.yaml")
-    with training_run.prepared("model.pth", "trained.yaml") as planned:
+    with prepared("model.pth", "trained.yaml") as planned:
         assert planned.architecture.name == name
         assert not [note for note in planned.notes if "may be of" in note]
     with prepare("model.pth") as planned:
@@ -356,5 +362,5 @@ def test_the_card_says_that_weights_may_be_of_either_unless_a_class_tells(run, n
         assert "--arch" in note
     del cfg.model._target_
     OmegaConf.save(cfg, "built_by_a_function.yaml")
-    with training_run.prepared("model.pth", "built_by_a_function.yaml") as planned:
+    with prepared("model.pth", "built_by_a_function.yaml") as planned:
         assert [note for note in planned.notes if "may be of" in note]

@@ -25,6 +25,7 @@ from detrex_hub.loading import load_state_dict, tensors_of
 from detrex_hub.mapping import Drop, Rename
 from detrex_hub.numerics import detr as detr_numerics
 from detrex_hub.numerics.classes import common_rows
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.verification import verify
 from tests import tiny, torchvision_operators
 from tests.numerics import backbones, conditional_detr, dab_detr, deformable_detr, detr
@@ -101,7 +102,7 @@ def made(request, tmp_path_factory):
 
 
 def differences(made, converted, settings=MappingProxyType({})):
-    with prepare(made.path, **made.told) as planned:
+    with prepare(made.path, ConversionOptions(**made.told)) as planned:
         lazy = {**planned.overrides.lazy, **settings}
         original = tensors_of(planned.checkpoint, {})
         return numerics.compare(planned.architecture, planned.layout, lazy, original, converted)
@@ -286,7 +287,7 @@ def test_nan_is_no_rounding():
 @pytest.mark.parametrize("lacking", ["timm", "transformers"])
 def test_what_is_lacking_is_said(lacking, monkeypatch, made):
     monkeypatch.setitem(sys.modules, lacking, None)
-    with prepare(made.path, **made.told) as planned:
+    with prepare(made.path, ConversionOptions(**made.told)) as planned:
         try:
             numerics.check(planned.architecture, planned.layout)
         except UsageError as error:

@@ -1,0 +1,178 @@
+"""Push one set of weights: convert it first, or push what a conversion or a training left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrex_hub.conversion import execute, prepare
+from detrex_hub.errors import UsageError
+from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.publishing import training_run
+from detrex_hub.publishing.training_run import TrainingRun
+from detrex_hub.repositories import PushOptions, PushResult, push_folder
+from detrex_hub.staging import scratch_folder
+
+if TYPE_CHECKING:
+    from detrex_hub.progress import Progress
+
+
+def convert_and_push(
+    name: str | os.PathLike[str],
+    repo_id: str | None = None,
+    *,
+    architecture: str | None = None,
+    layout: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    container: str | None = None,
+    ema: bool = False,
+    source: str | None = None,
+    synthetic: bool = False,
+    extra_catalogues: Sequence[Path] = (),
+    namespace: str | None = None,
+    to: str | os.PathLike[str] | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    message: str | None = None,
+    allow_synthetic: bool = False,
+    license: str | None = None,
+    progress: Progress | None = None,
+) -> PushResult:
+    """Convert weights and push them; nothing is left behind but the repository.
+
+    Args:
+        name: a catalogue name, or the path of a checkpoint.
+        repo_id: ``owner/name`` or ``name``; the name of the weights by default.
+        architecture, layout, facts, container, ema, source, synthetic, extra_catalogues: as for
+            `convert`.
+        namespace, to, private, create_pr, dry_run, message, allow_synthetic, license: as for
+            `push`.
+        progress: reports downloads, copying and uploads.
+
+    Raises:
+        DetrexHubError: as `convert` and `push` do; nothing was pushed.
+
+    Example:
+        >>> from detrex_hub import convert_and_push
+        >>> convert_and_push("r101_v2", to="./hub").url
+        'hub/detrex/r101_v2'
+    """
+    return publish(
+        name,
+        repo_id,
+        conversion=ConversionOptions(
+            architecture=architecture,
+            layout=layout,
+            facts=facts or {},
+            container=container,
+            ema=ema,
+            source=source,
+            synthetic=synthetic,
+            extra_catalogues=tuple(extra_catalogues),
+        ),
+        push=PushOptions(
+            namespace=namespace,
+            to=None if to is None else Path(to),
+            private=private,
+            create_pr=create_pr,
+            dry_run=dry_run,
+            message=message,
+            allow_synthetic=allow_synthetic,
+            license=license,
+        ),
+        progress=progress,
+    )
+
+
+def publish(
+    name: str | os.PathLike[str],
+    repo_id: str | None = None,
+    *,
+    conversion: ConversionOptions,
+    push: PushOptions,
+    progress: Progress | None = None,
+) -> PushResult:
+    """Convert weights and push them. See `convert_and_push`."""
+    with (
+        prepare(name, conversion, progress=progress, hashed=True) as planned,
+        scratch_folder() as scratch,
+    ):
+        done = execute(planned, scratch / planned.name, progress=progress)
+        assert done.folder is not None
+        if progress is not None:
+            # a moment to be stopped at, before others see anything
+            progress.advance(0)
+        result = push_folder(done.folder, repo_id, push, progress=progress)
+        # those of the catalogue's weights stand on their cards, and a batch would print them all
+        return replace(result, notes=planned.notes if planned.entry is None else ())
+
+
+def push_any(
+    what: str | os.PathLike[str],
+    repo_id: str | None,
+    options: PushOptions,
+    run: TrainingRun,
+    *,
+    progress: Progress | None = None,
+) -> PushResult:
+    """Push a converted folder, a name in the catalogue, or a training checkpoint.
+
+    Args:
+        what: a folder that `convert` made, a catalogue name, or a file.
+        repo_id: ``owner/name`` or ``name``; the name of the folder or config by default.
+        options: where and how to push.
+        run: what lies beside a training checkpoint.
+        progress: reports downloads, copying and uploads.
+
+    Raises:
+        UsageError: a checkpoint comes without its config, or a folder with one.
+        DetrexHubError: as `push_trained` and `push` do; nothing was pushed.
+    """
+    if Path(what).is_file():
+        return push_trained(what, repo_id, options, run, progress=progress)
+    if run != TrainingRun():
+        raise UsageError(
+            "--config, --metrics, --ema and --fact need a checkpoint",
+            hint=f"Leave them out: detrex-hub push {os.fspath(what)}",
+        )
+    from detrex_hub.resolving import folder_of
+
+    return push_folder(
+        folder_of(os.fspath(what), progress=progress), repo_id, options, progress=progress
+    )
+
+
+def push_trained(
+    checkpoint: str | os.PathLike[str],
+    repo_id: str | None,
+    options: PushOptions,
+    run: TrainingRun,
+    *,
+    progress: Progress | None = None,
+) -> PushResult:
+    """Push what a training run with detrex left: its weights alone, with a card that has the
+    config's overrides and the accuracy that was measured.
+
+    Args:
+        checkpoint: what detectron2's checkpointer wrote.
+        repo_id: ``owner/name`` or ``name``; the config's name by default.
+        options: where and how to push.
+        run: the config and metrics of the run.
+        progress: reports copying and uploads.
+
+    Raises:
+        DetrexHubError: as `training_run.prepared`, `execute` and `push` do; nothing was pushed.
+    """
+    name = repo_id.rpartition("/")[2] if repo_id else None
+    with (
+        training_run.prepared(checkpoint, run, name=name, license=options.license) as planned,
+        scratch_folder() as scratch,
+    ):
+        done = execute(planned, scratch / planned.name, progress=progress)
+        assert done.folder is not None
+        result = push_folder(done.folder, repo_id or planned.name, options, progress=progress)
+        return replace(result, notes=planned.notes)

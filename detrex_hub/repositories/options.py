@@ -1,0 +1,32 @@
+"""Where and how to push a repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions:
+    """The options of a push. The defaults push to the Hub, to the logged-in user.
+
+    Attributes:
+        namespace: the owner, if the name has none; else ``DETREX_HUB_NAMESPACE``, else the
+            logged-in user, or ``detrex`` in a folder.
+        to: a folder to push into instead of the Hub, as ``to/owner/name/``.
+        private: make a new repository private.
+        create_pr: open a pull request instead of committing to the main branch.
+        dry_run: check everything and change nothing.
+        message: the commit's title.
+        allow_synthetic: let a conversion of seeded numbers go to the Hub.
+        license: the licence of the weights, an identifier of the Hub, where the card says none.
+    """
+
+    namespace: str | None = None
+    to: Path | None = None
+    private: bool = False
+    create_pr: bool = False
+    dry_run: bool = False
+    message: str | None = None
+    allow_synthetic: bool = False
+    license: str | None = None

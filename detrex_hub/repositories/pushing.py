@@ -1,0 +1,87 @@
+"""Push a converted folder: check it, choose where it goes, and read it back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detrex_hub import card
+from detrex_hub.errors import HubError, UsageError
+from detrex_hub.progress import Silent
+from detrex_hub.repositories import names, payload
+from detrex_hub.repositories.options import PushOptions
+from detrex_hub.repositories.result import PushResult
+
+if TYPE_CHECKING:
+    from detrex_hub.progress import Progress
+
+# where a repository in a folder lies if no namespace is given
+_FOLDER_NAMESPACE = "detrex"
+
+
+def push_folder(
+    folder: str | os.PathLike[str],
+    repo_id: str | None,
+    options: PushOptions,
+    *,
+    progress: Progress | None = None,
+) -> PushResult:
+    """Push a converted folder. See `detrex_hub.push` for arguments, result and errors."""
+    whole = payload.read(Path(folder))
+    if options.license is not None:
+        whole = whole.licensed(options.license)
+    whole.check_license()
+    said = card.license_of(whole.card())
+    name = repo_id or whole.folder.resolve().name
+    if options.to is not None:
+        from detrex_hub.repositories.folders import push_to_folder
+
+        if options.private or options.create_pr:
+            raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
+        target = _target(name, options.namespace) or names.repo_id(f"{_FOLDER_NAMESPACE}/{name}")
+        there = options.to.expanduser()
+        done = push_to_folder(whole.addressed_to(target), there, target, dry_run=options.dry_run)
+        return replace(done, license=said, assumed=dict(whole.record.assumed))
+    if whole.config.synthetic and not options.allow_synthetic:
+        raise HubError(
+            f"{folder} holds seeded numbers instead of weights (--synthetic), which should not be "
+            "on the Hub",
+            hint="Push it into a folder with --to DIR, or pass --allow-synthetic",
+        )
+    if said is None:
+        raise HubError(
+            f"no licence is stated for the weights in {folder}",
+            hint="Ask their authors, then state it: --license apache-2.0",
+        )
+    from detrex_hub.repositories.client import logged_in_user
+    from detrex_hub.repositories.upload import push_to_hub
+
+    target = _target(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
+    shown = progress or Silent()
+    try:
+        done = push_to_hub(
+            whole,
+            target,
+            private=options.private,
+            create_pr=options.create_pr,
+            dry_run=options.dry_run,
+            message=options.message
+            or f"Upload {whole.config.architecture} weights converted by detrex-hub",
+            progress=shown,
+        )
+    finally:
+        shown.finish()
+    return replace(done, license=said, assumed=dict(whole.record.assumed))
+
+
+def _target(name: str, namespace: str | None) -> str | None:
+    """``owner/name``, or None where nothing says who the owner is."""
+    owner, slash, rest = name.partition("/")
+    if slash:
+        if namespace is not None and namespace != owner:
+            raise UsageError(f"{name} and the namespace {namespace} contradict each other")
+        return names.repo_id(f"{owner}/{rest}")
+    owner = namespace or os.environ.get("DETREX_HUB_NAMESPACE") or ""
+    return names.repo_id(f"{owner}/{name}") if owner else None
