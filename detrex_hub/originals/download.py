@@ -14,8 +14,8 @@ from detrex_hub import __version__
 from detrex_hub.errors import SourceError
 from detrex_hub.originals.pages import refuse_page, refuse_type
 from detrex_hub.progress import Progress
-from detrex_hub.retrying import BUSY, TRIES, PassingError, asked_pause
-from detrex_hub.transfer import Download, PartFile, WrongFileError
+from detrex_hub.retrying import BUSY, TRIES, PassingError, asked_pause, patiently
+from detrex_hub.transfer import IDENTITY, Download, PartFile, WrongFileError
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
@@ -65,6 +65,43 @@ def download(
         except WrongFileError as error:
             raise SourceError(str(error)) from None
         return arrived.sha256, resumed
+
+
+def ask(url: str, *, page: bool = False) -> int | None:
+    """Ask for the first byte of a file, which shows whether the server gives it.
+
+    Args:
+        url: the address, ``http`` or ``https``.
+        page: whether the server may send a page, as Google Drive does before a large file.
+
+    Returns:
+        the size of the file in bytes, None where the server does not say.
+
+    Raises:
+        SourceError: the server does not give the file, or gives something else.
+    """
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+
+    def call() -> int | None:
+        headers = {**IDENTITY, "range": "bytes=0-0"}
+        # a server without ranges sends everything, of which nothing is read
+        with _plainly(httpx), client.stream("GET", url, headers=headers) as response:
+            if page and response.status_code == 200:
+                return None
+            _check(response)
+            return _whole_size(response)
+
+    with _unlogged(httpx.__name__), _client(httpx) as client:
+        try:
+            return patiently(call)
+        except PassingError as error:
+            raise SourceError(f"{error} ({TRIES} times)") from None
+
+
+def _whole_size(response: httpx.Response) -> int | None:
+    span = response.headers.get("content-range", "").rpartition("/")[2]
+    said = span if response.status_code != 200 else response.headers.get("content-length", "")
+    return int(said) if said.isascii() and said.isdigit() else None
 
 
 @contextmanager

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from detrex_hub.errors import SourceError
+from detrex_hub.originals import download as http
 from detrex_hub.originals.pages import refuse_page
 from detrex_hub.progress import Progress
+
+_FILE = "https://drive.google.com/uc?id="
 
 
 def download(file_id: str, part: Path, size: int | None, progress: Progress) -> None:
@@ -21,13 +24,9 @@ def download(file_id: str, part: Path, size: int | None, progress: Progress) -> 
     Raises:
         SourceError: `gdown` is not installed, or Drive refuses or sends something else.
     """
-    try:
-        import gdown
-        from gdown.exceptions import DownloadError, FileURLRetrievalError
-    except ImportError:
-        raise SourceError(
-            "Google Drive needs the library gdown: pip install 'detrex-hub[drive]'"
-        ) from None
+    _require_gdown()
+    import gdown
+    from gdown.exceptions import DownloadError, FileURLRetrievalError
 
     announced: int | None = size
     done = 0
@@ -72,6 +71,25 @@ def download(file_id: str, part: Path, size: int | None, progress: Progress) -> 
         progress.finish()
     _check(target, announced)
     target.replace(part)
+
+
+def ask(file_id: str) -> None:
+    """Ask whether Drive still has a file. It sends a page before a large one.
+
+    Raises:
+        SourceError: `gdown` is not installed, or Drive has no such file.
+    """
+    _require_gdown()
+    http.ask(f"{_FILE}{file_id}", page=True)
+
+
+def _require_gdown() -> None:
+    try:
+        import gdown  # noqa: F401
+    except ImportError:
+        raise SourceError(
+            "Google Drive needs the library gdown: pip install 'detrex-hub[drive]'"
+        ) from None
 
 
 def _check(target: Path, announced: int | None) -> None:

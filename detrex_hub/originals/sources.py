@@ -131,7 +131,7 @@ def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
         if cached is not None:
             return cached
     failures = []
-    for source, url in _candidates(entry.sources):
+    for source, url in candidates(entry.sources):
         try:
             return _fetch(source, url, progress)
         except SourceError as error:
@@ -142,7 +142,7 @@ def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
     )
 
 
-def _candidates(sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
+def candidates(sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
     """Each source with an address to ask, in the order of asking."""
     mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
     if mirror:
@@ -193,11 +193,11 @@ def _local(source: str, progress: Progress) -> Pulled:
     )
 
 
-def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
-    """Get a file from one address.
+def refuse_unreachable(url: str) -> None:
+    """Refuse an address that need not be asked.
 
     Raises:
-        SourceError: why that address does not give it; the message does not repeat the address.
+        SourceError: it names no file, or nothing may be downloaded.
     """
     if url.startswith("gdrive-folder://"):
         folder, _, file = url.partition("://")[2].partition("/")
@@ -207,6 +207,15 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
         )
     if _offline():
         raise SourceError("HF_HUB_OFFLINE forbids downloading")
+
+
+def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
+    """Get a file from one address.
+
+    Raises:
+        SourceError: why that address does not give it; the message does not repeat the address.
+    """
+    refuse_unreachable(url)
     if url.startswith("hf://"):
         return _from_hub(source, progress)
     place = _Place.of(source)

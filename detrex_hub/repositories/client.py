@@ -285,6 +285,22 @@ def logged_in_user() -> str:
         return str(patiently(api.whoami)["name"])
 
 
+def file_on_hub(repo_id: str, name: str, *, revision: str | None) -> tuple[int | None, str | None]:
+    """The size (in bytes) and the sha256 of a file of any repository, None where the Hub does not
+    say. Nothing is downloaded.
+
+    Raises:
+        HubError: there is no such file, or the token may not read it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    set_limits()
+    url = hf_hub_url(repo_id, name, revision=revision)
+    with plainly(repo_id, writing=False, file=name, revision=revision):
+        found = patiently(lambda: get_hf_file_metadata(url, timeout=ANSWER_SECONDS, **LIBRARY))
+    return found.size, found.etag if len(found.etag or "") == 64 else None
+
+
 def require_token(repo_id: str) -> None:
     """Raise `HubError` if there is no valid token."""
     from huggingface_hub import get_token
