@@ -226,7 +226,7 @@ def prepare(
     options = options or ConversionOptions()
     original = open_original(what, options, progress=progress, hashed=hashed)
     try:
-        planned = _plan(original, options)
+        planned = plan_original(original, options)
     except BaseException:
         original.close()
         raise
@@ -296,7 +296,8 @@ def convert(
         return execute(conversion, to, format=format, progress=progress)
 
 
-def _plan(original: Original, options: ConversionOptions) -> Conversion:
+def plan_original(original: Original, options: ConversionOptions) -> Conversion:
+    """Plan the conversion of an opened original. Arguments and errors are those of `prepare`."""
     entry, checkpoint, file = original.entry, original.checkpoint, original.provenance.file
     known = recognised(
         checkpoint.specs,
@@ -591,12 +592,20 @@ def _identities(conversion: Conversion, move: Move) -> list[Any]:
     return [of(piece) for piece in move.pieces]
 
 
+_THIS_TOOL = Tool(name="detrex-hub", version=__version__)
+
+
 def describe(
-    conversion: Conversion, *, file: WeightsFile, sha256: str, size: int
+    conversion: Conversion,
+    *,
+    file: WeightsFile,
+    sha256: str,
+    size: int,
+    tool: Tool = _THIS_TOOL,
 ) -> dict[str, str]:
     """The texts of `config.json`, `conversion.json` and the card, by file name."""
     config = config_of(conversion, file=file, sha256=sha256)
-    record = _conversion_record(conversion, file=file, sha256=sha256, size=size)
+    record = _conversion_record(conversion, file=file, sha256=sha256, size=size, tool=tool)
     return {
         CONFIG: dump_json(to_json(config)),
         CONVERSION: dump_json(to_json(record)),
@@ -625,12 +634,12 @@ def config_of(conversion: Conversion, *, file: WeightsFile, sha256: str) -> Repo
 
 
 def _conversion_record(
-    conversion: Conversion, *, file: WeightsFile, sha256: str, size: int
+    conversion: Conversion, *, file: WeightsFile, sha256: str, size: int, tool: Tool
 ) -> ConversionRecord:
     plan, source = conversion.plan, conversion.provenance
     return ConversionRecord(
         name=conversion.name,
-        tool=Tool(name="detrex-hub", version=__version__),
+        tool=tool,
         source=RecordedSource(
             url=source.url,
             file=source.file,

@@ -1,0 +1,107 @@
+"""Whether a repository holds what publishing a name again would give.
+
+Nothing is downloaded for that but `conversion.json`. It names every source tensor with its shape,
+so that the conversion can be planned and described again without the original: with the mapper, the
+facts and the card of today. What comes out is compared with the digests of the published files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from detrex_hub import card
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.entry import same_address
+from detrex_hub.catalogue.models import layout_of, model_of
+from detrex_hub.conversion import describe
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.publishing.replanning import planned_again
+from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS, ConversionRecord
+from detrex_hub.repositories.client import Remote
+from detrex_hub.repositories.payload import digest
+
+# what Python raises where a stranger's record holds a string for a number, or the like
+_OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+
+
+def changes(
+    entry: CatalogueEntry,
+    options: ConversionOptions,
+    there: Remote,
+    record: ConversionRecord,
+    *,
+    license: str | None = None,
+) -> Iterator[str]:
+    """Why a repository is not what would come out; nothing where it is.
+
+    Args:
+        entry: what the catalogue says of the weights.
+        options: of the conversion.
+        there: the files of the repository.
+        record: its `conversion.json`.
+        license: the licence that the user states.
+    """
+    result = record.result
+    if record.synthetic != options.synthetic:
+        yield "it holds seeded numbers" if record.synthetic else "it holds the real weights"
+        return
+    if not options.synthetic:
+        if not _is_of_source(entry, record):
+            yield "it was made from another original"
+            return
+        known = entry.result if options.as_catalogued else None
+        if known is not None and known.sha256 != result.sha256:
+            yield "the lock knows other weights"
+            return
+    weights = WEIGHTS["safetensors"]
+    if there.files.get(weights) != result.sha256:
+        yield f"{weights} is not the recorded one"
+        return
+    try:
+        again = _described(entry, options, there.id, record, license)
+    except (DetrexHubError, *_OF_WRONG_VALUES):
+        yield f"{CONVERSION} is of another version"
+        return
+    names = [name for name, text in again.items() if not there.holds(name, digest(text.encode()))]
+    if names:
+        yield f"{' and '.join(sorted(names))} would differ"
+
+
+def _is_of_source(entry: CatalogueEntry, record: ConversionRecord) -> bool:
+    """Whether the original is one of the catalogue's, as far as catalogue and lock know it."""
+    made_from = record.source
+    return any(
+        same_address(one.url, made_from.url or "")
+        and one.layout == made_from.layout
+        and one.size in (None, made_from.size)
+        and (made_from.sha256 or "").startswith(one.sha256 or one.sha256_prefix or "")
+        for one in entry.sources
+    )
+
+
+def _described(
+    entry: CatalogueEntry,
+    options: ConversionOptions,
+    repo_id: str,
+    record: ConversionRecord,
+    license: str | None,
+) -> dict[str, str]:
+    """The texts that a conversion of the recorded source tensors gives now."""
+    specs, result = record.plan.specs(), record.result
+    if options.synthetic:
+        specs = dict(model_of(entry).original(layout_of(entry))[0])
+    planned = planned_again(record, entry, specs, options)
+    texts = describe(
+        # what lies beside the weights in the original is not recorded
+        replace(planned, notes=record.notes),
+        file=WEIGHTS["safetensors"],
+        sha256=result.sha256,
+        size=result.size,
+        tool=record.tool,
+    )
+    text = card.addressed(texts[CARD], entry.name, repo_id)
+    if license is not None:
+        text = card.licensed(text, license)
+    return {CONFIG: texts[CONFIG], CONVERSION: texts[CONVERSION], CARD: text}
