@@ -15,6 +15,7 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.feature_maps import LastMap
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.reading import shape_of
@@ -110,11 +111,11 @@ class AnchorDetr(Detector):
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
-        channels = self.body.out_channels["res5"]
+        last = LastMap(self.body)
         position = Module("transformer.position", {"weight": tensor(self.num_queries or 0, 2)})
         adapt = under("0", linear(width, width)) | under("2", linear(width, width))
         return (
-            Module("input_proj.0", conv(width, channels, 1), original="input_proj.0.0"),
+            Module("input_proj.0", conv(width, last.channels, 1), original="input_proj.0.0"),
             Module("input_proj.1", norm(width), original="input_proj.0.1"),
             *self._encoder(),
             *self._decoder(),
@@ -122,7 +123,7 @@ class AnchorDetr(Detector):
             Module("transformer.adapt_pos2d", adapt),
             Module("transformer.pattern", {"weight": tensor(self.num_patterns, width)}),
             *((position,) if self.spatial_prior == "learned" else ()),
-            ConfigValue("model.in_channels", kinds.SIZE, channels),
+            last,
             ConfigValue("model.embed_dim", kinds.SIZE, width),
             ConfigValue("model.criterion.num_classes", kinds.SIZE, self.num_classes),
             *self._transformer_settings(),

@@ -305,6 +305,12 @@ class Architecture(ABC):
         detrex's configs know them by."""
         return {}
 
+    @property
+    def normed(self) -> tuple[int, ...]:
+        """The stages of a backbone whose output norms are among the weights, so that a model must
+        return their feature maps. ``stages`` are those of `build`."""
+        return ()
+
     def differences(self) -> tuple[str, ...]:
         """What the detrex model computes differently from the original, whatever the mapping: one
         sentence or more each, for the card. Measured with both on the same image."""

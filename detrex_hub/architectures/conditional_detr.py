@@ -14,6 +14,7 @@ from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import conv, norm, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.feature_maps import LastMap
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
@@ -106,9 +107,11 @@ class ConditionalDetr(Detector):
         """What Group-DETR has too, which counts its queries otherwise."""
         width = self.embed_dim
         shape = Shape(width, self.feedforward_dim, self.num_heads)
-        feature, channels = list(self.body.out_channels.items())[-1]
+        last = LastMap(self.body)
         return (
-            Module("input_proj", conv(width, channels, 1), transformers="model.input_projection"),
+            Module(
+                "input_proj", conv(width, last.channels, 1), transformers="model.input_projection"
+            ),
             positions(width, self.position_temperature, self.position_offset, self.position_grid),
             encoder(
                 shape,
@@ -148,6 +151,5 @@ class ConditionalDetr(Detector):
             ClassHead(self.classes, transformers="class_labels_classifier"),
             Module("bbox_embed", box_head(width), transformers="bbox_predictor"),
             *self.sizes,
-            ConfigValue("model.in_features", kinds.FEATURES, [feature]),
-            ConfigValue("model.in_channels", kinds.SIZE, channels),
+            last,
         )

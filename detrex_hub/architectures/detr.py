@@ -16,6 +16,7 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import conv, norm, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.feature_maps import LastMap
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
@@ -130,9 +131,11 @@ class Detr(Detector):
         width = self.embed_dim
         shape = Shape(width, self.feedforward_dim, self.num_heads)
         attention = transformer.attention(width)
-        feature, channels = list(self.body.out_channels.items())[-1]
+        last = LastMap(self.body)
         return (
-            Module("input_proj", conv(width, channels, 1), transformers="model.input_projection"),
+            Module(
+                "input_proj", conv(width, last.channels, 1), transformers="model.input_projection"
+            ),
             positions(width, self.position_temperature, self.position_offset, self.position_grid),
             encoder(
                 shape,
@@ -169,6 +172,5 @@ class Detr(Detector):
             ),
             *self.sizes,
             ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
-            ConfigValue("model.in_features", kinds.FEATURES, [feature]),
-            ConfigValue("model.in_channels", kinds.SIZE, channels),
+            last,
         )

@@ -16,6 +16,7 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.feature_maps import ReturnedMaps
 from detrex_hub.architectures.heads import ClassHead, Labels, box_head
 from detrex_hub.architectures.neck import read_heads
 from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
@@ -298,8 +299,7 @@ class MaskDino(Detector):
             yield ConfigValue(f"{path}.num_queries", kinds.SIZE, self.num_queries)
         for name, channels in maps:
             yield ConfigValue(f"model.params.input_shape.{name}.channels", kinds.SIZE, channels)
-        for path, value in self.body.returning(range(len(maps))).items():
-            yield ConfigValue(path, self.body.paths().lazy[path], value)
+        yield ReturnedMaps(self.body, tuple(range(len(maps))))
         features = [name for name, _ in maps[-self.neck_inputs :]]
         sizes = {
             f"{pixels}.conv_dim": width,

@@ -131,6 +131,11 @@ class StagedBackbone(Architecture):
     def out_channels(self) -> dict[str, int]:
         return {f"p{stage}": channels for stage, channels in enumerate(self.widths)}
 
+    @property
+    def normed(self) -> tuple[int, ...]:
+        stages: tuple[int, ...] = getattr(self, "output_norms", ())
+        return stages
+
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
         given, usual = split_arguments(self.arguments(), self.defaults)
         images = image_overrides(preprocessing)

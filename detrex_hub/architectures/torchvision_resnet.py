@@ -42,7 +42,7 @@ BELOW_BODY: tuple[Rule, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionResNet(Architecture):
-    """detrex's `TorchvisionResNet`, which returns the last stage alone, as ``res5``.
+    """detrex's `TorchvisionResNet`.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -76,6 +76,7 @@ class TorchvisionResNet(Architecture):
     lazy_paths: ClassVar[Mapping[str, Kind]] = {
         ".name": kinds.Choice(*(f"resnet{depth}" for depth in BLOCKS)),
         ".dilation": kinds.FLAG,
+        ".return_layers.*": kinds.Choice(*(f"res{number}" for number in range(2, 6))),
     }
     backbone: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"TorchvisionResNet"})
@@ -107,7 +108,7 @@ class TorchvisionResNet(Architecture):
 
     @property
     def out_channels(self) -> dict[str, int]:
-        return {"res5": ResNet(depth=self.depth).out_channels["res5"]}
+        return ResNet(depth=self.depth).out_channels
 
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
         lazy: dict[str, Any] = {"model.backbone.name": f"resnet{self.depth}"}
@@ -116,16 +117,29 @@ class TorchvisionResNet(Architecture):
         images = image_overrides(preprocessing)
         return Overrides(lazy=lazy | images.lazy, lazy_if_present=images.lazy_if_present)
 
+    def returning(self, stages: Sequence[int]) -> dict[str, Any]:
+        # its class returns the last stage by itself
+        if tuple(stages) == (3,):
+            return {}
+        returned = _returned(stages)
+        return {f"{self.node}.return_layers.{layer}": name for layer, name in returned.items()}
+
     def build(
         self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
     ) -> BackboneCall:
+        returned = _returned(stages)
         return BackboneCall(
             "detrex.modeling.backbone.torchvision_resnet.TorchvisionResNet",
             {
                 "name": f"resnet{self.depth}",
                 "train_backbone": True,
                 "dilation": bool(self.dilation),
-                "return_layers": {"layer4": "res5"},
+                "return_layers": returned,
             },
-            channels=self.out_channels,
+            channels={name: self.out_channels[name] for name in returned.values()},
         )
+
+
+def _returned(stages: Sequence[int]) -> dict[str, str]:
+    """torchvision's layers, and the feature maps that they give."""
+    return {f"layer{stage + 1}": f"res{stage + 2}" for stage in stages}
