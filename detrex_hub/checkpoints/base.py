@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.files import File, HashedFile, shown, size
 from detrex_hub.errors import CheckpointError
@@ -39,8 +40,9 @@ class Checkpoint:
     Read it in one thread at a time.
 
     Attributes:
-        path: the file.
-        format: ``torch`` (zip), ``torch-legacy``, ``pickle`` or ``safetensors``.
+        path: the file; of a checkpoint in several files, the one that lists the others.
+        format: ``torch`` (zip), ``torch-legacy``, ``pickle``, ``safetensors``, ``shards`` or
+            ``torch-distributed``.
         container: key path of the dict that holds the weights, such as ``model`` or
             ``model.state_dict``; None where they are the file's top level.
         wrapper: what stood before each of its keys and was taken off: that of a model wrapped in
@@ -65,8 +67,10 @@ class Checkpoint:
         metadata: Mapping[str, Any],
         others: Mapping[str, str] | None = None,
         placeholders: tuple[str, ...] = (),
+        parts: Sequence[File] = (),
     ) -> None:
         self._file = file
+        self._parts = parts
         self.wrapper = _wrapper(arrays)
         self._arrays = {key[len(self.wrapper) :]: array for key, array in arrays.items()}
         self.path: Path = file.path
@@ -82,6 +86,7 @@ class Checkpoint:
         self._check()
 
     def _check(self) -> None:
+        foreign.refuse_quantized(self._file, self._arrays)
         distinct: dict[Hashable, int] = {}
         for key, array in self._arrays.items():
             try:
@@ -94,10 +99,9 @@ class Checkpoint:
             if array.spec.numel:
                 distinct[array.identity] = array.spec.nbytes
         total = sum(distinct.values())
-        if total > _MOST_REPEATED * self._file.size + _ALWAYS_ALLOWED:
-            raise self._file.error(
-                f"its tensors claim {size(total)}, the file has {size(self._file.size)}"
-            )
+        if total > _MOST_REPEATED * self.size + _ALWAYS_ALLOWED:
+            has = "its files have" if self._parts else "the file has"
+            raise self._file.error(f"its tensors claim {size(total)}, {has} {size(self.size)}")
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -111,17 +115,23 @@ class Checkpoint:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
+        for file in (self._file, *self._parts):
+            file.close()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and the further ones that its tensors lie in, in the order of their names."""
+        return tuple(dict.fromkeys(file.path for file in (self._file, *self._parts)))
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
-        return self._file.size
+        """Bytes of its files."""
+        return sum(file.size for file in (self._file, *self._parts))
 
     @property
     def bytes_read(self) -> int:
-        """Bytes read from the file so far."""
-        return self._file.bytes_read
+        """Bytes read from its files so far."""
+        return sum(file.bytes_read for file in (self._file, *self._parts))
 
     def sha256(self) -> str:
         """The whole file's digest in hexadecimal digits.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeAlias
 
+from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.base import Checkpoint
 from detrex_hub.checkpoints.files import File, shown
@@ -87,6 +88,7 @@ def checkpoint(
     *,
     container: Choice,
     placeholders: Mapping[str, None],
+    parts: Sequence[File] = (),
 ) -> Checkpoint:
     """The weights in what a pickle held.
 
@@ -94,12 +96,14 @@ def checkpoint(
         container: the dict wanted. Without it only the dicts count that look most like weights,
             averaged ones only where there are no others: the first of a usual name, then the top
             level if none of them holds more tensors, then the only one that there is.
+        parts: further files that the tensors lie in.
 
     Raises:
         CheckpointError: no such container, none at all, or several that could be meant; a tensor
             of a kind that cannot be converted, or outside its storage.
     """
     found = _containers(file, root)
+    _refuse_foreign(file, root, found)
     name = _choose(file, root, found, container)
     chosen = found[name]
     for key, value in chosen.entries.items():
@@ -111,7 +115,11 @@ def checkpoint(
     if refused:
         named = "; ".join(f"{shown(key)} is {value.reason}" for key, value in refused[:3])
         more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
-        raise file.error(f"cannot be converted: tensor {named}{more}")
+        quantized = any(value.quantized for _, value in refused)
+        raise file.error(
+            f"cannot be converted: tensor {named}{more}",
+            hint=foreign.QUANTIZED_TENSORS.hint(file.path) if quantized else None,
+        )
     return Checkpoint(
         file,
         format,
@@ -121,7 +129,27 @@ def checkpoint(
         metadata=_metadata(root, found),
         others=dict(islice(_others(chosen), _MOST_OTHERS)),
         placeholders=tuple(placeholders),
+        parts=parts,
     )
+
+
+def _refuse_foreign(file: File, root: Any, found: Mapping[str, _Container]) -> None:
+    """Refuse what DeepSpeed keeps in pieces.
+
+    Source: deepspeed/runtime/engine.py, ``_save_checkpoint`` and ``_save_zero_checkpoint``.
+    """
+    entries = _entries(root) or {}
+    if "ds_version" not in entries:
+        return
+    if "optimizer_state_dict" in entries:
+        raise foreign.refusal(file, foreign.ZERO_OPTIMIZER)
+    parts = entries.get("mp_world_size")
+    if isinstance(parts, int) and parts > 1:
+        raise foreign.refusal(file, foreign.MODEL_PARALLEL)
+    # stage 3 leaves each process an empty tensor in a parameter's place
+    tensors = found["module"].tensors.values() if "module" in found else ()
+    if any(isinstance(one, StoredArray) and not one.spec.numel for one in tensors):
+        raise foreign.refusal(file, foreign.ZERO_3)
 
 
 def _others(container: _Container) -> Iterator[tuple[str, str]]:
@@ -201,7 +229,7 @@ def _choose(file: File, root: Any, found: Mapping[str, _Container], container: C
         has = f"it has {_listed(counts)}" if found else "it has none"
         raise file.error(f"holds no dict of tensors at {shown(container)}; {has}")
     if not found:
-        raise file.error(*_nothing(root))
+        raise file.error(*_nothing(file, root))
     likely = {name: counts[name] for name in _likely(found)}
     nested = [f"{outer}.{inner}" for outer in _USUAL for inner in _USUAL]
     for name in (*_USUAL, *nested):
@@ -236,11 +264,12 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(first) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")
 
 
-def _nothing(root: Any) -> tuple[str]:
+def _nothing(file: File, root: Any) -> tuple[str]:
     values = [root, *(_entries(root) or {}).values()]
     for value in values:
         if isinstance(value, Placeholder) and "_modules" in (_members(value) or {}):
-            return (f"holds a whole pickled module ({value.name}), save its state_dict() instead",)
+            module = f"{foreign.MODULE.what} ({value.name})"
+            raise foreign.refusal(file, replace(foreign.MODULE, what=module))
     if isinstance(root, dict):
         keys = ", ".join(shown(str(key)) for key in list(root)[:5])
         return (f"holds no state dict, only {keys or 'an empty dict'}",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 import threading
@@ -20,6 +21,7 @@ while it is checked, hashed and written, which makes copying faster than with la
 bytes(8 << 20)
 
 _SHOWN = 80
+_numbers = itertools.count()
 # Windows has no such call
 _POSITIONAL = hasattr(os, "pread")
 
@@ -45,17 +47,15 @@ class File:
     """A regular file opened for reading at any position, from any thread.
 
     ``bytes_read`` counts what was read so far. ``checksums`` tells readers to compare what they
-    read with the checksums in the file, where the format has some.
+    read with the checksums in the file, where the format has some. ``number`` tells it from every
+    other opened file.
 
     Raises:
         CheckpointError: the path is no readable regular file, or it got shorter while it was read.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, checksums: bool = True) -> None:
-        self.path = Path(path)
-        self.checksums = checksums
-        self.bytes_read = 0
-        self._lock = threading.Lock()
+        self._begin(Path(path), checksums)
         try:
             # opening a pipe would wait for its writer
             if not stat.S_ISREG(self.path.stat().st_mode):
@@ -67,6 +67,13 @@ class File:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise self.error(f"cannot be read: {reason}") from None
+
+    def _begin(self, path: Path, checksums: bool) -> None:
+        self.path = path
+        self.checksums = checksums
+        self.number = next(_numbers)
+        self.bytes_read = 0
+        self._lock = threading.Lock()
 
     def error(self, what: str, *, hint: str | None = None) -> CheckpointError:
         return CheckpointError(f"{self.path}: {what}", hint=hint)
@@ -104,6 +111,56 @@ class File:
 
     def close(self) -> None:
         self._handle.close()
+
+
+class Section(File):
+    """Some bytes of an opened file, read as if they were a file.
+
+    Raises:
+        CheckpointError: the file has no such bytes.
+    """
+
+    def __init__(self, whole: File, start: int, nbytes: int) -> None:
+        self._begin(whole.path, whole.checksums)
+        self._whole = whole
+        self._start = start
+        self.size = nbytes
+        if start < 0 or nbytes < 0 or start + nbytes > whole.size:
+            raise self.error(f"ends after {size(whole.size)}, in the middle of its data")
+
+    def _read_at(self, offset: int, nbytes: int) -> bytes:
+        return self._whole.read(self._start + offset, nbytes)
+
+    def close(self) -> None:
+        self._whole.close()
+
+
+class Unpacked(File):
+    """What a compressed file holds, in a temporary file without a name.
+
+    Args:
+        path: of the compressed file, for messages.
+        pieces: what it holds.
+
+    Raises:
+        CheckpointError: the temporary folder has no place for it.
+    """
+
+    def __init__(self, path: Path, pieces: Iterator[bytes], *, checksums: bool) -> None:
+        import tempfile
+
+        self._begin(path, checksums)
+        self.size = 0
+        try:
+            self._handle = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            for piece in pieces:
+                self._handle.write(piece)
+                self.size += len(piece)
+        except OSError as error:
+            raise self.error(
+                f"cannot be unpacked into {tempfile.gettempdir()}: {error.strerror}",
+                hint="Set TMPDIR to a folder with more space",
+            ) from None
 
 
 class HashedFile(File):

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from detrex_hub.checkpoints import numpy_pickle, safetensors, torch_legacy, torch_zip
+from detrex_hub.checkpoints import (
+    foreign,
+    numpy_pickle,
+    safetensors,
+    torch_legacy,
+    torch_zip,
+    zipped,
+)
 from detrex_hub.checkpoints.base import Checkpoint
 from detrex_hub.checkpoints.containers import Choice
-from detrex_hub.checkpoints.files import File, Window
+from detrex_hub.checkpoints.files import File, HashedFile, Window
 from detrex_hub.checkpoints.pickle_machine import Machine
+from detrex_hub.checkpoints.zip_directory import members
 from detrex_hub.errors import CheckpointError
 
 Reader: TypeAlias = Callable[[File, Choice], Checkpoint]
@@ -30,8 +38,6 @@ _OTHERS = (
     (b"7z\xbc\xaf", "is a 7-Zip archive", "Unpack it first"),
     (b"Rar!", "is a RAR archive", "Unpack it first"),
     (b"\x93numpy", "is a single NumPy array (.npy)", None),
-    (b"\x89hdf", "is an HDF5 file", None),
-    (b"gguf", "is a GGUF file", None),
 )
 _TAR = "is a tar archive; torch before 0.1.10 wrote such checkpoints"
 
@@ -46,13 +52,10 @@ def reader(file: File) -> Reader:
     if not head.strip(b"\0"):
         what = "holds only zeros at its beginning" if head else "is empty"
         raise file.error(what, hint="Get the file again")
-    if head.startswith(b"PK\3\4"):
-        return torch_zip.read
-    # a header length below a terabyte, and the header's first character
-    if head[5:9] == b"\0\0\0{":
-        return safetensors.read
-    if head[0] == 0x80:
-        return torch_legacy.read if _is_legacy(file) else numpy_pickle.read
+    if (read := _reader(file, head)) is not None:
+        return read
+    if (other := foreign.recognised(file, head)) is not None:
+        raise foreign.refusal(file, other)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for begin, what, hint in _OTHERS:
         if text.startswith(begin.lower()):
@@ -63,6 +66,56 @@ def reader(file: File) -> Reader:
     if head[:1] in b"(}c":
         return torch_legacy.read if _is_legacy(file) else numpy_pickle.read
     raise file.error("is of no known format: no torch checkpoint, pickle or safetensors file")
+
+
+def _reader(file: File, head: bytes) -> Reader | None:
+    """The function that opens a file whose first bytes are a mark."""
+    if head.startswith(b"PK\3\4"):
+        return _archive
+    # a header length below a terabyte, and the header's first character
+    if head[5:9] == b"\0\0\0{":
+        return safetensors.read
+    if head[0] == 0x80:
+        return torch_legacy.read if _is_legacy(file) else numpy_pickle.read
+    return None
+
+
+def _archive(file: File, container: Choice) -> Checkpoint:
+    """Open a zip archive: torch's, or one around a checkpoint."""
+    found = members(file)
+    if torch_zip.is_torch(found):
+        return torch_zip.read(file, found, container)
+    if found and all(name.endswith(".npy") for name in found):
+        raise foreign.refusal(file, foreign.NUMPY)
+    if "model.weights.h5" in found:
+        raise foreign.refusal(file, foreign.KERAS)
+    if isinstance(file, HashedFile):
+        raise file.error("is a zip archive around a checkpoint, and should be the checkpoint")
+    inner = zipped.only_checkpoint(file, found, _begins_checkpoint, _HEAD)
+    try:
+        opened = _opened_inside(inner, container)
+    except BaseException:
+        inner.close()
+        raise
+    opened.format += " in a zip archive"
+    return opened
+
+
+def _opened_inside(file: File, container: Choice) -> Checkpoint:
+    """Open the file that lies in a zip archive."""
+    head = file.read(0, min(file.size, _HEAD))
+    if head.startswith(b"PK\3\4"):
+        found = members(file)
+        if not torch_zip.is_torch(found):
+            raise file.error("is a zip archive around a zip archive", hint="Unpack it first")
+        return torch_zip.read(file, found, container)
+    read = _reader(file, head)
+    assert read is not None
+    return read(file, container)
+
+
+def _begins_checkpoint(head: bytes) -> bool:
+    return head.startswith(b"PK\3\4") or head[5:9] == b"\0\0\0{" or head[:1] == b"\x80"
 
 
 def _is_legacy(file: File) -> bool:

@@ -19,10 +19,11 @@ from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 class Unsupported:
     """A tensor of a kind that cannot be converted, and which kind that is."""
 
-    __slots__ = ("reason",)
+    __slots__ = ("quantized", "reason")
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, quantized: bool = False) -> None:
         self.reason = reason
+        self.quantized = quantized
 
     def set_state(self, state: Any) -> None:
         """Nothing to keep."""
@@ -411,7 +412,9 @@ def _known() -> dict[str, Callable[..., Any]]:
         "torch._utils._rebuild_nested_tensor": _unsupported("a nested tensor"),
         "torch._utils._rebuild_parameter": _parameter,
         "torch._utils._rebuild_parameter_with_state": _parameter,
-        "torch._utils._rebuild_qtensor": _unsupported("a quantized tensor"),
+        "torch._utils._rebuild_qtensor": lambda *args: Unsupported(
+            "a quantized tensor", quantized=True
+        ),
         "torch._utils._rebuild_sparse_tensor": _unsupported("a sparse tensor"),
         "torch._utils._rebuild_tensor": _rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,

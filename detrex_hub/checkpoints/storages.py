@@ -41,7 +41,7 @@ class FileRange:
 
     @property
     def identity(self) -> Hashable:
-        return self.offset
+        return self.file.number, self.offset
 
     def read(self, offset: int, nbytes: int) -> bytes:
         return self.file.read(self.offset + offset, nbytes)
@@ -102,7 +102,7 @@ class Encoded:
 
     @property
     def identity(self) -> Hashable:
-        return self.offset
+        return self.file.number, self.offset
 
     def read(self, offset: int, nbytes: int) -> bytes:
         if self._decoded is None:

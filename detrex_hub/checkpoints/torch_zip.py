@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.base import Checkpoint
 from detrex_hub.checkpoints.containers import Choice, checkpoint
 from detrex_hub.checkpoints.files import File, Window, shown, size
@@ -18,22 +19,50 @@ from detrex_hub.checkpoints.known_globals import (
     element_size,
     storage_dtype,
 )
-from detrex_hub.checkpoints.pickle_machine import Machine
+from detrex_hub.checkpoints.pickle_machine import BUDGET, Machine
 from detrex_hub.checkpoints.zip_directory import Member, members
 
 # a larger one holds arrays itself; it is read once for its checksum, and kept in memory never
 _KEPT_INDEX = 16 << 20
+_INDEX = "/data.pkl"
 
 
-def read(file: File, container: Choice) -> Checkpoint:
+def is_torch(found: dict[str, Member]) -> bool:
+    """Whether an archive is of torch, by the names of its members."""
+    return any(name.count("/") == 1 and name.endswith(_INDEX) for name in found)
+
+
+def read(file: File, found: dict[str, Member], container: Choice) -> Checkpoint:
     """Open a torch archive.
+
+    Args:
+        found: its members.
 
     Raises:
         CheckpointError: the archive is damaged or no checkpoint; see `contents.checkpoint`.
     """
-    found = members(file)
+    placeholders: dict[str, None] = {}
+    root = _object(file, found, placeholders, BUDGET)
+    return checkpoint(file, "torch", root, container=container, placeholders=placeholders)
+
+
+def read_object(file: File, budget: int) -> Any:
+    """The object in a torch archive.
+
+    Args:
+        budget: what its pickle may take, see `Machine`.
+
+    Raises:
+        CheckpointError: the archive is damaged, or of another kind.
+    """
+    return _object(file, members(file), {}, budget)
+
+
+def _object(
+    file: File, found: dict[str, Member], placeholders: dict[str, None], budget: int
+) -> Any:
     index = _index(file, found)
-    prefix = index.name.removesuffix("data.pkl")
+    prefix = index.name.removesuffix(_INDEX[1:])
     order = found.get(f"{prefix}byteorder")
     if order is not None and _whole(order, 8) != b"little":
         raise file.error(
@@ -61,9 +90,7 @@ def read(file: File, container: Choice) -> Checkpoint:
             raise ValueError(f"storage {shown(key)} is of two types")
         return StorageReference(member, dtype)
 
-    placeholders: dict[str, None] = {}
-    root = Machine(window, KNOWN, placeholders, storage).load()
-    return checkpoint(file, "torch", root, container=container, placeholders=placeholders)
+    return Machine(window, KNOWN, placeholders, storage, budget=budget).load()
 
 
 def _whole(member: Member, limit: int) -> bytes:
@@ -75,14 +102,9 @@ def _whole(member: Member, limit: int) -> bytes:
 
 
 def _index(file: File, found: dict[str, Member]) -> Member:
-    names = [name for name in found if name.count("/") == 1 and name.endswith("/data.pkl")]
+    names = [name for name in found if name.count("/") == 1 and name.endswith(_INDEX)]
     if any(name.endswith("/constants.pkl") for name in found):
-        raise file.error(
-            "is a TorchScript archive, which holds code",
-            hint="Save the model's state_dict() with torch.save",
-        )
+        raise foreign.refusal(file, foreign.TORCHSCRIPT)
     if len(names) != 1:
-        npz = found and all(name.endswith(".npy") for name in found)
-        what = "NumPy's .npz archive" if npz else "an archive, but not one that torch.save writes"
-        raise file.error(f"is {what}")
+        raise file.error("is an archive, but not one that torch.save writes")
     return found[names[0]]

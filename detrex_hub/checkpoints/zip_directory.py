@@ -1,8 +1,8 @@
 """The directory of a zip archive, and its members that lie in it uncompressed.
 
 Stricter than the standard library's: every entry must lie apart from all others and have a name of
-its own that stays inside the archive, and whatever is read must be stored uncompressed. Only the
-directory is read; a member's local header is read when its bytes are asked for.
+its own that stays inside the archive, and whatever a tensor reads must be stored uncompressed. Only
+the directory is read; a member's local header is read when its bytes are asked for.
 
 Source: PKWARE's APPNOTE.TXT 6.3, sections 4.3 to 4.5.
 """
@@ -40,25 +40,38 @@ class Member:
         "_checked",
         "_offset",
         "_running",
-        "compressed",
         "crc",
         "end",
         "file",
         "header",
+        "method",
         "name",
         "nbytes",
+        "unpacked",
     )
 
     def __init__(
-        self, file: File, name: str, header: int, nbytes: int, crc: int, *, compressed: bool
+        self,
+        file: File,
+        name: str,
+        header: int,
+        nbytes: int,
+        crc: int,
+        *,
+        method: int = 0,
+        unpacked: int | None = None,
     ) -> None:
         self.file = file
         self.name = name
         self.header = header
         self.nbytes = nbytes
+        """Bytes in the archive."""
+        self.unpacked = nbytes if unpacked is None else unpacked
+        """Bytes once decompressed, as the directory says it."""
+        self.method = method
+        """How it is compressed: 0 for not at all, 8 for deflated."""
         self.crc: int | None = crc
         """None where there is nothing to compare, or no longer."""
-        self.compressed = compressed
         # the CRC-32 of the first bytes, and how many they are
         self._running = self._checked = 0
         self.end = 0
@@ -67,11 +80,11 @@ class Member:
 
     @property
     def identity(self) -> Hashable:
-        return self.header
+        return self.file.number, self.header
 
     def check(self) -> None:
         """Refuse a compressed member, whose bytes cannot be read at any position."""
-        if self.compressed:
+        if self.method:
             raise self.file.error(
                 f"refused: archive member {shown(self.name)} is compressed",
                 hint="Save the checkpoint with torch.save, which does not compress",
@@ -81,7 +94,6 @@ class Member:
     def offset(self) -> int:
         """Where the member's bytes begin in the file."""
         if self._offset is None:
-            self.check()
             name = self.name.encode()
             header = self.file.read(self.header, LOCAL.size + len(name))
             magic, _, flags, method, *_, name_length, extra_length = LOCAL.unpack_from(header)
@@ -89,7 +101,7 @@ class Member:
             if (
                 magic != b"PK\3\4"
                 or flags & _ENCRYPTED
-                or method
+                or method != self.method
                 or offset + self.nbytes > self.end
             ):
                 raise self._broken("its header contradicts the archive's directory")
@@ -99,6 +111,7 @@ class Member:
         return self._offset
 
     def read(self, offset: int, nbytes: int) -> bytes:
+        self.check()
         if self.crc is None:
             return self.file.read(self.offset + offset, nbytes)
         self._check_until(offset)
@@ -120,6 +133,7 @@ class Member:
         Raises:
             CheckpointError: they differ.
         """
+        self.check()
         if self.crc is None:
             return
         self._check_until(self.nbytes)
@@ -224,7 +238,7 @@ def _entries(file: File, directory: bytes, count: int) -> Iterator[tuple[str, Me
         nbytes, packed, header = _widened(extra, nbytes, packed, header)
         if packed != nbytes and not method:
             raise _damaged(file)
-        yield name, Member(file, name, header, packed, crc, compressed=bool(method))
+        yield name, Member(file, name, header, packed, crc, method=method, unpacked=nbytes)
     if at != len(directory):
         raise _damaged(file)
 

@@ -383,7 +383,7 @@ def _archives():
         ),
         "no index": (
             lambda p: p.write_bytes(zipped(("a/b", b"x"))),
-            "not one that torch.save writes",
+            "no file in it is a checkpoint",
         ),
         "NumPy's .npz": (lambda p: p.write_bytes(zipped(("w.npy", b"x"))), r"NumPy's \.npz"),
         "TorchScript": (

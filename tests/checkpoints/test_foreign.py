@@ -1,0 +1,156 @@
+"""Formats that cannot be read: named, with a command of their own project that works."""
+
+import pickle
+import re
+import shlex
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from detrex_hub import checkpoints
+from detrex_hub.errors import CheckpointError
+
+
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def refusal(path):
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints.open(path)
+    return caught.value
+
+
+def run(hint):
+    """Run the Python of a hint, as a shell would."""
+    command = shlex.split(hint[hint.index("python -c") :])
+    exec(compile(command[2], "hint", "exec"), {})
+
+
+def _script(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(Small(), torch.zeros(1, 2)), path)
+
+
+def _quantized(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = torch.quantize_per_tensor(torch.ones(3, 2), 0.5, 0, torch.qint8)
+        torch.save({"layer.weight": values, "layer.bias": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (_script, "is a TorchScript archive, which holds code"),
+        (lambda path: torch.save(Small(), path), r"whole pickled module \(.*Small\)"),
+        (
+            lambda path: torch.save({"epoch": 1, "model": Small()}, path),
+            r"whole pickled module \(.*Small\)",
+        ),
+        (_quantized, "'layer.weight' is a quantized tensor"),
+        (
+            lambda path: np.savez(
+                path.open("wb"), **{"layer.weight": np.ones((3, 2)), "layer.bias": np.zeros(3)}
+            ),
+            r"NumPy's \.npz archive",
+        ),
+    ],
+    ids=["TorchScript", "module", "module in a dict", "quantised", "npz"],
+)
+def test_the_command_of_a_refusal_writes_a_state_dict_that_can_be_read(tmp_path, write, says):
+    path = tmp_path / "my model.pt"
+    write(path)
+    error = refusal(path)
+    assert re.search(says, error.message)
+    run(error.hint)
+    with checkpoints.open(tmp_path / "my model_state_dict.pth") as written:
+        assert {key: spec.shape for key, spec in written.specs.items()} == {
+            "layer.weight": (3, 2),
+            "layer.bias": (3,),
+        }
+
+
+def _keras(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\x08\x07\x12\x07pytorch\x1a\x052.0.0" + bytes(90), "is an ONNX model"),
+        (b"\x08\x0a:\x80\x10" + bytes(90), "is an ONNX model"),
+        (b"\x1c\0\0\0TFL3" + bytes(90), "is a TensorFlow Lite model"),
+        (b"GGUF\x03\0\0\0" + bytes(90), "is a GGUF file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), "is an HDF5 file"),
+        (b"\x0a\x0aResNet-101\xa2\x06\x10" + bytes(90), "is a caffemodel"),
+        (b"\x0a\x03VGG\x12\x10" + bytes(90), "is a caffemodel"),
+        (bytes([1]) * 90 + bytes.fromhex("57fb808b247547db"), "TensorFlow checkpoint"),
+        (_keras, "is a Keras model"),
+    ],
+)
+def test_each_format_has_a_name_and_a_command_of_its_own_project(tmp_path, content, says):
+    path = tmp_path / "it's.bin"
+    content(path) if callable(content) else path.write_bytes(content)
+    error = refusal(path)
+    assert says in error.message
+    code = shlex.split(error.hint[error.hint.index("python -c") :])[2]
+    compile(code, "hint", "exec")
+    assert f'"{path}"' in code
+
+
+def deepspeed(**more):
+    return {"ds_version": "0.16.0", "ds_config": {}, "mp_world_size": 1, **more}
+
+
+@pytest.mark.parametrize(
+    ("content", "says", "command"),
+    [
+        (
+            deepspeed(module={"a.weight": torch.zeros(0), "a.bias": torch.zeros(0)}),
+            "ZeRO stage 3",
+            "zero_to_fp32.py",
+        ),
+        (
+            deepspeed(optimizer_state_dict={"zero_stage": 3}),
+            "the optimizer's partitions",
+            "detrex-hub inspect",
+        ),
+        (
+            deepspeed(module={"a.weight": torch.zeros(2)}) | {"mp_world_size": 2},
+            "one part of a model",
+            "ds_to_universal",
+        ),
+        ({"a.weight": torch.zeros(2), "a.SCB": torch.zeros(2)}, "quantised modules", "dequantize"),
+        ({"a.qweight": torch.zeros(2), "a.qzeros": torch.zeros(2)}, "quantised", "dequantize"),
+    ],
+)
+def test_pieces_of_models_are_named(tmp_path, content, says, command):
+    torch.save(content, tmp_path / "x.pt")
+    error = refusal(tmp_path / "x.pt")
+    assert says in error.message
+    assert command in error.hint
+
+
+def test_the_whole_model_that_deepspeed_saves_is_read(tmp_path):
+    torch.save(deepspeed(module={"a.weight": torch.zeros(2)}), tmp_path / "mp_rank_00.pt")
+    with checkpoints.open(tmp_path / "mp_rank_00.pt") as opened:
+        assert opened.container == "module"
+
+
+def test_a_pickle_that_begins_like_a_caffemodel_is_read(tmp_path):
+    with (tmp_path / "x.pkl").open("wb") as file:
+        pickle.dump({"a": np.zeros(2)}, file, protocol=0)
+    with checkpoints.open(tmp_path / "x.pkl") as opened:
+        assert list(opened.specs) == ["a"]
