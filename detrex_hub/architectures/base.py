@@ -175,6 +175,11 @@ class Architecture(ABC):
     """Where a class of ``taken_by`` takes another architecture too: the classes inside a model by
     which a training config says that it is this one, by their paths."""
 
+    @property
+    def backbone_label(self) -> str:
+        """What tables call the backbone: its family and its released size, such as ``Swin-T``."""
+        return self.name
+
     @classmethod
     def read(cls, specs: Specs, layout: str, facts: Facts) -> Architecture:
         """Infer the hyper-parameters from keys and shapes.

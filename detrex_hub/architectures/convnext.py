@@ -95,6 +95,10 @@ _V2 = (
 )
 
 
+# released sizes by width and blocks of the third stage
+_SIZES = {(96, 9): "-T", (96, 27): "-S", (128, 27): "-B", (192, 27): "-L", (256, 27): "-XL"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConvNeXt(StagedBackbone):
     """A ConvNeXt backbone.
@@ -162,6 +166,10 @@ class ConvNeXt(StagedBackbone):
             layer_scale="stages.0.0.gamma" in shapes,
             output_norms=shapes.norms(),
         )
+
+    @property
+    def backbone_label(self) -> str:
+        return "ConvNeXt" + _SIZES.get((self.dims[0], self.depths[2]), "")
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         return RULES[layout]

@@ -134,6 +134,10 @@ class Detector(Architecture):
         """Everything but the backbone."""
 
     @property
+    def backbone_label(self) -> str:
+        return self.body.backbone_label
+
+    @property
     def sizes(self) -> tuple[Part, ...]:
         """The sizes that most detrex models take themselves."""
         return (

@@ -100,6 +100,7 @@ class DINOv2(ViTMAE):
     """A ViT as DINOv2 trains it, its layer scales folded."""
 
     name: ClassVar[str] = "dinov2"
+    family: ClassVar[str] = "DINOv2"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(present=(*_KEYS, "mask_token")),
         "training": Layout(present=(f"{_IN_TRAINING}ls1.gamma", "backbone.pos_embed")),

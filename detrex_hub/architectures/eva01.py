@@ -37,6 +37,7 @@ class EVA01(ViTMAE):
     window_size: int = 16
 
     name: ClassVar[str] = "eva01"
+    family: ClassVar[str] = "EVA-01"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "detrex": Layout(present=_KEYS, absent=("cls_token", "norm.*", "head.*")),
     }

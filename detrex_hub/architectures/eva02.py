@@ -82,6 +82,7 @@ class EVA02(PlainViT):
     window_size: int = 16
 
     name: ClassVar[str] = "eva02"
+    family: ClassVar[str] = "EVA-02"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(present=(*_KEYS, "cls_token")),
         "detrex": Layout(present=_KEYS, absent=("cls_token", "norm.*", "lm_head.*", "head.*")),

@@ -127,6 +127,10 @@ class FeaturePyramid(Architecture):
         ) <= set(_SCALES):
             raise ArchitectureError(f"a feature pyramid has no maps {list(self.maps)}")
 
+    @property
+    def backbone_label(self) -> str:
+        return self.net.backbone_label
+
     def rules(self, layout: str) -> tuple[Rule, ...]:
         if layout == "detrex":
             given = self.set_by_model()

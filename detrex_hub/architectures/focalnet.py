@@ -70,6 +70,17 @@ def _levels(shapes: Shapes) -> tuple[int, ...]:
     return tuple(shapes.count(f"{layer}.{{n}}.0.weight") for layer in layers)
 
 
+# released sizes by width and blocks of the third stage
+_SIZES = {
+    (96, 6): "-T",
+    (96, 18): "-S",
+    (128, 18): "-B",
+    (192, 18): "-L",
+    (256, 18): "-XL",
+    (352, 18): "-H",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FocalNet(StagedBackbone):
     """A FocalNet backbone.
@@ -183,6 +194,10 @@ class FocalNet(StagedBackbone):
             normalize_modulator=facts["normalize_modulator"],
             output_norms=found_norms(specs),
         )
+
+    @property
+    def backbone_label(self) -> str:
+        return "FocalNet" + _SIZES.get((self.embed_dim, self.depths[2]), "")
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         there = {

@@ -81,6 +81,10 @@ def _chosen_blocks(specs: Specs, facts: Facts) -> tuple[int, ...]:
     return tuple(blocks)
 
 
+# released sizes by width
+_SIZES = {64: "-T", 80: "-S", 112: "-B", 160: "-L", 192: "-XL", 320: "-H"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class InternImage(StagedBackbone):
     """An InternImage backbone.
@@ -194,6 +198,10 @@ class InternImage(StagedBackbone):
             center_feature_scale=center_feature_scale,
             level2_post_norm_block_ids=_chosen_blocks(specs, facts),
         )
+
+    @property
+    def backbone_label(self) -> str:
+        return "InternImage" + _SIZES.get(self.channels, "")
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         there = {

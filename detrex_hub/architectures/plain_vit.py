@@ -50,6 +50,10 @@ _SCALES = (4.0, 2.0, 1.0, 0.5)
 _PYRAMID_CHANNELS = 256
 
 
+# released sizes by width
+_SIZES = {192: "-Ti", 384: "-S", 768: "-B", 1024: "-L", 1280: "-H", 1408: "-g"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlainViT(Architecture):
     """A plain Vision Transformer whose last map becomes a feature pyramid.
@@ -93,10 +97,16 @@ class PlainViT(Architecture):
     }
     backbone: ClassVar[bool] = True
     node: ClassVar[str] = "model.backbone.net"
+    family: ClassVar[str] = "ViT"
+    """What tables call it, without its size."""
     built_by: ClassVar[str]
     """Import path of the class, beside its `SimpleFeaturePyramid`."""
     defaults: ClassVar[Mapping[str, Any]]
     """Defaults of the class's arguments."""
+
+    @property
+    def backbone_label(self) -> str:
+        return self.family + _SIZES.get(self.embed_dim, "")
 
     @abstractmethod
     def block(self) -> StateDict:

@@ -333,6 +333,12 @@ class ResNet(Architecture):
             )
         return dataclasses.replace(self, absorbed_std=tuple(facts["pixel_std"]))
 
+    @property
+    def backbone_label(self) -> str:
+        if self.num_groups > 1:
+            return f"ResNeXt-{self.depth}"
+        return f"{'Wide ' if self.width_per_group > 64 else ''}ResNet-{self.depth}"
+
     def rules(self, layout: str) -> tuple[Rule, ...]:
         found = _rules(layout, self.target(), classifier=self.num_classes is not None)
         if self.absorbed_std is None:

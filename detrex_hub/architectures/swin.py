@@ -185,6 +185,10 @@ def _of_mmdet(specs: Specs) -> str | None:
     return "norm3.weight alone, as in a classifier" if norms == (3,) else None
 
 
+# released sizes by width and blocks of the third stage
+_SIZES = {(96, 6): "-T", (96, 18): "-S", (128, 18): "-B", (192, 18): "-L"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Swin(StagedBackbone):
     """A Swin Transformer backbone.
@@ -370,6 +374,10 @@ class Swin(StagedBackbone):
             "something else than the original and is meant to be trained on. Libraries resample "
             "differently, by 3 to 15 % of a stage's output",
         )
+
+    @property
+    def backbone_label(self) -> str:
+        return "Swin" + _SIZES.get((self.embed_dim, self.depths[2]), "")
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         found = RULES[layout]

@@ -100,6 +100,10 @@ class TimmResNetD(Architecture):
         kind = "basic" if basic else "bottleneck"
         raise shapes.refusal(f"it has {kind} blocks {list(counts)} in its four stages")
 
+    @property
+    def backbone_label(self) -> str:
+        return f"ResNet-{self.depth}-D"
+
     def rules(self, layout: str) -> tuple[Rule, ...]:
         return _RULES[layout]
 

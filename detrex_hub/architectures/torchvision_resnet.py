@@ -92,6 +92,10 @@ class TorchvisionResNet(Architecture):
         stage = "body.layer{i}" if layout == "detrex" else "layer{i}"
         return cls(depth=depth_of(specs, stage), dilation=facts.get("dilation"))
 
+    @property
+    def backbone_label(self) -> str:
+        return f"ResNet-{self.depth}{'-DC5' if self.dilation else ''}"
+
     def rules(self, layout: str) -> tuple[Rule, ...]:
         if layout == "detrex":
             return (

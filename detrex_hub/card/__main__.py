@@ -1,4 +1,4 @@
-"""``python -m detrex_hub.card [FOLDER]``: write the cards of the whole catalogue."""
+"""``python -m detrex_hub.card [FOLDER]``: write the outlines and cards of the whole catalogue."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 
 from detrex_hub.card import write_model_cards
 from detrex_hub.catalogue import CATALOGUE_VARIABLE
+from detrex_hub.catalogue.outlines import BUILT_IN_OUTLINES, write_outlines
 
 if __name__ == "__main__":
     # the cards in this repository are those of its own catalogue
     os.environ.pop(CATALOGUE_VARIABLE, None)
+    # cards show the outlines
+    if write_outlines():
+        print(BUILT_IN_OUTLINES)
     for path in write_model_cards(Path(*sys.argv[1:2] or ["model_cards"])):
         print(path)

@@ -17,8 +17,10 @@ __all__ = [
     "CatalogueEntry",
     "Metric",
     "Source",
+    "built_in",
     "by_lock",
     "find",
+    "is_built_in",
     "list_weights",
     "load",
     "look_up",
@@ -43,11 +45,11 @@ def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
     Raises:
         CatalogueError: a file cannot be read, is malformed, or contradicts its lock.
     """
-    entries = dict(_built_in())
+    entries = dict(built_in())
     for path in _files_of_user(extra):
         for name, entry in _of_user(path).items():
             _refuse_case_twin(name, entries, path)
-            if name in _built_in():
+            if name in built_in():
                 _warn_of_redefinition(name, path)
             entries[name] = entry
     return entries
@@ -70,7 +72,7 @@ def by_lock(extra: Sequence[Path] = ()) -> Mapping[Path, Mapping[str, CatalogueE
     files = {lock_path(path): _of_user(path) for path in _files_of_user(extra)}
     return {
         lock: {name: one for name, one in theirs.items() if entries[name] == one}
-        for lock, theirs in (files or {BUILT_IN_LOCK: _built_in()}).items()
+        for lock, theirs in (files or {BUILT_IN_LOCK: built_in()}).items()
     }
 
 
@@ -86,12 +88,22 @@ def _warn_of_redefinition(name: str, path: Path) -> None:
 
 
 def list_weights(
-    text: str | None = None, *, extra_catalogues: Sequence[Path] = ()
+    text: str | None = None,
+    *,
+    arch: str | None = None,
+    backbone: str | None = None,
+    license: str | None = None,
+    min_ap: float | None = None,
+    extra_catalogues: Sequence[Path] = (),
 ) -> list[CatalogueEntry]:
-    """List the weights that are known by name.
+    """List the weights that are known by name. Without arguments, list all of them.
 
     Args:
-        text: part of a name or of an architecture's name; all weights by default.
+        text: words, each part of a name, an alias, the title or the architecture.
+        arch: the architecture, such as ``dino``.
+        backbone: the backbone or the beginning of its name: ``swin``, ``swin-l``, ``r50``.
+        license: the identifier of a licence, such as ``apache-2.0``.
+        min_ap: the least box AP on COCO, in 0..100.
         extra_catalogues: catalogue files beyond the built-in ones.
 
     Raises:
@@ -99,15 +111,13 @@ def list_weights(
 
     Example:
         >>> from detrex_hub import list_weights
-        >>> [entry.name for entry in list_weights("convnext_tiny")]
-        ['convnext_tiny_22k_1k_384']
+        >>> [entry.name for entry in list_weights(arch="swin", backbone="swin-s")][0]
+        'swin_small_patch4_window7_224'
     """
-    return [
-        entry
-        for entry in load(extra_catalogues).values()
-        if text is None
-        or any(text in one for one in (entry.name, *entry.aliases, entry.architecture))
-    ]
+    from detrex_hub.catalogue.selection import Selection
+
+    wanted = Selection(text=text, arch=arch, backbone=backbone, license=license, min_ap=min_ap)
+    return wanted.of(load(extra_catalogues).values())
 
 
 def look_up(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry | None:
@@ -178,8 +188,14 @@ def of_name(path: Path) -> tuple[CatalogueEntry, ...]:
     )
 
 
+def is_built_in(entry: CatalogueEntry) -> bool:
+    """Whether an entry is one of the built-in catalogue, and not one that replaces it."""
+    return built_in().get(entry.name) == entry
+
+
 @cache
-def _built_in() -> Mapping[str, CatalogueEntry]:
+def built_in() -> Mapping[str, CatalogueEntry]:
+    """The entries of the built-in catalogue by name."""
     # a conversion of a file asks for no entry
     from detrex_hub.catalogue.loader import read_catalogue
     from detrex_hub.catalogue.lock import SUFFIX, read_lock

@@ -135,6 +135,21 @@ class CatalogueEntry:
             *(("result",) if self.result else ()),
         )
 
+    @property
+    def box_ap(self) -> Metric | None:
+        """The box AP, None where none is published."""
+        return next((one for one in self.metrics if one.name == "box AP"), None)
+
+    @property
+    def accuracy(self) -> Metric | None:
+        """The one figure that tables show: the box AP, else the first that is published."""
+        return self.box_ap or next(iter(self.metrics), None)
+
+    @property
+    def downloads(self) -> bool:
+        """Whether a source can be downloaded without Google Drive, which often asks a person."""
+        return any(not one.scheme.startswith("gdrive") for one in self.sources)
+
     def is_of(
         self,
         architecture: str,

@@ -4,66 +4,113 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument
+from typer import Argument, Option
 
-from detrex_hub.cli.options import Catalogues
-from detrex_hub.cli.output import Output
+from detrex_hub.cli.options import Catalogues, architecture_names, backbone_names, license_names
+from detrex_hub.cli.output import Output, human_size
 
 if TYPE_CHECKING:
     from detrex_hub.catalogue import CatalogueEntry
 
 EXAMPLES = (
     "detrex-hub list",
-    "detrex-hub list resnet",
+    "detrex-hub list --arch dino --backbone swin-l",
+    "detrex-hub list --min-ap 55 --license apache-2.0",
+    "detrex-hub list resnet --json",
     "detrex-hub list --catalogue my.toml",
-    "detrex-hub list --json",
 )
 
 
 def command(
     out: Output,
-    pattern: Annotated[
+    text: Annotated[
         str | None,
         Argument(
-            metavar="[TEXT]", help="Show weights with this text in their name or architecture."
+            metavar="[TEXT]",
+            help="Show weights with these words in their name, title or architecture.",
         ),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        Option(
+            metavar="ARCH",
+            help="Show one architecture, such as dino.",
+            autocompletion=architecture_names,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Show one backbone or family, such as r50, swin or swin-l.",
+            autocompletion=backbone_names,
+        ),
+    ] = None,
+    license: Annotated[
+        str | None,
+        Option(
+            metavar="ID",
+            help="Show one licence, such as apache-2.0.",
+            autocompletion=license_names,
+        ),
+    ] = None,
+    min_ap: Annotated[
+        float | None,
+        Option(metavar="AP", min=0, max=100, help="Show detectors with at least this box AP."),
     ] = None,
     catalogue: Catalogues = None,
 ) -> None:
-    """List the weights that are known by name."""
-    from detrex_hub.catalogue import list_weights
+    """List the weights that are known by name.
 
-    entries = list_weights(pattern, extra_catalogues=catalogue or ())
+    SIZE is that of the converted weights. DOWNLOAD says whether the original downloads by itself
+    (auto), or lies on Google Drive alone (Drive).
+    """
+    from detrex_hub.catalogue import load
+    from detrex_hub.catalogue.selection import Selection
+
+    known = [*load(catalogue or ()).values()]
+    wanted = Selection(text=text, arch=arch, backbone=backbone, license=license, min_ap=min_ap)
+    entries = wanted.of(known)
+    if not entries:
+        out.hint(wanted.why_none(known))
     lines = out.table(_HEAD, [_row(one) for one in entries])
     out.show([_document(one) for one in entries], lines, bare=[one.name for one in entries])
 
 
-_HEAD = ("NAME", "ARCHITECTURE", "ACCURACY", "LICENCE", "ORIGIN", "PINNED", "TITLE")
+_HEAD = ("NAME", "BACKBONE", "ACCURACY", "SIZE", "DOWNLOAD", "LICENCE")
 
 
 def _row(entry: CatalogueEntry) -> tuple[str, ...]:
-    best = entry.metrics[0] if entry.metrics else None
-    accuracy = f"{best.name} {best.value:g}" if best else ""
+    from detrex_hub.catalogue.outlines import outline
+
+    known = outline(entry)
+    accuracy = entry.accuracy
     return (
         entry.name,
-        entry.architecture,
-        accuracy,
+        known.backbone if known else "",
+        f"{accuracy.name} {accuracy.value:.1f}" if accuracy else "",
+        human_size(known.size) if known else "",
+        "auto" if entry.downloads else "Drive" if entry.sources else "",
         entry.license or "",
-        entry.origin,
-        "+".join(entry.pinned) or "-",
-        entry.title,
     )
 
 
 def _document(entry: CatalogueEntry) -> dict[str, Any]:
+    from detrex_hub.catalogue.outlines import outline
+
+    known = outline(entry)
     return {
         "name": entry.name,
         "aliases": list(entry.aliases),
         "architecture": entry.architecture,
+        "backbone": known.backbone if known else None,
+        "parameters": known.parameters if known else None,
+        "size": known.size if known else None,
         "origin": entry.origin,
         "title": entry.title,
         "license": entry.license,
         "metrics": {metric.name: metric.value for metric in entry.metrics},
         "base_config": entry.base_config,
+        "downloads_by_itself": entry.downloads,
         "pinned": list(entry.pinned),
     }

@@ -14,10 +14,25 @@ def _names(incomplete: str) -> list[str]:
     return [name for name in catalogue.load() if name.startswith(incomplete)]
 
 
-def _architectures(incomplete: str) -> list[str]:
+def architecture_names(incomplete: str) -> list[str]:
     from detrex_hub.architectures import architectures
 
     return [name for name in architectures() if name.startswith(incomplete)]
+
+
+def backbone_names(incomplete: str) -> list[str]:
+    from detrex_hub.catalogue import load
+    from detrex_hub.catalogue.selection import backbone
+
+    names = sorted({backbone(entry) for entry in load().values()} - {""})
+    return [name for name in names if name.lower().startswith(incomplete.lower())]
+
+
+def license_names(incomplete: str) -> list[str]:
+    from detrex_hub.catalogue import load
+
+    names = sorted({entry.license for entry in load().values() if entry.license})
+    return [name for name in names if name.startswith(incomplete)]
 
 
 Json: TypeAlias = Annotated[bool, Option("--json", help="Print one JSON document.")]
@@ -59,7 +74,7 @@ Arch: TypeAlias = Annotated[
     Option(
         metavar="ARCH",
         help="Set the architecture instead of recognising it.",
-        autocompletion=_architectures,
+        autocompletion=architecture_names,
     ),
 ]
 Layout: TypeAlias = Annotated[

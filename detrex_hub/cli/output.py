@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
+from shutil import get_terminal_size
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,6 +18,9 @@ from detrex_hub.redaction import visible, visible_json
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
+
+# columns that the first cell of a row keeps in a narrow terminal
+_LEAST_FIRST = 20
 
 _NO_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 
@@ -85,14 +89,21 @@ class Output:
             print(visible(line), file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-        """Rows in aligned columns. If stdout is not a terminal, tabs separate the columns and the
+        """Rows in aligned columns, in the width of the terminal: a first cell that is too long for
+        it has a line of its own. If stdout is not a terminal, tabs separate the columns and the
         head is left out, so that ``cut`` and ``awk`` can read them."""
         if self._stdout is None or not self._stdout.isatty():
             yield from ("\t".join(row) for row in rows)
             return
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        for row in (head, *rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        free = get_terminal_size().columns - sum(width + 2 for width in widths[1:])
+        if free >= _LEAST_FIRST:
+            widths[0] = min(widths[0], free)
+        for first, *rest in (head, *rows):
+            if len(first) > widths[0]:
+                yield first
+                first = ""
+            cells = (cell.ljust(width) for cell, width in zip((first, *rest), widths, strict=True))
             yield "  ".join(cells).rstrip()
 
     @contextmanager

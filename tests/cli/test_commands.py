@@ -62,8 +62,8 @@ def test_list_has_every_entry(cli):
     assert cli("list", "--quiet").out.split() == list(known)
     assert [one["name"] for one in cli("list", "--json").document] == list(known)
     rows = [line.split("\t") for line in cli("list", "resnet").out.splitlines()]
-    assert ["r18_v1", "resnet", "acc@1 69.758", "bsd-3-clause"] in [row[:4] for row in rows]
-    assert all("resnet" in row[1] for row in rows)
+    assert ["r18_v1", "ResNet-18", "acc@1 69.8"] in [row[:3] for row in rows]
+    assert all("ResNet" in row[1] for row in rows)
 
 
 def test_info_says_sources_accuracy_and_overrides(cli):
