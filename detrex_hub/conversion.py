@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from detrex_hub import __version__, card, checkpoints
 from detrex_hub.architectures import classes
 from detrex_hub.architectures.base import IMAGENET_RGB, Architecture, Overrides
@@ -567,7 +569,7 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
         if _identities(conversion, move) == _identities(conversion, stored):
             continue
         # fresh rows of two names are made alike
-        alike = replace(move, target=stored.target)
+        alike = msgspec.structs.replace(move, target=stored.target)
         if not same_bytes(conversion.chunks(alike), conversion.chunks(stored)):
             raise VerificationError(
                 f"{alias} and {stored.target} differ in {conversion.provenance.file}, "

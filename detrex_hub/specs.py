@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # safetensors' names for element types, and the bits of one element
 DTYPE_BITS: dict[str, int] = {
@@ -52,8 +53,7 @@ TORCH_DTYPES: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(Struct, frozen=True):
     """Element type (safetensors' name, such as ``F32``) and shape of a tensor.
 
     ``shape`` holds non-negative integers; ``()`` is a scalar.

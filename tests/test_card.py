@@ -591,7 +591,7 @@ def poisoned(text):
     config = structs.replace(
         config,
         preprocessing={"image_format": text, "pixel_mean": [text], "pixel_std": text},
-        overrides=dataclasses.replace(
+        overrides=structs.replace(
             config.overrides,
             lazy={text: text},
             lazy_if_present={"p" + text: text},

@@ -55,6 +55,35 @@ def written(place, source, *, umask, **environment):
     }
 
 
+MAPPERS = """
+import hashlib
+from detrex_hub import catalogue
+from detrex_hub.catalogue.models import layout_of, model_of
+entries = [one for one in catalogue.load().values() if one.hyper_parameters]
+known = {(one.architecture, layout_of(one)): one for one in entries}
+for (name, layout), entry in sorted(known.items()):
+    rules = repr(model_of(entry).rules(layout)).encode()
+    print(name, layout, hashlib.sha256(rules).hexdigest())
+"""
+
+
+def mappers(seed):
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPERS],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_mapper_has_the_same_digest_with_another_hash_seed():
+    one = mappers("1")
+    assert len(one) > 20
+    assert mappers("2") == one
+
+
 def test_the_same_bytes_in_another_place_locale_time_zone_and_with_another_hash_seed(tmp_path):
     here = tiny.original(tmp_path / "tiny.pth")
     (tmp_path / "further" / "away").mkdir(parents=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from abc import ABCMeta
 from collections.abc import Mapping
 from functools import cache
 
@@ -44,7 +43,7 @@ def _of_module(name: str) -> type[Architecture] | None:
     """The architecture that a module is named after; None where it holds what several share."""
     contents = vars(importlib.import_module(f"{__name__}.{name}"))
     # in Python 3.10 an alias such as Mapping[str, int] is an instance of what its origin is one of
-    kinds = (value for value in contents.values() if type(value) is ABCMeta)
+    kinds = (value for value in contents.values() if type(value) is type(Architecture))
     return next(
         (
             kind

@@ -7,7 +7,6 @@ detrex's DINO the same weights give the same detections.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub.architectures.base import Layout
@@ -17,8 +16,7 @@ from detrex_hub.architectures.dino import Dino
 from detrex_hub.architectures.position import position_facts
 
 
-@dataclass(frozen=True, kw_only=True)
-class AlignDetr(Dino):
+class AlignDetr(Dino, frozen=True, kw_only=True):
     """Align-DETR."""
 
     position_temperature: float | None = 10000

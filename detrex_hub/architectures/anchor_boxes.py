@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -26,8 +25,7 @@ from detrex_hub.architectures.transformer_layers import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnchorBoxDetector(Detector):
+class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
     """DAB-DETR, and DN-DETR, which adds denoising.
 
     Args:

@@ -7,7 +7,6 @@ backbone is `TorchvisionResNet` whether dilated or not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -28,8 +27,7 @@ def _released_points(specs: Specs, layout: str, facts: Facts) -> int | None:
     return None if layout == "detrex" or "transformer.position.weight" in specs else 300
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnchorDetr(Detector):
+class AnchorDetr(Detector, frozen=True, kw_only=True):
     """Anchor-DETR.
 
     Args:

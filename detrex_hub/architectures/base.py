@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar, get_type_hints
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub import schema
 from detrex_hub.architectures.declared import (
@@ -56,8 +56,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class LookAlikes:
+class LookAlikes(Struct, frozen=True):
     """Other architectures whose state dicts have the keys of a layout, all of them.
 
     Without the class of the model a state dict is taken for the architecture of the layout only at
@@ -78,8 +77,7 @@ class LookAlikes:
     as_released: bool = False
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """One way in which state dicts of an architecture are written.
 
     ``present`` are key templates of which each must match some key, ``absent`` templates that must
@@ -100,8 +98,7 @@ class Layout:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Overrides:
+class Overrides(Struct, frozen=True):
     """What a training config must say for the weights to work.
 
     ``lazy`` are LazyConfig dotted paths; ``lazy_if_present`` the same, set only where a config has
@@ -110,15 +107,14 @@ class Overrides:
     whose values are merely assumed, so that a config with others keeps them.
     """
 
-    lazy: PlainValues = field(default_factory=dict)
-    lazy_if_present: PlainValues = field(default_factory=dict)
+    lazy: PlainValues = {}
+    lazy_if_present: PlainValues = {}
     lazy_remove: Names = ()
-    yacs: PlainValues = field(default_factory=dict)
+    yacs: PlainValues = {}
     assumed: Names = ()
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """Something to be built, by import path and arguments: plain values and further calls.
 
     Written by an architecture, never read from a repository. ``partial`` stands for the callable
@@ -126,12 +122,11 @@ class Call:
     """
 
     target: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = {}
     partial: bool = False
 
 
-@dataclass(frozen=True)
-class BackboneCall(Call):
+class BackboneCall(Call, frozen=True):
     """A complete ``model.backbone``.
 
     ``channels`` are those of its feature maps by name, finest first, as a neck's ``input_shapes``
@@ -139,15 +134,14 @@ class BackboneCall(Call):
     that it can read, to which the detector must pad; None where any will do.
     """
 
-    channels: Mapping[str, int] = field(default_factory=dict)
+    channels: Mapping[str, int] = {}
     square_images: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Architecture(ABC):
+class Architecture(Struct, frozen=True, kw_only=True):
     """An architecture with its hyper-parameters, which are the fields of the subclass.
 
-    Every subclass is declared as ``dataclass(frozen=True, kw_only=True)``.
+    Every subclass is declared with ``frozen=True, kw_only=True``.
     """
 
     name: ClassVar[str]
@@ -380,7 +374,7 @@ class Architecture(ABC):
         """The fields as `config.json` holds them, tuples as lists."""
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
+            for name, value in msgspec.structs.asdict(self).items()
         }
 
     @classmethod
@@ -403,7 +397,7 @@ class Architecture(ABC):
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError):
             raise ArchitectureError(
                 f"invalid hyper-parameters of {cls.name}: {str(dict(values))[:500]}",
-                hint=f"It takes {', '.join(field.name for field in dataclasses.fields(cls))}",
+                hint=f"It takes {', '.join(cls.__struct_fields__)}",
             ) from None
         return made
 
@@ -560,7 +554,7 @@ def _check_types(cls: type[Architecture], values: Mapping[str, Any]) -> None:
 @cache
 def _types(cls: type[Architecture]) -> Mapping[str, Any]:
     types = get_type_hints(cls)
-    return {field.name: types[field.name] for field in dataclasses.fields(cls)}
+    return {name: types[name] for name in cls.__struct_fields__}
 
 
 def _check_sizes(values: Mapping[str, Any]) -> None:

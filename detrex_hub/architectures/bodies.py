@@ -7,7 +7,8 @@ below ``body.``, and everything else on detectron2's `ResNet`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Facts, Specs
@@ -28,8 +29,7 @@ from detrex_hub.mapping import Rename, Rule, plan, prefixed
 from detrex_hub.specs import TensorSpec
 
 
-@dataclass(frozen=True)
-class Body(Part):
+class Body(Part, frozen=True):
     """The backbone of a detector.
 
     Args:
@@ -39,8 +39,8 @@ class Body(Part):
     """
 
     backbone: Architecture
-    prefixes: Mapping[str, str] = field(hash=False)
-    other_prefixes: Mapping[str, str] = field(hash=False)
+    prefixes: Mapping[str, str]
+    other_prefixes: Mapping[str, str]
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         resnet = isinstance(self.backbone, ResNet | TorchvisionResNet)
@@ -89,8 +89,7 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
     return prefixed(rules, prefix, "backbone.")
 
 
-@dataclass(frozen=True)
-class FoundBody:
+class FoundBody(Struct, frozen=True):
     """The backbone inside a detector: what it is, and its own state dict in one of its layouts."""
 
     kind: type[Architecture]

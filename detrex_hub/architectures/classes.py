@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures import coco
@@ -55,8 +57,7 @@ FACTS: Mapping[str, Fact] = {
 _FOCAL_PRIOR = -math.log((1 - 0.01) / 0.01)
 
 
-@dataclass(frozen=True)
-class ClassRows:
+class ClassRows(Struct, frozen=True):
     """Which rows of a class head a model takes.
 
     Args:

@@ -7,7 +7,6 @@ decoder layer as Deformable-DETR's original does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -29,8 +28,7 @@ _LOADER = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CoMot(Detector):
+class CoMot(Detector, frozen=True, kw_only=True):
     """CO-MOT.
 
     Args:

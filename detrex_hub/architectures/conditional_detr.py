@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -35,8 +34,7 @@ _TRANSFORMERS_KEYS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConditionalDetr(Detector):
+class ConditionalDetr(Detector, frozen=True, kw_only=True):
     """Conditional-DETR.
 
     Args:

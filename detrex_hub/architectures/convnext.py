@@ -7,7 +7,6 @@ Facts: facebookresearch/ConvNeXt 048efce, timm 1.0.31, transformers 4.57.1 and d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -99,8 +98,7 @@ _V2 = (
 _SIZES = {(96, 9): "-T", (96, 27): "-S", (128, 27): "-B", (192, 27): "-L", (256, 27): "-XL"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConvNeXt(StagedBackbone):
+class ConvNeXt(StagedBackbone, frozen=True, kw_only=True):
     """A ConvNeXt backbone.
 
     Args:

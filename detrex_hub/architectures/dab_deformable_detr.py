@@ -6,7 +6,6 @@ detrex's two-stage model has no counterpart in the original, whose two stages di
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -23,8 +22,7 @@ from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import Shape, deformable
 
 
-@dataclass(frozen=True, kw_only=True)
-class DabDeformableDetr(Detector):
+class DabDeformableDetr(Detector, frozen=True, kw_only=True):
     """DAB-Deformable-DETR.
 
     Args:

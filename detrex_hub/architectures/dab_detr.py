@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -16,8 +15,7 @@ from detrex_hub.architectures.blocks import tensor
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 
 
-@dataclass(frozen=True, kw_only=True)
-class DabDetr(AnchorBoxDetector):
+class DabDetr(AnchorBoxDetector, frozen=True, kw_only=True):
     """DAB-DETR.
 
     Args:

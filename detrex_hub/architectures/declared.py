@@ -8,8 +8,9 @@ that is merely assumed is called so wherever the result goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from detrex_hub import kinds
 from detrex_hub.errors import UsageError
@@ -20,8 +21,7 @@ Specs: TypeAlias = Mapping[str, TensorSpec]
 Facts: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """What a conversion must know and no shape shows.
 
     Args:
@@ -64,8 +64,7 @@ class Fact:
         )
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """Facts with their values: ``assumed`` names those that nothing says, in their order."""
 
     values: Facts
@@ -86,16 +85,15 @@ class Settled:
         )
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(Struct, frozen=True):
     """The config paths that weights may set, with the kinds of their values.
 
     ``lazy`` are templates of LazyConfig paths, where ``*`` stands for one name; ``yacs`` are keys
     of classic configs.
     """
 
-    lazy: Mapping[str, Kind] = field(default_factory=dict)
-    yacs: Mapping[str, Kind] = field(default_factory=dict)
+    lazy: Mapping[str, Kind] = {}
+    yacs: Mapping[str, Kind] = {}
 
 
 def as_options(facts: Facts) -> str:

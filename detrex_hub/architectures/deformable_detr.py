@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -53,8 +52,7 @@ def _released_proposals(specs: Specs, layout: str, facts: Facts) -> int | None:
     return 300 if two_stage and layout != "detrex" else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeformableDetr(Detector):
+class DeformableDetr(Detector, frozen=True, kw_only=True):
     """Deformable-DETR.
 
     Args:

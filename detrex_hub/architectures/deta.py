@@ -5,7 +5,6 @@ Deformable-DETR that it is compared with, which has the same tensors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -24,8 +23,7 @@ _FIRST = "model.transformer.assign_first_stage"
 _SECOND = "model.criterion.assign_second_stage"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deta(Detector):
+class Deta(Detector, frozen=True, kw_only=True):
     """DETA, and its baseline. Always two stages with box refinement.
 
     Args:

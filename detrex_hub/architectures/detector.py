@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+from msgspec.structs import asdict
 
 from detrex_hub import kinds
 from detrex_hub.architectures import architecture, classes, coco, transformers_layout
@@ -74,8 +74,7 @@ _TOP_K = (
 BODY = "backbone_"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Detector(Architecture):
+class Detector(Architecture, frozen=True, kw_only=True):
     """A detector. An architecture reads the fields from shapes, and lists the parts.
 
     Args:
@@ -102,7 +101,7 @@ class Detector(Architecture):
     feedforward_dim: int
     num_heads: int | None = 8
     classes_cut_from: int | None = None
-    class_rows: ClassRows | None = field(default=None, compare=False)
+    class_rows: ClassRows | None = None
 
     facts: ClassVar[Mapping[str, Fact]] = FACTS
     body_prefixes: ClassVar[Mapping[str, str]] = {
@@ -364,10 +363,9 @@ class Detector(Architecture):
         for name, value in self.body.hyper_parameters().items():
             if value is not None:
                 found[BODY + name] = value
-        for one in dataclasses.fields(self):
-            value = getattr(self, one.name)
-            if one.name not in ("body", "class_rows"):
-                found[one.name] = list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(self).items():
+            if name not in ("body", "class_rows"):
+                found[name] = list(value) if isinstance(value, tuple) else value
         return found
 
     @classmethod

@@ -7,7 +7,6 @@ not have.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -40,8 +39,7 @@ _PNP_DETR = ("transformer.sampler.**",)
 _TABLE_TRANSFORMER = ("model.encoder.layernorm.weight",)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Detr(Detector):
+class Detr(Detector, frozen=True, kw_only=True):
     """DETR, whose class head has a row for "no object".
 
     Args:

@@ -10,10 +10,10 @@ by 0.27 % on a smooth image that is enlarged as much.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import norm, tensor, under
@@ -95,8 +95,7 @@ def _of_14(specs: Specs) -> str | None:
     return None if shape[-2:] == (14, 14) else "patch_embed.proj.weight of other patches than 14"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DINOv2(ViTMAE):
+class DINOv2(ViTMAE, frozen=True, kw_only=True):
     """A ViT as DINOv2 trains it, its layer scales folded."""
 
     name: ClassVar[str] = "dinov2"
@@ -148,9 +147,7 @@ class DINOv2(ViTMAE):
             raise ArchitectureError(f"this has no counterpart: {_GIANT}")
         made = super().infer(specs, layout, facts)
         # whole patches, as many as detrex's images have at least
-        return dataclasses.replace(
-            made, img_size=-(-made.img_size // made.patch_size) * made.patch_size
-        )
+        return replace(made, img_size=-(-made.img_size // made.patch_size) * made.patch_size)
 
     def dropped(self) -> dict[str, TensorSpec]:
         width = self.embed_dim

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -20,8 +19,7 @@ from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import Shape, deformable
 
 
-@dataclass(frozen=True, kw_only=True)
-class DnDeformableDetr(Detector):
+class DnDeformableDetr(Detector, frozen=True, kw_only=True):
     """DN-Deformable-DETR.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -14,8 +13,7 @@ from detrex_hub.architectures.parts import ConfigValue, Part
 from detrex_hub.architectures.reading import shape_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class DnDetr(AnchorBoxDetector):
+class DnDetr(AnchorBoxDetector, frozen=True, kw_only=True):
     """DN-DETR.
 
     Args:

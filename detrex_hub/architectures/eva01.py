@@ -7,8 +7,9 @@ names are the same, and so are their outputs in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
@@ -30,8 +31,7 @@ _KEYS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class EVA01(ViTMAE):
+class EVA01(ViTMAE, frozen=True, kw_only=True):
     """An EVA-01 backbone: a plain ViT whose keys have no biases."""
 
     window_size: int = 16

@@ -6,11 +6,11 @@ The outputs of the last block are equal in float64, without the class token in t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import BackboneCall, Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
@@ -74,8 +74,7 @@ def _head_dim(specs: Specs) -> int | None:
     return table.shape[-1] if table and table.shape else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class EVA02(PlainViT):
+class EVA02(PlainViT, frozen=True, kw_only=True):
     """An EVA-02 backbone with a norm inside its feed-forward layers, as B and L have it."""
 
     mlp_ratio: float = 4 * 2 / 3
@@ -122,7 +121,7 @@ class EVA02(PlainViT):
         window, whole = (
             isqrt(shapes(f"{name}.freqs_cos", 2)[0]) for name in ("rope_win", "rope_glb")
         )
-        return dataclasses.replace(
+        return replace(
             made,
             img_size=whole * patch_size,
             window_size=window,
@@ -185,7 +184,7 @@ class EVA02(PlainViT):
         self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
     ) -> BackboneCall | None:
         call = super().build(preprocessing, stages)
-        return call and dataclasses.replace(call, square_images=self.img_size)
+        return call and replace(call, square_images=self.img_size)
 
     def set_by_model(self) -> frozenset[str]:
         return frozenset(self._rotations())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from detrex_hub import kinds
@@ -12,8 +11,7 @@ from detrex_hub.architectures.parts import Part
 from detrex_hub.kinds import Kind
 
 
-@dataclass(frozen=True)
-class ReturnedMaps(Part):
+class ReturnedMaps(Part, frozen=True):
     """What a config says of the feature maps that a backbone returns.
 
     Args:
@@ -28,8 +26,7 @@ class ReturnedMaps(Part):
         return self.body.returning(self.stages)
 
 
-@dataclass(frozen=True)
-class LastMap(Part):
+class LastMap(Part, frozen=True):
     """What a config says of the feature map that DETR reads: the last one of its backbone.
 
     Args:

@@ -9,10 +9,10 @@ and `eva_02.py`; baaivision/EVA 5623d08, `EVA-01/det` and `EVA-02/det`. Their ou
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures import architecture, architectures
@@ -54,8 +54,7 @@ _DROPPED: tuple[Rule, ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeaturePyramid(Architecture):
+class FeaturePyramid(Architecture, frozen=True, kw_only=True):
     """A plain ViT and the pyramid on its last map.
 
     Args:
@@ -139,7 +138,7 @@ class FeaturePyramid(Architecture):
         held = [key for key in self.target() if key not in rotations]
         return (
             *(Rename(f"backbone.{key}", key) for key in held),
-            *(Drop(f"backbone.{key}", _ROTATIONS, optional=True) for key in rotations),
+            *(Drop(f"backbone.{key}", _ROTATIONS, optional=True) for key in sorted(rotations)),
             *_DROPPED,
         )
 
@@ -203,7 +202,7 @@ class FeaturePyramid(Architecture):
             # its rotary positions fit square images of this size alone
             sizes["square_pad"] = net.img_size
         lazy = {f"{self.node}.{name}": value for name, value in sizes.items()}
-        return dataclasses.replace(found, lazy={**found.lazy, **lazy})
+        return replace(found, lazy={**found.lazy, **lazy})
 
     @classmethod
     def inside(cls, values: Mapping[str, Any]) -> Mapping[str, type[Architecture]]:
@@ -232,7 +231,7 @@ class FeaturePyramid(Architecture):
         }
         if pooled:
             kwargs["top_block"] = Call(_TOP_BLOCK)
-        return dataclasses.replace(call, kwargs=kwargs, channels=self.read_by(len(stages)))
+        return replace(call, kwargs=kwargs, channels=self.read_by(len(stages)))
 
     def hyper_parameters(self) -> dict[str, Any]:
         """The fields, the ViT's with ``net_`` before their names."""

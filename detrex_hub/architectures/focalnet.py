@@ -8,7 +8,6 @@ beside them, an older `FocalNet` without post-norm, which is equal for these siz
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -81,8 +80,7 @@ _SIZES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class FocalNet(StagedBackbone):
+class FocalNet(StagedBackbone, frozen=True, kw_only=True):
     """A FocalNet backbone.
 
     Args:

@@ -7,7 +7,6 @@ they released are trained with detrex and have its names.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -26,8 +25,7 @@ from detrex_hub.architectures.transformer_layers import Layers, Shape, decoder
 from detrex_hub.errors import ArchitectureError
 
 
-@dataclass(frozen=True, kw_only=True)
-class FocusDetr(Detector):
+class FocusDetr(Detector, frozen=True, kw_only=True):
     """Focus-DETR: DINO whose encoder attends to the foreground.
 
     Args:

@@ -7,7 +7,6 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -26,8 +25,7 @@ def _usual_groups(specs: Specs, layout: str, facts: Facts) -> int | None:
     return _GROUPS.get(shape_of(specs, "query_embed.weight")[0])
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroupDetr(ConditionalDetr):
+class GroupDetr(ConditionalDetr, frozen=True, kw_only=True):
     """Group-DETR. ``num_queries`` are those of all groups.
 
     Args:

@@ -7,7 +7,6 @@ own; any other differs from Deformable-DETR only in its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -34,8 +33,7 @@ def _released_branch(specs: Specs, layout: str, facts: Facts) -> int | None:
     return _RELEASED.get(_learned(specs) or facts.get("num_queries"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class HDeformableDetr(DeformableDetr):
+class HDeformableDetr(DeformableDetr, frozen=True, kw_only=True):
     """H-Deformable-DETR. ``num_queries`` are those of both branches.
 
     Args:

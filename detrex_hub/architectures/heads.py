@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from detrex_hub.architectures.blocks import StateDict, linear, tensor, under
 from detrex_hub.architectures.classes import ClassRows
@@ -13,8 +14,7 @@ from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.mapping import Rename, Rows, Rule, Take
 
 
-@dataclass(frozen=True)
-class Classes:
+class Classes(Struct, frozen=True):
     """The classes of a detector, and which rows of its source they take.
 
     Args:
@@ -61,8 +61,7 @@ def box_head(width: int) -> StateDict:
     return mlp(width, width, 4, 3)
 
 
-@dataclass(frozen=True)
-class ClassHead(Part):
+class ClassHead(Part, frozen=True):
     """One class head.
 
     Args:
@@ -86,8 +85,7 @@ class ClassHead(Part):
         return under(self.name, self.classes.head())
 
 
-@dataclass(frozen=True)
-class HeadLists(Part):
+class HeadLists(Part, frozen=True):
     """A class head and a box head for each decoder layer, as detectors with deformable attention
     have them. The decoder holds some of them a second time.
 
@@ -109,7 +107,7 @@ class HeadLists(Part):
     proposes: bool = False
     by_first_row: bool = False
     of_encoder: str | None = None
-    again: Mapping[int, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    again: Mapping[int, tuple[str, ...]] = {}
 
     @property
     def number(self) -> int:
@@ -208,8 +206,7 @@ class HeadLists(Part):
 LABEL_ENCODER = "denoising_generator.label_encoder"
 
 
-@dataclass(frozen=True)
-class Labels(Part):
+class Labels(Part, frozen=True):
     """An embedding of labels, for denoising.
 
     Args:

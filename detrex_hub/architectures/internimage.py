@@ -7,8 +7,9 @@ Facts: OpenGVLab/InternImage, `classification/` and its configs, and detrex e244
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Fact, Facts, Layout, Overrides, Specs
@@ -85,8 +86,7 @@ def _chosen_blocks(specs: Specs, facts: Facts) -> tuple[int, ...]:
 _SIZES = {64: "-T", 80: "-S", 112: "-B", 160: "-L", 192: "-XL", 320: "-H"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class InternImage(StagedBackbone):
+class InternImage(StagedBackbone, frozen=True, kw_only=True):
     """An InternImage backbone.
 
     Args:

@@ -7,7 +7,6 @@ apart (MaskDINO 3831d85, detrex e244e6c).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -57,8 +56,7 @@ def _names_the_box_head_again(specs: Specs) -> str | None:
     return None if any(key in specs for key in again) else f"no second name of {_BOXES}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaskDino(Detector):
+class MaskDino(Detector, frozen=True, kw_only=True):
     """Mask DINO, for instances, panoptic and semantic segmentation.
 
     Args:

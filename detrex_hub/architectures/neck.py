@@ -6,7 +6,6 @@ The maps that the backbone does not give come from convolutions with stride 2.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from detrex_hub import kinds
@@ -22,8 +21,7 @@ from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule, indices
 
 
-@dataclass(frozen=True)
-class Neck(Part):
+class Neck(Part, frozen=True):
     """A neck, and the embeddings of its feature maps in the transformer.
 
     Args:

@@ -7,8 +7,9 @@ those of the parts together, so that one list can be checked by eye beside the t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub.architectures.blocks import StateDict, under
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
@@ -17,7 +18,7 @@ from detrex_hub.mapping import Drop, Rename, Rule
 from detrex_hub.specs import TensorSpec
 
 
-class Part:
+class Part(Struct, frozen=True):
     """A part of a detector. What a part does not have is empty."""
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
@@ -49,8 +50,7 @@ class Part:
         return {}
 
 
-@dataclass(frozen=True)
-class Module(Part):
+class Module(Part, frozen=True):
     """A module that keeps the names inside it.
 
     Args:
@@ -65,7 +65,7 @@ class Module(Part):
     """
 
     name: str
-    state: Mapping[str, TensorSpec] = field(hash=False)
+    state: Mapping[str, TensorSpec]
     original: str | None = None
     transformers: str | None = None
 
@@ -77,8 +77,7 @@ class Module(Part):
         return under(self.name, self.state)
 
 
-@dataclass(frozen=True)
-class Constant(Part):
+class Constant(Part, frozen=True):
     """A tensor that the model sets itself. A checkpoint may hold it or not.
 
     Args:
@@ -104,8 +103,7 @@ class Constant(Part):
         return frozenset({self.name})
 
 
-@dataclass(frozen=True)
-class ConfigValue(Part):
+class ConfigValue(Part, frozen=True):
     """A value that a config must have, at one path.
 
     Args:

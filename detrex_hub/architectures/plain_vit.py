@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
 
@@ -54,8 +53,7 @@ _PYRAMID_CHANNELS = 256
 _SIZES = {192: "-Ti", 384: "-S", 768: "-B", 1024: "-L", 1280: "-H", 1408: "-g"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlainViT(Architecture):
+class PlainViT(Architecture, frozen=True, kw_only=True):
     """A plain Vision Transformer whose last map becomes a feature pyramid.
 
     Args:

@@ -7,7 +7,6 @@ Facts: twangnh/pnp-detr fbdf272 and detrex e244e6c. Outputs are equal to 7e-15 i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -28,8 +27,7 @@ _POSITIONS = "model.transformer.pos_embed_kproj"
 _SMALL_SCORER = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class PnPDetr(Detr):
+class PnPDetr(Detr, frozen=True, kw_only=True):
     """PnP-DETR.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from detrex_hub import kinds
@@ -37,8 +36,7 @@ def position_facts(temperature: float, offset: float) -> dict[str, Fact]:
     }
 
 
-@dataclass(frozen=True)
-class SinePositions(Part):
+class SinePositions(Part, frozen=True):
     """Sine position embeddings, which have no tensor.
 
     Args:
@@ -66,8 +64,7 @@ class SinePositions(Part):
         return {f"{_NODE}.{name}": value for name, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True)
-class LearnedPositions(Part):
+class LearnedPositions(Part, frozen=True):
     """Learned embeddings of rows and columns.
 
     Args:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Layout, Specs
@@ -12,8 +13,7 @@ from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import collapse, template
 
 
-@dataclass(frozen=True)
-class Recognition:
+class Recognition(Struct, frozen=True):
     """The one architecture and layout that a state dict has, and the keys that say so.
 
     ``may_be`` are architectures that it may have instead, since nothing in it tells them apart.
@@ -35,8 +35,7 @@ class Recognition:
         )
 
 
-@dataclass(frozen=True)
-class _Candidate:
+class _Candidate(Struct, frozen=True):
     architecture: type[Architecture]
     layout: str
     found: tuple[str, ...]

@@ -10,10 +10,10 @@ wide ResNets: it sets the bottleneck's channels itself. They need `ResNet.make_s
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import (
@@ -156,8 +156,7 @@ _MMDET = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResNet(Architecture):
+class ResNet(Architecture, frozen=True, kw_only=True):
     """A ResNet backbone.
 
     Args:
@@ -226,8 +225,8 @@ class ResNet(Architecture):
         ),
     }
     facts: ClassVar[Mapping[str, Fact]] = {
-        "image_format": dataclasses.replace(IMAGE_FACTS["image_format"], default=_image_format),
-        "pixel_std": dataclasses.replace(IMAGE_FACTS["pixel_std"], default=_pixel_std),
+        "image_format": replace(IMAGE_FACTS["image_format"], default=_image_format),
+        "pixel_std": replace(IMAGE_FACTS["pixel_std"], default=_pixel_std),
         "absorb_preprocessing": Fact(
             kinds.FLAG,
             "let the first convolution absorb the order of BGR channels and their deviations, so "
@@ -315,7 +314,7 @@ class ResNet(Architecture):
                 f"there is no classification head to keep: no key {head}.weight",
                 hint="Convert without --keep-classifier",
             )
-        return dataclasses.replace(made, num_classes=weight.shape[0])
+        return replace(made, num_classes=weight.shape[0])
 
     def absorbing(self, facts: Facts) -> ResNet:
         """The same, its first convolution made to read RGB images of ImageNet's deviation.
@@ -331,7 +330,7 @@ class ResNet(Architecture):
                 f"[{', '.join(map(str, mean))}]",
                 hint="Convert without --fact absorb_preprocessing=true",
             )
-        return dataclasses.replace(self, absorbed_std=tuple(facts["pixel_std"]))
+        return replace(self, absorbed_std=tuple(facts["pixel_std"]))
 
     @property
     def backbone_label(self) -> str:
@@ -391,7 +390,7 @@ class ResNet(Architecture):
         if self.num_classes is not None:
             return {}
         counter = TensorSpec("I64", ())
-        with_head = dataclasses.replace(self, num_classes=1000)
+        with_head = replace(self, num_classes=1000)
         counters = [key for key in with_head.target() if key.endswith("num_batches_tracked")]
         held = source_specs(TORCHVISION.counters_kept, dict.fromkeys(counters, counter))
         return held | under("fc", linear(1000, self.out_channels["res5"]))

@@ -7,14 +7,14 @@ Detectron's `ResNet.py`, and detectron2 02b5c4e2, `checkpoint/c2_model_loading.p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from detrex_hub.architectures.mmdet_layout import OTHER_PARTS_DROPPED
 from detrex_hub.mapping import Drop, Fill, Rename, Rule, prefixed
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(Struct, frozen=True):
     """A library's names (templates) of the layers of a ResNet, whose stages are 1 to 4 here."""
 
     stem: str
@@ -150,8 +150,7 @@ CAFFE2: Mapping[str, tuple[Rule, ...]] = {
 _HEAD_OF_MMPRETRAIN: tuple[Rule, ...] = (Drop("head.**", CLASSIFIER, optional=True),)
 
 
-@dataclass(frozen=True)
-class Scheme:
+class Scheme(Struct, frozen=True):
     """How files of a layout are named: a library's names, below a prefix, and what lies beside."""
 
     names: Names

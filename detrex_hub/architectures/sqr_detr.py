@@ -7,15 +7,13 @@ training alone. The authors' repository (Fangyi-Chen/SQR) has no DAB-DETR.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub.architectures.base import Layout
 from detrex_hub.architectures.dab_detr import DabDetr
 
 
-@dataclass(frozen=True, kw_only=True)
-class SqrDetr(DabDetr):
+class SqrDetr(DabDetr, frozen=True, kw_only=True):
     """SQR-DETR."""
 
     name: ClassVar[str] = "sqr_detr"

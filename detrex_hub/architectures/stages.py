@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -99,8 +98,7 @@ def split_arguments(
     return given, {name: value for name, value in arguments.items() if name not in given}
 
 
-@dataclass(frozen=True, kw_only=True)
-class StagedBackbone(Architecture):
+class StagedBackbone(Architecture, frozen=True, kw_only=True):
     """A backbone whose stages give feature maps ``p0`` (stride 4) to ``p3`` (stride 32)."""
 
     backbone: ClassVar[bool] = True

@@ -8,11 +8,11 @@ detectron2 does not.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
@@ -189,8 +189,7 @@ def _of_mmdet(specs: Specs) -> str | None:
 _SIZES = {(96, 6): "-T", (96, 18): "-S", (128, 18): "-B", (192, 18): "-L"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Swin(StagedBackbone):
+class Swin(StagedBackbone, frozen=True, kw_only=True):
     """A Swin Transformer backbone.
 
     Args:
@@ -354,7 +353,7 @@ class Swin(StagedBackbone):
             if self.ape
             else _usual_size(self.patch_size, window, self.depths)
         )
-        return dataclasses.replace(
+        return replace(
             self,
             window_size=window,
             pretrain_img_size=size,
@@ -448,7 +447,7 @@ class Swin(StagedBackbone):
         if self.source_window is not None:
             window = self.source_window
             size = _usual_size(self.patch_size, window, self.depths)
-            return dataclasses.replace(
+            return replace(
                 self, window_size=window, pretrain_img_size=size, source_window=None
             ).dropped()
         width = self.widths[-1]

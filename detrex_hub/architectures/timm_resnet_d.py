@@ -7,7 +7,6 @@ which keeps timm's names below ``timm_model.``. detectron2's `ResNet` has no suc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -63,8 +62,7 @@ _KEYS = ("conv1.0.weight", "conv1.6.weight", "layer1.0.conv1.weight", "bn1.runni
 _STEM = 32
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimmResNetD(Architecture):
+class TimmResNetD(Architecture, frozen=True, kw_only=True):
     """A ResNet-D in detrex's `TimmBackbone`.
 
     Args:

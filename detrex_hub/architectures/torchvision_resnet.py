@@ -7,7 +7,6 @@ Facts: detrex e244e6c, `modeling/backbone/torchvision_resnet.py`. It keeps torch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from detrex_hub import kinds
@@ -40,8 +39,7 @@ BELOW_BODY: tuple[Rule, ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TorchvisionResNet(Architecture):
+class TorchvisionResNet(Architecture, frozen=True, kw_only=True):
     """detrex's `TorchvisionResNet`.
 
     Args:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from detrex_hub import kinds
 from detrex_hub.architectures import transformer, transformers_layout
@@ -16,8 +17,7 @@ from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rule, prefixed
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """What encoder and decoder have in common.
 
     Args:
@@ -33,8 +33,7 @@ class Shape:
     prelu: bool = False
 
 
-@dataclass(frozen=True)
-class Layers(Part):
+class Layers(Part, frozen=True):
     """The layers of an encoder or a decoder.
 
     Args:
@@ -49,11 +48,11 @@ class Layers(Part):
 
     side: Literal["encoder", "decoder"]
     shape: Shape
-    attentions: tuple[tuple[StateDict, ...], ...] = field(hash=False)
+    attentions: tuple[tuple[StateDict, ...], ...]
     original: tuple[Rule, ...]
     transformers: tuple[Rule, ...] = ()
     norms: int | None = None
-    further: StateDict = field(default_factory=dict, hash=False)
+    further: StateDict = field(default_factory=dict)
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         of_transformers = layout in transformers_layout.LAYOUTS

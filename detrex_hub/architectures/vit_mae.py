@@ -7,10 +7,10 @@ token in the original and with relative positions of zero in detectron2, as it b
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
@@ -118,8 +118,7 @@ def _head_dim(specs: Specs) -> int | None:
     return table.shape[-1] if table and table.shape else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ViTMAE(PlainViT):
+class ViTMAE(PlainViT, frozen=True, kw_only=True):
     """A plain ViT, as MAE and timm write it.
 
     Args:
@@ -192,7 +191,7 @@ class ViTMAE(PlainViT):
             made = made.repatched(wanted)
         if not holds:
             return made
-        return dataclasses.replace(
+        return replace(
             made,
             img_size=max(widths) * patch_size,
             window_size=min(widths),
@@ -202,7 +201,7 @@ class ViTMAE(PlainViT):
     def repatched(self, patch_size: int) -> Self:
         """The same with its kernels resampled for patches of another width."""
         side = self.pretrain_img_size // self.patch_size
-        return dataclasses.replace(
+        return replace(
             self,
             patch_size=patch_size,
             # a number by which the model finds the shape of the positions, which stay as they are

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -529,7 +528,7 @@ def _differences(config: RepositoryConfig, facts: Mapping[str, Any]) -> list[str
         # an entry of the catalogue that leaves them to the file's shapes
         return []
     kind = architecture(config.architecture)
-    fields = {one.name for one in dataclasses.fields(kind)}
+    fields = kind.__struct_fields__
     # an entry of the catalogue leaves to its facts what shapes cannot show
     said = {name: value for name, value in facts.items() if name in fields}
     return [*kind.from_hyper_parameters({**said, **config.hyper_parameters}).differences()]

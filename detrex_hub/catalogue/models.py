@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from detrex_hub.architectures import architecture
@@ -89,4 +88,4 @@ def _body(entry: CatalogueEntry) -> type[Architecture] | None:
 
 
 def _fields(kind: type[Architecture]) -> set[str]:
-    return {field.name for field in dataclasses.fields(kind)}
+    return set(kind.__struct_fields__)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, BackboneCall, Call, Overrides

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from detrex_hub.mapping.templates import numbers_in_short
 
@@ -22,8 +23,7 @@ _MOST_NUMBERS = 16
 Frame: TypeAlias = tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """Where a target tensor comes from: source keys that are laid one after another.
 
     ``note`` says what else there is to it; pairs are folded with others of the same note.
@@ -34,8 +34,7 @@ class Pair:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """``tensors`` pairs in one line, such as ``layer{1..4}.*`` -> ``res{2..5}.*``."""
 
     sources: tuple[str, ...]
@@ -48,8 +47,7 @@ class Pattern:
         return self.sources == (self.target,)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
+class _Parsed(Struct, frozen=True):
     """A pair without its numbers, and the numbers. ``tail`` is the last segment where source and
     target end alike."""
 

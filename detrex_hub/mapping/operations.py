@@ -11,10 +11,11 @@ microsoft/Swin-Transformer f82860b (`bicubic_table`), timm 1.0.20 (`geometric_ta
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from abc import abstractmethod
 from typing import Any, ClassVar
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from detrex_hub.specs import TensorSpec
 
@@ -23,8 +24,7 @@ _FLOATS = ("F16", "BF16", "F32", "F64")
 _LARGEST_KERNEL = 64
 
 
-@dataclass(frozen=True)
-class Operation(ABC):
+class Operation(Struct, frozen=True):
     """One way to compute a tensor. Its fields are its parameters."""
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class Operation(ABC):
     @property
     def parameters(self) -> dict[str, Any]:
         """The fields as JSON holds them."""
-        found = dataclasses.asdict(self)
+        found = asdict(self)
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in found.items()
@@ -66,8 +66,7 @@ class Operation(ABC):
         return " ".join((self.name, *shown))
 
 
-@dataclass(frozen=True)
-class Join(Operation):
+class Join(Operation, frozen=True):
     """Tensors of one shape, one after another along a dimension. Moves elements."""
 
     dim: int
@@ -87,8 +86,7 @@ class Join(Operation):
         return (_resized(result, self.dim, size),) * self.count
 
 
-@dataclass(frozen=True)
-class Portion(Operation):
+class Portion(Operation, frozen=True):
     """Part number ``index`` of a tensor that is cut into ``count`` equal parts along a dimension.
     Moves elements."""
 
@@ -109,8 +107,7 @@ class Portion(Operation):
         return (_resized(result, self.dim, result.shape[self.dim] * self.count),)
 
 
-@dataclass(frozen=True)
-class Permute(Operation):
+class Permute(Operation, frozen=True):
     """The entries along a dimension in another order. Moves elements, and has an inverse.
 
     The entries are read as the rows of a table with ``len(columns)`` columns. The result has
@@ -142,7 +139,7 @@ class Permute(Operation):
         return (result,)
 
     def inverse(self) -> Permute:
-        return dataclasses.replace(self, back=not self.back)
+        return replace(self, back=not self.back)
 
     def order(self, size: int) -> list[int]:
         """For each of ``size`` entries of the result, the entry of the operand."""
@@ -156,8 +153,7 @@ class Permute(Operation):
         return found
 
 
-@dataclass(frozen=True)
-class Filled(Operation):
+class Filled(Operation, frozen=True):
     """A tensor of one value, from no operand."""
 
     shape: tuple[int, ...]
@@ -175,8 +171,7 @@ class Filled(Operation):
         return ()
 
 
-@dataclass(frozen=True)
-class ScaleRows(Operation):
+class ScaleRows(Operation, frozen=True):
     """``result[i, ...] = factors[i] * weight[i, ...]``: a layer scale, folded into the layer before
     it. Exact as a function; each product is rounded once."""
 
@@ -194,8 +189,7 @@ class ScaleRows(Operation):
         return result, TensorSpec(result.dtype, result.shape[:1])
 
 
-@dataclass(frozen=True)
-class Subtract(Operation):
+class Subtract(Operation, frozen=True):
     """The first operand minus the second, of one shape."""
 
     name: ClassVar[str] = "subtract"
@@ -212,8 +206,7 @@ class Subtract(Operation):
         return result, result
 
 
-@dataclass(frozen=True)
-class ScaleInChannels(Operation):
+class ScaleInChannels(Operation, frozen=True):
     """``result[o, c] = factors[c] * weight[o, index[c]]``: preprocessing of images (the order of
     channels, and a standard deviation) absorbed into the first convolution."""
 
@@ -233,8 +226,7 @@ class ScaleInChannels(Operation):
         return (result,)
 
 
-@dataclass(frozen=True)
-class _Planes(Operation):
+class _Planes(Operation, frozen=True):
     """Resamples the planes of the last two dimensions: ``(..., *source_size) -> (..., *size)``."""
 
     size: tuple[int, int]
@@ -253,16 +245,14 @@ class _Planes(Operation):
         return (TensorSpec(result.dtype, (*result.shape[:-2], *self.source_size)),)
 
 
-@dataclass(frozen=True)
-class BicubicLast2(_Planes):
+class BicubicLast2(_Planes, frozen=True):
     """Bicubic interpolation of planes, as ``torch.nn.functional.interpolate`` without
     ``align_corners`` and without antialiasing."""
 
     name: ClassVar[str] = "bicubic_last2"
 
 
-@dataclass(frozen=True)
-class PinvLast2(_Planes):
+class PinvLast2(_Planes, frozen=True):
     """Resamples patch kernels through the pseudo-inverse of bicubic interpolation, so that a patch
     enlarged by it gives the same embedding as before (FlexiViT)."""
 
@@ -273,8 +263,7 @@ class PinvLast2(_Planes):
             raise ValueError(f"a patch kernel of more than {_LARGEST_KERNEL} pixels a side")
 
 
-@dataclass(frozen=True)
-class _Table(Operation):
+class _Table(Operation, frozen=True):
     """Resamples a relative position table for another window:
     ``((2 * source_window - 1)**2, heads) -> ((2 * window - 1)**2, heads)``."""
 
@@ -294,23 +283,20 @@ class _Table(Operation):
         return (TensorSpec(result.dtype, ((2 * self.source_window - 1) ** 2, result.shape[1])),)
 
 
-@dataclass(frozen=True)
-class BicubicTable(_Table):
+class BicubicTable(_Table, frozen=True):
     """Bicubic interpolation of the table, as the loaders of Swin-Transformer and mmdetection."""
 
     name: ClassVar[str] = "bicubic_table"
 
 
-@dataclass(frozen=True)
-class GeometricTable(_Table):
+class GeometricTable(_Table, frozen=True):
     """Linear interpolation of the table between knots whose distances grow geometrically, as timm.
     Another function than `BicubicTable`: on a smooth table 18 % (7 to 12) apart."""
 
     name: ClassVar[str] = "geometric_table"
 
 
-@dataclass(frozen=True)
-class BicubicGrid(Operation):
+class BicubicGrid(Operation, frozen=True):
     """Bicubic interpolation of a square grid of position embeddings, behind ``slots`` that stay:
     ``(1, slots + source_size**2, channels) -> (1, slots + size**2, channels)``."""
 

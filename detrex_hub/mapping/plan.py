@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.errors import MappingError
 from detrex_hub.mapping.operations import Filled, Join, Operation, Portion
@@ -27,16 +28,14 @@ from detrex_hub.mapping.templates import Bindings, collapse, template
 from detrex_hub.specs import TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """A source tensor, or some of its rows (half-open ranges along dimension 0, in order)."""
 
     key: str
     rows: RowRanges | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(Struct, frozen=True):
     """A tensor that an operation makes of whole source tensors; ``spec`` is the result's."""
 
     operation: Operation
@@ -44,8 +43,7 @@ class Computed:
     spec: TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """How one target tensor comes about: its pieces, one after another along dimension 0."""
 
     target: str
@@ -70,18 +68,17 @@ class Move:
         def read(piece: Piece | Computed | Fresh) -> Piece | Computed | Fresh:
             match piece:
                 case Piece():
-                    return dataclasses.replace(piece, key=stored.get(piece.key, piece.key))
+                    return replace(piece, key=stored.get(piece.key, piece.key))
                 case Computed():
                     of = tuple(stored.get(key, key) for key in piece.of)
-                    return dataclasses.replace(piece, of=of)
+                    return replace(piece, of=of)
                 case _:
                     return piece
 
-        return dataclasses.replace(self, pieces=tuple(map(read, self.pieces)))
+        return replace(self, pieces=tuple(map(read, self.pieces)))
 
 
-@dataclass(frozen=True)
-class ConversionPlan:
+class ConversionPlan(Struct, frozen=True):
     """Where every source key goes.
 
     ``moves`` by target key, ``dropped`` as source key -> reason, ``ties`` as alias -> the target
@@ -92,8 +89,8 @@ class ConversionPlan:
     mapper: str
     moves: dict[str, Move]
     dropped: dict[str, str]
-    ties: dict[str, str] = field(default_factory=dict)
-    twins: dict[str, Move] = field(default_factory=dict)
+    ties: dict[str, str] = {}
+    twins: dict[str, Move] = {}
 
     @property
     def computed(self) -> dict[str, Move]:
@@ -121,7 +118,7 @@ class ConversionPlan:
         moves = {target: move.reading(stored) for target, move in self.moves.items()}
         used = {*stored, *stored.values()}
         dropped = {key: reason for key, reason in self.dropped.items() if key not in used}
-        return dataclasses.replace(self, moves=moves, dropped=dropped)
+        return replace(self, moves=moves, dropped=dropped)
 
     def tied(self, groups: Iterable[tuple[str, ...]]) -> ConversionPlan:
         """The same plan with each group of target keys stored once, under its first moved key."""
@@ -351,7 +348,7 @@ def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dic
             case Compute():
                 computing.append(rule)
             case _:
-                whole.append(dataclasses.replace(rule.inverse(), optional=True))
+                whole.append(replace(rule.inverse(), optional=True))
     moves = plan(whole, target, mapper="specs", ignore=target).moves
     found = {key: move.spec for key, move in moves.items()}
     texts = [(number, rule.target) for number, rule in enumerate(computing)]
@@ -375,7 +372,7 @@ def in_target_names(
     Raises:
         MappingError: as `plan`, but for keys without a rule and rules without a key.
     """
-    optional = (dataclasses.replace(rule, optional=True) for rule in rules)
+    optional = (replace(rule, optional=True) for rule in rules)
     return plan(optional, specs, mapper="names", ignore=specs).specs
 
 

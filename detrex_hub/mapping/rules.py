@@ -7,9 +7,10 @@ inverse of a rule is the swapped pair.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.errors import MappingError
 from detrex_hub.mapping.fold import fold_keys
@@ -20,8 +21,7 @@ from detrex_hub.mapping.templates import template
 RowRanges: TypeAlias = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
+class Fresh(Struct, frozen=True):
     """Rows that no source has: ``count`` rows drawn with a seed, for class heads that are prepared
     for fine-tuning.
 
@@ -36,8 +36,7 @@ class Fresh:
     uniform: bool = False
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """Some rows of a tensor that has ``of`` rows, in order, and fresh ones between them:
     ``(of, ...) -> (count, ...)``."""
 
@@ -50,8 +49,7 @@ class Rows:
         return sum(one.count if isinstance(one, Fresh) else one[1] - one[0] for one in self.ranges)
 
 
-@dataclass(frozen=True)
-class Rename:
+class Rename(Struct, frozen=True):
     """A tensor moves whole: ``(...) -> (...)``."""
 
     source: str
@@ -65,8 +63,7 @@ class Rename:
         return Rename(self.target, self.source, optional=self.optional)
 
 
-@dataclass(frozen=True)
-class Take:
+class Take(Struct, frozen=True):
     """Some rows of a tensor move: ``(rows.of, ...) -> (rows.count, ...)``. Has no inverse."""
 
     source: str
@@ -78,8 +75,7 @@ class Take:
         _same_variables(self, (self.source,), (self.target,))
 
 
-@dataclass(frozen=True)
-class Concat:
+class Concat(Struct, frozen=True):
     """Tensors of one shape are laid one after another along a dimension:
     ``n x (r, ...) -> (n * r, ...)``."""
 
@@ -95,8 +91,7 @@ class Concat:
         return Split(self.target, self.sources, optional=self.optional, dim=self.dim)
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Struct, frozen=True):
     """A tensor is cut into equal parts along a dimension: ``(n * r, ...) -> n x (r, ...)``."""
 
     source: str
@@ -111,8 +106,7 @@ class Split:
         return Concat(self.targets, self.source, optional=self.optional, dim=self.dim)
 
 
-@dataclass(frozen=True)
-class Compute:
+class Compute(Struct, frozen=True):
     """A tensor is computed by an operation, from its source and from the tensors ``using``.
 
     Several rules may use one tensor, which then needs no rule of its own. Has an inverse where the
@@ -138,8 +132,7 @@ class Compute:
         return Compute(back, self.target, self.source, optional=self.optional)
 
 
-@dataclass(frozen=True)
-class Fill:
+class Fill(Struct, frozen=True):
     """A tensor that no source holds gets one value, and the shape of a source tensor, which another
     rule moves. Has no inverse."""
 
@@ -152,8 +145,7 @@ class Fill:
         _same_variables(self, (self.like,), (self.target,))
 
 
-@dataclass(frozen=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """A tensor goes nowhere, for a reason that cards and ``conversion.json`` show."""
 
     source: str
@@ -183,32 +175,30 @@ def prefixed(rules: tuple[Rule, ...], source: str, target: str) -> tuple[Rule, .
 def _prefixed(rule: Rule, source: str, target: str) -> Rule:
     match rule:
         case Drop():
-            return dataclasses.replace(rule, source=source + rule.source)
+            return replace(rule, source=source + rule.source)
         case Concat():
-            return dataclasses.replace(
+            return replace(
                 rule,
                 sources=tuple(source + text for text in rule.sources),
                 target=target + rule.target,
             )
         case Split():
-            return dataclasses.replace(
+            return replace(
                 rule,
                 source=source + rule.source,
                 targets=tuple(target + text for text in rule.targets),
             )
         case Compute():
-            return dataclasses.replace(
+            return replace(
                 rule,
                 source=source + rule.source,
                 target=target + rule.target,
                 using=tuple(source + text for text in rule.using),
             )
         case Fill():
-            return dataclasses.replace(rule, like=source + rule.like, target=target + rule.target)
+            return replace(rule, like=source + rule.like, target=target + rule.target)
         case _:
-            return dataclasses.replace(
-                rule, source=source + rule.source, target=target + rule.target
-            )
+            return replace(rule, source=source + rule.source, target=target + rule.target)
 
 
 def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, ...]:

@@ -1,8 +1,7 @@
 """Any backbone in any detector, whether a config of detrex combines them or not."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.recognise import recognise

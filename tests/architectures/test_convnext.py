@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall
 from detrex_hub.architectures.convnext import ConvNeXt
@@ -16,9 +16,9 @@ from tests import reference
 from tests.architectures.backbones import comes_out_as_measured, parameters, read, reads_back
 
 TINY = ConvNeXt(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768))
-SMALL = dataclasses.replace(TINY, depths=(3, 3, 27, 3))
-BASE = dataclasses.replace(SMALL, dims=(128, 256, 512, 1024))
-LARGE = dataclasses.replace(SMALL, dims=(192, 384, 768, 1536))
+SMALL = replace(TINY, depths=(3, 3, 27, 3))
+BASE = replace(SMALL, dims=(128, 256, 512, 1024))
+LARGE = replace(SMALL, dims=(192, 384, 768, 1536))
 BY_SIZE = {"tiny": TINY, "base": BASE}
 
 
@@ -53,7 +53,7 @@ def test_transformers_comes_out_as_measured_and_goes_back() -> None:
         for parameter in ("weight", "bias")
     }
     made, layout = read(backbone)
-    assert made == dataclasses.replace(TINY, output_norms=(1, 2, 3))
+    assert made == replace(TINY, output_norms=(1, 2, 3))
     plan = made.plan(backbone, layout)
     assert plan.moves["norm3.weight"].sources == ("hidden_states_norms.stage4.weight",)
     assert "hidden_states_norms.stage1.bias" in plan.dropped
@@ -76,7 +76,7 @@ def test_all_published_sizes(made: ConvNeXt, millions: float) -> None:
 def test_detrex_files_keep_their_output_norms() -> None:
     variant = reference.load("convnext_tiny_22k_1k_384")
     made, layout = read(variant.target)
-    assert (made, layout) == (dataclasses.replace(TINY, output_norms=(1, 2, 3)), "detrex")
+    assert (made, layout) == (replace(TINY, output_norms=(1, 2, 3)), "detrex")
     assert made.target() == variant.target
     assert made.plan(variant.target, layout).specs == variant.target
     lacking = {key: spec for key, spec in variant.target.items() if key != "norm1.weight"}
@@ -140,7 +140,7 @@ def test_overrides_and_backbone() -> None:
 
 
 def test_without_layer_scale_the_model_must_have_none() -> None:
-    made = dataclasses.replace(TINY, layer_scale=False)
+    made = replace(TINY, layer_scale=False)
     assert not [key for key in made.target() if key.endswith("gamma")]
     assert made.overrides(IMAGENET_RGB).lazy["model.backbone.layer_scale_init_value"] == 0
 
@@ -160,5 +160,5 @@ def test_any_legal_size_reads_back(made: ConvNeXt) -> None:
 
 @given(convnexts, st.sets(st.integers(0, 3), min_size=1))
 def test_any_legal_size_of_detrex_reads_back(made: ConvNeXt, stages: set[int]) -> None:
-    made = dataclasses.replace(made, output_norms=tuple(sorted(stages)))
+    made = replace(made, output_norms=tuple(sorted(stages)))
     assert read(made.target()) == (made, "detrex")

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.architectures.dinov2 import DINOv2
@@ -23,18 +23,16 @@ SMALL = DINOv2(
     img_size=1036,
     window_block_indexes=usual_windows(12),
 )
-BASE = dataclasses.replace(SMALL, embed_dim=768, num_heads=12)
+BASE = replace(SMALL, embed_dim=768, num_heads=12)
 NAMES = reference.names("dinov2_", "hf_dinov2_", "timm_vit_")
 
 
 def expected(name: str) -> DINOv2:
     made = BASE if "vitb" in name else SMALL
     if name.endswith("_p16"):
-        made = dataclasses.replace(made.repatched(16), img_size=1024)
+        made = replace(made.repatched(16), img_size=1024)
     # timm added the class token's position to the token itself
-    return dataclasses.replace(
-        made, pretrain_use_cls_token=not (name.startswith("timm") and "reg4" in name)
-    )
+    return replace(made, pretrain_use_cls_token=not (name.startswith("timm") and "reg4" in name))
 
 
 def facts_of(name: str) -> dict[str, Any]:

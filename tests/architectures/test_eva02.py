@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.architectures.eva02 import EVA02
@@ -52,15 +51,13 @@ def test_rotary_positions_of_todays_code_are_dropped_too() -> None:
 def test_files_without_rotary_positions_have_heads_of_64_channels_by_default() -> None:
     specs = {k: spec for k, spec in reference.load(NAME).source.items() if "rope" not in k}
     assert read(specs)[0] == LARGE
-    assert read(specs, {"num_heads": 8})[0] == dataclasses.replace(LARGE, num_heads=8)
+    assert read(specs, {"num_heads": 8})[0] == replace(LARGE, num_heads=8)
     with pytest.raises(UsageError, match=r"num_heads is said to be 8, and the shapes show 16"):
         read(reference.load(NAME).source, {"num_heads": 8})
 
 
 def test_detrex_files_lose_what_depends_on_their_config() -> None:
-    wide = dataclasses.replace(
-        LARGE, img_size=1536, window_size=32, window_block_indexes=(0, 1, 3, 4)
-    )
+    wide = replace(LARGE, img_size=1536, window_size=32, window_block_indexes=(0, 1, 3, 4))
     specs = wide.target()
     made, layout = read(specs)
     assert (made, layout) == (wide, "detrex")
@@ -80,7 +77,7 @@ def test_keys_keep_their_names_and_keys_have_no_bias() -> None:
     moved = [rule for rule in LARGE.rules("original") if isinstance(rule, Rename)]
     assert all(rule.source == rule.target for rule in moved)
     assert "blocks.0.attn.k_bias" not in LARGE.target()
-    plain = dataclasses.replace(LARGE, qkv_bias=False)
+    plain = replace(LARGE, qkv_bias=False)
     assert "blocks.0.attn.q_bias" not in plain.target()
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall
 from detrex_hub.architectures.focalnet import FocalNet
@@ -18,9 +18,9 @@ from tests.architectures.backbones import comes_out_as_measured, parameters, rea
 TINY = FocalNet(
     embed_dim=96, depths=(2, 2, 6, 2), focal_levels=(3, 3, 3, 3), focal_windows=(3, 3, 3, 3)
 )
-SMALL = dataclasses.replace(TINY, depths=(2, 2, 18, 2))
-BASE = dataclasses.replace(SMALL, embed_dim=128)
-LARGE = dataclasses.replace(
+SMALL = replace(TINY, depths=(2, 2, 18, 2))
+BASE = replace(SMALL, embed_dim=128)
+LARGE = replace(
     SMALL,
     embed_dim=192,
     focal_windows=(5, 5, 5, 5),
@@ -29,13 +29,11 @@ LARGE = dataclasses.replace(
     use_postln=True,
 )
 FOUR = {"focal_levels": (4, 4, 4, 4), "focal_windows": (3, 3, 3, 3)}
-LARGE_FL4 = dataclasses.replace(LARGE, **FOUR, normalize_modulator=True)
-XLARGE = dataclasses.replace(LARGE, embed_dim=256)
-XLARGE_FL4 = dataclasses.replace(XLARGE, **FOUR)
-HUGE = dataclasses.replace(
-    LARGE, embed_dim=352, focal_windows=(3, 3, 3, 3), use_postln_in_modulation=True
-)
-HUGE_FL4 = dataclasses.replace(HUGE, **FOUR)
+LARGE_FL4 = replace(LARGE, **FOUR, normalize_modulator=True)
+XLARGE = replace(LARGE, embed_dim=256)
+XLARGE_FL4 = replace(XLARGE, **FOUR)
+HUGE = replace(LARGE, embed_dim=352, focal_windows=(3, 3, 3, 3), use_postln_in_modulation=True)
+HUGE_FL4 = replace(HUGE, **FOUR)
 BY_SIZE = {"tiny": TINY, "base": BASE, "large": LARGE}
 
 
@@ -63,7 +61,7 @@ def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
 @pytest.mark.parametrize(
     ("made", "millions"),
     [
-        (dataclasses.replace(TINY, focal_levels=(2, 2, 2, 2)), 28.4),
+        (replace(TINY, focal_levels=(2, 2, 2, 2)), 28.4),
         (TINY, 28.6),
         (SMALL, 50.3),
         (BASE, 88.7),
@@ -101,7 +99,7 @@ def test_normalize_modulator_is_taken_for_the_published_large_one_with_four_leve
     assert any("normalize_modulator=True" in note for note in made.notes())
 
     made, _ = read(specs, {"normalize_modulator": False})
-    assert made == dataclasses.replace(LARGE_FL4, normalize_modulator=False)
+    assert made == replace(LARGE_FL4, normalize_modulator=False)
     overrides = made.overrides(IMAGENET_RGB)
     assert overrides.lazy_if_present["model.backbone.normalize_modulator"] is False
     assert not made.notes()
@@ -111,7 +109,7 @@ def test_post_norm_goes_with_layer_scale_by_default() -> None:
     specs, _ = LARGE.original()
     made, _ = read(specs)
     assert made.overrides(IMAGENET_RGB).lazy["model.backbone.use_postln"] is True
-    assert read(specs, {"use_postln": False})[0] == dataclasses.replace(LARGE, use_postln=False)
+    assert read(specs, {"use_postln": False})[0] == replace(LARGE, use_postln=False)
     assert TINY.overrides(IMAGENET_RGB).lazy_if_present["model.backbone.use_postln"] is False
 
 
@@ -123,7 +121,7 @@ def test_a_fact_that_is_no_flag_is_refused() -> None:
 def test_detrex_files_keep_their_output_norms() -> None:
     variant = reference.load("focalnet_large_lrf_384")
     made, layout = read(variant.target)
-    assert (made, layout) == (dataclasses.replace(LARGE, output_norms=(1, 2, 3)), "detrex")
+    assert (made, layout) == (replace(LARGE, output_norms=(1, 2, 3)), "detrex")
     assert made.target() == variant.target
     assert made.plan(variant.target, layout).specs == variant.target
 
@@ -201,5 +199,5 @@ def test_any_legal_size_reads_back(made: FocalNet) -> None:
 
 @given(focalnets())
 def test_any_legal_size_of_detrex_reads_back(made: FocalNet) -> None:
-    made = dataclasses.replace(made, output_norms=(0,))
+    made = replace(made, output_norms=(0,))
     assert read(made.target(), told(made)) == (made, "detrex")

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall
 from detrex_hub.architectures.internimage import InternImage
@@ -22,11 +22,11 @@ SMALL = InternImage(
     layer_scale=True,
     post_norm=True,
 )
-BASE = dataclasses.replace(SMALL, channels=112, groups=(7, 14, 28, 56))
-LARGE = dataclasses.replace(
+BASE = replace(SMALL, channels=112, groups=(7, 14, 28, 56))
+LARGE = replace(
     SMALL, channels=160, depths=(5, 5, 22, 5), groups=(10, 20, 40, 80), offset_scale=2.0
 )
-XLARGE = dataclasses.replace(LARGE, channels=192, depths=(5, 5, 24, 5), groups=(12, 24, 48, 96))
+XLARGE = replace(LARGE, channels=192, depths=(5, 5, 24, 5), groups=(12, 24, 48, 96))
 HUGE = InternImage(
     channels=320,
     depths=(6, 6, 32, 6),
@@ -72,7 +72,7 @@ def test_offsets_are_scaled_as_in_the_published_weights_by_default() -> None:
     specs, _ = LARGE.original()
     assert read(specs)[0].overrides(IMAGENET_RGB).lazy["model.backbone.offset_scale"] == 2.0
     made, _ = read(specs, {"offset_scale": 1})
-    assert made == dataclasses.replace(LARGE, offset_scale=1.0)
+    assert made == replace(LARGE, offset_scale=1.0)
     assert made.overrides(IMAGENET_RGB).lazy_if_present["model.backbone.offset_scale"] == 1.0
     for wrong in (0, -1.0, True, "two"):
         with pytest.raises(UsageError, match="offset_scale should be a number above 0"):

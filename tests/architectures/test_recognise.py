@@ -1,8 +1,7 @@
 """What is no known architecture, or another than it was said to be, is refused with the way out."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.recognise import recognise

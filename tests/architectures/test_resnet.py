@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file
 
 from detrex_hub.architectures.base import IMAGENET_RGB
@@ -253,7 +253,7 @@ def test_a_classifier_of_transformers_is_kept_on_request() -> None:
     source["classifier.1.weight"] = TensorSpec("F32", (1000, 2048))
     source["classifier.1.bias"] = TensorSpec("F32", (1000,))
     made, layout = read(source, {"keep_classifier": True})
-    assert made == dataclasses.replace(R50, num_classes=1000)
+    assert made == replace(R50, num_classes=1000)
     assert made.plan(source, layout).moves["linear.bias"].sources == ("classifier.1.bias",)
     with pytest.raises(ArchitectureError, match="no key"):
         read(reference.load("hf_resnet50").source, {"keep_classifier": True})

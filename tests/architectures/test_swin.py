@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall
 from detrex_hub.architectures.recognise import recognise
@@ -29,16 +29,16 @@ TINY = Swin(
     window_size=7,
     pretrain_img_size=224,
 )
-SMALL = dataclasses.replace(TINY, depths=(2, 2, 18, 2))
-BASE = dataclasses.replace(SMALL, embed_dim=128, num_heads=(4, 8, 16, 32))
-LARGE = dataclasses.replace(SMALL, embed_dim=192, num_heads=(6, 12, 24, 48))
+SMALL = replace(TINY, depths=(2, 2, 18, 2))
+BASE = replace(SMALL, embed_dim=128, num_heads=(4, 8, 16, 32))
+LARGE = replace(SMALL, embed_dim=192, num_heads=(6, 12, 24, 48))
 BY_SIZE = {"tiny": TINY, "small": SMALL, "base": BASE, "large": LARGE}
 
 HEAD = {"norm.weight", "norm.bias", "head.weight", "head.bias"}
 
 
 def at_384(swin: Swin) -> Swin:
-    return dataclasses.replace(swin, window_size=12, pretrain_img_size=384)
+    return replace(swin, window_size=12, pretrain_img_size=384)
 
 
 RESAMPLED = [name for name in reference.names("swin_") if "_to_window" in name]
@@ -52,7 +52,7 @@ def test_comes_out_as_measured(name: str) -> None:
     if "window12" in name:
         expected = at_384(expected)
     if name.endswith("timm"):
-        expected = dataclasses.replace(expected, position_index=False)
+        expected = replace(expected, position_index=False)
     assert made == expected
     assert layout == ("timm" if name.endswith("timm") else "original")
     assert_arguments_are_the_measured(name, made)
@@ -79,7 +79,7 @@ def test_other_libraries_come_out_as_measured(
 ) -> None:
     made, found, plan = comes_out_as_measured(name)
     assert found == layout
-    assert made == dataclasses.replace(TINY, output_norms=norms)
+    assert made == replace(TINY, output_norms=norms)
     assert_arguments_are_the_measured(name, made)
     # back again, the patches of the merging too
     variant = reference.load(name)
@@ -246,7 +246,7 @@ def test_detrex_files_keep_their_output_norms() -> None:
     variant = reference.load("swin_tiny_patch4_window7_224")
     made, layout = read(variant.target)
     assert layout == "detrex"
-    assert made == dataclasses.replace(TINY, output_norms=(1, 2, 3))
+    assert made == replace(TINY, output_norms=(1, 2, 3))
     assert made.target() == variant.target
     assert not made.set_by_model()
     assert made.plan(variant.target, layout).specs == variant.target
@@ -314,9 +314,7 @@ def test_wrong_shapes_are_reported_before_a_tensor_is_read() -> None:
 
 
 def test_an_absolute_position_embedding_of_detrex_is_read() -> None:
-    made = dataclasses.replace(
-        TINY, ape=True, pretrain_img_size=256, window_size=8, output_norms=(0, 3)
-    )
+    made = replace(TINY, ape=True, pretrain_img_size=256, window_size=8, output_norms=(0, 3))
     target = made.target()
     assert target["absolute_pos_embed"].shape == (1, 96, 64, 64)
     assert read(target) == (made, "detrex")
@@ -390,7 +388,7 @@ def test_any_legal_size_reads_back(made: Swin) -> None:
 @given(swins(), st.sets(st.integers(0, 1), min_size=1))
 def test_any_legal_size_of_detrex_reads_back(made: Swin, stages: set[int]) -> None:
     usual = made.patch_size * (made.window_size << len(made.depths) - 1)
-    made = dataclasses.replace(
+    made = replace(
         made, output_norms=tuple(sorted(stages)), pretrain_img_size=usual, position_index=True
     )
     assert read(made.target()) == (made, "detrex")

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall, Call
 from detrex_hub.architectures.plain_vit import usual_windows
@@ -94,7 +94,7 @@ def test_the_decoder_of_the_pretraining_is_dropped() -> None:
 def test_detrex_files_keep_their_relative_positions() -> None:
     target = dict(reference.load("mae_pretrain_vit_base").target)
     made, layout = read(target)
-    assert (made, layout) == (dataclasses.replace(BASE, relative_positions=True), "detrex")
+    assert (made, layout) == (replace(BASE, relative_positions=True), "detrex")
     assert made.target() == target
     assert not made.set_by_model()
     del target["blocks.3.attn.rel_pos_w"]
@@ -103,7 +103,7 @@ def test_detrex_files_keep_their_relative_positions() -> None:
 
 
 def test_relative_positions_show_the_sizes_of_images_and_windows() -> None:
-    made = dataclasses.replace(
+    made = replace(
         BASE,
         relative_positions=True,
         num_heads=6,
@@ -121,16 +121,16 @@ def changed(**changes: TensorSpec | None) -> dict[str, TensorSpec]:
 
 def test_heads_are_in_no_shape() -> None:
     specs = changed()
-    assert read(specs, {"num_heads": 6})[0] == dataclasses.replace(BASE, num_heads=6)
+    assert read(specs, {"num_heads": 6})[0] == replace(BASE, num_heads=6)
     with pytest.raises(ArchitectureError, match="7 heads do not divide its 768 channels"):
         read(specs, {"num_heads": 7})
     with pytest.raises(UsageError, match=r"num_heads should be an integer .*'True'"):
         read(specs, {"num_heads": True})
-    odd = dataclasses.replace(BASE, embed_dim=100, num_heads=4)
+    odd = replace(BASE, embed_dim=100, num_heads=4)
     with pytest.raises(ArchitectureError, match="Set it with --fact num_heads=N"):
         read(odd.original()[0])
     assert read(odd.original()[0], {"num_heads": 4})[0] == odd
-    shown = dataclasses.replace(BASE, relative_positions=True).target()
+    shown = replace(BASE, relative_positions=True).target()
     with pytest.raises(UsageError, match="the shapes show 12"):
         read(shown, {"num_heads": 6})
 
