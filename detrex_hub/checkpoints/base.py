@@ -177,6 +177,10 @@ class Checkpoint:
         """A whole tensor's bytes."""
         return b"".join(self.chunks(key))
 
+    def stored(self) -> dict[str, StoredArray]:
+        """Where each tensor lies, by the file's own names."""
+        return {f"{self.wrapper}{key}": array for key, array in self._arrays.items()}
+
     def tensor(self, key: str) -> Tensor:
         """A tensor to be written elsewhere."""
         return Tensor(key, self.specs[key], lambda: self.chunks(key))

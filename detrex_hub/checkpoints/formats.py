@@ -9,6 +9,8 @@ from detrex_hub.checkpoints import (
     foreign,
     numpy_pickle,
     safetensors,
+    shards,
+    torch_distributed,
     torch_legacy,
     torch_zip,
     zipped,
@@ -57,6 +59,8 @@ def reader(file: File) -> Reader:
     if (other := foreign.recognised(file, head)) is not None:
         raise foreign.refusal(file, other)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"{") and shards.is_index(file, text):
+        return _shards
     for begin, what, hint in _OTHERS:
         if text.startswith(begin.lower()):
             raise file.error(what, hint=hint)
@@ -75,6 +79,8 @@ def _reader(file: File, head: bytes) -> Reader | None:
     # a header length below a terabyte, and the header's first character
     if head[5:9] == b"\0\0\0{":
         return safetensors.read
+    if head[0] == 0x80 and torch_distributed.MARK in head[:128]:
+        return _distributed
     if head[0] == 0x80:
         return torch_legacy.read if _is_legacy(file) else numpy_pickle.read
     return None
@@ -89,8 +95,7 @@ def _archive(file: File, container: Choice) -> Checkpoint:
         raise foreign.refusal(file, foreign.NUMPY)
     if "model.weights.h5" in found:
         raise foreign.refusal(file, foreign.KERAS)
-    if isinstance(file, HashedFile):
-        raise file.error("is a zip archive around a checkpoint, and should be the checkpoint")
+    _refuse_hashed(file)
     inner = zipped.only_checkpoint(file, found, _begins_checkpoint, _HEAD)
     try:
         opened = _opened_inside(inner, container)
@@ -112,6 +117,31 @@ def _opened_inside(file: File, container: Choice) -> Checkpoint:
     read = _reader(file, head)
     assert read is not None
     return read(file, container)
+
+
+def _shards(file: File, container: Choice) -> Checkpoint:
+    """Open the files of an index. One of them is no index itself."""
+
+    def opened(part: File, container: Choice) -> Checkpoint:
+        head = part.read(0, min(part.size, _HEAD))
+        read = _reader(part, head) if head else None
+        if read is None:
+            raise part.error("is no safetensors file and no torch checkpoint")
+        return read(part, container)
+
+    _refuse_hashed(file)
+    return shards.read(file, container, opened)
+
+
+def _distributed(file: File, container: Choice) -> Checkpoint:
+    """Open the metadata of a distributed checkpoint."""
+    _refuse_hashed(file)
+    return torch_distributed.read(file, container)
+
+
+def _refuse_hashed(file: File) -> None:
+    if isinstance(file, HashedFile):
+        raise file.error("does not hold the weights itself, and a single file is needed")
 
 
 def _begins_checkpoint(head: bytes) -> bool:

@@ -97,6 +97,12 @@ def storage_dtype(kind: Any) -> str:
     return dtype
 
 
+def torch_dtype(value: Any) -> str:
+    """Torch's name of an element type, from the global that stands for it; else empty."""
+    name = value.name.rpartition(".")[2] if isinstance(value, Global) else ""
+    return _DTYPE_ALIASES.get(name, name)
+
+
 _LARGEST = 2**63
 _LONGEST_NAME = 64
 
@@ -157,8 +163,7 @@ def _rebuild_tensor_v3(
     dtype: Any,
     marks: Any = None,
 ) -> Any:
-    name = dtype.name.rpartition(".")[2] if isinstance(dtype, Global) else ""
-    return _tensor(reference, offset, shape, strides, _DTYPE_ALIASES.get(name, name), marks)
+    return _tensor(reference, offset, shape, strides, torch_dtype(dtype), marks)
 
 
 def _rebuild_from_type(function: Any, kind: Any, args: Any, state: Any = None) -> Any:

@@ -1,0 +1,177 @@
+"""A tensor that lies in pieces, each a block of it: what each process of a training had."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+
+from detrex_hub.checkpoints.arrays import StoredArray
+from detrex_hub.checkpoints.files import PIECE, File, size
+from detrex_hub.specs import TensorSpec
+
+# rows of a tensor that is split along several dimensions are put together so many bytes at a time
+_BAND = 8 << 20
+_LARGEST_ROW = 64 << 20
+# blocks that are compared pair by pair
+_MOST_BLOCKS = 512
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One block of a tensor.
+
+    Args:
+        offsets: of its first element, by dimension.
+        shape: of the block.
+        opened: finds where its elements lie. It is called for each read.
+    """
+
+    offsets: tuple[int, ...]
+    shape: tuple[int, ...]
+    opened: Callable[[], StoredArray]
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    def overlaps(self, other: Tile) -> bool:
+        """Whether both have an element in common."""
+        return all(
+            start < there + length and there < start + size
+            for start, size, there, length in zip(
+                self.offsets, self.shape, other.offsets, other.shape, strict=True
+            )
+        )
+
+
+class Tiles:
+    """A storage that holds one tensor row by row, put together from its blocks when it is read.
+
+    Args:
+        file: for messages.
+        spec: of the tensor.
+        tiles: its blocks; ones without elements are ignored.
+
+    Raises:
+        ValueError: the blocks do not cover the tensor, each element once.
+    """
+
+    def __init__(self, file: File, spec: TensorSpec, tiles: list[Tile]) -> None:
+        self.file = file
+        self.spec = spec
+        self.tiles = sorted((one for one in tiles if one.numel), key=lambda one: one.offsets)
+        self.nbytes = spec.nbytes
+        self._check()
+
+    def _check(self) -> None:
+        shape = self.spec.shape
+        for tile in self.tiles:
+            if len(tile.shape) != len(shape) or len(tile.offsets) != len(shape):
+                raise ValueError("is in blocks of another number of dimensions")
+            if any(
+                start + length > whole
+                for start, length, whole in zip(tile.offsets, tile.shape, shape, strict=True)
+            ):
+                raise ValueError("has a block that reaches outside of it")
+        if sum(tile.numel for tile in self.tiles) != self.spec.numel:
+            raise ValueError("is in blocks that do not cover it once")
+        if self._by_rows:
+            end = 0
+            for tile in self.tiles:
+                if tile.offsets and tile.offsets[0] != end:
+                    raise ValueError("is in blocks that do not cover it once")
+                end = end + tile.shape[0] if tile.shape else 0
+            return
+        if len(self.tiles) > _MOST_BLOCKS:
+            raise ValueError(f"is in {len(self.tiles)} blocks, and not in rows")
+        if any(a.overlaps(b) for i, a in enumerate(self.tiles) for b in self.tiles[:i]):
+            raise ValueError("is in blocks that do not cover it once")
+        if self._row > _LARGEST_ROW:
+            raise ValueError(f"is split within its rows, which are of {size(self._row)}")
+
+    @property
+    def _by_rows(self) -> bool:
+        """Whether each block has whole rows, so that one follows the other."""
+        return all(tile.shape[1:] == self.spec.shape[1:] for tile in self.tiles)
+
+    @property
+    def _row(self) -> int:
+        """Bytes of a row."""
+        return math.prod(self.spec.shape[1:]) * self.spec.itemsize
+
+    @property
+    def identity(self) -> Hashable:
+        return "tiles", id(self)
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        return b"".join(self.pieces(offset, nbytes))
+
+    def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
+        if not self.spec.shape:
+            yield from _cut(self._opened(self.tiles[0]).chunks(), offset, nbytes)
+            return
+        first, last = offset // self._row, -(-(offset + nbytes) // self._row)
+        rows = self._whole_rows if self._by_rows else self._bands
+        yield from _cut(rows(first, last), offset - first * self._row, nbytes)
+
+    def settle(self) -> None:
+        """Each block is checked when it is read."""
+
+    def _opened(self, tile: Tile) -> StoredArray:
+        """Where a block lies.
+
+        Raises:
+            CheckpointError: it is not what the metadata says.
+        """
+        array = tile.opened()
+        if array.spec != TensorSpec(self.spec.dtype, tile.shape):
+            raise self.file.error(
+                f"damaged: a block of {array.spec} lies where one of "
+                f"{TensorSpec(self.spec.dtype, tile.shape)} should be"
+            )
+        array.check()
+        return array
+
+    def _whole_rows(self, first: int, last: int) -> Iterator[bytes | memoryview]:
+        for tile in self.tiles:
+            begin = tile.offsets[0]
+            start, stop = max(first, begin), min(last, begin + tile.shape[0])
+            if start < stop:
+                yield from self._opened(tile).chunks([(start - begin, stop - begin)])
+
+    def _bands(self, first: int, last: int) -> Iterator[bytes]:
+        import numpy as np
+
+        step = max(1, _BAND // self._row)
+        for start in range(first, last, step):
+            stop = min(start + step, last)
+            # the last dimension are the bytes of an element
+            inner = (*self.spec.shape[1:], self.spec.itemsize)
+            band = np.empty((stop - start, *inner), dtype="u1")
+            for tile in self.tiles:
+                begin = tile.offsets[0]
+                above, below = max(start, begin), min(stop, begin + tile.shape[0])
+                if above >= below:
+                    continue
+                rows = self._opened(tile).chunks([(above - begin, below - begin)])
+                block = np.frombuffer(b"".join(rows), dtype="u1")
+                place = [slice(above - start, below - start)]
+                for at, length in zip(tile.offsets[1:], tile.shape[1:], strict=True):
+                    place.append(slice(at, at + length))
+                band[tuple(place)] = block.reshape(
+                    below - above, *tile.shape[1:], self.spec.itemsize
+                )
+            flat = band.reshape(-1)
+            yield from (flat[at : at + PIECE].tobytes() for at in range(0, flat.size, PIECE))
+
+
+def _cut(pieces: Iterator[bytes | memoryview], skip: int, nbytes: int) -> Iterator[bytes]:
+    """``nbytes`` of the bytes, after the first ``skip`` ones. All are read, so that what they come
+    from is checked."""
+    for piece in pieces:
+        wanted = memoryview(piece)[skip : skip + nbytes]
+        skip = max(0, skip - len(piece))
+        nbytes -= len(wanted)
+        if wanted:
+            yield wanted.tobytes() if len(wanted) != len(piece) else bytes(piece)
