@@ -43,7 +43,7 @@ LAYERS = (
     ("local_conversions",),
     ("resolving", "fine_tuning"),
     ("loading", "verification", "inspection", "pinning", "cache_contents"),
-    ("publishing", "detectron2", "checking", "comparison", "exporting"),
+    ("publishing", "detectron2", "checking", "comparison", "exporting", "zoo"),
     ("cli", "__main__"),
 )
 

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
-from detrex_hub.card.facts import PlannedConversion, body_values, metadata
+from detrex_hub.card.facts import (
+    PlannedConversion,
+    body_values,
+    metadata,
+    replaces_backbone,
+)
 from detrex_hub.card.markdown import template
 from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
@@ -102,6 +107,22 @@ def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:
     """
     config, record = _before_conversion(entry)
     return render(config, record, entry, repo_id=repo_id)
+
+
+def config_line(entry: CatalogueEntry, repo_id: str) -> str:
+    """The line by which a config loads weights, as the card shows it.
+
+    Args:
+        entry: the weights.
+        repo_id: the repository that the line names.
+    """
+    arguments = f'"{repo_id}", model=model, dataloader=dataloader'
+    if entry.base_config and entry.hyper_parameters:
+        made = model_of(entry)
+        lazy = made.overrides(made.preprocessing(entry.facts)).lazy
+        if replaces_backbone(entry.base_config, lazy):
+            arguments += ", build=True"
+    return f"train.init_checkpoint = from_hub({arguments})"
 
 
 def render_folder(

@@ -229,12 +229,22 @@ def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
             for decided in sorted(DECIDED_BY_CONFIG.intersection(lazy))
             if type(lazy[decided]) is int and lazy[decided] != len(coco.CATEGORIES)
         ],
-        # detrex has configs with a dilated backbone for some detectors, and says so in their names
-        "build": lazy.get("model.backbone.dilation") is True and "dc5" not in found["module"],
+        "build": replaces_backbone(base_config, lazy),
         "base_module": Markdown(found["module"]),
         "base_link": link(f"{DETREX}/blob/main/{path}", code(path.name)),
         "own": Markdown(str(path.parent / own)),
     }
+
+
+def replaces_backbone(base_config: str, lazy: Mapping[str, Any]) -> bool:
+    """Whether the weights need another backbone than the config to start from has.
+
+    Args:
+        base_config: the path of the config.
+        lazy: what the weights set on it.
+    """
+    # detrex has configs with a dilated backbone for some detectors, and says so in their names
+    return lazy.get("model.backbone.dilation") is True and "dc5" not in base_config
 
 
 def _overrides(config: RepositoryConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ entries, in `built_in.outlines.json`, which the tests compare with the architect
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,11 @@ class Outline(msgspec.Struct, frozen=True):
     backbone: str
     parameters: int
     size: int
+
+    @property
+    def backbone_family(self) -> str:
+        """The backbone without its size, such as ``Swin``."""
+        return re.sub(r"-[^-]+(-DC5|-D)?$", "", self.backbone)
 
 
 def outline(entry: CatalogueEntry) -> Outline | None:

@@ -98,9 +98,9 @@ def _has_backbone(wanted: str) -> _Condition:
         return _plain(backbone(entry)).startswith(_plain(wanted))
 
     def near(entries: Sequence[CatalogueEntry]) -> str:
-        there = sorted({backbone(one) for one in entries} - {""})
-        families = sorted({re.sub(r"-[^-]+(-DC5)?$", "", one) for one in there})
-        return _near(wanted, there, f"There are {', '.join(families)}")
+        known = [found for found in map(outline, entries) if found]
+        families = sorted({one.backbone_family for one in known})
+        return _near(wanted, [one.backbone for one in known], f"There are {', '.join(families)}")
 
     return _Condition(f"--backbone {wanted[:80]}", holds, near)
 

@@ -30,6 +30,7 @@ COMMANDS = (
     "export",
     "lock",
     "cache",
+    "zoo",
 )
 
 app = typer.Typer(
