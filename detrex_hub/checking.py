@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 from difflib import unified_diff
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from detrex_hub import catalogue, checkpoints
-from detrex_hub.architectures import architecture, architectures
+from detrex_hub.architectures import architecture, architectures, prefixes
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
 from detrex_hub.architectures.recognise import Recognition, recognise
 from detrex_hub.catalogue.models import model_of
@@ -72,6 +73,7 @@ class Check:
     """What a load does to a model, and where the config and the weights differ.
 
     ``share`` is the part of the module that the weights are for which is loaded, 0 to 1;
+    ``prefix`` stands before the keys of the weights in the file;
     ``absent`` are keys of the model that no checkpoint of this kind holds, and do not count;
     ``settings`` are what the weights want of the config; ``conflict`` says why it cannot have it;
     ``heuristics_share`` is what ``share`` would be if names were matched by suffix.
@@ -79,6 +81,7 @@ class Check:
 
     checkpoint: str
     what: str
+    prefix: str = ""
     heuristics: bool
     match: Match
     share: float
@@ -160,6 +163,7 @@ class Check:
         return {
             "checkpoint": self.checkpoint,
             "what": self.what or None,
+            "prefix": self.prefix,
             "matching": "suffix" if self.heuristics else "exact",
             "passed": self.passed,
             "share": self.share,
@@ -238,7 +242,8 @@ def refusal(found: Check, *, where: str | None = None) -> ConfigError:
     elif found.differences:
         hint = f"Try: detrex-hub check {where or 'CONFIG'} --fix"
     elif found.what and found.share < found.min_matched:
-        hint = f"Convert it: detrex-hub convert {found.checkpoint.partition('?')[0]}"
+        below = f" --prefix {quote(found.prefix)}" if found.prefix else ""
+        hint = f"Convert it: detrex-hub convert {quote(found.checkpoint.partition('?')[0])}{below}"
     else:
         hint = "Start from a config whose model these weights belong to"
     begin = f"{where} with " if where else ""
@@ -252,6 +257,7 @@ def check_config(
     *,
     overrides: Sequence[str] = (),
     target: str | None = None,
+    prefix: str | None = None,
     progress: Progress | None = None,
 ) -> Check:
     """As `examine`, of a config file.
@@ -262,6 +268,7 @@ def check_config(
         target: what the model holds, see `target_keys`; with it detectron2 is not needed, and
             where that is not installed, of a ``.py`` no more than ``train.init_checkpoint`` is
             read.
+        prefix: as for `examine`.
         progress: reports the download of a repository's weights.
     """
     cfg = None
@@ -270,7 +277,7 @@ def check_config(
     if checkpoint is None:
         checkpoint = _init_checkpoint(cfg) if cfg is not None else _written(Path(path))
     keys = target_keys(target, like=os.fspath(checkpoint)) if target is not None else None
-    return examine(cfg, checkpoint, min_matched, target=keys, progress=progress)
+    return examine(cfg, checkpoint, min_matched, target=keys, prefix=prefix, progress=progress)
 
 
 def _written(path: Path) -> str:
@@ -369,16 +376,19 @@ def examine(
     min_matched: float = 1.0,
     *,
     target: ModelKeys | None = None,
+    prefix: str | None = None,
     progress: Progress | None = None,
 ) -> Check:
     """As `check`, but what is wrong is in the result instead of raised.
 
     Args:
         target: what the model holds; without it the config's model is built.
+        prefix: what stands before the keys of the weights in a file, such as ``backbone.``.
+            detectron2 does not remove it, but it tells what the weights are.
         progress: reports the download of a repository's weights.
     """
     name = os.fspath(checkpoint) if checkpoint is not None else _init_checkpoint(cfg)
-    weights = read_weights(name, getattr(cfg, "model", None), progress)
+    weights = read_weights(name, getattr(cfg, "model", None), progress, prefix=prefix)
     keys = target if target is not None else model_keys(_model(cfg))
     found = match(keys, weights.file, weights.prefix)
     absent = _in_model(weights.absent, found.home, keys)
@@ -389,6 +399,7 @@ def examine(
     return Check(
         checkpoint=name,
         what=weights.what,
+        prefix=weights.prefix,
         heuristics=weights.file.heuristics,
         match=found,
         share=found.share(absent),
@@ -483,13 +494,20 @@ def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | No
         return (), error.message
 
 
-def read_weights(name: str, model: Any = None, progress: Progress | None = None) -> Weights:
+def read_weights(
+    name: str,
+    model: Any = None,
+    progress: Progress | None = None,
+    *,
+    prefix: str | None = None,
+) -> Weights:
     """What a name in ``train.init_checkpoint`` stands for.
 
     Args:
         name: a path or a repository, as detectron2 takes it.
         model: the node ``model`` of the config, where there is one.
         progress: reports the download of a repository's weights.
+        prefix: as for `examine`.
 
     Raises:
         CheckpointError: detectron2 cannot read the file.
@@ -498,8 +516,10 @@ def read_weights(name: str, model: Any = None, progress: Progress | None = None)
     """
     path, _, query = name.partition("?")
     if _is_repository(path):
+        if prefix:
+            raise UsageError(f"--prefix is for files, and {path} is a repository")
         return _from_repository(path.removeprefix("hf://"), name, progress)
-    return _from_file(_local(path), query, name, model)
+    return _from_file(_local(path), query, name, model, prefix or "")
 
 
 def _is_repository(path: str) -> bool:
@@ -575,7 +595,7 @@ def _local(path: str) -> Path:
     raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
 
 
-def _from_file(path: Path, query: str, name: str, model: Any) -> Weights:
+def _from_file(path: Path, query: str, name: str, model: Any, prefix: str) -> Weights:
     with checkpoints.open(path, container=_container(path)) as checkpoint:
         file = _as_detectron2_reads(checkpoint, query)
         own = checkpoint.metadata.get(DESCRIBED_BY)
@@ -583,7 +603,7 @@ def _from_file(path: Path, query: str, name: str, model: Any) -> Weights:
             where = f"{path}: {DESCRIBED_BY}"
             described = RepositoryConfig.from_json(parse_json(own, where=where), where=where)
             return _described(name, file, described, str(path))
-        return _recognised(name, file, checkpoint, model)
+        return _recognised(name, file, checkpoint, model, prefix)
 
 
 def _container(path: Path) -> str | None:
@@ -599,7 +619,7 @@ def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
         CheckpointError: it cannot read it.
     """
     # it knows of one wrapper alone, and takes that off itself
-    shapes = {f"{checkpoint.wrapper}{key}": spec.shape for key, spec in checkpoint.specs.items()}
+    shapes = {checkpoint.names[key]: spec.shape for key, spec in checkpoint.specs.items()}
     metadata, container, path = checkpoint.metadata, checkpoint.container, checkpoint.path
     flagged = bool(metadata.get("matching_heuristics", False))
     caffe2 = metadata.get("__author__") == "Caffe2"
@@ -645,7 +665,9 @@ def _unreadable(checkpoint: Checkpoint, why: str) -> CheckpointError:
     )
 
 
-def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, model: Any) -> Weights:
+def _recognised(
+    name: str, file: FileKeys, checkpoint: Checkpoint, model: Any, prefix: str
+) -> Weights:
     """Weights in their original's layout. What they are says what they want, and what the file
     itself does not say is assumed, unless it is a file that the catalogue knows by its sha256.
 
@@ -664,37 +686,42 @@ def _recognised(name: str, file: FileKeys, checkpoint: Checkpoint, model: Any) -
     specs, metadata = checkpoint.specs, checkpoint.metadata
     try:
         if entry is not None:
-            found = recognised(specs, name=path, architecture=entry.architecture)
+            found = recognised(specs, name=path, architecture=entry.architecture, prefix=prefix)
         else:
-            found = _told_apart(specs, kinds)
+            found = _told_apart(specs, kinds, prefix, name)
         known = identify(
             specs, found, metadata=metadata, catalogue=entry.facts if entry is not None else None
         )
     except (ArchitectureError, MappingError, UsageError):
+        if prefix:
+            raise
         return weights
     made, overrides = known.architecture, known.overrides
     return replace(
         weights,
         what=f"{made.name}, {made.describe()}",
         kind=type(made),
-        absent=made.set_by_model(),
+        prefix=known.prefix,
+        absent=frozenset(known.prefix + key for key in made.set_by_model()),
         overrides=overrides
         if entry is not None
         else made.assuming(overrides, tuple(known.assumed)),
     )
 
 
-def _told_apart(specs: Specs, kinds: Sequence[type[Architecture]]) -> Recognition:
+def _told_apart(
+    specs: Specs, kinds: Sequence[type[Architecture]], prefix: str, name: str
+) -> Recognition:
     """What a state dict is by its keys. Where they say none of ``kinds``, and fit one of these all
     the same, it is that one."""
     found, refusal = None, None
     try:
-        found = recognise(specs)
+        found = prefixes.find(specs, name=name, prefix=prefix)
     except ArchitectureError as error:
         refusal = error
     for kind in kinds if found is None or found.architecture not in kinds else ():
         try:
-            return recognise(specs, among=[kind])
+            return prefixes.find(specs, among=[kind], prefix=prefix)
         except ArchitectureError:
             continue
     if found is None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,12 @@ from detrex_hub.checkpoints import (
 )
 from detrex_hub.computing import carried_out
 from detrex_hub.configs import settings
-from detrex_hub.errors import ArchitectureError, UsageError, VerificationError
+from detrex_hub.errors import (
+    ArchitectureError,
+    UsageError,
+    VerificationError,
+    suggesting,
+)
 from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
@@ -91,6 +97,7 @@ class Conversion:
     hashing: FileSha256 | None
     architecture: Architecture
     layout: str
+    prefix: str
     because: tuple[str, ...]
     facts: Mapping[str, Any]
     unsaid: Mapping[str, Any]
@@ -157,6 +164,7 @@ class Conversion:
             "architecture": self.architecture.name,
             "layout": self.layout,
             "because": list(self.because),
+            "prefix": self.prefix,
             "hyper_parameters": self.architecture.hyper_parameters(),
             "plan": plan_to_json(self.plan, self.checkpoint.specs),
             "overrides": self.overrides.lazy,
@@ -226,15 +234,25 @@ def prepare(
         MappingError: its keys do not fit the mapper.
     """
     options = options or ConversionOptions()
-    original = open_original(what, options, progress=progress, hashed=hashed)
-    try:
-        planned = plan_original(original, options)
-    except BaseException:
-        original.close()
-        raise
+    with suggesting(*_suggestions(what, options.container)):
+        original = open_original(what, options, progress=progress, hashed=hashed)
+        try:
+            planned = plan_original(original, options)
+        except BaseException:
+            original.close()
+            raise
     if original.entry is None or not options.as_catalogued:
         return planned
     return replace(planned, expected=original.entry.result)
+
+
+def _suggestions(what: str | os.PathLike[str], container: str | None) -> tuple[str, str | None]:
+    """The command that takes what a refusal offers, and what to do if it offers nothing."""
+    file = quote(os.fspath(what))
+    if container is not None:
+        file += f" --container {quote(container)}"
+    look = f"Look at the keys: detrex-hub inspect {file} --keys" if Path(what).is_file() else None
+    return f"detrex-hub convert {file}", look
 
 
 def convert(
@@ -246,6 +264,7 @@ def convert(
     layout: str | None = None,
     facts: Mapping[str, Any] | None = None,
     container: str | None = None,
+    prefix: str | None = None,
     ema: bool = False,
     source: str | None = None,
     synthetic: bool = False,
@@ -263,6 +282,7 @@ def convert(
         layout: the layout of the keys, such as ``torchvision``; recognised by default.
         facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
         container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
+        prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
         ema: take the averaged weights of a training checkpoint, whatever their dict is called.
         source: a file or URL to use instead of the catalogue's sources.
         synthetic: use seeded numbers with the original's keys, shapes and types.
@@ -287,6 +307,7 @@ def convert(
         layout=layout,
         facts=facts or {},
         container=container,
+        prefix=prefix,
         ema=ema,
         source=source,
         synthetic=synthetic,
@@ -306,6 +327,7 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
         name=file,
         architecture=options.architecture or (entry.architecture if entry else None),
         layout=options.layout,
+        prefix=options.prefix,
     )
     found = identify(
         checkpoint.specs,
@@ -328,6 +350,7 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
         hashing=original.hashing,
         architecture=found.architecture,
         layout=found.layout,
+        prefix=found.prefix,
         because=found.because,
         facts=found.facts,
         unsaid=found.unsaid,
@@ -651,6 +674,7 @@ def _conversion_record(
             format=conversion.checkpoint.format,
             container=conversion.checkpoint.container,
             wrapper=conversion.checkpoint.wrapper,
+            prefix=conversion.prefix,
             layout=conversion.layout,
         ),
         architecture=conversion.architecture.name,

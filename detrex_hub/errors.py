@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from detrex_hub.redaction import redacted, without_addresses
@@ -17,16 +17,33 @@ class DetrexHubError(Exception):
     Args:
         message: what is wrong and where, one line without a final full stop.
         hint: the next command to run or thing to do, shown after the message.
+        choices: instead of a hint, options of a command, one of which has to be given.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        message = without_addresses(redacted(message))
-        hint = hint if hint is None else without_addresses(redacted(hint))
-        super().__init__(message if hint is None else f"{message}. {hint}")
-        self.message = message
-        self.hint = hint
+    def __init__(
+        self, message: str, *, hint: str | None = None, choices: Sequence[str] = ()
+    ) -> None:
+        self.message = without_addresses(redacted(message))
+        self.choices = tuple(choices)
+        self._suggest(f"Choose one: {' or '.join(choices)}" if choices else hint)
+
+    def _suggest(self, hint: str | None) -> None:
+        self.hint = hint if hint is None else without_addresses(redacted(hint))
+        super().__init__(self.message if hint is None else f"{self.message}. {self.hint}")
+
+    def complete(self, command: str, otherwise: str | None) -> None:
+        """Make its hint one that can be pasted into a shell.
+
+        Args:
+            command: the command that takes ``choices``, up to these.
+            otherwise: the hint where there are no choices, and no hint yet.
+        """
+        if self.choices:
+            self._suggest(f"Choose one: {' or '.join(f'{command} {one}' for one in self.choices)}")
+        elif self.hint is None:
+            self._suggest(otherwise)
 
 
 class UsageError(DetrexHubError):
@@ -87,4 +104,15 @@ def one_line() -> Iterator[None]:
         if os.environ.get(DEBUG_VARIABLE) != "1":
             error.__cause__ = None
             error.__suppress_context__ = True
+        raise
+
+
+@contextmanager
+def suggesting(command: str, otherwise: str | None = None) -> Iterator[None]:
+    """Complete the hints of errors that are raised inside. Arguments as `DetrexHubError.complete`
+    takes them."""
+    try:
+        yield
+    except DetrexHubError as error:
+        error.complete(command, otherwise)
         raise

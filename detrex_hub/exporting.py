@@ -147,7 +147,7 @@ def _look_up(
     text = os.fspath(what)
     if Path(text).is_file():
         with checkpoints.open(text) as checkpoint:
-            found = recognised(checkpoint.specs, name=text)
+            found = recognised(checkpoint.specs, name=text, prefix="")
             if found.layout != "detrex":
                 raise UsageError(
                     f"{text} is {found.architecture.name} ({found.layout}), and only weights in "

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from detrex_hub.architectures import architecture as architecture_named
-from detrex_hub.architectures import architectures
+from detrex_hub.architectures import architectures, prefixes
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.architectures.declared import Facts, Specs
-from detrex_hub.architectures.recognise import Recognition, recognise
+from detrex_hub.architectures.recognise import Recognition, below
 from detrex_hub.configs import settings
-from detrex_hub.errors import UsageError
+from detrex_hub.errors import ArchitectureError, MappingError, UsageError
 from detrex_hub.mapping import ConversionPlan
 
 
@@ -23,7 +23,9 @@ class Identified:
     """A state dict that is understood.
 
     Args:
-        specs: the state dict.
+        specs: the tensors that are of the architecture, by their keys without the prefix.
+        prefix: what stands before these keys in the state dict.
+        outside: the other keys of the state dict, with the reason why they are dropped.
         architecture: with its hyper-parameters.
         layout: whose names the keys are.
         because: the keys that identify the layout.
@@ -36,6 +38,8 @@ class Identified:
     """
 
     specs: Specs
+    prefix: str
+    outside: Mapping[str, str]
     architecture: Architecture
     layout: str
     because: tuple[str, ...]
@@ -48,13 +52,19 @@ class Identified:
 
     @cached_property
     def plan(self) -> ConversionPlan:
-        """What becomes of each tensor, proven to lose nothing.
+        """What becomes of each tensor of the state dict, proven to lose nothing.
 
         Raises:
             MappingError: the keys do not fit the mapper.
             ArchitectureError: they do not give the detrex model.
         """
-        return self.architecture.plan(self.specs, self.layout)
+        if not self.prefix:
+            return self.architecture.plan(self.specs, self.layout)
+        try:
+            planned = self.architecture.plan(self.specs, self.layout)
+        except (ArchitectureError, MappingError) as error:
+            raise type(error)(f"below {self.prefix!r}: {error.message}", hint=error.hint) from None
+        return planned.below(self.prefix, self.outside)
 
     def of_facts(self, facts: Facts) -> Architecture:
         """The architecture that the same keys and shapes give with other facts.
@@ -74,22 +84,25 @@ def recognised(
     name: str | os.PathLike[str],
     architecture: str | None = None,
     layout: str | None = None,
+    prefix: str | None = None,
 ) -> Recognition:
-    """The architecture and the layout of a state dict, by its keys.
+    """The architecture and the layout of a state dict, by its keys, and where in it they lie.
 
     Args:
         specs: the state dict.
         name: of the file, for messages.
         architecture: the architecture, where it is known.
         layout: the layout, where it is known.
+        prefix: what stands before the keys of the weights, such as ``backbone.``. It is found by
+            trying if it is None.
 
     Raises:
         ArchitectureError: no architecture has these keys, or several have.
-        UsageError: there is no such architecture or layout.
+        UsageError: there is no such architecture, layout or prefix.
     """
     kinds = [architecture_named(architecture)] if architecture else [*architectures().values()]
     if layout is None:
-        return recognise(specs, name=os.fspath(name), among=kinds)
+        return prefixes.find(specs, name=os.fspath(name), among=kinds, prefix=prefix)
     fitting = [kind for kind in kinds if layout in kind.layouts]
     if len(fitting) != 1:
         known = sorted({one for kind in kinds for one in kind.layouts})
@@ -97,7 +110,7 @@ def recognised(
             f"--layout {layout} needs --arch with an architecture that has it",
             hint=f"Layouts: {', '.join(known)}",
         )
-    return Recognition(fitting[0], layout, ("as told",))
+    return prefixes.named(specs, fitting[0], layout, name=os.fspath(name), prefix=prefix)
 
 
 def identify(
@@ -122,6 +135,11 @@ def identify(
         ArchitectureError: the shapes fit no hyper-parameters.
     """
     kind, layout = found.architecture, found.layout
+    outside = {}
+    if found.prefix:
+        reason = f"outside {found.prefix!r}, where the {kind.name} is"
+        outside = {key: reason for key in specs if not key.startswith(found.prefix)}
+        specs = below(specs, found.prefix)
     said = kind.known_facts(specs, layout, given=given or {}, metadata=metadata or {})
     facts = said
     if catalogue:
@@ -134,6 +152,8 @@ def identify(
     preprocessing = made.preprocessing(settled.values)
     return Identified(
         specs=specs,
+        prefix=found.prefix,
+        outside=outside,
         architecture=made,
         layout=layout,
         because=found.because,

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 class Inspection:
     """What a checkpoint holds and, where its keys tell, what it is.
 
-    ``wrapper`` stood before each key, such as ``module.``; ``others`` are further dicts of tensors
-    in the file, with their number of tensors; ``runs`` are the keys folded, with the number of keys
-    in each; ``placeholders`` are globals of the pickle that were made inert. ``refusal`` says why
-    the architecture is None.
+    ``wrapper`` was removed from the keys, such as ``module.``; ``others`` are further dicts of
+    tensors in the file, with their number of tensors; ``runs`` are the keys folded, with the number
+    of keys in each; ``placeholders`` are globals of the pickle that were made inert. ``prefix``
+    stands before the keys of the architecture, and ``outside`` is how many keys lack it.
+    ``refusal`` says why the architecture is None.
     """
 
     file: str
@@ -46,6 +47,8 @@ class Inspection:
     architecture: str | None = None
     layout: str | None = None
     because: tuple[str, ...] = ()
+    prefix: str = ""
+    outside: int = 0
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     assumed: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +84,8 @@ class Inspection:
             "architecture": self.architecture,
             "layout": self.layout,
             "because": list(self.because),
+            "prefix": self.prefix,
+            "outside": self.outside,
             "hyper_parameters": dict(self.hyper_parameters),
             "overrides": dict(self.overrides),
             "assumed": dict(self.assumed),
@@ -92,6 +97,7 @@ def inspect(
     what: str | os.PathLike[str],
     *,
     container: str | None = None,
+    prefix: str | None = None,
     revision: str | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
@@ -100,6 +106,7 @@ def inspect(
     Args:
         what: a file, a folder with weights, or ``owner/name`` on the Hub.
         container: the dict in the file that holds the weights, where there are several.
+        prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
         revision: branch, tag or commit of a repository.
         progress: reports downloads.
 
@@ -119,14 +126,16 @@ def inspect(
         specs = dict(checkpoint.specs)
         found: dict[str, Any] = {}
         try:
-            known = recognised(specs, name=what)
+            known = recognised(specs, name=what, prefix=prefix)
             found |= {
                 "architecture": known.architecture.name,
                 "layout": known.layout,
                 "because": known.because,
+                "prefix": known.prefix,
+                "outside": known.outside,
             }
             whole = identify(specs, known, metadata=checkpoint.metadata)
-            whole.architecture.plan(specs, whole.layout)
+            _ = whole.plan
             found |= {
                 "hyper_parameters": whole.architecture.hyper_parameters(),
                 "overrides": whole.overrides.lazy,

@@ -172,6 +172,7 @@ class RecordedSource(Struct, frozen=True, kw_only=True):
     format: Text | None = None
     container: Text | None = None
     wrapper: Text | None = None
+    prefix: Text = ""
     layout: Text
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -53,6 +53,9 @@ from detrex_hub.records import (
 )
 from detrex_hub.resolving import resolve
 from detrex_hub.staging import scratch_folder
+
+if TYPE_CHECKING:
+    import torch
 
 # what Python raises where a stranger's record holds a string for a number, or the like
 _OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -292,7 +295,8 @@ def _plan_again(claims: _Claims) -> Identified:
         raise claims.refuse(f"{CONFIG} and {CONVERSION} name different architectures")
     specs = record.plan.specs()
     try:
-        again = identify(specs, Recognition(kind, layout, ()), given=record.facts)
+        found = Recognition(kind, layout, (), prefix=record.source.prefix)
+        again = identify(specs, found, given=record.facts)
         made, plan = again.architecture, again.plan
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
@@ -485,13 +489,21 @@ def _numerics(claims: _Claims, conversion: Conversion) -> Proven:
             conversion.architecture,
             conversion.layout,
             described.overrides.lazy,
-            tensors_of(conversion.checkpoint, {}),
+            _below(conversion.prefix, tensors_of(conversion.checkpoint, {})),
             tensors_of(weights, described.checkpoint.ties),
         )
     shown = ", ".join(map(str, differences))
     if not all(one.is_rounding for one in differences):
         raise claims.refuse(f"it does not compute what the original does: max |Δ| {shown}")
     return Proven("numerics", f"max |Δ| in float64, of the largest value: {shown}")
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        key.removeprefix(prefix): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
+    }
 
 
 def _original(
@@ -505,7 +517,9 @@ def _original(
     described, record = claims.described, claims.record
     layout, name = record.source.layout, record.name
     kind = architecture(described.architecture)
-    options = ConversionOptions(architecture=kind.name, layout=layout, facts=record.facts)
+    options = ConversionOptions(
+        architecture=kind.name, layout=layout, facts=record.facts, prefix=record.source.prefix
+    )
     if described.synthetic and source is None:
         return prepare(name, replace(options, synthetic=True, extra_catalogues=tuple(extra)))
     if entry is None:

@@ -485,3 +485,19 @@ def test_the_class_of_the_model_tells_look_alikes_apart(tmp_path):
     found = examine(of_class(path, "projects.group_detr.GroupDETR"), target=keys)
     assert found.what.startswith("group_detr")
     assert found.share == 1
+
+
+def test_a_prefix_says_what_a_file_is_of_which_detectron2_loads_nothing(original, tmp_path):
+    state = torch.load(original, weights_only=True)
+    path = tmp_path / "mine.pth"
+    torch.save(
+        {"encoder_q." + key: one for key, one in state.items()} | {"queue": torch.ones(1)}, path
+    )
+    unknown = check_with(config_for(path), 18)
+    assert (unknown.what, unknown.share) == ("", 0)
+    found = examine(config_for(path), target=detector(18), prefix="encoder_q")
+    assert found.what.startswith("resnet, ")
+    assert found.share == 0
+    assert refusal(found).hint == f"Convert it: detrex-hub convert {path} --prefix encoder_q."
+    with pytest.raises(UsageError, match=r"begins with 'encoder_k\.'"):
+        examine(config_for(path), target=detector(18), prefix="encoder_k.")

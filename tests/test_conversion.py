@@ -136,7 +136,7 @@ def test_a_wrapped_model_gives_the_same_weights_and_the_record_says_so(
     assert wrapped.sha256 == plain.sha256
     record = load_json(tmp_path / "wrapped" / "conversion.json")
     assert record["source"]["wrapper"] == "module."
-    assert "each after `module.`" in (tmp_path / "wrapped" / "README.md").read_text()
+    assert "without `module.`" in (tmp_path / "wrapped" / "README.md").read_text()
     assert verify(tmp_path / "wrapped", source=str(tmp_path / "wrapped.pth")).repeated
 
 

@@ -413,7 +413,11 @@ class Architecture(Struct, frozen=True, kw_only=True):
             ArchitectureError: what comes out is not the state dict of the detrex model.
         """
         rules = self.rules(layout)
-        counted = {key: _PROFILED for key in specs if key.endswith(_COUNTS)}
+        counted = {
+            key: _PROFILED if key.endswith(_COUNTS) else _AVERAGED
+            for key in specs
+            if key.endswith(_COUNTS) or key in _AVERAGES
+        }
         specs = {key: spec for key, spec in specs.items() if key not in counted}
         stored = self._stored_under(rules, specs, layout)
         whole = {**specs, **{absent: specs[key] for absent, key in stored.items()}}
@@ -514,7 +518,6 @@ class Architecture(Struct, frozen=True, kw_only=True):
             raise ArchitectureError(
                 f"this is not the state dict of a detrex {self.name} with {self.describe()}; "
                 + "; ".join(problems),
-                hint="Look at the keys with: detrex-hub inspect FILE",
             )
 
     def describe(self) -> str:
@@ -530,6 +533,9 @@ class Architecture(Struct, frozen=True, kw_only=True):
 # what follows from it (DETA f47e50e, main.py) passes over them.
 _COUNTS = ("total_ops", "total_params")
 _PROFILED = "counted by a profiler"
+# buffers of torch's `AveragedModel` and of mmengine's `BaseAveragedModel`, beside the model
+_AVERAGES = ("n_averaged", "steps")
+_AVERAGED = "counted by the averaging of weights"
 
 # far beyond any model, and what a state dict is written out for at once
 _LARGEST_SIZE = 2**20

@@ -6,8 +6,6 @@ from detrex_hub.architectures.declared import Specs
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import indices
 
-_LOOK = "Look at the keys with: detrex-hub inspect FILE"
-
 
 def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:
     """The shape of the first of some keys that is there.
@@ -20,10 +18,10 @@ def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:
             shape = specs[name].shape
             if len(shape) != dimensions or 0 in shape:
                 raise ArchitectureError(
-                    f"{name} is {specs[name]} and should have {dimensions} dimensions", hint=_LOOK
+                    f"{name} is {specs[name]} and should have {dimensions} dimensions"
                 )
             return shape
-    raise ArchitectureError(f"there is no tensor {' or '.join(names)}", hint=_LOOK)
+    raise ArchitectureError(f"there is no tensor {' or '.join(names)}")
 
 
 def numbered(specs: Specs, *templates: str) -> list[str]:
@@ -40,8 +38,6 @@ def numbered(specs: Specs, *templates: str) -> list[str]:
         found = indices(specs, text)
         if found:
             if found != tuple(range(len(found))):
-                raise ArchitectureError(
-                    f"layers are missing: {text} has only {list(found)}", hint=_LOOK
-                )
+                raise ArchitectureError(f"layers are missing: {text} has only {list(found)}")
             return [text.replace("{i}", str(i)) for i in found]
-    raise ArchitectureError(f"there is no layer {' or '.join(templates)}", hint=_LOOK)
+    raise ArchitectureError(f"there is no layer {' or '.join(templates)}")

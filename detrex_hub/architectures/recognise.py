@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Layout, Specs
@@ -17,22 +18,31 @@ class Recognition(Struct, frozen=True):
     """The one architecture and layout that a state dict has, and the keys that say so.
 
     ``may_be`` are architectures that it may have instead, since nothing in it tells them apart.
+    ``prefix`` stands before its keys, and ``outside`` is how many others the state dict has.
     """
 
     architecture: type[Architecture]
     layout: str
     because: tuple[str, ...]
     may_be: tuple[str, ...] = ()
+    prefix: str = ""
+    outside: int = 0
 
     def notes(self) -> tuple[str, ...]:
         """What a user should know of it, one line each."""
-        if not self.may_be:
-            return ()
-        others, name = " or ".join(self.may_be), self.architecture.name
-        return (
-            f"the weights may be of {others} instead of {name}: all keys and shapes are the same. "
-            f"If you know it, convert with: --arch {others}",
-        )
+        found = []
+        if self.prefix:
+            rest = (
+                f"{self.outside} other tensors are dropped" if self.outside else "all keys have it"
+            )
+            found.append(f"the weights lie below the prefix {self.prefix!r}; {rest}")
+        if self.may_be:
+            others, name = " or ".join(self.may_be), self.architecture.name
+            found.append(
+                f"the weights may be of {others} instead of {name}: all keys and shapes are the "
+                f"same. If you know it, convert with: --arch {others}"
+            )
+        return tuple(found)
 
 
 class _Candidate(Struct, frozen=True):
@@ -53,12 +63,24 @@ class _Candidate(Struct, frozen=True):
 
     @property
     def score(self) -> float:
+        """How near it is: 1 where it fits, 0 or less where it has nothing in common."""
         asked = len(self.found) + len(self.lacking)
         return (len(self.found) - len(self.against)) / max(asked, 1)
 
 
+class UnrecognisedError(ArchitectureError):
+    """No architecture has the keys of a state dict. ``score`` says how near the nearest is: below
+    1, and 0 or less where none has anything in common with it."""
+
+    score = 0.0
+
+
 def recognise(
-    specs: Specs, *, name: str | None = None, among: Sequence[type[Architecture]] = ()
+    specs: Specs,
+    *,
+    name: str | None = None,
+    among: Sequence[type[Architecture]] = (),
+    prefix: str = "",
 ) -> Recognition:
     """Find the architecture and layout of a state dict.
 
@@ -67,19 +89,27 @@ def recognise(
         name: for messages, what it was read from.
         among: the architectures to choose from; all where none is given. A single one is taken
             at its word: it may lack what tells it from others.
+        prefix: what stands before its keys. Keys without it count for nothing.
 
     Raises:
-        ArchitectureError: none fits, with the nearest candidate and the keys that speak against
-            it, or several fit, or the one that fits has look-alikes and another size than it was
-            released with.
+        UnrecognisedError: none fits; it names the nearest candidate and the keys that speak
+            against it.
+        ArchitectureError: several fit, or the one that fits has look-alikes and another size than
+            it was released with.
     """
+    what = name or "this state dict"
+    outside = 0
+    if prefix:
+        what, outside = f"{what} below the prefix {prefix!r}", len(specs)
+        specs = below(specs, prefix)
+        outside -= len(specs)
     ordered = sorted(specs)
     kinds = among or tuple(architectures().values())
     for kind in kinds:
         for text, reason in kind.no_counterpart.items():
             if (key := _first(text, specs, ordered)) is not None:
                 raise ArchitectureError(
-                    f"{name or 'this state dict'} has no counterpart: {reason}",
+                    f"{what} has no counterpart: {reason}",
                     hint=f"The key {key} shows it. For others see: detrex-hub list",
                 )
     candidates = [
@@ -91,46 +121,60 @@ def recognise(
     # a look-alike fits where the plain one fits, which is asked for its size
     others = {name for one in fitting for name in one.look_alikes}
     fitting = [one for one in fitting if one.architecture.name not in others] or fitting
-    what = name or "this state dict"
     if len(fitting) == 1:
         best = fitting[0]
+        found = Recognition(
+            best.architecture, best.layout, best.found, prefix=prefix, outside=outside
+        )
         if len(among) == 1:
-            return Recognition(best.architecture, best.layout, best.found)
+            return found
         _check_released(best, specs, what)
         alike = best.architecture.layouts[best.layout].look_alikes
         may_be = alike.names if alike is not None and alike.as_released else ()
-        return Recognition(best.architecture, best.layout, best.found, may_be)
+        return replace(found, may_be=may_be)
     if fitting:
         names = ", ".join(f"{one.architecture.name} ({one.layout})" for one in fitting)
         raise ArchitectureError(
             f"{what} fits several architectures: {names}",
-            hint=_choose(one.architecture.name for one in fitting),
+            choices=_choices(one.architecture.name for one in fitting),
         )
     if not specs:
-        raise ArchitectureError(f"{what} holds no tensors", hint="Try: detrex-hub inspect FILE")
+        raise UnrecognisedError(f"{what} holds no tensors")
+    raise _unrecognised(what, specs, candidates, named=len(among) == 1)
+
+
+def below(specs: Specs, prefix: str) -> Specs:
+    """The tensors whose keys begin with a prefix, by the rest of their keys."""
+    length = len(prefix)
+    return {key[length:]: spec for key, spec in specs.items() if key.startswith(prefix)}
+
+
+def _unrecognised(
+    what: str, specs: Specs, candidates: Sequence[_Candidate], *, named: bool
+) -> UnrecognisedError:
     nearest = max(candidates, key=lambda candidate: (candidate.score, len(candidate.found)))
-    if nearest.score <= 0 and len(among) != 1:
+    if nearest.score <= 0 and not named:
         some = ", ".join(collapse(specs)[:3])
-        raise ArchitectureError(
-            f"{what} matches no known architecture; it has keys such as {some}",
-            hint="Look at all of them with: detrex-hub inspect FILE",
+        return UnrecognisedError(
+            f"{what} matches no known architecture; it has keys such as {some}"
         )
     reasons = " and ".join(
         f"{label} {', '.join(keys[:4])}"
         for label, keys in (("it lacks", nearest.lacking), ("it has", nearest.against))
         if keys
     )
-    called = f"{nearest.architecture.name} ({nearest.layout})"
-    hint = "Look at all keys with: detrex-hub inspect FILE"
-    if len(among) == 1:
-        name, layout = nearest.architecture.name, nearest.layout
-        raise ArchitectureError(
-            f"{what} does not match the layout {layout} of {name}: {reasons}",
-            hint=_known_as(specs) or hint,
+    kind, layout = nearest.architecture.name, nearest.layout
+    if named:
+        error = UnrecognisedError(
+            f"{what} does not match the layout {layout} of {kind}: {reasons}",
+            hint=_known_as(specs),
         )
-    raise ArchitectureError(
-        f"{what} matches no known architecture; the nearest is {called}, but {reasons}", hint=hint
-    )
+    else:
+        error = UnrecognisedError(
+            f"{what} matches no known architecture; the nearest is {kind} ({layout}), but {reasons}"
+        )
+    error.score = nearest.score
+    return error
 
 
 def _check_released(found: _Candidate, specs: Specs, what: str) -> None:
@@ -145,12 +189,12 @@ def _check_released(found: _Candidate, specs: Specs, what: str) -> None:
     raise ArchitectureError(
         f"{what} has the keys of {' and of '.join((name, *alike.names))}, and no key tells which "
         f"it is; {name} was released with {released} queries, and {alike.queries} is {spec}",
-        hint=_choose((name, *alike.names)),
+        choices=_choices((name, *alike.names)),
     )
 
 
-def _choose(names: Iterable[str]) -> str:
-    return f"Choose one: {' or '.join(f'--arch {name}' for name in dict.fromkeys(names))}"
+def _choices(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"--arch {name}" for name in dict.fromkeys(names))
 
 
 def _known_as(specs: Specs) -> str | None:

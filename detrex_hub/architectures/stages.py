@@ -56,7 +56,6 @@ class Shapes:
     def refusal(self, why: str) -> ArchitectureError:
         return ArchitectureError(
             f"this does not match {self._what}: {why}",
-            hint="Look at the keys with: detrex-hub inspect FILE",
         )
 
 

@@ -400,7 +400,9 @@ def _source_rows(
     if container := source.container:
         shown = md("{shown}, under {container}", shown=shown, container=code(container))
     if wrapper := source.wrapper:
-        shown = md("{shown}, each after {wrapper}", shown=shown, wrapper=code(wrapper))
+        shown = md("{shown}, without {wrapper}", shown=shown, wrapper=code(wrapper))
+    if prefix := source.prefix:
+        shown = md("{shown}, below {prefix}", shown=shown, prefix=code(prefix))
     rows.append(("Its names", shown))
     told = {name: value for name, value in sorted(record.facts.items()) if name not in _IMAGES}
     if told:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,14 +11,13 @@ from typing import Any
 from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.files import File, HashedFile, shown, size
+from detrex_hub.checkpoints.wrappers import unwrapped
 from detrex_hub.errors import CheckpointError
 from detrex_hub.specs import TensorSpec
 
 # views may repeat bytes (expanded, overlapping tensors), but not without end
 _MOST_REPEATED = 16
 _ALWAYS_ALLOWED = 64 << 20
-# what `DistributedDataParallel` and `torch.compile` put before every key of the model they wrap
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,9 @@ class Checkpoint:
             ``torch-distributed``.
         container: key path of the dict that holds the weights, such as ``model`` or
             ``model.state_dict``; None where they are the file's top level.
-        wrapper: what stood before each of its keys and was taken off: that of a model wrapped in
-            ``DistributedDataParallel`` or ``torch.compile``, such as ``module.``; else empty.
+        names: the file's own name of each key.
+        wrapper: what was removed from these names: those of torch's wrappers, such as ``module.``
+            of ``DistributedDataParallel``; else empty.
         containers: every dict of tensors in the file with its number of tensors, under its key
             path (``""`` is the top level); an optimizer's state is not listed.
         specs: shape and element type of every tensor, in the file's order.
@@ -71,8 +71,8 @@ class Checkpoint:
     ) -> None:
         self._file = file
         self._parts = parts
-        self.wrapper = _wrapper(arrays)
-        self._arrays = {key[len(self.wrapper) :]: array for key, array in arrays.items()}
+        self.names, self.wrapper = unwrapped(arrays)
+        self._arrays = {key: arrays[name] for key, name in self.names.items()}
         self.path: Path = file.path
         self.format = format
         self.container = container
@@ -184,15 +184,3 @@ class Checkpoint:
     def tensor(self, key: str) -> Tensor:
         """A tensor to be written elsewhere."""
         return Tensor(key, self.specs[key], lambda: self.chunks(key))
-
-
-def _wrapper(keys: Collection[str]) -> str:
-    """The prefixes of wrapped models that all keys share, and that leave a name of each."""
-
-    def shared(prefix: str) -> bool:
-        return bool(keys) and all(key.startswith(prefix) and key != prefix for key in keys)
-
-    found = ""
-    while longer := next((found + one for one in _WRAPPERS if shared(found + one)), None):
-        found = longer
-    return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeAlias
@@ -44,12 +44,18 @@ _NOT_WEIGHTS = re.compile(r"optim|sched|scaler|(?:^|_)(?:rng|random|amp)(?:_|$)"
 _AVERAGED = re.compile(
     r"(?:^|[._])(?:ema|swa|avg|averaged?|shadow|polyak)(?:[._]|$)", re.IGNORECASE
 )
-_CONTAINER_DEPTH = 3
+# Dicts below this depth are looked through too, but very many of them are no reason to refuse
+_USUAL_DEPTH = 3
+_CONTAINER_DEPTH = 32
 # a few dicts that hold each other look like very many
 _MOST_DICTS = 10_000
+# a longer list holds records of a training, and no state dicts
+_LONGEST_LIST = 256
 _MOST_ENTRIES = 2_000_000
 # far beyond any model: one tensor may have very many names
 _MOST_TENSORS = 100_000
+# dicts that an error names as a choice
+_MOST_CHOICES = 4
 # entries beside the weights that are listed
 _MOST_OTHERS = 1000
 
@@ -162,9 +168,13 @@ def _others(container: _Container) -> Iterator[tuple[str, str]]:
 
 
 def _entries(value: Any) -> dict[Any, Any] | None:
-    """The items of a dict, or of an unknown kind of dict."""
+    """The items of a dict, of an unknown kind of dict, or of a list of dicts by their numbers."""
     if isinstance(value, Placeholder):
         value = value.items
+    if isinstance(value, list | tuple) and len(value) <= _LONGEST_LIST:
+        if not any(isinstance(item, dict | list | tuple | Placeholder) for item in value):
+            return None
+        return {str(number): item for number, item in enumerate(value)}
     return value if isinstance(value, dict) and value else None
 
 
@@ -179,12 +189,14 @@ _OVER_AND_OVER = "its dicts contain each other over and over"
 
 def _containers(file: File, root: Any) -> dict[str, _Container]:
     found: dict[str, _Container] = {}
-    pending: deque[tuple[str, Any, int]] = deque([("", root, 0)])
+    # with the dicts that each lies in, which it cannot hold
+    pending: deque[tuple[str, Any, tuple[int, ...]]] = deque([("", root, ())])
     # the same dict under several names is looked through once
     known: dict[tuple[int, bool], _Container] = {}
     seen = dicts = 0
     while pending:
-        path, value, depth = pending.popleft()
+        path, value, outer = pending.popleft()
+        depth = len(outer)
         entries = _entries(value)
         if entries is None or {"state", "param_groups"} <= entries.keys():
             continue
@@ -210,12 +222,17 @@ def _containers(file: File, root: Any) -> dict[str, _Container]:
             found[path] = container
         if depth == _CONTAINER_DEPTH:
             continue
+        outer = (*outer, id(value))
         for key, item in entries.items():
+            if id(item) in outer:
+                continue
             if isinstance(key, str) and _entries(item) and not _NOT_WEIGHTS.search(key):
-                pending.append((f"{path}.{key}" if path else key, item, depth + 1))
+                if dicts == _MOST_DICTS:
+                    if depth < _USUAL_DEPTH:
+                        raise file.error(_OVER_AND_OVER)
+                    break
+                pending.append((f"{path}.{key}" if path else key, item, outer))
                 dicts += 1
-                if dicts > _MOST_DICTS:
-                    raise file.error(_OVER_AND_OVER)
     return found
 
 
@@ -227,7 +244,9 @@ def _choose(file: File, root: Any, found: Mapping[str, _Container], container: C
         if container in found:
             return container
         has = f"it has {_listed(counts)}" if found else "it has none"
-        raise file.error(f"holds no dict of tensors at {shown(container)}; {has}")
+        raise file.error(
+            f"holds no dict of tensors at {shown(container)}; {has}", choices=_choices(counts)
+        )
     if not found:
         raise file.error(*_nothing(file, root))
     likely = {name: counts[name] for name in _likely(found)}
@@ -240,10 +259,17 @@ def _choose(file: File, root: Any, found: Mapping[str, _Container], container: C
         return ""
     if len(likely) == 1:
         return most
-    raise file.error(
-        f"holds several dicts of tensors: {_listed(likely)}",
-        hint=f"Choose one of them, such as --container {shlex.quote(most)}",
+    lists = Counter(name.rpartition(".")[0] for name in likely if name.rpartition(".")[2].isdigit())
+    at, number = next(iter(lists.items()), ("", 0))
+    several = (
+        f"a list of {number} state dicts" if number == len(likely) else "several dicts of tensors"
     )
+    where = f" at {shown(at)}" if at and number == len(likely) else ""
+    raise file.error(f"holds {several}{where}: {_listed(likely)}", choices=_choices(likely))
+
+
+def _choices(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"--container {shlex.quote(name)}" for name in islice(names, _MOST_CHOICES))
 
 
 def _likely(found: Mapping[str, _Container]) -> list[str]:

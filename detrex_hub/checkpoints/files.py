@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detrex_hub.errors import CheckpointError
@@ -75,8 +75,10 @@ class File:
         self.bytes_read = 0
         self._lock = threading.Lock()
 
-    def error(self, what: str, *, hint: str | None = None) -> CheckpointError:
-        return CheckpointError(f"{self.path}: {what}", hint=hint)
+    def error(
+        self, what: str, *, hint: str | None = None, choices: Sequence[str] = ()
+    ) -> CheckpointError:
+        return CheckpointError(f"{self.path}: {what}", hint=hint, choices=choices)
 
     def read(self, offset: int, nbytes: int) -> bytes:
         """Exactly ``nbytes`` bytes from ``offset`` on."""

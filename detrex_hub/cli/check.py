@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from detrex_hub.cli.options import Prefix
 from detrex_hub.cli.output import Output
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def command(
             help="Say what the model holds, if detectron2 is not installed to build it.",
         ),
     ] = None,
+    prefix: Prefix = None,
     fix: Annotated[
         bool, Option("--fix", help="Write the corrected lines into CONFIG and keep a copy.")
     ] = False,
@@ -59,7 +61,13 @@ def command(
     from detrex_hub.checking import check_config, fix_config, refusal
 
     look = partial(
-        check_config, config, checkpoint, min_matched, overrides=overrides or (), target=target
+        check_config,
+        config,
+        checkpoint,
+        min_matched,
+        overrides=overrides or (),
+        target=target,
+        prefix=prefix,
     )
     with out.progress() as progress:
         found = look(progress=progress)

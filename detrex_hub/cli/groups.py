@@ -24,6 +24,7 @@ class ConversionGroup:
     arch: options.Arch = None
     layout: options.Layout = None
     container: options.Container = None
+    prefix: options.Prefix = None
     keep_classifier: options.KeepClassifier = False
     dc5: options.Dc5 = None
     classes: options.Classes = None
@@ -50,6 +51,7 @@ class ConversionGroup:
             layout=self.layout,
             facts=self._facts(),
             container=self.container,
+            prefix=self.prefix,
             ema=self.ema,
             source=self.source,
             synthetic=self.synthetic,

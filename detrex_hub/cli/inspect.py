@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from detrex_hub.cli.options import Container, Revision
+from detrex_hub.cli.options import Container, Prefix, Revision
 from detrex_hub.cli.output import Output, human_size, pairs
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def command(
     out: Output,
     what: Annotated[str, Argument(metavar="FILE_OR_REPO", help="A checkpoint or a repository.")],
     container: Container = None,
+    prefix: Prefix = None,
     revision: Revision = None,
     keys: Annotated[bool, Option("--keys", help="Print every key instead of patterns.")] = False,
 ) -> None:
@@ -33,7 +34,9 @@ def command(
     from detrex_hub.inspection import inspect
 
     with out.progress() as progress:
-        found = inspect(what, container=container, revision=revision, progress=progress)
+        found = inspect(
+            what, container=container, prefix=prefix, revision=revision, progress=progress
+        )
     out.show(found.to_json(), _lines(found, every_key=keys), bare=[found.architecture or "unknown"])
 
 
@@ -44,7 +47,7 @@ def _lines(found: Inspection, *, every_key: bool) -> Iterator[str]:
             "file": f"{found.file}, {found.format}, {human_size(found.size)}",
             "weights": f"{weights}, {human_size(found.nbytes)}"
             + (f", under {found.container!r}" if found.container else "")
-            + (f", each key after {found.wrapper!r}" if found.wrapper else ""),
+            + (f", without {found.wrapper!r} in the keys" if found.wrapper else ""),
             "other dicts": [
                 f"{name or 'top level'}: {count} tensors (--container {shlex.quote(name)}"
                 + (", or convert with --ema)" if name in found.averaged else ")")
@@ -54,6 +57,8 @@ def _lines(found: Inspection, *, every_key: bool) -> Iterator[str]:
             "made inert": ", ".join(found.placeholders),
             "architecture": found.architecture and f"{found.architecture} ({found.layout})",
             "because of": list(found.because),
+            "below": found.prefix
+            and f"{found.prefix} ({found.outside} of {len(found.specs)} tensors are outside)",
             "not convertible": found.refusal and str(found.refusal),
             "hyper-parameters": [
                 f"{name} = {value}"

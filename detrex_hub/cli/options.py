@@ -84,6 +84,10 @@ Layout: TypeAlias = Annotated[
 Container: TypeAlias = Annotated[
     str | None, Option(metavar="KEY", help="Read the weights from this dict of the checkpoint.")
 ]
+Prefix: TypeAlias = Annotated[
+    str | None,
+    Option(metavar="PREFIX", help="Take the keys below this prefix, such as backbone., alone."),
+]
 Synthetic: TypeAlias = Annotated[
     bool,
     Option("--synthetic", help="Use seeded numbers instead of the real weights."),

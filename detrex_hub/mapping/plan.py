@@ -120,6 +120,27 @@ class ConversionPlan(Struct, frozen=True):
         dropped = {key: reason for key, reason in self.dropped.items() if key not in used}
         return replace(self, moves=moves, dropped=dropped)
 
+    def below(self, prefix: str, outside: Mapping[str, str]) -> ConversionPlan:
+        """The same plan for a source whose keys have a prefix.
+
+        Args:
+            prefix: what stands before each key.
+            outside: further keys of the source, with the reason why they are dropped.
+        """
+        used = {
+            key
+            for moves in (self.moves, self.twins)
+            for move in moves.values()
+            for key in move.sources
+        }
+        names = {key: prefix + key for key in used}
+        return replace(
+            self,
+            moves={target: move.reading(names) for target, move in self.moves.items()},
+            dropped={prefix + key: reason for key, reason in self.dropped.items()} | dict(outside),
+            twins={target: move.reading(names) for target, move in self.twins.items()},
+        )
+
     def tied(self, groups: Iterable[tuple[str, ...]]) -> ConversionPlan:
         """The same plan with each group of target keys stored once, under its first moved key."""
         moves, twins, ties = dict(self.moves), dict(self.twins), dict(self.ties)
@@ -395,5 +416,4 @@ class _Problems:
             raise MappingError(
                 f"the mapper {self._mapper} does not fit this state dict: "
                 + "; ".join(self._found),
-                hint="Look at the keys with: detrex-hub inspect FILE",
             )

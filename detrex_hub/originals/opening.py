@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from detrex_hub import checkpoints
@@ -108,7 +109,7 @@ def open_original(
             pinned_by=pulled.pinned_by,
         )
     return Original(
-        name=entry.name if entry else Path(what).stem,
+        name=entry.name if entry else _stem(Path(what)),
         entry=entry,
         checkpoint=checkpoint,
         provenance=provenance,
@@ -116,6 +117,11 @@ def open_original(
         synthetic=synthetic,
         notes=tuple(_passed_over(checkpoint)),
     )
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without its ending, which may be ``.pth.tar``."""
+    return Path(path.stem).stem if path.name.endswith((".pth.tar", ".pt.tar")) else path.stem
 
 
 def _look_up(
@@ -158,9 +164,9 @@ def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
             return names[0]
         others = ", ".join(name for name in counts if name)
         found = f"several: {', '.join(names)}" if names else f"none among {others or 'its dicts'}"
+        choices = [f"--container {quote(name)}" for name in names or counts if name]
         raise UsageError(
-            f"--ema needs averaged weights, and {path} has {found}",
-            hint=f"Choose the dict: detrex-hub convert {path} --container KEY",
+            f"--ema needs averaged weights, and {path} has {found}", choices=choices[:4]
         )
 
     return checkpoints.open(path, container=averaged)

@@ -19,6 +19,7 @@ class ConversionOptions:
         layout: the layout of the keys, such as ``torchvision``; recognised by default.
         facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
         container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
+        prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
         ema: take the averaged weights of a training checkpoint, whatever their dict is called.
         source: a file or URL to use instead of the catalogue's sources.
         synthetic: use seeded numbers with the original's keys, shapes and types.
@@ -32,6 +33,7 @@ class ConversionOptions:
     layout: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     container: str | None = None
+    prefix: str | None = None
     ema: bool = False
     source: str | None = None
     synthetic: bool = False
@@ -45,5 +47,10 @@ class ConversionOptions:
     def as_catalogued(self) -> bool:
         """Whether the result is the one that the catalogue describes."""
         return not (
-            self.synthetic or self.source or self.facts or self.ema or self.container is not None
+            self.synthetic
+            or self.source
+            or self.facts
+            or self.ema
+            or self.container is not None
+            or self.prefix is not None
         )

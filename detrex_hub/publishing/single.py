@@ -28,6 +28,7 @@ def convert_and_push(
     layout: str | None = None,
     facts: Mapping[str, Any] | None = None,
     container: str | None = None,
+    prefix: str | None = None,
     ema: bool = False,
     source: str | None = None,
     synthetic: bool = False,
@@ -47,8 +48,8 @@ def convert_and_push(
     Args:
         name: a catalogue name, or the path of a checkpoint.
         repo_id: ``owner/name`` or ``name``; the name of the weights by default.
-        architecture, layout, facts, container, ema, source, synthetic, extra_catalogues: as for
-            `convert`.
+        architecture, layout, facts, container, prefix, ema, source, synthetic, extra_catalogues: as
+            for `convert`.
         namespace, to, private, create_pr, dry_run, message, allow_synthetic, license: as for
             `push`.
         progress: reports downloads, copying and uploads.
@@ -69,6 +70,7 @@ def convert_and_push(
             layout=layout,
             facts=facts or {},
             container=container,
+            prefix=prefix,
             ema=ema,
             source=source,
             synthetic=synthetic,

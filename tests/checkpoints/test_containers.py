@@ -1,6 +1,7 @@
 """Which dict of a checkpoint holds the weights."""
 
 import collections
+import shlex
 
 import pytest
 import torch
@@ -148,7 +149,7 @@ def test_attributes_of_a_state_dict_do_not_matter(tmp_path):
 
 
 def test_keys_are_left_as_they_are(tmp_path):
-    keys = ["module.backbone.0.weight", "ünï", "with space", "", "a.b\n"]
+    keys = ["module", "backbone.0.module", "ünï", "with space", "", "a.b\n"]
     assert list(opened(tmp_path, {key: torch.ones(1) for key in keys}).specs) == keys
 
 
@@ -161,16 +162,63 @@ def test_an_unknown_tensor_is_refused_with_the_package_s_error(tmp_path):
             checkpoint.identity("layer9.weight")
 
 
-@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_the_prefix_of_a_wrapped_model_is_taken_off(tmp_path, wrapper):
-    wrapped = {f"{wrapper}{key}": value for key, value in weights().items()}
+@pytest.mark.parametrize(
+    ("key", "wrapper"),
+    [
+        ("module.{}", "module."),
+        ("_orig_mod.{}", "_orig_mod."),
+        ("module._orig_mod.{}", "module._orig_mod."),
+        ("_fsdp_wrapped_module.{}", "_fsdp_wrapped_module."),
+    ],
+)
+def test_the_wrapper_of_a_model_is_removed(tmp_path, key, wrapper):
+    wrapped = {key.format(name): value for name, value in weights().items()}
     checkpoint = opened(tmp_path, {"model": wrapped})
     assert checkpoint.wrapper == wrapper
     assert list(checkpoint.specs) == ["layer0.weight", "layer1.weight"]
+    assert checkpoint.names["layer0.weight"] == key.format("layer0.weight")
 
 
-def test_a_prefix_that_some_keys_lack_stays(tmp_path):
-    checkpoint = opened(tmp_path, weights() | {"module.x": torch.ones(1)})
+def test_wrappers_inside_a_key_and_beside_other_keys_are_removed(tmp_path):
+    keys = {
+        "backbone._checkpoint_wrapped_module.conv.weight": "backbone.conv.weight",
+        "module.head._orig_mod.weight": "head.weight",
+        "n_averaged": "n_averaged",
+    }
+    checkpoint = opened(tmp_path, {key: torch.ones(1) for key in keys})
+    assert list(checkpoint.specs) == [*keys.values()]
+    assert checkpoint.wrapper == "_checkpoint_wrapped_module.module._orig_mod."
+
+
+def test_wrappers_stay_where_two_keys_would_become_the_same(tmp_path):
+    keys = ["x", "module.x", "module."]
+    checkpoint = opened(tmp_path, {key: torch.ones(1) for key in keys})
     assert checkpoint.wrapper == ""
-    assert "module.x" in checkpoint.specs
-    assert list(opened(tmp_path, {"module.": torch.ones(1)}).specs) == ["module."]
+    assert list(checkpoint.specs) == keys
+
+
+def test_a_list_of_state_dicts_says_how_many_there_are_and_takes_one(tmp_path):
+    content = {"state_dict": [weights(2), weights(3)], "epoch": 3}
+    with pytest.raises(CheckpointError) as caught:
+        opened(tmp_path, content)
+    assert "a list of 2 state dicts at 'state_dict'" in caught.value.message
+    assert caught.value.choices == ("--container state_dict.0", "--container state_dict.1")
+    assert len(opened(tmp_path, content, container="state_dict.1").specs) == 3
+    # only one of a tuple is a state dict
+    assert opened(tmp_path, (weights(), {"lr": 0.1}, 3)).container == "0"
+    deep = {"a b": [{"c": ({"d": {"e": [weights(), 5]}},)}]}
+    assert opened(tmp_path, deep).container == "a b.0.c.0.d.e.0"
+
+
+def test_a_dict_that_holds_itself_is_looked_through_once(tmp_path):
+    content = weights() | {"more": {"again": weights(1)}}
+    content["more"]["self"] = content["more"]
+    assert opened(tmp_path, content).containers == {"": 2, "more.again": 1}
+
+
+def test_choices_are_quoted_for_a_shell(tmp_path):
+    content = {"it's mine": weights(3), "$HOME": weights(3)}
+    with pytest.raises(CheckpointError) as caught:
+        opened(tmp_path, content)
+    for choice, name in zip(caught.value.choices, content, strict=True):
+        assert shlex.split(choice) == ["--container", name]

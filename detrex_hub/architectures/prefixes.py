@@ -1,0 +1,215 @@
+"""Where in a state dict a known architecture lies.
+
+Frameworks put a model below a name of their own, such as ``model.`` or ``backbone.``, and a
+backbone lies inside a detector, which may be of another project. The prefix is found by trying: no
+list of names is kept.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from shlex import quote
+
+from detrex_hub.architectures import architectures
+from detrex_hub.architectures.base import Architecture, Specs
+from detrex_hub.architectures.recognise import (
+    Recognition,
+    UnrecognisedError,
+    below,
+    recognise,
+)
+from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.mapping import template
+
+# A backbone lies no deeper in any known model (five: ``model.backbone.conv_encoder.model.``), and
+# no more modules are tried. The largest detector has about 400 modules above that depth.
+_DEEPEST = 6
+_MOST = 1000
+# Of those with most keys, one is the nearest of a refusal, if it is near at all.
+_MOST_NEAR = 30
+_NEAR = 0.5
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A prefix below which an architecture was recognised, or cannot be told from others."""
+
+    prefix: str
+    tensors: int
+    found: Recognition | ArchitectureError
+
+    @property
+    def what(self) -> str:
+        return self.found.architecture.name if isinstance(self.found, Recognition) else ""
+
+    def goes_before(self, other: _Place) -> bool:
+        """Whether one of the two lies in the other, and this one is to be taken: the model before
+        a part of it, and the model before a module that holds nothing else."""
+        if self.tensors == other.tensors:
+            return self.prefix.startswith(other.prefix) and self.prefix != other.prefix
+        return self.tensors > other.tensors and other.prefix.startswith(self.prefix)
+
+
+def find(
+    specs: Specs,
+    *,
+    name: str | None = None,
+    among: Sequence[type[Architecture]] = (),
+    prefix: str | None = None,
+) -> Recognition:
+    """Find the architecture and layout of a state dict, wherever in it the weights lie.
+
+    The whole state dict counts first. Otherwise the prefix is taken that leaves the fewest tensors
+    over, so that a detector goes before its backbone.
+
+    Args:
+        specs: the state dict.
+        name: for messages, what it was read from.
+        among: the architectures to choose from; all where none is given.
+        prefix: what stands before the keys of the weights; tried if it is None. The last dot may
+            be left out.
+
+    Raises:
+        UnrecognisedError: none fits; it names the nearest, and where that lies.
+        ArchitectureError: several fit.
+        UsageError: no key begins with ``prefix``.
+    """
+    if prefix is not None:
+        return recognise(specs, name=name, among=among, prefix=_completed(prefix, specs, name))
+    try:
+        return recognise(specs, name=name, among=among)
+    except UnrecognisedError as error:
+        refusal = error
+    kinds = among or tuple(architectures().values())
+    ordered = sorted(specs)
+    tensors = _modules(specs)
+    starts = _Starts(kinds, named=len(among) == 1)
+    places: list[_Place] = []
+    for one in tensors:
+        if not starts.complete(ordered, one):
+            continue
+        found: Recognition | ArchitectureError
+        try:
+            found = recognise(specs, name=name, among=among, prefix=one)
+        except UnrecognisedError:
+            continue
+        except ArchitectureError as error:
+            found = error
+        places.append(_Place(one, tensors[one], found))
+    if places:
+        return _chosen(places, name or "this state dict")
+    shares = {one: starts.share(ordered, one) for one in islice(tensors, _MOST_NEAR)}
+    nearest = max(shares, key=lambda one: shares[one], default=None)
+    if nearest is not None and shares[nearest] > max(refusal.score, _NEAR):
+        # raises what speaks against it
+        recognise(specs, name=name, among=among, prefix=nearest)
+    raise refusal
+
+
+def named(
+    specs: Specs,
+    kind: type[Architecture],
+    layout: str,
+    *,
+    name: str | None = None,
+    prefix: str | None = None,
+) -> Recognition:
+    """An architecture and a layout that the user gives. Arguments and errors are those of `find`,
+    but no prefix is tried."""
+    whole = _completed(prefix or "", specs, name)
+    outside = len(specs) - len(below(specs, whole))
+    return Recognition(kind, layout, ("as told",), prefix=whole, outside=outside)
+
+
+def _completed(prefix: str, specs: Specs, name: str | None) -> str:
+    if not prefix:
+        return ""
+    whole = prefix if prefix.endswith(".") else f"{prefix}."
+    if not any(key.startswith(whole) and key != whole for key in specs):
+        most = [one for one, _ in Counter(_outermost(specs)).most_common(4)]
+        raise UsageError(
+            f"no key of {name or 'this state dict'} begins with {whole!r}",
+            choices=_choices(most),
+        )
+    return whole
+
+
+def _choices(prefixes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"--prefix {quote(prefix)}" for prefix in prefixes)
+
+
+def _outermost(keys: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        first, dot, rest = key.partition(".")
+        if dot and rest:
+            yield f"{first}."
+
+
+def _modules(keys: Iterable[str]) -> dict[str, int]:
+    """The prefixes of a state dict with the number of keys below each, the largest number first."""
+    found: Counter[str] = Counter()
+    for key in keys:
+        end = -1
+        for _ in range(_DEEPEST):
+            end = key.find(".", end + 1)
+            if end < 0 or end + 1 == len(key):
+                break
+            found[key[: end + 1]] += 1
+    return dict(found.most_common(_MOST))
+
+
+class _Starts:
+    """Tells quickly whether a layout may lie below a prefix, by how the keys begin that it must
+    have."""
+
+    def __init__(self, kinds: Iterable[type[Architecture]], *, named: bool) -> None:
+        self._layouts = {
+            tuple(
+                template(text).literal_prefix
+                for text in (layout.present if named else (*layout.present, *layout.peculiar))
+            )
+            for kind in kinds
+            for layout in kind.layouts.values()
+        }
+
+    def complete(self, ordered: Sequence[str], prefix: str) -> bool:
+        """Whether all of a layout may lie there. ``ordered`` are the sorted keys."""
+        return any(
+            all(_begins(ordered, prefix + start) for start in starts) for starts in self._layouts
+        )
+
+    def share(self, ordered: Sequence[str], prefix: str) -> float:
+        """The largest part of a layout that may lie there, 0 to 1."""
+        return max(
+            sum(_begins(ordered, prefix + start) for start in starts) / len(starts)
+            for starts in self._layouts
+        )
+
+
+def _begins(ordered: Sequence[str], start: str) -> bool:
+    place = bisect_left(ordered, start)
+    return place < len(ordered) and ordered[place].startswith(start)
+
+
+def _chosen(places: Sequence[_Place], what: str) -> Recognition:
+    """The place that leaves the fewest tensors over.
+
+    Raises:
+        ArchitectureError: several places hold the same architecture, or as many tensors.
+    """
+    places = [one for one in places if not any(other.goes_before(one) for other in places)]
+    best, *others = sorted(places, key=lambda place: -place.tensors)
+    alike = [one for one in others if one.what == best.what or one.tensors == best.tensors]
+    if alike:
+        named = ", ".join(f"{one.what or 'a model'} below {one.prefix!r}" for one in (best, *alike))
+        raise ArchitectureError(
+            f"{what} holds several sets of weights: {named}",
+            choices=_choices(one.prefix for one in (best, *alike[:3])),
+        )
+    if isinstance(best.found, ArchitectureError):
+        raise best.found
+    return best.found

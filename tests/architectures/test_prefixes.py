@@ -1,0 +1,146 @@
+"""Where in a state dict the weights are found, and what is refused there."""
+
+from pathlib import Path
+
+import pytest
+
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.prefixes import find
+from detrex_hub.architectures.recognise import UnrecognisedError
+from detrex_hub.conversion import convert, prepare
+from detrex_hub.errors import ArchitectureError, MappingError, UsageError
+from detrex_hub.inspection import inspect
+from detrex_hub.mapping import ConversionPlan
+from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.records import load_json
+from detrex_hub.verification import verify
+from tests import reference
+from tests.checkpoint_files import save
+from tests.situations._models import backbone, below, detector, layers
+
+R50 = reference.load("resnet18").source
+DETR = reference.load("detr_r50").source
+OTHER = next(iter(DETR.values()))
+
+
+def put_below(prefix, specs):
+    return {prefix + key: spec for key, spec in specs.items()}
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "backbone.bottom_up.", "a.b.c.d."])
+def test_any_common_prefix_is_found(prefix):
+    found = find(put_below(prefix, DETR) | {"loss.weight": OTHER})
+    assert (found.architecture.name, found.layout) == ("detr", "original")
+    assert (found.prefix, found.outside) == (prefix, 1)
+
+
+def test_a_whole_state_dict_has_no_prefix():
+    assert find(DETR).prefix == ""
+    # the backbone in it is a part of it, and so is that of a detector below a prefix
+    assert find(put_below("model.", DETR)).prefix == "model."
+
+
+def test_the_backbone_of_a_detector_that_is_not_known_is_found():
+    foreign = {key.replace("transformer.", "mixer."): spec for key, spec in DETR.items()}
+    found = find(foreign)
+    assert (found.architecture.name, found.layout) == ("resnet", "torchvision")
+    assert found.prefix == "backbone.0.body."
+    assert found.outside == sum(not key.startswith("backbone.") for key in DETR)
+
+
+def test_a_backbone_that_is_not_recognised_alone_is_not_recognised_in_a_detector():
+    # the stem of a ResNet-D, which a ResNet does not have
+    foreign = {
+        key.replace("backbone.0.body.conv1.", "backbone.0.body.conv1.0."): spec
+        for key, spec in DETR.items()
+        if key.startswith("backbone.")
+    }
+    with pytest.raises(UnrecognisedError, match=r"below the prefix 'backbone.0.body.'.* lacks"):
+        find(foreign | {"head.weight": OTHER}, name="my.pth")
+
+
+def test_two_of_the_same_are_refused_and_each_can_be_chosen():
+    both = put_below("encoder_q.", R50) | put_below("encoder_k.", R50)
+    with pytest.raises(ArchitectureError, match="several sets of weights") as caught:
+        find(both)
+    assert caught.value.choices == ("--prefix encoder_q.", "--prefix encoder_k.")
+    for prefix in ("encoder_q.", "encoder_k."):
+        assert find(both, prefix=prefix).prefix == prefix
+    # one is refused even if it holds more: nothing says that it is the better
+    with pytest.raises(ArchitectureError, match="several sets of weights"):
+        find(both | {"encoder_k.queue": OTHER})
+
+
+def test_the_larger_of_two_different_models_is_taken():
+    convnext = architecture("convnext").from_hyper_parameters(
+        {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]}
+    )
+    both = put_below("small.", convnext.original()[0]) | put_below("model.", DETR)
+    assert find(both).prefix == "model."
+
+
+def test_a_prefix_may_be_given_without_its_dot_and_must_be_there():
+    assert find(put_below("model.", DETR), prefix="model").prefix == "model."
+    with pytest.raises(UsageError, match=r"begins with 'net\.'") as caught:
+        find(put_below("my model.", DETR), name="x.pth", prefix="net")
+    assert caught.value.choices == ("--prefix 'my model.'",)
+    # an empty one says that there is none
+    with pytest.raises(UnrecognisedError):
+        find(put_below("model.", DETR), prefix="")
+
+
+def test_very_many_modules_cost_little():
+    specs = {f"m{i}.a.b.c.d.e.f.g.conv1.weight": OTHER for i in range(20_000)}
+    with pytest.raises(UnrecognisedError, match="matches no known architecture"):
+        find(specs)
+
+
+def test_the_same_bytes_come_from_a_file_with_and_without_a_prefix(tmp_path: Path) -> None:
+    save(tmp_path / "plain.pth", backbone())
+    foreign = below("model.backbone.", backbone()) | layers("model.neck", "loss")
+    save(tmp_path / "foreign.pth", foreign)
+    plain = convert(tmp_path / "plain.pth", tmp_path / "plain")
+    done = convert(tmp_path / "foreign.pth", tmp_path / "foreign")
+    assert done.sha256 == plain.sha256
+    record = load_json(tmp_path / "foreign" / "conversion.json")
+    assert record["source"]["prefix"] == "model.backbone."
+    assert record["plan"]["moves"]["stages.0.0.gamma"] == ["model.backbone.stages.0.0.gamma"]
+    reason = "outside 'model.backbone.', where the convnext is"
+    assert record["plan"]["dropped"]["loss.weight"] == reason
+    assert len(record["plan"]["source_tensors"]) == len(foreign)
+    card = (tmp_path / "foreign" / "README.md").read_text()
+    assert "below `model.backbone.`" in card
+    assert "2 other tensors are dropped" in card
+
+
+def test_verify_repeats_a_conversion_from_its_recorded_prefix(tmp_path: Path) -> None:
+    both = below("encoder_q.", backbone())
+    both |= {f"encoder_k.{key}": tensor + 1 for key, tensor in backbone().items()}
+    original = save(tmp_path / "moco.pth", both, "state_dict")
+    convert(original, tmp_path / "moco", prefix="encoder_k.")
+    found = verify(tmp_path / "moco", source=str(original))
+    assert found.repeated
+    record = tmp_path / "moco" / "conversion.json"
+    record.write_text(
+        record.read_text().replace('"prefix": "encoder_k."', '"prefix": "encoder_q."')
+    )
+    with pytest.raises(Exception, match="are not those of the mapper"):
+        verify(tmp_path / "moco", source=str(original))
+
+
+def test_an_inspection_and_a_plan_show_the_prefix(tmp_path: Path) -> None:
+    path = save(tmp_path / "lightning.ckpt", below("model.", detector()) | layers("loss"))
+    found = inspect(path)
+    assert (found.architecture, found.prefix, found.outside) == ("deformable_detr", "model.", 1)
+    assert found.to_json()["prefix"] == "model."
+    assert inspect(path, prefix="model.backbone.0.body.").prefix == "model.backbone.0.body."
+    with prepare(path, ConversionOptions()) as planned:
+        assert planned.to_json()["prefix"] == "model."
+        assert isinstance(planned.plan, ConversionPlan)
+        assert planned.plan.dropped["loss.weight"].startswith("outside 'model.'")
+
+
+def test_what_is_wrong_below_a_prefix_says_so(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.pth", below("model.", backbone() | layers("stages.0.0.extra")))
+    with pytest.raises(MappingError, match=r"below 'model.': .*stages\.0\.0\.extra"):
+        prepare(path)

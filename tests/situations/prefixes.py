@@ -1,0 +1,120 @@
+"""Prefixes, and backbones inside detectors."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.situations import Situation
+from tests.situations._models import backbone, below, detector, layers, saved
+
+TITLE = "Names before the keys"
+
+
+def _fsdp() -> dict[str, torch.Tensor]:
+    return {
+        "_fsdp_wrapped_module."
+        + key.replace("stages.2.", "stages.2._fsdp_wrapped_module.").replace(
+            "stages.3.0.", "stages.3.0._checkpoint_wrapped_module."
+        ): tensor
+        for key, tensor in backbone().items()
+    }
+
+
+def _moco() -> dict[str, torch.Tensor]:
+    return {
+        **below("module.encoder_q.", backbone()),
+        **below("module.encoder_k.", backbone()),
+        "module.queue": torch.ones(8, 64),
+    }
+
+
+def _changed() -> dict[str, torch.Tensor]:
+    state = below("model.", backbone())
+    return {key: tensor for key, tensor in state.items() if "downsample_layers.0." not in key}
+
+
+SITUATIONS = (
+    Situation(
+        "A model saved inside `DistributedDataParallel` and `torch.compile`: `module._orig_mod.`",
+        "The names of torch's wrappers are removed wherever they stand in a key.",
+        "detrex-hub convert wrapped.pth",
+        saved("wrapped.pth", lambda: below("module._orig_mod.", backbone())),
+        ("convnext (original)",),
+    ),
+    Situation(
+        "FSDP with activation checkpointing: `_fsdp_wrapped_module.` and "
+        "`_checkpoint_wrapped_module.` inside the keys",
+        "The same.",
+        "detrex-hub convert fsdp.pth",
+        saved("fsdp.pth", _fsdp),
+        ("convnext (original)",),
+    ),
+    Situation(
+        "Weights averaged by torch's `AveragedModel`: `n_averaged` beside `module.`",
+        "The counter is dropped.",
+        "detrex-hub convert swa.pth",
+        saved("swa.pth", lambda: below("module.", backbone()) | {"n_averaged": torch.tensor(9)}),
+        ("convnext (original)",),
+    ),
+    Situation(
+        "A Lightning module: `model.`, beside what the loss needs",
+        "The prefix is found by trying. Keys without it are dropped.",
+        "detrex-hub convert lightning.ckpt",
+        saved(
+            "lightning.ckpt",
+            lambda: {"state_dict": below("model.", detector()) | layers("criterion.projection")},
+        ),
+        ("deformable_detr (original)", "the weights lie below the prefix 'model.';"),
+    ),
+    Situation(
+        "A detector of another project: `backbone.bottom_up.` beside its head",
+        "The backbone is taken, and the rest is dropped and counted.",
+        "detrex-hub convert foreign.pth",
+        saved(
+            "foreign.pth",
+            lambda: {
+                "model": below("backbone.bottom_up.", backbone())
+                | layers("backbone.fpn_lateral2", "proposal_generator.rpn_head.conv")
+            },
+        ),
+        ("convnext (original)", "below the prefix 'backbone.bottom_up.'; 2 other tensors are"),
+    ),
+    Situation(
+        "MoCo's query and key encoders in one file",
+        "Refused: both fit equally well.",
+        "detrex-hub convert moco.pth.tar",
+        saved("moco.pth.tar", lambda: {"state_dict": _moco()}),
+        (
+            "holds several sets of weights: convnext below 'encoder_q.', convnext below "
+            "'encoder_k.'",
+        ),
+        refused=True,
+    ),
+    Situation(
+        "The same",
+        "The key encoder is taken.",
+        "detrex-hub convert moco.pth.tar --prefix encoder_k.",
+        saved("moco.pth.tar", lambda: {"state_dict": _moco()}),
+        ("below the prefix 'encoder_k.'; 57 other tensors are dropped",),
+    ),
+    Situation(
+        "A prefix that no key has",
+        "Refused, with the prefixes that there are.",
+        "detrex-hub convert moco.pth.tar --prefix encoder.",
+        saved("moco.pth.tar", lambda: {"state_dict": _moco()}),
+        ("no key of moco.pth.tar begins with 'encoder.'",),
+        refused=True,
+    ),
+    Situation(
+        "A backbone below `model.` with other layers than the known one",
+        "Refused, with the nearest architecture, where it lies, and what speaks against it.",
+        "detrex-hub convert changed.pth",
+        saved("changed.pth", _changed),
+        (
+            "changed.pth below the prefix 'model.' matches no known architecture; the nearest is "
+            "convnext",
+            "but it lacks downsample_layers.0.0.weight",
+        ),
+        refused=True,
+    ),
+)
