@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from detrex_hub import card
-from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue import CatalogueEntry, Source
+from detrex_hub.catalogue.entry import same_address
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError
@@ -20,7 +22,14 @@ from detrex_hub.locking import FileLock, Timeout
 from detrex_hub.messages import log
 from detrex_hub.originals import sources
 from detrex_hub.progress import Progress
-from detrex_hub.records import CARD, CONFIG
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    ConversionRecord,
+    RecordedSource,
+    RepositoryConfig,
+)
 from detrex_hub.repositories.converted import root
 from detrex_hub.staging import assets_variable, publish_files, staging_folder
 
@@ -29,9 +38,14 @@ _VERSION = 1
 
 
 def find(entry: CatalogueEntry) -> Path | None:
-    """The conversion of an entry as the catalogue and the mapper are now; None if there is none."""
+    """The conversion of an entry as the catalogue and the mapper are now; None if there is none, or
+    the lock pins another original or another result.
+
+    Raises:
+        ConfigError: its records are damaged.
+    """
     folder = _folder(entry)
-    return folder if (folder / CONFIG).is_file() else None
+    return folder if _is_pinned_by(entry, folder) else None
 
 
 def make(
@@ -63,7 +77,7 @@ def make(
     """
     folder = _folder(entry)
     with locked(folder, entry.name):
-        if (folder / CONFIG).is_file():
+        if _is_pinned_by(entry, folder):
             return folder, ""
         had = sources.in_cache(entry)
         with staging_folder(folder, option=assets_variable()) as staging:
@@ -84,13 +98,42 @@ def make(
 
 
 def _folder(entry: CatalogueEntry) -> Path:
+    """Where the conversion of an entry lies. Pins are no part of the key: a lock that pins what is
+    there must find it again."""
     try:
         made = model_of(entry)
         rules = [made.rules(source.layout) for source in entry.sources]
     except DetrexHubError:
         rules = []  # an entry of a user may leave its hyper-parameters to the file
-    contents = repr((_VERSION, entry, rules)).encode()
+    sources = tuple(
+        replace(one, sha256=None, sha256_prefix=None, size=None, commit=None)
+        for one in entry.sources
+    )
+    contents = repr((_VERSION, replace(entry, sources=sources, result=None), rules)).encode()
     return root() / hashlib.sha256(contents).hexdigest()[:16] / entry.name
+
+
+def _is_pinned_by(entry: CatalogueEntry, folder: Path) -> bool:
+    """Whether a conversion is there, and nothing that the lock pins contradicts it."""
+    if not (folder / CONFIG).is_file():
+        return False
+    if entry.result is not None:
+        stored = RepositoryConfig.load(folder / CONFIG).checkpoint
+        return stored.sha256 == entry.result.sha256
+    found = ConversionRecord.load(folder / CONVERSION).source
+    theirs = [one for one in entry.sources if same_address(one.url, found.url or "")]
+    # a mirror's address is none of the catalogue's
+    return any(_agrees(one, found) for one in theirs or entry.sources)
+
+
+def _agrees(source: Source, found: RecordedSource) -> bool:
+    """Whether the original of a conversion may be the file that a source pins."""
+    digest = source.sha256 or source.sha256_prefix
+    if digest is not None and not (found.sha256 or "").startswith(digest):
+        return False
+    if digest is None and source.commit is not None and source.commit not in (found.url or ""):
+        return False
+    return source.size in (None, found.size)
 
 
 @contextmanager

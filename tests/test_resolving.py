@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from huggingface_hub import constants
 
 from detrex_hub import from_hub, load_state_dict, local_conversions, overrides
 from detrex_hub.catalogue import find
+from detrex_hub.catalogue.entry import Result
 from detrex_hub.conversion import convert
 from detrex_hub.errors import HubError, SourceError, UsageError, VerificationError
 from detrex_hub.locking import FileLock
@@ -202,10 +204,40 @@ def lock(tmp_path, sha256):
     path.write_text(f'[weights.{tiny.NAME}]\nsha256 = "{sha256}"\n')
 
 
-def test_weights_that_the_lock_knows_are_taken(entry, tmp_path):
-    right = resolve(tiny.NAME).config.checkpoint.sha256
-    lock(tmp_path, right)
-    assert resolve(tiny.NAME).config.checkpoint.sha256 == right
+def test_a_conversion_that_the_lock_pins_afterwards_is_taken(entry, mirror, tmp_path):
+    made = resolve(tiny.NAME)
+    lock(tmp_path, made.config.checkpoint.sha256)
+    assert find(tiny.NAME).result is not None
+    assert resolve(tiny.NAME).folder == made.folder
+    assert len(mirror.seen("GET")) == 1
+
+
+@pytest.mark.parametrize(
+    ("pins", "agree"),
+    [
+        ({}, True),
+        ({"sha256": None, "sha256_prefix": "RIGHT"}, True),
+        ({"sha256": None, "size": None, "commit": "ab" * 20}, False),
+        ({"sha256": "cd" * 32}, False),
+        ({"sha256": None, "sha256_prefix": "cdcdcdcd"}, False),
+        ({"size": 1}, False),
+    ],
+)
+def test_a_conversion_of_an_original_that_the_lock_refuses_is_not_taken(
+    entry, original, pins, agree
+):
+    made = resolve(tiny.NAME)
+    found = {"sha256": hashlib.sha256(original).hexdigest(), "size": len(original)}
+    right = {"RIGHT": found["sha256"][:8]}
+    pinned = {name: right.get(value, value) for name, value in (found | pins).items()}
+    source = replace(entry.sources[0], **pinned)
+    folder = local_conversions.find(replace(entry, sources=(source,)))
+    assert folder == (made.folder if agree else None)
+
+
+def test_a_conversion_with_another_result_than_the_lock_pins_is_not_taken(entry):
+    resolve(tiny.NAME)
+    assert local_conversions.find(replace(entry, result=Result(sha256="cd" * 32))) is None
 
 
 def test_weights_that_another_user_published_under_the_name_are_refused(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
 from detrex_hub.errors import CatalogueError, UsageError
 from detrex_hub.messages import log
+
+if TYPE_CHECKING:
+    from detrex_hub.catalogue.lock import Lock
 
 __all__ = [
     "BUILT_IN_LOCK",
@@ -45,11 +50,18 @@ def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
     Raises:
         CatalogueError: a file cannot be read, is malformed, or contradicts its lock.
     """
-    entries = dict(built_in())
-    for path in _files_of_user(extra):
-        for name, entry in _of_user(path).items():
+    return _merged(built_in(), _of_users(extra))
+
+
+def _merged(
+    ours: Mapping[str, CatalogueEntry], theirs: Mapping[Path, Mapping[str, CatalogueEntry]]
+) -> dict[str, CatalogueEntry]:
+    """Built-in entries, and those of the user's files."""
+    entries = dict(ours)
+    for path, own in theirs.items():
+        for name, entry in own.items():
             _refuse_case_twin(name, entries, path)
-            if name in built_in():
+            if name in ours:
                 _warn_of_redefinition(name, path)
             entries[name] = entry
     return entries
@@ -69,7 +81,7 @@ def by_lock(extra: Sequence[Path] = ()) -> Mapping[Path, Mapping[str, CatalogueE
     from detrex_hub.catalogue.lock import lock_path
 
     entries = load(extra)
-    files = {lock_path(path): _of_user(path) for path in _files_of_user(extra)}
+    files = {lock_path(path): own for path, own in _of_users(extra).items()}
     return {
         lock: {name: one for name, one in theirs.items() if entries[name] == one}
         for lock, theirs in (files or {BUILT_IN_LOCK: built_in()}).items()
@@ -124,10 +136,14 @@ def look_up(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry | None:
     """The entry of that name or alias, None where there is none. A name wins over an alias, and a
     later file's alias over an earlier one's.
 
+    Of the built-in files, only those are read that mention the name, or one that the user's files
+    may redefine.
+
     Raises:
         CatalogueError: a catalogue file is malformed.
     """
-    entries = load(extra)
+    theirs = _of_users(extra)
+    entries = _merged(_mentioning([name, *chain(*theirs.values())]), theirs)
     if name in entries:
         return entries[name]
     return next((one for one in reversed([*entries.values()]) if name in one.aliases), None)
@@ -196,21 +212,52 @@ def is_built_in(entry: CatalogueEntry) -> bool:
 @cache
 def built_in() -> Mapping[str, CatalogueEntry]:
     """The entries of the built-in catalogue by name."""
-    # a conversion of a file asks for no entry
-    from detrex_hub.catalogue.loader import read_catalogue
-    from detrex_hub.catalogue.lock import SUFFIX, read_lock
+    return _joined(_built_in_files())
 
-    lock = read_lock(BUILT_IN_LOCK)
+
+def _mentioning(names: Iterable[str]) -> Mapping[str, CatalogueEntry]:
+    """The entries of the built-in files that mention one of these names, whatever its case. Another
+    file has no entry and no alias of that name."""
+    wanted = [name.lower() for name in names]
+    texts = {path: path.read_text(encoding="utf-8").lower() for path in _built_in_files()}
+    return _joined(path for path, text in texts.items() if any(name in text for name in wanted))
+
+
+def _joined(files: Iterable[Path]) -> Mapping[str, CatalogueEntry]:
     entries: dict[str, CatalogueEntry] = {}
-    for path in sorted(Path(__file__).parent.glob("*.toml")):
-        if path.name.endswith(SUFFIX):
-            continue
-        for name, entry in read_catalogue(path, lock).items():
+    for path in files:
+        for name, entry in _of_built_in_file(path).items():
             if name in entries:
                 raise CatalogueError(f"{path}: [weights.{name}] is in {entries[name].family} too")
             _refuse_case_twin(name, entries, path)
             entries[name] = entry
     return entries
+
+
+def _built_in_files() -> list[Path]:
+    folder = Path(__file__).parent
+    return sorted(path for path in folder.glob("*.toml") if path != BUILT_IN_LOCK)
+
+
+@cache
+def _of_built_in_file(path: Path) -> Mapping[str, CatalogueEntry]:
+    """The entries of a built-in file."""
+    # a conversion of a file asks for no entry
+    from detrex_hub.catalogue.loader import read_catalogue
+
+    return read_catalogue(path, _built_in_lock())
+
+
+@cache
+def _built_in_lock() -> Lock:
+    from detrex_hub.catalogue.lock import read_lock
+
+    return read_lock(BUILT_IN_LOCK)
+
+
+def _of_users(extra: Sequence[Path]) -> Mapping[Path, Mapping[str, CatalogueEntry]]:
+    """The entries of the user's files, by file."""
+    return {path: _of_user(path) for path in _files_of_user(extra)}
 
 
 def _of_user(path: Path) -> Mapping[str, CatalogueEntry]:

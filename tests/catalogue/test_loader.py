@@ -3,6 +3,7 @@
 import pytest
 
 from detrex_hub import catalogue
+from detrex_hub.catalogue import loader
 from detrex_hub.catalogue.lock import Lock, Pin, ResultPin, lock_path, read_lock, write_lock
 from detrex_hub.errors import CatalogueError, UsageError
 
@@ -118,6 +119,32 @@ LOCK = Lock(
     },
     weights={"mine": ResultPin(sha256="ab" * 32, mapper="2")},
 )
+
+
+def test_each_name_and_alias_is_found_in_the_files_that_mention_it():
+    known = catalogue.load()
+    for entry in known.values():
+        for name in (entry.name, *entry.aliases):
+            assert catalogue.look_up(name) == known.get(name, entry)
+
+
+def test_a_name_is_looked_up_without_reading_files_that_do_not_mention_it(monkeypatch):
+    read = []
+    monkeypatch.setattr(loader, "read_catalogue", lambda path, lock: read.append(path.stem) or {})
+    catalogue._of_built_in_file.cache_clear()
+    try:
+        catalogue.look_up("r101_v2")
+    finally:
+        catalogue._of_built_in_file.cache_clear()
+    assert "resnet" in read
+    assert len(read) < 5
+
+
+def test_a_look_up_refuses_a_name_that_differs_from_a_built_in_one_only_in_case(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(ENTRY.replace("mine]", "R50_V1]"))
+    with pytest.raises(CatalogueError, match=r"differs from r50_v1 of resnet\.toml only in case"):
+        catalogue.look_up("another", [path])
 
 
 def test_the_lock_pins_sources_and_results(load):
