@@ -18,6 +18,7 @@ from detrex_hub.mapping.operations import (
     BicubicGrid,
     BicubicLast2,
     BicubicTable,
+    Cut,
     Filled,
     GeometricTable,
     Join,
@@ -89,7 +90,7 @@ def computed(piece: Computed, source: TensorSource) -> Iterator[bytes]:
             import numpy as np
 
             yield _encoded(np.full(spec.shape, value), spec)
-        case Join() | Portion() | Permute():
+        case Cut() | Join() | Portion() | Permute():
             yield _rearranged(operation, [_elements(source, key) for key in of])
         case _:
             yield _encoded(_made(operation, _numbers(source, of[0])), spec)
@@ -281,6 +282,12 @@ def _rearranged(operation: Operation, operands: list[NDArray[Any]]) -> bytes:
             made = np.split(first, count, dim)[index]
         case Permute(dim=dim):
             made = np.take(first, operation.order(first.shape[dim]), dim)
+        case Cut(start=start, shape=shape):
+            made = np.zeros(shape, dtype=first.dtype)
+            taken = first[
+                tuple(slice(at, at + size) for at, size in zip(start, shape, strict=True))
+            ]
+            made[tuple(slice(size) for size in taken.shape)] = taken
         case _:
             raise AssertionError(operation)
     return made.tobytes()

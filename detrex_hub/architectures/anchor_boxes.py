@@ -23,6 +23,18 @@ from detrex_hub.architectures.transformer_layers import (
     conditional_attentions,
     encoder,
 )
+from detrex_hub.architectures.transformers_model import (
+    TransformersModel,
+    check_positions,
+    needs,
+)
+from detrex_hub.errors import ArchitectureError
+
+_INVERSE_SIGMOID = (
+    "transformers cuts the inverse sigmoid of DAB-DETR at 1e-5, detrex at 1e-3, and no field says "
+    "so. A reference point closer than 1e-3 to the border of the image moves boxes by up to 1e-3 "
+    "of its size."
+)
 
 
 class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
@@ -55,6 +67,48 @@ class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
             "position_temperature": facts.get("position_temperature"),
             "position_offset": facts.get("position_offset"),
         }
+
+    def as_dab_detr(
+        self, layout: str, preprocessing: Mapping[str, Any], *, patterns: int
+    ) -> TransformersModel:
+        """transformers' DAB-DETR.
+
+        Args:
+            layout, preprocessing: as for `in_transformers`.
+            patterns: what each query begins with in turn, 0 for nothing.
+        """
+        fields = self.transformers_config("dab-detr", layout, preprocessing)
+        check_positions(
+            "dab_detr", self.position_grid, offset=self.position_offset, fixed_offset=0.0
+        )
+        temperature = self.position_temperature
+        if temperature is None or not float(temperature).is_integer():
+            raise ArchitectureError(
+                f"its positions have a temperature of {temperature}, and transformers takes whole "
+                "numbers",
+                hint="Write the original's layout instead: --to original",
+            )
+        if not self.modulate_hw_attn:
+            raise ArchitectureError(
+                "width and height do not modulate its cross-attention, and they always do in "
+                "transformers",
+                hint="Write the original's layout instead: --to original",
+            )
+        return TransformersModel(
+            config={
+                **fields,
+                "architectures": ["DabDetrForObjectDetection"],
+                "hidden_size": self.embed_dim,
+                "activation_function": "prelu",
+                "num_patterns": patterns,
+                "temperature_height": int(temperature),
+                "temperature_width": int(temperature),
+            },
+            # DAB-DETR has none of its own, and its detections are read as Conditional-DETR's
+            image_processor="ConditionalDetrImageProcessor",
+            needs=needs(layout),
+            differences=(_INVERSE_SIGMOID,),
+        )
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim

@@ -42,6 +42,10 @@ class AnchorDetr(Detector, frozen=True, kw_only=True):
     spatial_prior: str = "learned"
 
     name: ClassVar[str] = "anchor_detr"
+    not_in_transformers: ClassVar[str | None] = (
+        "its queries are anchor points with several patterns, and its attention can be of "
+        "rows and columns"
+    )
     cuts_inverse_sigmoid: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"AnchorDETR"})
     on_torchvision: ClassVar[bool] = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -39,6 +39,11 @@ from detrex_hub.mapping import (
 )
 from detrex_hub.schema import Names, PlainValues
 from detrex_hub.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from detrex_hub.architectures.transformers_model import TransformersModel
 
 __all__ = [
     "IMAGENET_RGB",
@@ -155,6 +160,10 @@ class Architecture(Struct, frozen=True, kw_only=True):
     kinds. One that begins with a dot is below `node`; ``*`` stands for one name."""
     yacs_keys: ClassVar[Mapping[str, Kind]] = {}
     """The same for classic configs."""
+    also_written: ClassVar[tuple[str, ...]] = ()
+    """Layouts that it can be written in, beside those that it can be converted from."""
+    not_in_transformers: ClassVar[str | None] = None
+    """Why transformers has no model for these weights; None where it has one."""
     no_counterpart: ClassVar[Mapping[str, str]] = {}
     """Key templates of similar models that neither detrex nor detectron2 has, and why."""
     backbone: ClassVar[bool] = False
@@ -442,6 +451,39 @@ class Architecture(Struct, frozen=True, kw_only=True):
                 found.update(dict.fromkeys(others, first))
         return found
 
+    def as_stored(self) -> Self:
+        """The same model, without what its conversion cut away or computed, which says nothing of
+        the weights as they are now."""
+        return self
+
+    def rules_back(self, layout: str) -> tuple[Rule, ...]:
+        """The mapper from detrex's names to a layout.
+
+        Raises:
+            MappingError: rows were cut away, or tensors were computed, so that there is no way
+                back.
+        """
+        return inverse(self.rules(layout), hint=self.keeps_rows)
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        """The model of transformers that computes the same with the weights in a layout.
+
+        Args:
+            layout: one of transformers'.
+            preprocessing: as for `overrides`.
+
+        Raises:
+            ArchitectureError: transformers has no such model; it says why, and what is nearest.
+        """
+        own = [name for name in self.layouts if name != "detrex"]
+        raise ArchitectureError(
+            f"transformers has no model for {self.name}"
+            + (f": {self.not_in_transformers}" if self.not_in_transformers else ""),
+            hint=f"Write the original's layout instead: --to {own[0]} -o {self.name}.pth"
+            if own
+            else "Use the weights in detrex, with from_hub",
+        )
+
     def plan_export(self, specs: Specs, layout: str) -> ConversionPlan:
         """Plan the way back: from the detrex state dict to a layout, tied tensors tied there too.
 
@@ -456,7 +498,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         whole = {**specs, **{alias: specs[key] for alias, key in stored.items()}}
         self.prove(whole)
         planned = plan(
-            inverse(self.rules(layout), hint=self.keeps_rows),
+            self.rules_back(layout),
             whole,
             mapper=f"{self.name} (back to {layout})",
             ignore=stored.keys() | self.set_by_model(),

@@ -50,6 +50,7 @@ class CoMot(Detector, frozen=True, kw_only=True):
     position_offset: float | None = -0.5
 
     name: ClassVar[str] = "co_mot"
+    not_in_transformers: ClassVar[str | None] = "it carries queries from one image to the next"
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.co_mot.MOT"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
     layouts: ClassVar[Mapping[str, Layout]] = {

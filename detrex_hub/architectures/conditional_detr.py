@@ -25,6 +25,11 @@ from detrex_hub.architectures.transformer_layers import (
     conditional_attentions,
     encoder,
 )
+from detrex_hub.architectures.transformers_model import (
+    TransformersModel,
+    check_positions,
+    needs,
+)
 
 _TRANSFORMERS_KEYS = (
     "model.decoder.layers.{i}.sa_qcontent_proj.weight",
@@ -94,6 +99,28 @@ class ConditionalDetr(Detector, frozen=True, kw_only=True):
             "position_temperature": facts.get("position_temperature"),
             "position_offset": facts.get("position_offset"),
         }
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        fields = self.transformers_config("conditional_detr", layout, preprocessing)
+        check_positions(
+            self.name,
+            self.position_grid,
+            temperature=self.position_temperature,
+            offset=self.position_offset,
+            fixed_temperature=10000,
+            fixed_offset=0.0,
+        )
+        return TransformersModel(
+            config={
+                **fields,
+                "architectures": ["ConditionalDetrForObjectDetection"],
+                "d_model": self.embed_dim,
+                "activation_function": "relu",
+                "position_embedding_type": "sine",
+            },
+            image_processor="ConditionalDetrImageProcessor",
+            needs=needs(layout),
+        )
 
     def parts(self) -> tuple[Part, ...]:
         return (

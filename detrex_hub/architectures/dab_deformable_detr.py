@@ -41,6 +41,10 @@ class DabDeformableDetr(Detector, frozen=True, kw_only=True):
     position_offset: float | None = -0.5
 
     name: ClassVar[str] = "dab_deformable_detr"
+    not_in_transformers: ClassVar[str | None] = (
+        "its queries are anchor boxes with deformable attention, and transformers' DAB-DETR "
+        "attends to a single feature map"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"DabDeformableDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **FACTS,

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from detrex_hub import kinds
 from detrex_hub.architectures import transformers_layout
@@ -13,6 +13,7 @@ from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import tensor
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
+from detrex_hub.architectures.transformers_model import TransformersModel
 
 
 class DabDetr(AnchorBoxDetector, frozen=True, kw_only=True):
@@ -79,6 +80,9 @@ class DabDetr(AnchorBoxDetector, frozen=True, kw_only=True):
             **cls.shared_with_boxes(specs, layout, facts),
             num_patterns=patterns[0] if patterns else 0,
         )
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        return self.as_dab_detr(layout, preprocessing, patterns=self.num_patterns)
 
     def parts(self) -> tuple[Part, ...]:
         patterns = Module(

@@ -19,7 +19,13 @@ from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.proposals import in_transformer, proposals
 from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.transformer import POINTS
 from detrex_hub.architectures.transformer_layers import Shape, deformable
+from detrex_hub.architectures.transformers_model import (
+    TransformersModel,
+    check_positions,
+    needs,
+)
 from detrex_hub.errors import ArchitectureError
 
 # what identifies the other detectors with deformable attention
@@ -165,6 +171,43 @@ class DeformableDetr(Detector, frozen=True, kw_only=True):
             if all(map(kinds.COUNT.accepts, branches)):
                 found["num_queries"] = sum(branches)
         return found
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        read = self.neck_inputs
+        fields = self.transformers_config("deformable_detr", layout, preprocessing, read=read)
+        check_positions(
+            self.name,
+            None,
+            temperature=self.position_temperature,
+            offset=self.position_offset,
+            fixed_temperature=10000,
+            fixed_offset=-0.5,
+        )
+        if self.neck_inputs == 1 < self.feature_levels:
+            raise ArchitectureError(
+                "transformers reads a single stage of the backbone only for a single feature map, "
+                f"and this model makes {self.feature_levels} of it",
+                hint="Write the original's layout instead: --to original",
+            )
+        two_stage: dict[str, Any] = {"two_stage": self.as_two_stage}
+        if self.as_two_stage:
+            two_stage["two_stage_num_proposals"] = self.num_queries
+        return TransformersModel(
+            config={
+                **fields,
+                **two_stage,
+                "architectures": ["DeformableDetrForObjectDetection"],
+                "d_model": self.embed_dim,
+                "activation_function": "relu",
+                "position_embedding_type": "sine",
+                "num_feature_levels": self.feature_levels,
+                "encoder_n_points": POINTS,
+                "decoder_n_points": POINTS,
+                "with_box_refine": self.with_box_refine,
+            },
+            image_processor="DeformableDetrImageProcessor",
+            needs=needs(layout),
+        )
 
     @property
     def heads(self) -> HeadLists:

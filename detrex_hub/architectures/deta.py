@@ -44,6 +44,9 @@ class Deta(Detector, frozen=True, kw_only=True):
     position_offset: float | None = -0.5
 
     name: ClassVar[str] = "deta"
+    not_in_transformers: ClassVar[str | None] = (
+        "version 5 has no DETA any more, whose proposals are chosen by overlap"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.deta.DeformableDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **FACTS,

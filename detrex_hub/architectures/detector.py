@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures import architecture, classes, coco, transformers_layout
@@ -29,8 +29,12 @@ from detrex_hub.architectures.parts import ConfigValue, Part
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.architectures.transformer_layers import read_layers
+from detrex_hub.architectures.transformers_model import detector_backbone
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rule
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FACTS: Mapping[str, Fact] = {
     **classes.FACTS,
@@ -257,6 +261,66 @@ class Detector(Architecture, frozen=True, kw_only=True):
             high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
             found["position_temperature"] = high if high == wide else None
         return found
+
+    # -- transformers -----------------------------------------------------------------------------
+
+    def as_stored(self) -> Self:
+        return replace(self, body=self.body.as_stored(), classes_cut_from=None, class_rows=None)
+
+    def as_released(self) -> tuple[Self, dict[str, Any]]:
+        """The same with the values of the released originals where nothing shows them, and these
+        values by the names of their facts."""
+        specs = self.target()
+        assumed = {
+            name: default(specs, "original", {}) if callable(default) else default
+            for name, fact in self.facts.items()
+            if getattr(self, name, 0) is None
+            for default in (fact.default,)
+        }
+        found = {name: value for name, value in assumed.items() if value is not None}
+        return replace(self, **found), found
+
+    def transformers_config(
+        self, model_type: str, layout: str, preprocessing: Mapping[str, Any], *, read: int = 1
+    ) -> dict[str, Any]:
+        """The fields of a config of transformers that its detectors share.
+
+        Args:
+            model_type: transformers' name of the model.
+            layout: one of transformers'.
+            preprocessing: as for `overrides`.
+            read: the last stages of the backbone, which the detector reads.
+
+        Raises:
+            ArchitectureError: transformers has no such model, or nothing says what its config must
+                say.
+        """
+        if self.not_in_transformers is not None:
+            Architecture.in_transformers(self, layout, preprocessing)
+        if self.unknown:
+            raise ArchitectureError(
+                f"no weight shows {', '.join(self.unknown)}, which transformers must know",
+                hint="Set it, such as: --fact dilation=true",
+            )
+        backbone = detector_backbone(
+            self.body,
+            own=layout == "transformers_no_timm",
+            read=read,
+            stride_in_1x1=bool(preprocessing.get("stride_in_1x1")),
+        )
+        return {
+            "model_type": model_type,
+            **backbone,
+            "encoder_layers": self.encoder_layers,
+            "decoder_layers": self.decoder_layers,
+            "encoder_ffn_dim": self.feedforward_dim,
+            "decoder_ffn_dim": self.feedforward_dim,
+            "encoder_attention_heads": self.num_heads,
+            "decoder_attention_heads": self.num_heads,
+            # where it is true, DETR and Conditional-DETR compute otherwise
+            "auxiliary_loss": False,
+            "num_queries": self.num_queries,
+        }
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -21,6 +21,11 @@ from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer_layers import Shape, decoder, encoder
+from detrex_hub.architectures.transformers_model import (
+    TransformersModel,
+    check_positions,
+    needs,
+)
 from detrex_hub.mapping import Drop, Rule, prefixed
 
 _MASK_HEAD = "panoptic mask head, which detrex does not have"
@@ -124,6 +129,28 @@ class Detr(Detector, frozen=True, kw_only=True):
         if layout == "panoptic":
             return (*prefixed(self.rules("original"), "detr.", ""), *_MASKS)
         return super().rules(layout)
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        fields = self.transformers_config("detr", layout, preprocessing)
+        check_positions(
+            self.name,
+            self.position_grid,
+            temperature=self.position_temperature,
+            offset=self.position_offset,
+            fixed_temperature=10000,
+            fixed_offset=0.0,
+        )
+        return TransformersModel(
+            config={
+                **fields,
+                "architectures": ["DetrForObjectDetection"],
+                "d_model": self.embed_dim,
+                "activation_function": "relu",
+                "position_embedding_type": "sine",
+            },
+            image_processor="DetrImageProcessor",
+            needs=needs(layout),
+        )
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim

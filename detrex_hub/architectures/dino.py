@@ -37,6 +37,10 @@ class Dino(Detector, frozen=True, kw_only=True):
     position_offset: float | None = 0.0
 
     name: ClassVar[str] = "dino"
+    not_in_transformers: ClassVar[str | None] = (
+        "the queries of its decoder are proposals with learned contents (mixed selection), "
+        "which no detector of transformers has"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.dino.DINO", "projects.dino_eva.DINO"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(20, 0.0)}
     takes_temperature: ClassVar[bool] = True

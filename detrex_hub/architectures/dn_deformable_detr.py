@@ -37,6 +37,10 @@ class DnDeformableDetr(Detector, frozen=True, kw_only=True):
     position_offset: float | None = -0.5
 
     name: ClassVar[str] = "dn_deformable_detr"
+    not_in_transformers: ClassVar[str | None] = (
+        "its queries are anchor boxes with deformable attention, and transformers' DAB-DETR "
+        "attends to a single feature map"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"DNDeformableDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
     layouts: ClassVar[Mapping[str, Layout]] = {

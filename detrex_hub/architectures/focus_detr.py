@@ -41,6 +41,9 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
     position_offset: float | None = -0.5
 
     name: ClassVar[str] = "focus_detr"
+    not_in_transformers: ClassVar[str | None] = (
+        "its encoder attends to the tokens that a mask predictor chooses"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"FOCUS_DETR"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
     layouts: ClassVar[Mapping[str, Layout]] = {

@@ -36,6 +36,9 @@ class GroupDetr(ConditionalDetr, frozen=True, kw_only=True):
     group_nums: int | None
 
     name: ClassVar[str] = "group_detr"
+    not_in_transformers: ClassVar[str | None] = (
+        "its queries are of several groups, and Conditional-DETR's of one"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"GroupDETR"})
     # there is no original
     cuts_inverse_sigmoid: ClassVar[bool] = False

@@ -46,6 +46,9 @@ class HDeformableDetr(DeformableDetr, frozen=True, kw_only=True):
     mixed_selection: bool = False
 
     name: ClassVar[str] = "h_deformable_detr"
+    not_in_transformers: ClassVar[str | None] = (
+        "its decoder has the queries of two branches, of which one detects"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"HDeformableDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **DeformableDetr.facts,

@@ -89,6 +89,9 @@ class MaskDino(Detector, frozen=True, kw_only=True):
     initialize_box_type: str | None = None
 
     name: ClassVar[str] = "maskdino"
+    not_in_transformers: ClassVar[str | None] = (
+        "no model of transformers has its decoder of boxes and masks"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"MaskDINO"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **{name: fact for name, fact in FACTS.items() if name != "dilation"},

@@ -47,6 +47,9 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
     pos_embed_kproj: bool = False
 
     name: ClassVar[str] = "pnp_detr"
+    not_in_transformers: ClassVar[str | None] = (
+        "its encoder reads a sampled part of the feature map"
+    )
     taken_by: ClassVar[frozenset[str]] = frozenset({"PnPDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **Detr.facts,

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from detrex_hub.architectures.base import Layout
 from detrex_hub.architectures.dab_detr import DabDetr
+from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 
 
 class SqrDetr(DabDetr, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ class SqrDetr(DabDetr, frozen=True, kw_only=True):
             absent=DabDetr.layouts["detrex"].absent,
         ),
     }
+
+    also_written: ClassVar[tuple[str, ...]] = TRANSFORMERS
 
     def notes(self) -> tuple[str, ...]:
         return (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from detrex_hub.cli.hints import SYNTHETIC
-from detrex_hub.cli.options import Revision
+from detrex_hub.cli.options import FactsOption, Revision, facts
 from detrex_hub.cli.output import Output, human_size, pairs
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ EXAMPLES = (
     "detrex-hub export ./r101_v2 --to torchvision",
     "detrex-hub export ./my_detr --to original -o my_detr.pth",
     "detrex-hub export model_final.pth --to original",
+    "detrex-hub export detrex/detr_r50 --to transformers -o ./detr",
 )
 
 
@@ -30,26 +31,51 @@ def command(
     ],
     layout: Annotated[
         str,
-        Option("--to", metavar="original|torchvision|…", help="Write this layout."),
+        Option("--to", metavar="original|transformers|…", help="Write this layout."),
     ] = "original",
     output: Annotated[
         Path | None,
         Option(
-            "--output", "-o", metavar="FILE", help="Write this file, ./NAME-LAYOUT.pth by default."
+            "--output",
+            "-o",
+            metavar="FILE_OR_FOLDER",
+            help="Write here. Default: the folder ./NAME-LAYOUT for transformers, else the file "
+            "./NAME-LAYOUT.pth.",
         ),
     ] = None,
     format: Annotated[
         str | None, Option("--format", metavar="pth|safetensors", help="Write this format.")
     ] = None,
     revision: Revision = None,
+    classes_from: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Read the names of the classes: one per line, a JSON list, or COCO annotations.",
+        ),
+    ] = None,
+    fact: FactsOption = None,
 ) -> None:
-    """Write weights back in the original's names."""
+    """Write weights in the original's names, or as a folder that transformers opens.
+
+    The folder opens in pipeline("object-detection").
+    """
+    from detrex_hub.architectures.classes import read_names
     from detrex_hub.exporting import export
 
     with out.progress() as progress:
         done = export(
-            what, output, layout=layout, format=format, revision=revision, progress=progress
+            what,
+            output,
+            layout=layout,
+            format=format,
+            revision=revision,
+            class_names=read_names(classes_from) if classes_from is not None else None,
+            facts=facts(given=fact),
+            progress=progress,
         )
+    for note in done.notes:
+        out.hint(note)
     if done.synthetic:
         out.hint(SYNTHETIC)
     out.show(done.to_json(), _lines(done), bare=[str(done.path)])
@@ -63,6 +89,7 @@ def _lines(done: Exported) -> Iterator[str]:
             "exported": f"{done.architecture.name} ({done.layout})",
             "tensors": f"{len(done.plan.specs)}, every byte compared with the source",
             "weights": f"{done.path}, {human_size(done.size)}",
+            "classes": done.labels and f"{len(done.labels.names)}, {done.labels.origin}",
             "sha256": done.sha256,
             "not in it": [
                 f"{one.target}  x{one.tensors}  {one.note}"

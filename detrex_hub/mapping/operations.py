@@ -153,6 +153,30 @@ class Permute(Operation, frozen=True):
         return found
 
 
+class Cut(Operation, frozen=True):
+    """A box cut out of a tensor, from ``start`` on and of ``shape``; zero where it reaches beyond
+    the tensor's ``source_shape``. Moves elements."""
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    source_shape: tuple[int, ...]
+
+    name: ClassVar[str] = "cut"
+
+    def __post_init__(self) -> None:
+        if not len(self.start) == len(self.shape) == len(self.source_shape):
+            raise ValueError("the box and the tensor have different numbers of dimensions")
+
+    def result(self, *operands: TensorSpec) -> TensorSpec:
+        (whole,) = operands
+        if whole.shape != self.source_shape:
+            raise ValueError(f"it cuts a tensor of {list(self.source_shape)}")
+        return TensorSpec(whole.dtype, self.shape)
+
+    def operands(self, result: TensorSpec) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(result.dtype, self.source_shape),)
+
+
 class Filled(Operation, frozen=True):
     """A tensor of one value, from no operand."""
 

@@ -1,0 +1,102 @@
+"""From detrex's names to those of other software: a file in the layout of the original, or a folder
+that transformers opens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrex_hub.architectures.base import Architecture
+from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
+from detrex_hub.checkpoints import format_of
+from detrex_hub.errors import UsageError
+from detrex_hub.exporting.folder import write_folder
+from detrex_hub.exporting.result import Exported
+from detrex_hub.exporting.single_file import write_file
+from detrex_hub.exporting.source import look_up
+
+if TYPE_CHECKING:
+    from detrex_hub.progress import Progress
+
+__all__ = ["Exported", "export"]
+
+
+def export(
+    what: str | os.PathLike[str],
+    to: str | os.PathLike[str] | None = None,
+    *,
+    layout: str = "original",
+    format: str | None = None,
+    revision: str | None = None,
+    class_names: Sequence[str] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write weights in another layout, and compare what was written.
+
+    ``transformers`` and ``transformers_no_timm`` give a folder with weights, config, image
+    processor and card, unless ``to`` or ``format`` says that a single file is meant. Heads that
+    were cut to COCO's classes go there as they are.
+
+    Args:
+        what: a converted folder, ``owner/name`` on the Hub, or a checkpoint in detrex's names.
+        to: the file or folder to write, ``./<name>-<layout>`` with the ending of the format where
+            none is given.
+        layout: ``original``, which is the layout of the architecture's own authors, or the name of
+            any layout that it can be written in.
+        format: ``pth`` or ``safetensors``; by the file's ending where none is given.
+        revision: branch, tag or commit of a repository.
+        class_names: names of the classes, for a folder; those of the training or COCO's where none
+            are given.
+        facts: what nothing states of the weights and a folder must say, such as ``num_heads``.
+        progress: reports downloads and copying.
+
+    Raises:
+        MappingError: there is no way back, since rows of class heads were cut away.
+        ArchitectureError: the weights are not in detrex's names, or not whole, or the other library
+            has no such model.
+        UsageError: there is no such layout, or the names are not those of the classes.
+        VerificationError: what was written is not what the source holds.
+        DetrexHubError: the source cannot be read, or the target cannot be written.
+
+    Example:
+        >>> from detrex_hub import export
+        >>> export("./r101_v2", "resnet101.pth", layout="torchvision").path
+        PosixPath('resnet101.pth')
+        >>> export("detrex/detr_r50", "./detr", layout="transformers").path
+        PosixPath('detr')
+    """
+    source = look_up(what, revision, facts=facts, progress=progress)
+    chosen = _layout(source.architecture, layout)
+    if chosen in TRANSFORMERS and format is None and format_of(to) is None:
+        target = Path(to) if to is not None else Path(f"{source.name}-{chosen}")
+        return write_folder(source, chosen, target, class_names=class_names, progress=progress)
+    if class_names is not None:
+        raise UsageError(
+            "a single file holds no names of classes",
+            hint="Write a folder instead: --to transformers -o FOLDER",
+        )
+    target = Path(to) if to is not None else Path(f"{source.name}-{chosen}.{format or 'pth'}")
+    return write_file(source, chosen, target, format, progress=progress)
+
+
+def _layout(made: Architecture, layout: str) -> str:
+    layouts = [name for name in (*made.layouts, *made.also_written) if name != "detrex"]
+    if layout in layouts:
+        return layout
+    if layout == "original" and layouts:
+        return layouts[0]
+    if layout in TRANSFORMERS:
+        # it says why there is no such model
+        made.in_transformers(layout, {})
+    if not layouts:
+        raise UsageError(
+            f"{made.name} has no layout but detrex's own to be written in",
+            hint="Use the weights as they are: its authors trained with detrex",
+        )
+    raise UsageError(
+        f"{made.name} has no layout {layout!r} to be written in",
+        hint=f"Choose one: --to {' or '.join(layouts)}",
+    )

@@ -1,0 +1,63 @@
+"""The names of a detector's classes, for software that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detrex_hub.architectures import coco
+from detrex_hub.architectures.detector import Detector
+from detrex_hub.errors import UsageError
+
+# how transformers' own files name rows of no category
+_NONE = "N/A"
+_RELEASED_ROWS = max(coco.CATEGORIES) + 1
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names of classes, and where they come from.
+
+    Args:
+        names: by the rows of the class head.
+        origin: what says so, for people.
+        known: whether something says so, and they are not assumed.
+    """
+
+    names: tuple[str, ...]
+    origin: str
+    known: bool = True
+
+
+def labels_of(
+    made: Detector, *, given: Sequence[str] | None, recorded: Sequence[str] | None
+) -> Labels:
+    """The names of a detector's classes.
+
+    Args:
+        made: the detector.
+        given: the user's names, which go over all others.
+        recorded: those that the weights were trained with, as their records say.
+
+    Raises:
+        UsageError: there are more or fewer names than classes.
+    """
+    number = made.num_classes
+    if given is not None:
+        if len(given) != number:
+            raise UsageError(
+                f"there are {len(given)} names, and the class heads have {number} rows",
+                hint="Give one name for each row, in their order",
+            )
+        return Labels(tuple(given), "as given")
+    if recorded is not None and len(recorded) == number:
+        return Labels(tuple(recorded), "the classes of the training")
+    if number == len(coco.NAMES):
+        cut = made.classes_cut_from is not None
+        return Labels(coco.NAMES, "COCO", known=cut)
+    if number == _RELEASED_ROWS:
+        rows = [_NONE] * number
+        for row, name in zip(coco.CATEGORIES, coco.NAMES, strict=True):
+            rows[row] = name
+        return Labels(tuple(rows), "COCO, by category id")
+    return Labels(tuple(f"LABEL_{row}" for row in range(number)), "numbers", known=False)

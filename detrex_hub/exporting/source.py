@@ -1,0 +1,173 @@
+"""The weights that an export reads: a converted folder, a repository, or a file of detrex's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrex_hub import checkpoints
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.base import Architecture
+from detrex_hub.architectures.declared import IMAGE_FACTS, options, understood
+from detrex_hub.checkpoints import Checkpoint
+from detrex_hub.errors import ConfigError, UsageError, VerificationError
+from detrex_hub.identify import identify, recognised
+from detrex_hub.records import CONVERSION
+from detrex_hub.repositories import Repository
+from detrex_hub.resolving import resolve
+
+if TYPE_CHECKING:
+    from detrex_hub.progress import Progress
+
+_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Weights in detrex's names, and what is known of them.
+
+    Args:
+        name: without a place, the beginning of a file's name.
+        path: the file of the weights.
+        architecture: with its hyper-parameters.
+        preprocessing: image format, mean and std (0..255).
+        facts: what is stated of the weights, beside hyper-parameters and preprocessing.
+        assumed: facts that nothing states, with the values that were taken.
+        absent: keys of the original that these weights do not hold, with the reasons.
+        synthetic: whether they are seeded numbers.
+        repository: where they lie; None for a file.
+    """
+
+    name: str
+    path: Path
+    architecture: Architecture
+    preprocessing: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    synthetic: bool = False
+    repository: Repository | None = None
+
+
+def look_up(
+    what: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Source:
+    """Find weights in detrex's names.
+
+    Args:
+        what: a converted folder, ``owner/name`` on the Hub, or a checkpoint in detrex's names.
+        revision: branch, tag or commit of a repository.
+        facts: facts that nothing else states, values or texts of a command line.
+        progress: reports downloads.
+
+    Raises:
+        UsageError: the file is in other names, or a fact contradicts what is known.
+        DetrexHubError: the source cannot be read.
+    """
+    text = os.fspath(what)
+    given = dict(facts or {})
+    if Path(text).is_file():
+        return _of_file(text, given)
+    repository = resolve(text, revision=revision, progress=progress)
+    config, record = repository.config, repository.record
+    kind = architecture(config.architecture)
+    found = Source(
+        name=_file_stem(record.name, text),
+        path=repository.weights(progress),
+        architecture=kind.from_hyper_parameters(config.hyper_parameters),
+        preprocessing=config.preprocessing,
+        facts=record.facts,
+        assumed=record.assumed,
+        absent=record.plan.dropped,
+        synthetic=config.synthetic,
+        repository=repository,
+    )
+    return _with_facts(found, given) if given else found
+
+
+def _of_file(text: str, given: dict[str, Any]) -> Source:
+    with checkpoints.open(text) as checkpoint:
+        known = recognised(checkpoint.specs, name=text, prefix="")
+        if known.layout != "detrex":
+            raise UsageError(
+                f"{text} is {known.architecture.name} ({known.layout}), and only weights in "
+                "detrex's names are written back",
+                hint=f"Convert it first: detrex-hub convert {text}",
+            )
+        found = identify(checkpoint.specs, known, given=given, metadata=checkpoint.metadata)
+    return Source(
+        name=Path(text).stem,
+        path=Path(text),
+        architecture=found.architecture,
+        preprocessing=found.preprocessing,
+        facts=found.facts,
+        assumed=found.assumed,
+    )
+
+
+def _with_facts(source: Source, given: Mapping[str, Any]) -> Source:
+    """The same with facts that its records do not state.
+
+    Raises:
+        UsageError: a fact is unknown, of another kind, or contradicts the records.
+    """
+    made = source.architecture
+    said = understood(made.declared_facts(), given, where=made.name)
+    known = {**made.hyper_parameters(), **source.preprocessing}
+    for name, value in said.items():
+        before = known.get(name)
+        if before is not None and name not in source.assumed and before != value:
+            raise UsageError(
+                f"{name} of {source.name} is {before}, and not {value}",
+                hint=f"Leave it out: {options({name: value})}",
+            )
+    hyper_parameters = made.hyper_parameters()
+    own = {n: v for n, v in said.items() if n in hyper_parameters}
+    body = {f"backbone_{n}": v for n, v in said.items() if n == "dilation" and n not in own}
+    if own or body:
+        made = type(made).from_hyper_parameters({**hyper_parameters, **own, **body})
+    images = {n: v for n, v in said.items() if n in IMAGE_FACTS or n in source.preprocessing}
+    return replace(
+        source,
+        architecture=made,
+        preprocessing={**source.preprocessing, **images},
+        assumed={n: v for n, v in source.assumed.items() if n not in said},
+    )
+
+
+def _file_stem(name: str, what: str) -> str:
+    """A recorded name as the beginning of a file's name.
+
+    Raises:
+        ConfigError: it could be a path to somewhere else.
+    """
+    if not _STEM.fullmatch(name):
+        raise ConfigError(f"{what}/{CONVERSION}: the name {name[:80]!r} is not a file name")
+    return name
+
+
+def check_ties(source: Source, checkpoint: Checkpoint) -> None:
+    """Copies in a file of what is one tensor in the model must be equal.
+
+    Raises:
+        VerificationError: they are not.
+    """
+    for group in source.architecture.ties():
+        first, *others = [key for key in group if key in checkpoint.specs] or [""]
+        for key in others:
+            if checkpoint.identity(key) != checkpoint.identity(first) and not (
+                checkpoints.same_bytes(checkpoint.chunks(first), checkpoint.chunks(key))
+            ):
+                raise VerificationError(
+                    f"{first} and {key} differ in {source.path.name}, and the model holds one "
+                    "tensor for both",
+                    hint="The checkpoint comes from a changed model and cannot be exported",
+                )
