@@ -12,6 +12,7 @@ from detrex_hub.mapping.operations import (
     BicubicGrid,
     BicubicLast2,
     BicubicTable,
+    Cut,
     Filled,
     GeometricTable,
     Join,
@@ -83,6 +84,13 @@ def test_elements_move_whatever_their_type():
     assert torch.equal(compute(Permute(0, (1, 0), back=True), there), mask)
     nan = torch.tensor([float("nan"), -0.0, 1.0, 2.0])
     assert torch.signbit(compute(Permute(0, (1, 0)), nan)).tolist() == [True, False, False, False]
+
+
+def test_a_box_is_cut_and_zero_beyond_the_tensor():
+    whole = torch.arange(12.0).reshape(3, 4) + 1
+    found = compute(Cut((2, 1), (1, 5), (3, 4)), whole)
+    assert found.tolist() == [[10.0, 11.0, 12.0, 0.0, 0.0]]
+    assert torch.equal(compute(Cut((0, 1), (3, 3), (3, 4)), whole), whole[:, 1:])
 
 
 def test_constants_differences_and_channels():

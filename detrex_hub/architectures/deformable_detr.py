@@ -183,11 +183,11 @@ class DeformableDetr(Detector, frozen=True, kw_only=True):
             fixed_temperature=10000,
             fixed_offset=-0.5,
         )
-        if self.neck_inputs == 1 < self.feature_levels:
+        if layout == "transformers" and self.neck_inputs == 1 < self.feature_levels:
             raise ArchitectureError(
-                "transformers reads a single stage of the backbone only for a single feature map, "
-                f"and this model makes {self.feature_levels} of it",
-                hint="Write the original's layout instead: --to original",
+                f"it makes {self.feature_levels} feature maps of one stage, and transformers reads "
+                "three stages of timm's ResNet then",
+                hint="Export for transformers' own ResNet: --to transformers_no_timm",
             )
         two_stage: dict[str, Any] = {"two_stage": self.as_two_stage}
         if self.as_two_stage:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from detrex_hub.cli.groups import facts
 from detrex_hub.cli.hints import SYNTHETIC
-from detrex_hub.cli.options import FactsOption, Revision, facts
+from detrex_hub.cli.options import FactsOption, Revision
 from detrex_hub.cli.output import Output, human_size, pairs
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def command(
             format=format,
             revision=revision,
             class_names=read_names(classes_from) if classes_from is not None else None,
-            facts=facts(given=fact),
+            facts=facts(fact),
             progress=progress,
         )
     for note in done.notes:

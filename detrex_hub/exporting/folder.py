@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub.architectures.declared import options
+from detrex_hub.architectures.declared import as_options
 from detrex_hub.architectures.detector import Detector
 from detrex_hub.architectures.transformers_model import TransformersModel
 from detrex_hub.errors import ArchitectureError, UsageError
@@ -121,7 +121,7 @@ def _notes(labels: Labels | None, assumed: Mapping[str, Any]) -> list[str]:
     notes = []
     if assumed:
         notes.append(
-            f"Assumed, since nothing states it: {options(assumed)}. Set what is otherwise with "
+            f"Assumed, since nothing states it: {as_options(assumed)}. Set what is otherwise with "
             "--fact"
         )
     if labels is not None and not labels.known:
@@ -143,9 +143,4 @@ def _check_target(target: Path) -> None:
     if not target.is_dir() or any(path.name not in FILES for path in target.iterdir()):
         raise UsageError(
             f"{target} exists and is not an exported folder", hint="Choose another place with -o"
-        )
-    if (target / CONFIG).is_file() and not (target / PROCESSOR).is_file():
-        raise UsageError(
-            f"{target} is a converted folder, which an export would replace",
-            hint="Choose another place with -o",
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from detrex_hub import checkpoints
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
-from detrex_hub.architectures.declared import IMAGE_FACTS, options, understood
+from detrex_hub.architectures.declared import IMAGE_FACTS, as_options, understood
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.errors import ConfigError, UsageError, VerificationError
 from detrex_hub.identify import identify, recognised
@@ -127,7 +127,7 @@ def _with_facts(source: Source, given: Mapping[str, Any]) -> Source:
         if before is not None and name not in source.assumed and before != value:
             raise UsageError(
                 f"{name} of {source.name} is {before}, and not {value}",
-                hint=f"Leave it out: {options({name: value})}",
+                hint=f"Leave it out: {as_options({name: value})}",
             )
     hyper_parameters = made.hyper_parameters()
     own = {n: v for n, v in said.items() if n in hyper_parameters}

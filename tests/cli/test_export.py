@@ -1,9 +1,11 @@
 """The way back to the original's names, and what makes it impossible."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from detrex_hub.architectures import architectures
+from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.comparison import diff
 from detrex_hub.conversion import convert
@@ -13,6 +15,18 @@ from tests import reference
 from tests.architectures.test_variants import DETECTORS, TRANSFORMERS, facts_of
 from tests.checkpoint_files import save, tensors
 
+# a DETR on a ResNet-18
+SMALL = {
+    "backbone": "resnet",
+    "backbone_depth": 18,
+    "num_queries": 100,
+    "num_classes": 80,
+    "classes_cut_from": 92,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "embed_dim": 32,
+    "feedforward_dim": 16,
+}
 # DINO's embedding of labels has a row that detrex's has not
 DINO = reference.names("dino_")
 BACK = [name for name in (*DETECTORS, *TRANSFORMERS) if name not in DINO]
@@ -193,4 +207,31 @@ def test_the_command(cli, original):
     assert refused.code == 2
     said = "Error: resnet has no layout 'caffe' to be written in. Choose one: --to torchvision or "
     assert refused.err.startswith(said)
+    assert refused.err.count("\n") == 1
+
+
+def test_the_command_writes_a_folder_for_transformers(cli, tmp_path):
+    specs, _ = architecture("detr").from_hyper_parameters(SMALL).original()
+    path = save(tmp_path / "detr.pth", tensors(specs), "model")
+    assert cli("convert", path, "-o", "detr").code == 0
+    done = cli("export", "detr", "--to", "transformers")
+    assert done.code == 0
+    assert "80, COCO" in done.out
+    assert "detr-transformers/config.json" in {str(p) for p in Path().glob("*/config.json")}
+    document = cli("export", "detr", "--to", "transformers", "-o", "out", "--json").document
+    assert (document["layout"], document["labels"][0]) == ("transformers", "person")
+    Path("two.txt").write_text("cat\ndog\n")
+    refused = cli("export", "detr", "--to", "transformers", "--classes-from", "two.txt")
+    assert refused.code == 2
+    assert "2 names" in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_what_transformers_lacks_is_refused_in_one_line(cli, tmp_path):
+    path, _ = original("dino_r50_4scale", tmp_path)
+    single = convert(path, tmp_path / "dino.safetensors").path
+    refused = cli("export", single, "--to", "transformers")
+    assert refused.code == 1
+    assert refused.err.startswith("Error: transformers has no model for dino: the queries of")
+    assert "--to original" in refused.err
     assert refused.err.count("\n") == 1

@@ -21,6 +21,7 @@ from detrex_hub.mapping.operations import (
     BicubicGrid,
     BicubicLast2,
     BicubicTable,
+    Cut,
     Filled,
     GeometricTable,
     Join,
@@ -154,6 +155,7 @@ OPERATIONS = [
     (Join(1, 2), (f32(2, 3), f32(2, 3)), f32(2, 6)),
     (Portion(1, 0, 2), (f32(2, 6),), f32(2, 3)),
     (Permute(1, (1, 0)), (f32(2, 6),), f32(2, 6)),
+    (Cut((1, 0), (1, 4), (3, 3)), (f32(3, 3),), f32(1, 4)),
     (Filled((3,), 1.0), (), f32(3)),
     (ScaleRows(), (f32(4, 2, 2), f32(4)), f32(4, 2, 2)),
     (Subtract(), (f32(4), f32(4)), f32(4)),
@@ -185,6 +187,7 @@ def test_shapes_go_both_ways(operation, operands, result):
         (BicubicTable(3, 2), (f32(10, 4),)),
         (BicubicGrid(3, 2, 1), (f32(1, 4, 8),)),
         (Permute(0, (0, 1)), (f32(3),)),
+        (Cut((0,), (2,), (4,)), (f32(3),)),
     ],
     ids=lambda one: getattr(one, "name", None),
 )

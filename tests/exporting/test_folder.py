@@ -1,0 +1,184 @@
+"""Folders for transformers: what lies in them, what is refused, and that nothing is lost."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from detrex_hub.architectures import architecture, coco
+from detrex_hub.comparison import diff
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.exporting import export
+from tests.checkpoint_files import save, tensors
+
+# a ResNet-18 is the smallest backbone that both have
+DETR = {
+    "backbone": "resnet",
+    "backbone_depth": 18,
+    "num_queries": 100,
+    "num_classes": 80,
+    "classes_cut_from": 92,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "embed_dim": 32,
+    "feedforward_dim": 16,
+}
+FILES = {"config.json", "preprocessor_config.json", "model.safetensors"}
+
+
+def made(name, **hyper_parameters):
+    return architecture(name).from_hyper_parameters({**DETR, **hyper_parameters})
+
+
+@pytest.fixture(scope="module")
+def detr(tmp_path_factory):
+    """A converted DETR, whose head was cut to COCO's classes."""
+    place = tmp_path_factory.mktemp("detr")
+    specs, _ = made("detr").original()
+    path = save(place / "detr.pth", tensors(specs), "model")
+    return convert(path, place / "detr").folder
+
+
+def config_of(done, name="config.json"):
+    return json.loads((done.path / name).read_text())
+
+
+def test_a_cut_head_goes_as_it_is(detr, tmp_path):
+    done = export(detr, tmp_path / "out", layout="transformers")
+    assert {path.name for path in done.path.iterdir()} >= FILES
+    config = config_of(done)
+    assert config["id2label"] == {str(row): name for row, name in enumerate(coco.NAMES)}
+    assert config["label2id"]["toothbrush"] == 79
+    assert "num_labels" not in config
+    assert config["backbone"] == "resnet18"
+    assert config_of(done, "preprocessor_config.json")["format"] == "coco_detection"
+    weights = load_file(done.path / "model.safetensors")
+    assert weights["class_labels_classifier.weight"].shape == (81, 32)
+    ours = load_file(detr / "model.safetensors")
+    assert torch.equal(weights["class_labels_classifier.weight"], ours["class_embed.weight"])
+    # 8 heads are said by nothing, and the original has them
+    assert "num_heads" in done.assumed
+
+
+@pytest.mark.parametrize("layout", ["transformers", "transformers_no_timm"])
+def test_the_way_there_and_back_gives_the_same_bytes(detr, tmp_path, layout):
+    done = export(detr, tmp_path / "out", layout=layout)
+    back = convert(done.path / "model.safetensors", tmp_path / "back").folder
+    found = diff(detr / "model.safetensors", back / "model.safetensors")
+    assert found.equal
+    one, other = (p / "model.safetensors" for p in (detr, back))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_same_folder_has_the_same_bytes(detr, tmp_path):
+    one, other = (export(detr, tmp_path / n, layout="transformers").path for n in ("a", "b"))
+    for path in one.iterdir():
+        assert path.read_bytes() == (other / path.name).read_bytes()
+
+
+def test_a_file_alone_holds_a_cut_head_too(detr, tmp_path):
+    done = export(detr, tmp_path / "detr.safetensors", layout="transformers")
+    assert load_file(done.path)["class_labels_classifier.bias"].shape == (81,)
+    with pytest.raises(UsageError, match="single file holds no names"):
+        export(detr, tmp_path / "x.pth", layout="transformers", class_names=["a"])
+
+
+def trained(name, folder, **hyper_parameters):
+    """A checkpoint in detrex's names, as training leaves it."""
+    model = made(name, classes_cut_from=None, **hyper_parameters)
+    specs = {k: s for k, s in model.target().items() if k not in model.set_by_model()}
+    state = tensors(specs)
+    for group in model.ties():
+        for key in group[1:]:
+            state[key] = state[group[0]]
+    path = folder / "model_final.pth"
+    torch.save({"model": state, "iteration": 89999}, path)
+    return path
+
+
+def test_classes_of_a_training_are_named_by_the_user_or_by_numbers(tmp_path):
+    path = trained("detr", tmp_path, num_classes=3)
+    done = export(path, tmp_path / "out", layout="transformers")
+    assert list(config_of(done)["id2label"].values()) == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert any("--classes-from" in note for note in done.notes)
+    # what the keys do not show is assumed, and said
+    assert done.assumed["num_heads"] == 8
+    assert any("num_heads=8" in note for note in done.notes)
+    named = export(
+        path,
+        tmp_path / "named",
+        layout="transformers",
+        class_names=["cat", "dog", "owl"],
+        facts={"num_heads": "4"},
+    )
+    assert config_of(named)["id2label"] == {"0": "cat", "1": "dog", "2": "owl"}
+    assert config_of(named)["encoder_attention_heads"] == 4
+    assert "num_heads" not in named.assumed
+    with pytest.raises(UsageError, match="2 names, and the class heads have 3 rows"):
+        export(path, tmp_path / "x", layout="transformers", class_names=["cat", "dog"])
+
+
+def test_names_of_a_conversion_are_recorded(detr, tmp_path):
+    specs, _ = made("detr").original()
+    path = save(tmp_path / "detr.pth", tensors(specs), "model")
+    folder = convert(path, tmp_path / "own", facts={"class_names": ["zebra", "unicorn"]}).folder
+    done = export(folder, tmp_path / "out", layout="transformers")
+    assert config_of(done)["id2label"] == {"0": "zebra", "1": "unicorn"}
+    assert done.labels.known
+
+
+def test_whole_heads_have_names_at_their_category_ids(tmp_path):
+    specs, _ = made("detr").original()
+    path = save(tmp_path / "detr.pth", tensors(specs), "model")
+    folder = convert(path, tmp_path / "whole", facts={"classes": "keep"}).folder
+    names = config_of(export(folder, tmp_path / "out", layout="transformers"))["id2label"]
+    assert len(names) == 91
+    assert (names["0"], names["1"], names["12"], names["90"]) == (
+        "N/A",
+        "person",
+        "N/A",
+        "toothbrush",
+    )
+
+
+def test_a_fact_that_contradicts_the_records_is_refused(detr, tmp_path):
+    known = convert(detr / "model.safetensors", tmp_path / "k", facts={"num_heads": 8}).folder
+    with pytest.raises(UsageError, match="num_heads of model is 8, and not 4"):
+        export(known, tmp_path / "out", layout="transformers", facts={"num_heads": "4"})
+
+
+def test_dn_detr_becomes_a_dab_detr_with_one_pattern(tmp_path):
+    path = trained("dn_detr", tmp_path, embed_dim=256, num_classes=5)
+    done = export(path, tmp_path / "out", layout="transformers")
+    assert config_of(done)["model_type"] == "dab-detr"
+    assert config_of(done)["num_patterns"] == 1
+    labels = torch.load(path, weights_only=True)["model"]
+    unknown = labels["denoising_generator.label_encoder.weight"][5]
+    pattern = load_file(done.path / "model.safetensors")["model.patterns.weight"]
+    assert torch.equal(pattern, torch.cat([unknown, torch.zeros(1)])[None])
+
+
+def test_no_folder_of_the_user_is_replaced(detr, tmp_path):
+    place = tmp_path / "mine"
+    place.mkdir()
+    (place / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match="not an exported folder"):
+        export(detr, place, layout="transformers")
+    with pytest.raises(UsageError, match="not an exported folder"):
+        export(detr, detr, layout="transformers")
+    assert (place / "thesis.tex").read_text() == "x"
+    out = tmp_path / "out"
+    first = export(detr, out, layout="transformers")
+    again = export(detr, out, layout="transformers")
+    assert first.sha256 == again.sha256
+
+
+def test_images_in_bgr_are_refused_before_anything_is_written(tmp_path):
+    specs, _ = made("detr").original()
+    path = save(tmp_path / "detr.pth", tensors(specs), "model")
+    folder = convert(path, tmp_path / "bgr", facts={"image_format": "BGR"}).folder
+    with pytest.raises(ArchitectureError, match="read BGR images"):
+        export(folder, tmp_path / "out", layout="transformers")
+    assert not (tmp_path / "out").exists()
