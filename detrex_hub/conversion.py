@@ -328,6 +328,7 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
         architecture=options.architecture or (entry.architecture if entry else None),
         layout=options.layout,
         prefix=options.prefix,
+        facts=options.facts,
     )
     found = identify(
         checkpoint.specs,
@@ -357,7 +358,12 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
         plan=found.plan,
         preprocessing=found.preprocessing,
         overrides=found.overrides,
-        notes=(*original.notes, *known.notes(), *found.architecture.notes_on(found.layout)),
+        notes=(
+            *original.notes,
+            *known.notes(),
+            *found.lacking.notes(),
+            *found.architecture.notes_on(found.layout),
+        ),
         synthetic=original.synthetic,
     )
 

@@ -17,7 +17,8 @@ class DetrexHubError(Exception):
     Args:
         message: what is wrong and where, one line without a final full stop.
         hint: the next command to run or thing to do, shown after the message.
-        choices: instead of a hint, options of a command, one of which has to be given.
+        choices: options of a command, one of which has to be given; the hint then counts for
+            nothing.
     """
 
     exit_code = 1

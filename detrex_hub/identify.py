@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from detrex_hub.architectures import architecture as architecture_named
-from detrex_hub.architectures import architectures, prefixes
+from detrex_hub.architectures import architectures, deleted_heads, prefixes
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.architectures.declared import Facts, Specs
-from detrex_hub.architectures.recognise import Recognition, below
+from detrex_hub.architectures.deleted_heads import Deleted
+from detrex_hub.architectures.recognise import Recognition, UnrecognisedError, below
 from detrex_hub.configs import settings
 from detrex_hub.errors import ArchitectureError, MappingError, UsageError
 from detrex_hub.mapping import ConversionPlan
@@ -25,6 +28,7 @@ class Identified:
     Args:
         specs: the tensors that are of the architecture, by their keys without the prefix.
         prefix: what stands before these keys in the state dict.
+        lacking: class heads that the file does not have; they are among ``specs``.
         outside: the other keys of the state dict, with the reason why they are dropped.
         architecture: with its hyper-parameters.
         layout: whose names the keys are.
@@ -40,6 +44,7 @@ class Identified:
     specs: Specs
     prefix: str
     outside: Mapping[str, str]
+    lacking: Deleted
     architecture: Architecture
     layout: str
     because: tuple[str, ...]
@@ -58,13 +63,15 @@ class Identified:
             MappingError: the keys do not fit the mapper.
             ArchitectureError: they do not give the detrex model.
         """
-        if not self.prefix:
-            return self.architecture.plan(self.specs, self.layout)
         try:
             planned = self.architecture.plan(self.specs, self.layout)
         except (ArchitectureError, MappingError) as error:
+            if not self.prefix:
+                raise
             raise type(error)(f"below {self.prefix!r}: {error.message}", hint=error.hint) from None
-        return planned.below(self.prefix, self.outside)
+        if self.lacking:
+            planned = self.lacking.left_out(planned, self.settled["seed"])
+        return planned.below(self.prefix, self.outside) if self.prefix else planned
 
     def of_facts(self, facts: Facts) -> Architecture:
         """The architecture that the same keys and shapes give with other facts.
@@ -85,6 +92,7 @@ def recognised(
     architecture: str | None = None,
     layout: str | None = None,
     prefix: str | None = None,
+    facts: Facts | None = None,
 ) -> Recognition:
     """The architecture and the layout of a state dict, by its keys, and where in it they lie.
 
@@ -95,6 +103,8 @@ def recognised(
         layout: the layout, where it is known.
         prefix: what stands before the keys of the weights, such as ``backbone.``. It is found by
             trying if it is None.
+        facts: what the user says. A file whose class heads were deleted is recognised if they say
+            the number of classes.
 
     Raises:
         ArchitectureError: no architecture has these keys, or several have.
@@ -102,7 +112,7 @@ def recognised(
     """
     kinds = [architecture_named(architecture)] if architecture else [*architectures().values()]
     if layout is None:
-        return prefixes.find(specs, name=os.fspath(name), among=kinds, prefix=prefix)
+        return _found(specs, os.fspath(name), kinds, prefix, facts or {})
     fitting = [kind for kind in kinds if layout in kind.layouts]
     if len(fitting) != 1:
         known = sorted({one for kind in kinds for one in kind.layouts})
@@ -111,6 +121,34 @@ def recognised(
             hint=f"Layouts: {', '.join(known)}",
         )
     return prefixes.named(specs, fitting[0], layout, name=os.fspath(name), prefix=prefix)
+
+
+def _found(
+    specs: Specs,
+    name: str,
+    kinds: Sequence[type[Architecture]],
+    prefix: str | None,
+    facts: Facts,
+) -> Recognition:
+    found, refusal = None, None
+    try:
+        found = prefixes.find(specs, name=name, among=kinds, prefix=prefix)
+    except UnrecognisedError as error:
+        refusal = error
+    if found is None or found.architecture.backbone:
+        # what has classes is no backbone
+        for whole in deleted_heads.put_back(specs, facts):
+            try:
+                other = prefixes.find(whole, name=name, among=kinds, prefix=prefix)
+            except UnrecognisedError:
+                continue
+            if not other.architecture.backbone:
+                there = tuple(key for key in other.because if other.prefix + key in specs)
+                return replace(other, because=there)
+    if found is None:
+        assert refusal is not None
+        raise refusal
+    return found
 
 
 def identify(
@@ -140,6 +178,11 @@ def identify(
         reason = f"outside {found.prefix!r}, where the {kind.name} is"
         outside = {key: reason for key in specs if not key.startswith(found.prefix)}
         specs = below(specs, found.prefix)
+    given = dict(given or {})
+    lacking = deleted_heads.NOTHING
+    if "num_classes" in kind.facts:
+        lacking = deleted_heads.deleted(specs, kind.layouts[layout], given)
+        specs, given = lacking.put_back(specs), {**given, **lacking.facts()}
     said = kind.known_facts(specs, layout, given=given or {}, metadata=metadata or {})
     facts = said
     if catalogue:
@@ -154,6 +197,7 @@ def identify(
         specs=specs,
         prefix=found.prefix,
         outside=outside,
+        lacking=lacking,
         architecture=made,
         layout=layout,
         because=found.because,

@@ -74,6 +74,10 @@ class ClassRows(Struct, frozen=True):
     unknown: tuple[str, ...] = ()
     seed: int = 0
 
+    @property
+    def all_fresh(self) -> bool:
+        return all(row is None for row in self.rows)
+
     def described(self) -> str:
         """What becomes of the classes, in one line."""
         kept = sum(row is not None for row in self.rows)

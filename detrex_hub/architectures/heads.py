@@ -234,7 +234,8 @@ class Labels(Part, frozen=True):
         if self.unknown:
             of = None if chosen is None else chosen.of + 1
         else:
-            of = self.source_rows or (number if chosen and chosen.of == number else None)
+            as_many = chosen is not None and (chosen.of == number or chosen.all_fresh)
+            of = self.source_rows or (number if as_many else None)
         if of is None:
             return Rename(source, target)
         if chosen is not None:

@@ -166,7 +166,9 @@ def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
         found = f"several: {', '.join(names)}" if names else f"none among {others or 'its dicts'}"
         choices = [f"--container {quote(name)}" for name in names or counts if name]
         raise UsageError(
-            f"--ema needs averaged weights, and {path} has {found}", choices=choices[:4]
+            f"--ema needs averaged weights, and {path} has {found}",
+            hint=f"Leave out --ema: detrex-hub convert {quote(str(path))}",
+            choices=choices[:4],
         )
 
     return checkpoints.open(path, container=averaged)

@@ -147,7 +147,7 @@ def test_averaged_weights_by_other_names(cli, tmp_path, name):
 def test_averaged_weights_that_are_not_there(cli, original):
     line = one_line(cli("convert", original, "--ema"), 2)
     assert "none among its dicts" in line
-    assert line.endswith("--container KEY")
+    assert line.endswith(f"Leave out --ema: detrex-hub convert {original}")
 
 
 def test_a_head_of_ones_own_keeps_its_rows(cli, tmp_path):

@@ -1,0 +1,181 @@
+"""Class heads that were deleted from a file, as people do before they train on other classes.
+
+Every detector has a class head beside each box head. With the number of classes, the heads that are
+not there any more are put back with rows that are all fresh, and so is the embedding of labels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from detrex_hub.architectures.base import Layout, Specs
+from detrex_hub.architectures.declared import Facts
+from detrex_hub.mapping import ConversionPlan, Fresh, Move
+from detrex_hub.specs import TensorSpec
+
+# what stands beside each class head: a box head, in Mask DINO the mask head of the predictor
+_BESIDE = re.compile(
+    r"((?:.+\.)?)(mask_embed|bbox_embed|enc_out_bbox_embed|bbox_predictor)\."
+    r"((?:\d+\.)?)layers\.0\.weight"
+)
+_CLASS_HEADS = {
+    "bbox_embed": "class_embed",
+    "enc_out_bbox_embed": "enc_out_class_embed",
+    "bbox_predictor": "class_labels_classifier",
+    "mask_embed": "class_embed",
+}
+_CLASS_HEAD = re.compile(r"(?:^|\.)(?:class_embed|class_labels_classifier)\.(?:\d+\.)?weight$")
+# embeddings of labels: in DINO and DN-DETR, and in detrex's DN-DETR
+_LABELS = ("label_enc.weight", "denoising_generator.label_encoder.weight")
+
+_ANCHORS = ("refpoint_embed.weight", "anchor_box_embed.weight")
+
+
+class Deleted(Struct, frozen=True):
+    """What a file lacks of a detector. ``heads`` and ``labels`` are specs by key."""
+
+    heads: Mapping[str, TensorSpec]
+    labels: Mapping[str, TensorSpec]
+
+    def __bool__(self) -> bool:
+        return bool(self.heads or self.labels)
+
+    def facts(self) -> Facts:
+        """What follows for a conversion: rows of heads that are put back are fresh."""
+        return {"new_head": True} if self.heads else {}
+
+    def put_back(self, specs: Specs) -> Specs:
+        """The state dict as it was, with heads for the new classes."""
+        return {**specs, **self.heads, **self.labels}
+
+    def left_out(self, plan: ConversionPlan, seed: int) -> ConversionPlan:
+        """A plan of `put_back` for the file as it is: it reads none of the tensors that are not
+        there, and has fresh rows instead.
+
+        Args:
+            plan: the plan.
+            seed: of the fresh rows.
+        """
+        absent = frozenset((*self.heads, *self.labels))
+        return replace(
+            plan,
+            moves={key: _fresh(move, absent, seed) for key, move in plan.moves.items()},
+            twins={key: _fresh(move, absent, seed) for key, move in plan.twins.items()},
+            dropped={key: why for key, why in plan.dropped.items() if key not in absent},
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, one line each."""
+        lacking = (("class heads", self.heads), ("embedding of labels", self.labels))
+        said = " and ".join(f"no {what}" for what, specs in lacking if specs)
+        return (f"the file has {said}: all their rows are fresh",) if said else ()
+
+
+NOTHING = Deleted({}, {})
+
+
+def _fresh(move: Move, absent: frozenset[str], seed: int) -> Move:
+    """The move with fresh rows alone, if it reads what is not there."""
+    if not absent.intersection(move.sources):
+        return move
+    # a class head has fresh rows already, whose numbers its last one gets too
+    alike = next((one for one in move.pieces if isinstance(one, Fresh)), None)
+    begin = alike or Fresh(1, 0.0, 1.0, seed)
+    return replace(move, pieces=(replace(begin, count=move.spec.shape[0]),))
+
+
+def deleted(specs: Specs, layout: Layout, facts: Facts) -> Deleted:
+    """What a state dict of a layout lacks, where the number of classes is known.
+
+    Args:
+        specs: the state dict.
+        layout: its layout.
+        facts: what is said of it, of which ``num_classes`` and ``class_names`` matter.
+    """
+    number = _number(facts)
+    if number is None:
+        return NOTHING
+    wanted = [key for key in (*layout.present, *layout.peculiar) if key.endswith(_LABELS)]
+    heads = _heads(specs, number)
+    return Deleted(heads, _labels(specs, heads, wanted))
+
+
+def put_back(specs: Specs, facts: Facts) -> Iterator[Specs]:
+    """What a state dict may have been before heads were deleted: without and with an embedding of
+    labels. Nothing where the number of classes is not known, or nothing is missing."""
+    number = _number(facts)
+    if number is None:
+        return
+    heads = _heads(specs, number)
+    if heads:
+        yield {**specs, **heads}
+    for root in dict.fromkeys(found[1] for found in _beside(specs)):
+        for name in _LABELS:
+            if labels := _labels(specs, heads, [root + name]):
+                yield {**specs, **heads, **labels}
+
+
+def _number(facts: Facts) -> int | None:
+    names, number = facts.get("class_names"), facts.get("num_classes")
+    try:
+        return len(names) if names else None if number is None else int(number)
+    except (TypeError, ValueError):
+        return None
+
+
+def _beside(specs: Specs) -> Iterator[re.Match[str]]:
+    for key in specs:
+        found = _BESIDE.fullmatch(key) if key.endswith("layers.0.weight") else None
+        # the heads of the decoder are those of the model once more
+        if found is None or found[1].endswith("decoder."):
+            continue
+        if (found[2] == "mask_embed") == found[1].endswith("predictor."):
+            yield found
+
+
+def _heads(specs: Specs, number: int) -> dict[str, TensorSpec]:
+    if any(_CLASS_HEAD.search(key) for key in specs):
+        return {}
+    rows = next(
+        (
+            spec.shape[0] - _spare(key)
+            for key, spec in specs.items()
+            if key.endswith(_LABELS) and len(spec.shape) == 2
+        ),
+        number,
+    )
+    heads: dict[str, TensorSpec] = {}
+    for found in _beside(specs):
+        spec = specs[found[0]]
+        if len(spec.shape) == 2:
+            module = f"{found[1]}{_CLASS_HEADS[found[2]]}.{found[3]}"
+            heads[f"{module}weight"] = TensorSpec(spec.dtype, (rows, spec.shape[1]))
+            heads[f"{module}bias"] = TensorSpec(spec.dtype, (rows,))
+    return heads
+
+
+def _labels(
+    specs: Specs, heads: Mapping[str, TensorSpec], wanted: list[str]
+) -> dict[str, TensorSpec]:
+    """An embedding of labels for each of the wanted keys that is not there."""
+    head = next((spec for key, spec in {**specs, **heads}.items() if _CLASS_HEAD.search(key)), None)
+    if head is None or len(head.shape) != 2:
+        return {}
+    rows, width = head.shape
+    # in DN-DETR and DN-Deformable-DETR the last column says whether a query is one of denoising
+    if any(key.endswith(_ANCHORS) for key in specs):
+        width -= 1
+    return {
+        key: TensorSpec(head.dtype, (rows + _spare(key), width))
+        for key in wanted
+        if key not in specs
+    }
+
+
+def _spare(key: str) -> int:
+    """Rows of an embedding of labels beyond the classes: one for "unknown", but in Mask DINO."""
+    return 0 if key.endswith("predictor.label_enc.weight") else 1

@@ -1,0 +1,76 @@
+"""Files whose class heads were deleted become models for new classes."""
+
+import re
+
+import pytest
+
+from detrex_hub.architectures import architecture
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.identify import identify, recognised
+from detrex_hub.mapping import Fresh, Piece
+from tests import reference
+from tests.architectures.test_variants import DETECTORS
+
+_HEADS = re.compile(r"(class_embed|class_labels_classifier)(\.|$)")
+_LABELS = re.compile(r"(label_enc|label_encoder)\.")
+# what detrex's keys cannot tell from others without the label embedding needs its name
+_NAMED = {"dn_detr", "dn_deformable_detr"}
+
+
+def cases():
+    seen = set()
+    for name in DETECTORS:
+        variant = reference.load(name)
+        for side in ("source", "target"):
+            specs = getattr(variant, side)
+            try:
+                found = recognised(specs, name=name)
+            except ArchitectureError:
+                continue
+            kind = (found.architecture.name, found.layout)
+            if kind not in seen and found.architecture.name not in ("focus_detr", "co_mot"):
+                seen.add(kind)
+                yield pytest.param(specs, found.architecture.name, found.layout, id=f"{kind}")
+
+
+@pytest.mark.parametrize(("specs", "name", "layout"), [*cases()])
+@pytest.mark.parametrize("what", ["heads", "heads and labels", "labels"])
+def test_deleted_rows_are_fresh_and_nothing_else_is(specs, name, layout, what):
+    gone = {
+        key
+        for key in specs
+        if ("heads" in what and _HEADS.search(key)) or ("labels" in what and _LABELS.search(key))
+    }
+    has_labels = any(_LABELS.search(key) for key in specs)
+    if "labels" in what and not has_labels:
+        pytest.skip("it has no labels")
+    left = {key: spec for key, spec in specs.items() if key not in gone}
+    with pytest.raises(ArchitectureError):
+        found = recognised(left, name=name, architecture=name)
+        identify(left, found)
+    given = {"num_classes": 5}
+    found = recognised(
+        left, name=name, facts=given, architecture=name if name in _NAMED and has_labels else None
+    )
+    assert (found.architecture.name, found.layout) == (name, layout)
+    assert all(key in left for key in found.because)
+    made = identify(left, found, given=given)
+    plan = made.plan
+    assert made.architecture.num_classes == 5
+    assert {key for move in plan.moves.values() for key in move.sources} <= left.keys()
+    assert plan.dropped.keys() <= left.keys()
+    fresh = {
+        key for key, move in plan.moves.items() if any(isinstance(p, Fresh) for p in move.pieces)
+    }
+    assert fresh
+    assert all(_HEADS.search(key) or _LABELS.search(key) for key in fresh)
+    if what != "labels":
+        heads = [key for key in plan.moves if _HEADS.search(key)]
+        assert heads
+        for key in heads:
+            assert not any(isinstance(piece, Piece) for piece in plan.moves[key].pieces)
+    # the records hold only what the file has, and lead to the same plan
+    again = identify(left, found, given=made.facts)
+    assert again.plan == plan
+    expected = architecture(name).from_hyper_parameters(made.architecture.hyper_parameters())
+    assert plan.specs.keys() | expected.set_by_model() >= expected.target().keys()
