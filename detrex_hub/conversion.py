@@ -55,6 +55,7 @@ from detrex_hub.records import (
     WEIGHTS,
     ConversionRecord,
     Proof,
+    RecordedFile,
     RecordedResult,
     RecordedSource,
     RepositoryConfig,
@@ -221,7 +222,7 @@ def prepare(
     """Plan a conversion and prove that nothing will be lost, before any tensor is read.
 
     Args:
-        what: a catalogue name, or the path of a checkpoint.
+        what: a catalogue name, the path of a checkpoint or a folder, or ``owner/name`` on the Hub.
         options: where it comes from and how to read it.
         progress: reports downloads.
         hashed: start to hash a user's file, for the record of a conversion to a folder.
@@ -266,6 +267,7 @@ def convert(
     container: str | None = None,
     prefix: str | None = None,
     ema: bool = False,
+    revision: str | None = None,
     source: str | None = None,
     synthetic: bool = False,
     extra_catalogues: Sequence[Path] = (),
@@ -274,7 +276,7 @@ def convert(
     """Convert weights to detrex's names, compare what was written with the source, and describe it.
 
     Args:
-        what: a catalogue name, or the path of a checkpoint.
+        what: a catalogue name, the path of a checkpoint or a folder, or ``owner/name`` on the Hub.
         to: the folder to write, ``./<name>`` by default. A name that ends in ``.safetensors``,
             ``.pth`` or ``.pkl`` writes just that file.
         format: ``safetensors`` (default), ``pth`` or ``pkl``.
@@ -284,6 +286,7 @@ def convert(
         container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
         prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
         ema: take the averaged weights of a training checkpoint, whatever their dict is called.
+        revision: branch, tag or commit of a repository on the Hub.
         source: a file or URL to use instead of the catalogue's sources.
         synthetic: use seeded numbers with the original's keys, shapes and types.
         extra_catalogues: catalogue files beyond the built-in ones.
@@ -309,6 +312,7 @@ def convert(
         container=container,
         prefix=prefix,
         ema=ema,
+        revision=revision,
         source=source,
         synthetic=synthetic,
         extra_catalogues=tuple(extra_catalogues),
@@ -448,7 +452,7 @@ def execute(
                 conversion=conversion, path=target, folder=None, sha256=sha256, size=size
             )
         if conversion.hashing is not None:
-            provenance = replace(conversion.provenance, sha256=conversion.hashing.result())
+            provenance = conversion.provenance.hashed(conversion.hashing)
             conversion = replace(conversion, provenance=provenance)
         documents = describe(conversion, file=WEIGHTS[chosen], sha256=sha256, size=size)
         for name, text in documents.items():
@@ -677,6 +681,10 @@ def _conversion_record(
             size=source.size,
             sha256=source.sha256,
             pinned_by=source.pinned_by,
+            files=tuple(
+                RecordedFile(file=one.file, size=one.size, sha256=one.sha256)
+                for one in source.files
+            ),
             format=conversion.checkpoint.format,
             container=conversion.checkpoint.container,
             wrapper=conversion.checkpoint.wrapper,

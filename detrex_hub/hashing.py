@@ -47,18 +47,19 @@ class Sha256:
 
 
 class FileSha256:
-    """Hashes a file in a thread of its own, which starts at once.
+    """Hashes files, one after another, in a thread of its own, which starts at once.
 
     Args:
         path: the file.
+        others: further files.
 
     Raises:
-        OSError: raised by `result` if the file could not be read.
+        OSError: raised by `results` if a file could not be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._digest = hashlib.sha256()
+    def __init__(self, path: Path, *others: Path) -> None:
+        self._paths = (path, *others)
+        self._digests: list[str] = []
         self._error: OSError | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -67,20 +68,27 @@ class FileSha256:
     def _read(self) -> None:
         try:
             buffer = memoryview(bytearray(_PIECE))
-            with self._path.open("rb", buffering=0) as file:
-                while not self._stopped and (length := file.readinto(buffer)):
-                    self._digest.update(buffer[:length])
+            for path in self._paths:
+                digest = hashlib.sha256()
+                with path.open("rb", buffering=0) as file:
+                    while not self._stopped and (length := file.readinto(buffer)):
+                        digest.update(buffer[:length])
+                self._digests.append(digest.hexdigest())
         except OSError as error:
             self._error = error
 
-    def result(self) -> str:
-        """The digest in hexadecimal digits, waited for."""
+    def results(self) -> dict[Path, str]:
+        """The digest of each file in hexadecimal digits, waited for."""
         self._thread.join()
         if self._error is not None:
             raise self._error
-        return self._digest.hexdigest()
+        return dict(zip(self._paths, self._digests, strict=True))
+
+    def result(self) -> str:
+        """The digest of the first file, waited for."""
+        return self.results()[self._paths[0]]
 
     def stop(self) -> None:
-        """Stop hashing: the digest is not needed."""
+        """Stop hashing: the digests are not needed."""
         self._stopped = True
         self._thread.join()

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub import checkpoints
+from detrex_hub import catalogue, checkpoints
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
 from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping.fold import fold_keys
-from detrex_hub.records import WEIGHTS
+from detrex_hub.originals import snapshots
 from detrex_hub.redaction import public_url
 from detrex_hub.resolving import resolve
 from detrex_hub.specs import TensorSpec
@@ -123,6 +123,7 @@ def inspect(
     """
     path = weights(what, revision=revision, progress=progress)
     with checkpoints.open(path, container=container) as checkpoint:
+        metadata = checkpoint.metadata | snapshots.documents(path)
         specs = dict(checkpoint.specs)
         found: dict[str, Any] = {}
         try:
@@ -134,7 +135,7 @@ def inspect(
                 "prefix": known.prefix,
                 "outside": known.outside,
             }
-            whole = identify(specs, known, metadata=checkpoint.metadata)
+            whole = identify(specs, known, metadata=metadata)
             _ = whole.plan
             found |= {
                 "hyper_parameters": whole.architecture.hyper_parameters(),
@@ -146,7 +147,7 @@ def inspect(
         return Inspection(
             file=path.name,
             format=checkpoint.format,
-            size=path.stat().st_size,
+            size=sum(file.stat().st_size for file in checkpoint.files),
             container=checkpoint.container,
             wrapper=checkpoint.wrapper,
             others={
@@ -154,7 +155,7 @@ def inspect(
                 for name, count in checkpoint.containers.items()
                 if name != (checkpoint.container or "")
             },
-            metadata=tuple(str(name) for name in checkpoint.metadata),
+            metadata=tuple(str(name) for name in metadata),
             placeholders=tuple(checkpoint.placeholders),
             specs=specs,
             runs={one.target: one.tensors for one in fold_keys(specs)},
@@ -192,7 +193,10 @@ def weights(
     if path.is_file():
         return path
     bare = text.removeprefix("hf://").partition("@")[0]
-    if not path.is_dir() and (Path(bare).suffix or bare.count("/") > 1):
+    if path.is_dir():
+        if catalogue.look_up(text) is None and not snapshots.is_converted(path):
+            return snapshots.in_folder(path).weights
+    elif not snapshots.is_on_hub(text) and ("/" in bare or Path(bare).suffix):
         raise UsageError(
             f"there is no file {text}",
             hint="Give a checkpoint, a folder, owner/name or a name of the catalogue",
@@ -202,4 +206,4 @@ def weights(
         return repository.weights(progress)
     except ConfigError:
         # a repository of another project
-        return repository.file(WEIGHTS["safetensors"], progress)
+        return snapshots.on_hub(text, revision, progress).weights

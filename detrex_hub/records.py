@@ -160,15 +160,24 @@ class Tool(Struct, frozen=True, kw_only=True):
     version: Text
 
 
+class RecordedFile(Struct, frozen=True, kw_only=True):
+    """A further file of an original: a shard, or what describes the weights."""
+
+    file: Text
+    size: Count
+    sha256: Sha256 | None = None
+
+
 class RecordedSource(Struct, frozen=True, kw_only=True):
     """The original's file. ``sha256`` is None where it was not read whole, ``url`` for a file of
-    the publisher's own."""
+    the publisher's own. ``files`` are the further ones of an original that is a whole folder."""
 
     url: Text | None = None
     file: Text
     size: Count | None = None
     sha256: Sha256 | None = None
     pinned_by: Text | None = None
+    files: Annotated[tuple[RecordedFile, ...], Meta(max_length=10_000)] = ()
     format: Text | None = None
     container: Text | None = None
     wrapper: Text | None = None
@@ -399,7 +408,7 @@ def read_bytes(path: Path, *, where: str | None = None) -> bytes:
 def too_large(where: str, limit: int) -> ConfigError:
     """The refusal of a file of more than ``limit`` bytes."""
     return ConfigError(
-        f"{where} is larger than {limit >> 20} MiB, which no record or card of detrex-hub is",
+        f"{where} is larger than {limit >> 20} MiB, the most that is read of such a file",
         hint="Do not trust this repository",
     )
 

@@ -21,12 +21,14 @@ from detrex_hub.architectures import architecture
 from detrex_hub.architectures.recognise import Recognition
 from detrex_hub.card.reading import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.entry import hub_file
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.configs import settings
 from detrex_hub.conversion import Conversion, author_of, execute, prepare
 from detrex_hub.errors import (
     ConfigError,
     DetrexHubError,
+    HubError,
     SourceError,
     UsageError,
     VerificationError,
@@ -45,12 +47,14 @@ from detrex_hub.records import (
     CONVERSION,
     WEIGHTS,
     ConversionRecord,
+    RecordedSource,
     RepositoryConfig,
     load_json,
     read_bytes,
     recorded_plan,
     to_json,
 )
+from detrex_hub.repositories import names
 from detrex_hub.resolving import resolve
 from detrex_hub.staging import scratch_folder
 
@@ -427,15 +431,28 @@ def _why_not(claims: _Claims, entry: CatalogueEntry | None, source: str | None) 
     if claims.described.synthetic:
         return None if entry else "the catalogue has no weights of that name"
     if origin.url is None or origin.url.startswith("file:"):
+        kind = "folder, with" if origin.files else "file"
         return (
-            f"it was made from the publisher's own file {origin.file[:80]!r}; "
-            "give that with --source FILE"
+            f"it was made from the publisher's own {kind} {origin.file[:80]!r}; "
+            f"give that with --source {'DIR' if origin.files else 'FILE'}"
         )
+    if entry is None and _repository(origin) is not None:
+        return None
     if entry is None:
         return "its weights are in no catalogue here; give one with --catalogue FILE, or --source"
     if not any(one.layout == origin.layout for one in entry.sources):
         return "the catalogue knows these weights in another layout only"
     return None
+
+
+def _repository(origin: RecordedSource) -> tuple[str, str] | None:
+    """The repository of another project that a conversion was made from, and its commit; None where
+    it was made from something else."""
+    named = hub_file(origin.url or "")
+    if named is None or named[2] != origin.file or not names.is_repo_id(named[0]):
+        return None
+    repo, commit, _ = named
+    return (repo, commit) if commit is not None and names.is_commit(commit) else None
 
 
 def _repeat(
@@ -467,13 +484,19 @@ def _repeat(
             )
         _same_record(claims, load_json(scratch / "again" / CONVERSION))
         what = (
-            f"downloaded again (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
+            f"downloaded again{_from_where(entry, provenance)} "
+            f"(sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
             f"converted again{_computed_again(conversion)}"
             if not described.synthetic
             else "seeded numbers, made and converted again"
         )
         original = Proven("original", f"{what}: the same {described.checkpoint.file}")
         return [original, _numerics(claims, conversion)] if with_numerics else [original]
+
+
+def _from_where(entry: CatalogueEntry | None, provenance: Provenance) -> str:
+    """The address of an original that no catalogue names, so that a reader can judge it."""
+    return f" from {provenance.url}" if entry is None and provenance.url else ""
 
 
 def _computed_again(conversion: Conversion) -> str:
@@ -522,6 +545,8 @@ def _original(
     )
     if described.synthetic and source is None:
         return prepare(name, replace(options, synthetic=True, extra_catalogues=tuple(extra)))
+    if (whole := _whole(record, entry, source)) is not None:
+        return _whole_original(claims, *whole, options, progress)
     if entry is None:
         entry = CatalogueEntry(
             name="original", family="", architecture=kind.name, title="", sources=()
@@ -554,6 +579,40 @@ def _original(
     )
 
 
+def _whole(
+    record: ConversionRecord, entry: CatalogueEntry | None, source: str | None
+) -> tuple[str, str | None] | None:
+    """The repository with its commit, or the folder, that is the original; None where it is a
+    single file."""
+    if source is not None:
+        return (source, None) if record.source.files or Path(source).is_dir() else None
+    return _repository(record.source) if entry is None else None
+
+
+def _whole_original(
+    claims: _Claims,
+    what: str,
+    commit: str | None,
+    options: ConversionOptions,
+    progress: Progress | None,
+) -> Conversion:
+    """The conversion of a whole repository or folder, planned again."""
+    options = replace(options, container=claims.record.source.container, revision=commit)
+    try:
+        conversion = prepare(what, options, progress=progress)
+    except (HubError, SourceError) as error:
+        raise SourceError(
+            error.message,
+            hint=f"Verify the records alone: detrex-hub verify {claims.name} --no-source",
+        ) from None
+    except DetrexHubError as error:
+        raise claims.refuse(f"the original does not convert: {error.message}") from None
+    provenance = conversion.provenance
+    paths = [conversion.checkpoint.path.with_name(one.file) for one in provenance.files]
+    hashing = FileSha256(conversion.checkpoint.path, *paths)
+    return replace(conversion, name=claims.record.name, provenance=provenance.hashed(hashing))
+
+
 # the address of the original and what it was compared with may differ this time
 _FREE = {"url", "file", "pinned_by"}
 
@@ -570,6 +629,7 @@ def _same_record(claims: _Claims, again: dict[str, Any]) -> None:
             should = {name: value for name, value in should.items() if name not in _FREE}
             if says.get("sha256") is None:  # too large a file to be hashed for its publisher
                 should["sha256"] = None
+                should["files"] = [one | {"sha256": None} for one in should["files"]]
         if part != "recognised_by" and says != should:
             raise claims.refuse(f"{part} in {CONVERSION} is not what the repeated conversion gives")
 

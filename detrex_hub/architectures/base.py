@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from detrex_hub import schema
+from detrex_hub.architectures import repository_configs
 from detrex_hub.architectures.declared import (
     IMAGE_FACTS,
     IMAGE_PATHS,
@@ -234,8 +235,20 @@ class Architecture(Struct, frozen=True, kw_only=True):
         Raises:
             UsageError: a fact is not known, or its value is of another kind.
         """
-        said = {**(catalogue or {}), **cls.facts_in(metadata or {}), **given}
-        return understood(cls.facts_of(specs, layout, said), said, where=cls.name)
+        stated = repository_configs.stated(metadata or {})
+        own = cls.facts_in(metadata or {})
+
+        def said(declared: Mapping[str, Fact]) -> dict[str, Any]:
+            # a repository speaks of a kind of model, which may have more facts than this one
+            theirs = {
+                name: value
+                for name, value in stated.items()
+                if name in declared and declared[name].kind.accepts(value)
+            }
+            return {**(catalogue or {}), **theirs, **own, **given}
+
+        known = cls.facts_of(specs, layout, said({**IMAGE_FACTS, **cls.facts}))
+        return understood(known, said(known), where=cls.name)
 
     @classmethod
     def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from detrex_hub.checkpoints import shards
 from detrex_hub.checkpoints.base import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
 from detrex_hub.checkpoints.containers import Choice, is_averaged
@@ -26,9 +27,23 @@ __all__ = [
     "is_averaged",
     "open",
     "same_bytes",
+    "shard_names",
     "write",
     "written_format",
 ]
+
+
+def shard_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the files that an index lists.
+
+    Raises:
+        CheckpointError: it is no index, is damaged, or names files elsewhere.
+    """
+    file = File(path)
+    try:
+        return shards.names(file)
+    finally:
+        file.close()
 
 
 def open(
@@ -41,8 +56,9 @@ def open(
     """Open a checkpoint; only its index is read.
 
     Args:
-        path: a torch checkpoint (zip or older), a pickle of arrays, or a safetensors file; which
-            one is recognised by its content.
+        path: a torch checkpoint (zip or older), a pickle of arrays, a safetensors file, the index
+            of several such files, or the ``.metadata`` of a distributed checkpoint. Which one it
+            is, its content says.
         container: key path of the dict that holds the weights, such as ``"ema"`` (``""`` is the
             top level), or a function that chooses one from all key paths with their numbers of
             tensors. Without it the dict that looks like weights is taken.

@@ -179,7 +179,7 @@ class Checkpoint:
 
     def stored(self) -> dict[str, StoredArray]:
         """Where each tensor lies, by the file's own names."""
-        return {f"{self.wrapper}{key}": array for key, array in self._arrays.items()}
+        return {self.names[key]: array for key, array in self._arrays.items()}
 
     def tensor(self, key: str) -> Tensor:
         """A tensor to be written elsewhere."""

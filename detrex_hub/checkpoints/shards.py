@@ -17,7 +17,7 @@ from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.base import Checkpoint
 from detrex_hub.checkpoints.containers import Choice
 from detrex_hub.checkpoints.files import File, shown, size
-from detrex_hub.checkpoints.siblings import sibling
+from detrex_hub.checkpoints.siblings import check_name, sibling
 
 _LARGEST_INDEX = 16 << 20
 _LARGEST_PARSED = 64 << 20
@@ -38,6 +38,20 @@ def is_index(file: File, text: bytes) -> bool:
     return file.size <= _LARGEST_INDEX and _MARK in file.read(0, file.size)
 
 
+def names(file: File) -> list[str]:
+    """The names of the files that an index lists, in order.
+
+    Raises:
+        CheckpointError: it is damaged, or names files elsewhere.
+    """
+    found = sorted(set(_listed(file).values()))
+    if len(found) > _MOST_SHARDS:
+        raise file.error(f"refused: it names {len(found)} files, and at most {_MOST_SHARDS} fit")
+    for name in found:
+        check_name(file, name)
+    return found
+
+
 def read(file: File, container: Choice, reader: Callable[[File, Choice], Checkpoint]) -> Checkpoint:
     """Open the files of an index as one checkpoint.
 
@@ -55,9 +69,7 @@ def read(file: File, container: Choice, reader: Callable[[File, Choice], Checkpo
     wanted: dict[str, set[str]] = {}
     for key, name in listed.items():
         wanted.setdefault(name, set()).add(key)
-    if len(wanted) > _MOST_SHARDS:
-        raise file.error(f"refused: it names {len(wanted)} files, and at most {_MOST_SHARDS} fit")
-    paths = {name: sibling(file, name) for name in sorted(wanted)}
+    paths = {name: sibling(file, name) for name in names(file)}
     parts: list[File] = []
     arrays: dict[str, StoredArray] = {}
     metadata: dict[str, Any] = {}

@@ -12,14 +12,23 @@ from detrex_hub.folder_files import find_file
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
 
 
+def check_name(file: File, name: str) -> None:
+    """Refuse a name that could lead to another folder.
+
+    Raises:
+        CheckpointError: it could.
+    """
+    if not _NAME.fullmatch(name) or len(name) > 255:
+        raise file.error(f"refused: it names the file {shown(name)}, which is not one beside it")
+
+
 def sibling(file: File, name: str) -> Path:
     """The file of a name in the same folder.
 
     Raises:
         CheckpointError: the name leads out of the folder, or there is no such file.
     """
-    if not _NAME.fullmatch(name) or len(name) > 255:
-        raise file.error(f"refused: it names the file {shown(name)}, which is not one beside it")
+    check_name(file, name)
     try:
         found = find_file(file.path.parent, name)
     except HubError as error:

@@ -20,6 +20,7 @@ EXAMPLES = (
     "detrex-hub convert r101_v1.pth -o r101_v1.pkl",
     "detrex-hub convert my_detr.pth -o my_detr --dc5",
     "detrex-hub convert detr_r50 --dry-run",
+    "detrex-hub convert facebook/detr-resnet-50 --revision no_timm",
     "detrex-hub convert dino_r50_4scale_12ep.pth --classes-from my_classes.txt",
     "detrex-hub convert model_final.pth --ema",
 )

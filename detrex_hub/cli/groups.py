@@ -23,6 +23,7 @@ class ConversionGroup:
     synthetic: options.Synthetic = False
     arch: options.Arch = None
     layout: options.Layout = None
+    revision: options.Revision = None
     container: options.Container = None
     prefix: options.Prefix = None
     keep_classifier: options.KeepClassifier = False
@@ -53,6 +54,7 @@ class ConversionGroup:
             container=self.container,
             prefix=self.prefix,
             ema=self.ema,
+            revision=self.revision,
             source=self.source,
             synthetic=self.synthetic,
             extra_catalogues=tuple(self.catalogue or ()),

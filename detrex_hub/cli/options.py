@@ -47,8 +47,8 @@ Name: TypeAlias = Annotated[
 NameOrFile: TypeAlias = Annotated[
     str,
     Argument(
-        metavar="NAME_OR_FILE",
-        help="A name in the catalogue, or a checkpoint.",
+        metavar="WEIGHTS",
+        help="A name in the catalogue, a checkpoint, a folder, or owner/name on the Hub.",
         autocompletion=_names,
     ),
 ]

@@ -7,8 +7,8 @@ describes its conversion.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint, is_averaged
 from detrex_hub.errors import UsageError
 from detrex_hub.hashing import FileSha256
+from detrex_hub.originals import snapshots
 from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from detrex_hub.catalogue import CatalogueEntry
@@ -26,14 +28,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherFile:
+    """A file that was read beside the one that the weights were opened by: a shard, or a
+    description. ``sha256`` is None until it has been read whole."""
+
+    file: str
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the source's bytes come from. ``sha256`` is None until they have been read."""
+    """Where the source's bytes come from. ``sha256`` is None until they have been read. ``files``
+    are those beside ``file``, if the source is a whole folder."""
 
     url: str | None
     file: str
     size: int
     sha256: str | None
     pinned_by: str
+    files: tuple[FurtherFile, ...] = ()
+
+    def hashed(self, hashing: FileSha256) -> Provenance:
+        """The same with the digests of its files, waited for."""
+        found = {path.name: digest for path, digest in hashing.results().items()}
+        return replace(
+            self,
+            sha256=found[self.file],
+            files=tuple(replace(one, sha256=found[one.file]) for one in self.files),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +103,14 @@ def open_original(
         CheckpointError: the source cannot be read.
     """
     source, synthetic, container = options.source, options.synthetic, options.container
-    entry, path = _look_up(what, source, synthetic, options.extra_catalogues)
+    entry, path = _look_up(what, options, progress)
     checkpoint: Checkpoint | SyntheticCheckpoint
     if synthetic:
         assert entry is not None
         checkpoint, provenance = _synthesise(entry)
+    elif isinstance(path, Snapshot):
+        checkpoint = _open(path.weights, container, options.ema)
+        provenance = _of_snapshot(path, checkpoint)
     elif path is not None:
         checkpoint = _open(path, container, options.ema)
         provenance = Provenance(
@@ -109,7 +135,7 @@ def open_original(
             pinned_by=pulled.pinned_by,
         )
     return Original(
-        name=entry.name if entry else _stem(Path(what)),
+        name=_name(what, entry, path),
         entry=entry,
         checkpoint=checkpoint,
         provenance=provenance,
@@ -124,34 +150,71 @@ def _stem(path: Path) -> str:
     return Path(path.stem).stem if path.name.endswith((".pth.tar", ".pt.tar")) else path.stem
 
 
+def _name(
+    what: str | os.PathLike[str], entry: CatalogueEntry | None, path: Path | Snapshot | None
+) -> str:
+    if entry is not None:
+        return entry.name
+    return path.name if isinstance(path, Snapshot) else _stem(Path(what))
+
+
 def _look_up(
-    what: str | os.PathLike[str],
-    source: str | None,
-    synthetic: bool,
-    extra_catalogues: Sequence[Path],
-) -> tuple[CatalogueEntry | None, Path | None]:
-    """The catalogue entry, or the path of the user's file."""
+    what: str | os.PathLike[str], options: ConversionOptions, progress: Progress | None
+) -> tuple[CatalogueEntry | None, Path | Snapshot | None]:
+    """The catalogue entry, or the user's file, folder or repository."""
     text = os.fspath(what)
     path = Path(text)
     if not path.suffix and os.sep not in text:
         # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
         from detrex_hub import catalogue
 
-        entry = catalogue.look_up(text, extra_catalogues)
-        if entry is None and not path.is_file():
-            entry = catalogue.find(text, extra_catalogues)
+        entry = catalogue.look_up(text, options.extra_catalogues)
+        if entry is None and not path.exists():
+            entry = catalogue.find(text, options.extra_catalogues)
         if entry is not None:
-            if source is not None and synthetic:
+            _refuse(f"{text} is a name of the catalogue", options, "revision")
+            if options.source is not None and options.synthetic:
                 raise UsageError("--source and --synthetic exclude each other")
             return entry, None
-    if path.is_dir():
-        raise UsageError(f"{text} is a folder, and a checkpoint file or a name is needed")
-    if not path.is_file():
-        raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
-    if synthetic or source is not None:
-        option = "--synthetic" if synthetic else "--source"
-        raise UsageError(f"{option} needs a catalogue name, and {text} is a file")
-    return None, path
+    if path.is_dir() or path.is_file():
+        kind = "folder" if path.is_dir() else "file"
+        _refuse(f"{text} is a {kind}", options, "synthetic", "source", "revision")
+        if path.is_dir():
+            return None, snapshots.in_folder(path)
+        return None, snapshots.of_file(path) or path
+    if snapshots.is_on_hub(text):
+        _refuse(f"{text} is a repository", options, "synthetic", "source")
+        return None, snapshots.on_hub(text, options.revision, progress)
+    raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
+
+
+def _refuse(what: str, options: ConversionOptions, *names: str) -> None:
+    """
+    Raises:
+        UsageError: one of these options is given, and means nothing here.
+    """
+    for name in names:
+        if getattr(options, name):
+            needs = "a repository on the Hub" if name == "revision" else "a catalogue name"
+            raise UsageError(f"--{name} needs {needs}, and {what}")
+
+
+def _of_snapshot(snapshot: Snapshot, checkpoint: Checkpoint) -> Provenance:
+    """Where a whole folder's bytes come from. What it says beside the weights is added to what the
+    checkpoint says of itself."""
+    weights = snapshot.weights
+    checkpoint.metadata |= snapshots.documents(weights)
+    further = (*checkpoint.files[1:], *snapshots.document_files(weights))
+    return Provenance(
+        url=snapshot.url,
+        file=weights.name,
+        size=weights.stat().st_size,
+        sha256=None,
+        pinned_by="the digests that the Hub reports"
+        if snapshot.url
+        else "nothing: a folder of the user's",
+        files=tuple(FurtherFile(file=path.name, size=path.stat().st_size) for path in further),
+    )
 
 
 def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
@@ -221,6 +284,7 @@ def _begin_hashing(
     if provenance.sha256 is not None or not isinstance(checkpoint, Checkpoint):
         return None
     weights = sum(spec.nbytes for spec in checkpoint.specs.values())
-    if provenance.size > 2 * weights + 2**20:
+    if provenance.size + sum(one.size for one in provenance.files) > 2 * weights + 2**20:
         return None
-    return FileSha256(checkpoint.path)
+    folder = checkpoint.path.parent
+    return FileSha256(checkpoint.path, *(folder / one.file for one in provenance.files))

@@ -21,6 +21,7 @@ class ConversionOptions:
         container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
         prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
         ema: take the averaged weights of a training checkpoint, whatever their dict is called.
+        revision: branch, tag or commit of a repository on the Hub.
         source: a file or URL to use instead of the catalogue's sources.
         synthetic: use seeded numbers with the original's keys, shapes and types.
         extra_catalogues: catalogue files beyond the built-in ones.
@@ -35,6 +36,7 @@ class ConversionOptions:
     container: str | None = None
     prefix: str | None = None
     ema: bool = False
+    revision: str | None = None
     source: str | None = None
     synthetic: bool = False
     extra_catalogues: tuple[Path, ...] = ()

@@ -30,6 +30,7 @@ def convert_and_push(
     container: str | None = None,
     prefix: str | None = None,
     ema: bool = False,
+    revision: str | None = None,
     source: str | None = None,
     synthetic: bool = False,
     extra_catalogues: Sequence[Path] = (),
@@ -46,10 +47,10 @@ def convert_and_push(
     """Convert weights and push them; nothing is left behind but the repository.
 
     Args:
-        name: a catalogue name, or the path of a checkpoint.
+        name: a catalogue name, a checkpoint, a folder with weights, or ``owner/name``.
         repo_id: ``owner/name`` or ``name``; the name of the weights by default.
-        architecture, layout, facts, container, prefix, ema, source, synthetic, extra_catalogues: as
-            for `convert`.
+        architecture, layout, facts, container, prefix, ema, revision, source, synthetic,
+        extra_catalogues: as for `convert`.
         namespace, to, private, create_pr, dry_run, message, allow_synthetic, license: as for
             `push`.
         progress: reports downloads, copying and uploads.
@@ -72,6 +73,7 @@ def convert_and_push(
             container=container,
             prefix=prefix,
             ema=ema,
+            revision=revision,
             source=source,
             synthetic=synthetic,
             extra_catalogues=tuple(extra_catalogues),

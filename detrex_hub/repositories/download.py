@@ -27,6 +27,10 @@ from detrex_hub.repositories.refusals import damaged, plainly
 from detrex_hub.repositories.result import Fetched
 from detrex_hub.retrying import patiently
 
+# of other projects' repositories: the index of shards, and what describes the weights
+_LARGEST_INDEX = 16 * 2**20
+_LARGEST_DOCUMENT = 2**20
+
 
 def fetch_from_hub(
     repo_id: str,
@@ -139,7 +143,7 @@ def _download(repo_id: str, name: str, revision: str | None, progress: Progress 
 
     with (
         plainly(repo_id, writing=False, file=name, revision=revision),
-        about(f"{repo_id}/{name}", MAX_BYTES.get(name)),
+        about(f"{repo_id}/{name}", _limit(name)),
     ):
         set_limits()
         try:
@@ -152,6 +156,13 @@ def _download(repo_id: str, name: str, revision: str | None, progress: Progress 
                 return download(only_cached=True)
             except LocalEntryNotFoundError:
                 raise error from None
+
+
+def _limit(name: str) -> int | None:
+    """The largest size of a file in bytes; None for weights, which have any."""
+    if name in MAX_BYTES or not name.endswith(".json"):
+        return MAX_BYTES.get(name)
+    return _LARGEST_INDEX if name.endswith(".index.json") else _LARGEST_DOCUMENT
 
 
 def _has_address(url: str) -> bool:

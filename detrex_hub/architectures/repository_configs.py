@@ -1,0 +1,179 @@
+"""What a repository of transformers or timm says of its weights, as facts.
+
+Its ``config.json`` and ``preprocessor_config.json`` lie in a checkpoint's metadata under their
+names. They are a stranger's: a value of another kind than expected says nothing. A setting that
+changes the model and that detrex does not have is refused.
+
+Sources: transformers 4.57.1 and 5.24.0, ``configuration_*.py`` of the models named below and
+``image_processing_*.py``; timm 1.0.20, ``models/_hub.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from detrex_hub import kinds
+from detrex_hub.errors import ArchitectureError
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+
+# transformers' ``model_type``
+_PLAIN_VITS = ("vit", "vit_mae", "dinov2", "dinov2_with_registers")
+
+_BYTES = 255.0
+# 0.485 * 255 and the like, without the last digits of a product
+_DIGITS = 6
+
+# timm's ResNets have the stride in the 3x3 convolution: timm/models/resnet.py, ``Bottleneck``
+_TIMM_RESNET = {"stride_in_1x1": False}
+
+# What a model of transformers does by default, as detrex does always. With another value it
+# computes something that detrex has no setting for.
+_ALWAYS: Mapping[str, Mapping[str, Any]] = {
+    "detr": {"activation_function": "relu", "auxiliary_loss": False},
+    "conditional_detr": {"activation_function": "relu", "auxiliary_loss": False},
+    "deformable_detr": {"activation_function": "relu"},
+    "dab-detr": {
+        "activation_function": "prelu",
+        "normalize_before": False,
+        "keep_query_pos": False,
+    },
+}
+
+
+def stated(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Every fact that a repository states. Not every architecture has them all.
+
+    Args:
+        metadata: what lies beside the weights in a checkpoint.
+
+    Raises:
+        ArchitectureError: the model computes something that detrex has no setting for.
+    """
+    config = _config_of(metadata)
+    return {**_images(metadata, config), **_detector(config), **_backbone(config)}
+
+
+def _config_of(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A repository's ``config.json``; empty where there is none."""
+    found = metadata.get(CONFIG)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _images(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of the images: format, mean and std (0..255), where the repository says them."""
+    found = metadata.get(PREPROCESSOR)
+    if isinstance(found, Mapping):
+        return _of_processor(found)
+    trained = config.get("pretrained_cfg")
+    if isinstance(trained, Mapping):
+        return _in_bytes(trained.get("mean"), trained.get("std"), 1 / _BYTES, flipped=False)
+    return {}
+
+
+def _of_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
+    """transformers' image processors scale the image first, and normalise it then."""
+    scale = processor.get("rescale_factor", 1 / _BYTES)
+    if processor.get("do_rescale", True) is False:
+        scale = 1.0
+    mean, std = processor.get("image_mean"), processor.get("image_std")
+    if processor.get("do_normalize", True) is False:
+        mean, std = [0.0] * 3, [1.0] * 3
+    return _in_bytes(mean, std, scale, flipped=processor.get("do_flip_channel_order") is True)
+
+
+def _in_bytes(mean: Any, std: Any, scale: Any, *, flipped: bool) -> dict[str, Any]:
+    if not kinds.Number(positive=True).accepts(scale):
+        return {}
+    found: dict[str, Any] = {}
+    for name, values, kind in (
+        ("pixel_mean", mean, kinds.THREE_CHANNELS),
+        ("pixel_std", std, kinds.THREE_DEVIATIONS),
+    ):
+        values = list(values) if isinstance(values, list | tuple) else values
+        if kind.accepts(values):
+            found[name] = [round(float(value) / scale, _DIGITS) for value in values]
+    return {"image_format": "BGR" if flipped else "RGB", **found} if found else {}
+
+
+def _detector(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a detector of transformers; none where the config is of no such model.
+
+    Raises:
+        ArchitectureError: the model computes something that detrex has no setting for.
+    """
+    kind = str(config.get("model_type"))
+    if kind not in _ALWAYS:
+        return {}
+    for name, value in _ALWAYS[kind].items():
+        if config.get(name, value) != value:
+            raise ArchitectureError(
+                f"{CONFIG} says {name} {config[name]!r}, and detrex's model has no setting for it: "
+                f"it computes as with {value!r}",
+                hint="Train it with detrex from a model with the usual setting",
+            )
+    found = {
+        "dilation": _dilation(config),
+        "num_heads": _same(config, "encoder_attention_heads", "decoder_attention_heads", 8),
+        "position_temperature": 10000,
+        "position_offset": -0.5 if kind == "deformable_detr" else 0.0,
+    }
+    if kind == "dab-detr":
+        found["position_temperature"] = _same(config, "temperature_height", "temperature_width", 20)
+    if config.get("position_embedding_type", "sine") != "sine":
+        del found["position_temperature"], found["position_offset"]
+    if kind == "deformable_detr" and config.get("two_stage") is True:
+        found["num_queries"] = config.get("two_stage_num_proposals", 300)
+    inner = config.get("backbone_config")
+    body = _backbone(inner if isinstance(inner, Mapping) else {}) or _TIMM_RESNET
+    return found | {f"backbone_{name}": value for name, value in body.items()}
+
+
+def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a backbone alone; none where the config is of no known one.
+
+    Raises:
+        ArchitectureError: it computes something that detrex has no setting for.
+    """
+    if isinstance(config.get("pretrained_cfg"), Mapping):
+        return dict(_TIMM_RESNET) if "res" in str(config.get("architecture")) else {}
+    kind = config.get("model_type")
+    if kind in _PLAIN_VITS:
+        return {"num_heads": config.get("num_attention_heads", 12)}
+    if kind != "resnet":
+        return {}
+    if config.get("downsample_in_first_stage", False) is not False:
+        raise ArchitectureError(
+            f"{CONFIG} says downsample_in_first_stage, and the first stage of detectron2's ResNet "
+            "keeps the size of its input"
+        )
+    return {"stride_in_1x1": config.get("downsample_in_bottleneck") is True}
+
+
+def _dilation(config: Mapping[str, Any]) -> bool:
+    """Whether the last stage is dilated. transformers 5 says it in the backbone's own config, and
+    then may say another thing in ``dilation``, which nothing reads."""
+    inner = config.get("backbone_config")
+    if isinstance(inner, Mapping):
+        return inner.get("output_stride") == 16
+    arguments = config.get("backbone_kwargs")
+    if isinstance(arguments, Mapping) and arguments.get("output_stride") == 16:
+        return True
+    return config.get("dilation") is True
+
+
+def _same(config: Mapping[str, Any], one: str, other: str, default: int) -> Any:
+    """The value that two settings have, for which detrex has one.
+
+    Raises:
+        ArchitectureError: they have two.
+    """
+    first, second = config.get(one, default), config.get(other, default)
+    if first != second:
+        raise ArchitectureError(
+            f"{CONFIG} says {one} {first!r} and {other} {second!r}, and detrex has one setting for "
+            "both",
+        )
+    return first

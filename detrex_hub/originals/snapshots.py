@@ -1,0 +1,249 @@
+"""Whole folders as originals: repositories of transformers and timm, and what a training left.
+
+The file of a folder that stands for its weights is found by its name, in a fixed order. What the
+folder says beside it, in ``config.json`` and ``preprocessor_config.json``, becomes facts of the
+weights. A folder may come from a stranger, so no file outside of it is read.
+
+Sources: transformers/utils/__init__.py (names of files), detectron2's and mmengine's
+``last_checkpoint``, DeepSpeed's ``latest``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrex_hub.errors import CheckpointError, HubError, UsageError
+from detrex_hub.folder_files import find_file
+from detrex_hub.own_files import read_small
+
+if TYPE_CHECKING:
+    from detrex_hub.progress import Progress
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+_LARGEST_DOCUMENT = 2**20
+
+# the weights of a repository, by transformers' names, in its order
+_OF_REPOSITORY = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_DISTRIBUTED = ".metadata"
+# small files that name the newest checkpoint of a training
+_POINTERS = ("last_checkpoint", "latest")
+_LARGEST_POINTER = 4096
+_OF_DEEPSPEED = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar", ".zip", ".distcp")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The weights that a folder or a repository means.
+
+    Attributes:
+        name: of the folder or the repository.
+        weights: the file that stands for the weights.
+        url: its address on the Hub, ``hf://owner/name@commit/file``; None in a folder.
+    """
+
+    name: str
+    weights: Path
+    url: str | None = None
+
+
+def in_folder(folder: Path) -> Snapshot:
+    """The weights in a folder.
+
+    Raises:
+        CheckpointError: it holds none, or several and nothing says which.
+        UsageError: it is a folder that `convert` made.
+    """
+    return Snapshot(folder.resolve().name, _weights_in(folder))
+
+
+def on_hub(repo: str, revision: str | None, progress: Progress | None = None) -> Snapshot:
+    """The weights of a repository of transformers or timm on the Hub, downloaded. Each file is
+    compared with its digest there.
+
+    Args:
+        repo: ``owner/name`` or ``owner/name@revision``.
+        revision: branch, tag or commit.
+
+    Raises:
+        HubError: the repository or the network fails, or it has no weights by these names.
+        UsageError: it is a repository that detrex-hub made.
+    """
+    from detrex_hub import repositories
+
+    repo = repo.removeprefix("hf://")
+    fetched = repositories.fetch(repo, [CONFIG], revision=revision, optional=[PREPROCESSOR])
+    folder, commit = fetched.folder, fetched.commit
+    bare = repo.partition("@")[0]
+    _refuse_converted(folder, repo)
+    if commit is None:
+        # below DETREX_HUB_ROOT
+        return in_folder(folder)
+    for name in _OF_REPOSITORY:
+        found = repositories.fetch(
+            bare, [CONFIG], revision=commit, optional=[name], progress=progress
+        )
+        if name in found.files:
+            if name.endswith(".json"):
+                from detrex_hub.checkpoints import shard_names
+
+                shards = shard_names(found.files[name])
+                repositories.fetch(bare, shards, revision=commit, progress=progress)
+            return Snapshot(
+                bare.rpartition("/")[2], found.files[name], f"hf://{bare}@{commit}/{name}"
+            )
+    raise HubError(
+        f"{bare} has no {' and no '.join(_OF_REPOSITORY)}",
+        hint="Download the checkpoint, and convert the file: detrex-hub convert FILE",
+    )
+
+
+def is_on_hub(text: str) -> bool:
+    """Whether a name that is no file here can mean a repository: ``owner/name``."""
+    from detrex_hub.repositories import names
+
+    bare = text.removeprefix("hf://").partition("@")[0]
+    return names.is_repo_id(bare) and not bare.endswith(_SUFFIXES)
+
+
+def of_file(path: Path) -> Snapshot | None:
+    """The folder of an index that is given alone, or of weights that a repository describes; None
+    for any other file."""
+    whole = path.name.endswith(".index.json") or path.name == _DISTRIBUTED or documents(path)
+    return Snapshot(path.resolve().parent.name, path) if whole else None
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether detrex-hub made a folder."""
+    return _document(folder, CONFIG).get("library_name") == "detrex"
+
+
+def documents(weights: Path) -> dict[str, Mapping[str, Any]]:
+    """What a repository says of its weights, by the names of its files.
+
+    Args:
+        weights: the file of the weights. Another name than a repository's has no documents.
+
+    Raises:
+        ConfigError: a document is not JSON.
+    """
+    if weights.name not in _OF_REPOSITORY:
+        return {}
+    found = {name: _document(weights.parent, name) for name in (CONFIG, PREPROCESSOR)}
+    if found[CONFIG].get("library_name") == "detrex":
+        return {}
+    return {name: document for name, document in found.items() if document}
+
+
+def document_files(weights: Path) -> tuple[Path, ...]:
+    """The files of `documents`."""
+    return tuple(weights.with_name(name) for name in documents(weights))
+
+
+def _document(folder: Path, name: str) -> dict[str, Any]:
+    """A table of JSON in a folder; empty where there is none."""
+    try:
+        path = find_file(folder, name)
+        text = b"" if path is None else read_small(path, _LARGEST_DOCUMENT, links=True)
+    except HubError as error:
+        raise CheckpointError(error.message, hint=error.hint) from None
+    except OSError as error:
+        what = "is too large" if error.errno == errno.EFBIG else error.strerror
+        raise CheckpointError(f"{folder / name} cannot be read: {what}") from None
+    from detrex_hub.records import parse_json
+
+    found = parse_json(text, where=str(folder / name)) if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _refuse_converted(folder: Path, shown: str) -> None:
+    if is_converted(folder):
+        raise UsageError(
+            f"{shown} is converted already",
+            hint=f"Load it: detrex-hub load {shlex.quote(shown)}",
+        )
+
+
+def _weights_in(folder: Path) -> Path:
+    try:
+        return _found_in(folder)
+    except HubError as error:
+        raise CheckpointError(error.message, hint=error.hint) from None
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def _found_in(folder: Path) -> Path:
+    _refuse_converted(folder, os.fspath(folder))
+    for name in _POINTERS:
+        if (pointed := _pointed(folder, name)) is not None:
+            return pointed
+    for name in (*_OF_REPOSITORY, _DISTRIBUTED, *_OF_DEEPSPEED):
+        if (path := find_file(folder, name)) is not None:
+            return path
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    found = [path for name in names if (path := find_file(folder, name)) is not None]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise CheckpointError(f"{folder} holds no checkpoint", hint=_hint(folder))
+    some = ", ".join(path.name for path in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    raise CheckpointError(
+        f"{folder} holds several checkpoints, and no last_checkpoint: {some}{more}",
+        hint=f"Choose one: detrex-hub convert {shlex.quote(str(found[-1]))}",
+    )
+
+
+def _hint(folder: Path) -> str:
+    """A folder below one without checkpoints that has some, such as ``checkpoint-500``."""
+    inner = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    fitting = [
+        path
+        for path in inner
+        if any((path / name).is_file() for name in (*_OF_REPOSITORY, _DISTRIBUTED, *_POINTERS))
+    ]
+    if fitting:
+        newest = max(fitting, key=lambda path: path.stat().st_mtime)
+        return f"A folder in it does: detrex-hub convert {shlex.quote(str(newest))}"
+    return "Give the file itself, or see the known names: detrex-hub list"
+
+
+def _pointed(folder: Path, pointer: str) -> Path | None:
+    """The checkpoint that a small file names. mmengine writes its whole path, of which the folder
+    may have been another machine's."""
+    path = find_file(folder, pointer)
+    if path is None:
+        return None
+    try:
+        text = read_small(path, _LARGEST_POINTER, links=True).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        raise CheckpointError(f"{path} cannot be read as text") from None
+    name = text.replace("\\", "/").rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise CheckpointError(f"{path} names no file")
+    if pointer == "latest":
+        # DeepSpeed's names a folder
+        inner = folder / name
+        if inner.is_symlink() or not inner.is_dir():
+            raise CheckpointError(f"{path} names {name[:80]}, which is no folder beside it")
+        return _found_in(inner)
+    found = find_file(folder, name)
+    if found is None:
+        raise CheckpointError(
+            f"{path} names {name[:80]}, which is not there",
+            hint=f"Give another checkpoint of the run, or remove {path}",
+        )
+    return found
