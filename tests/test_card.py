@@ -383,6 +383,25 @@ def test_a_card_lists_the_facts_that_shapes_do_not_show():
     assert ["Not in its shapes", "`dilation = True`"] in rows(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("dino_r50_4scale_12ep", "object-detection"),
+        ("maskdino_r50_coco_instance_seg_50ep", "image-segmentation"),
+    ],
+)
+def test_a_card_is_found_by_the_hubs_task(name, task):
+    metadata, _ = parts(card.render_for(catalogue.find(name)))
+    assert metadata["pipeline_tag"] == task
+
+
+def test_a_tracker_is_found_by_a_tag():
+    # the Hub has no task of tracking
+    metadata, _ = parts(card.render_for(catalogue.find("co_mot_dancetrack")))
+    assert metadata["pipeline_tag"] == "object-detection"
+    assert "object-tracking" in metadata["tags"]
+
+
 def test_a_detector_shows_how_to_evaluate_it():
     config, record = detector("deformable_detr_r50_two_stage")
     text = render(

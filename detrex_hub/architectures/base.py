@@ -169,6 +169,10 @@ class Architecture(Struct, frozen=True, kw_only=True):
     """Key templates of similar models that neither detrex nor detectron2 has, and why."""
     backbone: ClassVar[bool] = False
     """Whether it is a backbone alone, whose keys have no prefix."""
+    task: ClassVar[str] = "image-feature-extraction"
+    """What the weights are for, by the Hub's name of the task (``pipeline_tag``)."""
+    tags: ClassVar[tuple[str, ...]] = ()
+    """What else a card is found by on the Hub."""
     node: ClassVar[str] = "model.backbone"
     """Where a training config has the module that takes the weights of a backbone."""
     taken_by: ClassVar[frozenset[str]] = frozenset()

@@ -51,6 +51,8 @@ class CoMot(Detector, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "co_mot"
     not_in_transformers: ClassVar[str | None] = "it carries queries from one image to the next"
+    # the Hub has no task for it: object-detection is the nearest
+    tags: ClassVar[tuple[str, ...]] = ("object-tracking",)
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.co_mot.MOT"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
     layouts: ClassVar[Mapping[str, Layout]] = {

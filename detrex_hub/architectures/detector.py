@@ -107,6 +107,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
     classes_cut_from: int | None = None
     class_rows: ClassRows | None = None
 
+    task: ClassVar[str] = "object-detection"
     facts: ClassVar[Mapping[str, Fact]] = FACTS
     body_prefixes: ClassVar[Mapping[str, str]] = {
         "original": "backbone.0.body.",

@@ -102,6 +102,13 @@ class FeaturePyramid(Architecture, frozen=True, kw_only=True):
         inner = {k.removeprefix(prefix): spec for k, spec in specs.items() if k.startswith(prefix)}
         net = {k.removeprefix("net."): spec for k, spec in inner.items() if k.startswith("net.")}
         found = recognise(net, name="the backbone's net", among=_nets())
+        rotated = [key for key in net if key.endswith(".freqs_cos")]
+        if issubclass(found.architecture, EVA02) and 0 < len(rotated) <= 2:
+            raise ArchitectureError(
+                f"the backbone's rotary positions are stored once, as {', '.join(rotated)}: no "
+                "shape shows which blocks have windows",
+                hint="Convert a checkpoint that holds them for every block, as training writes it",
+            )
         if not {"blocks.0.attn.rel_pos_h", "rope_glb.freqs_cos"} & net.keys():
             raise ArchitectureError(
                 "the backbone's net has neither relative nor rotary positions, so that no shape "

@@ -92,6 +92,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
     not_in_transformers: ClassVar[str | None] = (
         "no model of transformers has its decoder of boxes and masks"
     )
+    task: ClassVar[str] = "image-segmentation"
     taken_by: ClassVar[frozenset[str]] = frozenset({"MaskDINO"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **{name: fact for name, fact in FACTS.items() if name != "dilation"},

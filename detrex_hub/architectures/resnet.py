@@ -40,6 +40,7 @@ from detrex_hub.architectures.declared import IMAGE_FACTS, Settled
 from detrex_hub.architectures.mmdet_layout import of_detector
 from detrex_hub.architectures.resnet_layouts import (
     CAFFE2,
+    CAFFE2_MEANS,
     CLASSIFIER,
     COUNTER,
     SCHEMES,
@@ -56,7 +57,7 @@ from detrex_hub.mapping import (
     indices,
     source_specs,
 )
-from detrex_hub.mapping.operations import ScaleInChannels
+from detrex_hub.mapping.operations import ScaleInChannels, Subtract
 from detrex_hub.specs import TensorSpec
 
 # blocks per stage, by depth
@@ -87,6 +88,28 @@ def _rules(layout: str, target: Iterable[str] = (), *, classifier: bool) -> tupl
     return CAFFE2.get(layout) or SCHEMES[layout].rules(classifier=classifier)
 
 
+def _check_foldable(specs: Specs, layout: str) -> None:
+    """
+    Raises:
+        UsageError: there is no bias, or there is no mean to fold it into.
+    """
+    if layout not in CAFFE2_MEANS or _BIAS not in specs:
+        lacks = _BIAS if _BIAS not in specs else "mean of the first norm to fold it into"
+        raise UsageError(
+            f"the bias of the first convolution cannot be folded: there is no {lacks}",
+            hint="Convert without --fact conv1_bias=fold",
+        )
+
+
+def _folding(rules: Iterable[Rule], mean: str) -> tuple[Rule, ...]:
+    """Rules with the bias of the first convolution subtracted from the mean of its norm."""
+    folded = Compute(Subtract(), mean, "stem.conv1.norm.running_mean", using=(_BIAS,))
+    kept = (rule for rule in rules if not (isinstance(rule, Drop) and rule.source == _BIAS))
+    return tuple(
+        folded if isinstance(rule, Rename) and rule.source == mean else rule for rule in kept
+    )
+
+
 def _detrex_rules(target: Iterable[str], *, classifier: bool) -> tuple[Rule, ...]:
     same = tuple(Rename(key, key, optional=key.endswith("num_batches_tracked")) for key in target)
     if classifier:
@@ -111,6 +134,10 @@ def _stride_in_1x1(specs: Specs, layout: str, facts: Facts) -> bool | None:
     if "res2.0.conv3.weight" not in specs:
         return None
     return layout in CAFFE2 and _groups(specs) == 1
+
+
+def _conv1_bias(specs: Specs, layout: str, facts: Facts) -> str | None:
+    return "drop" if layout in CAFFE2 else None
 
 
 def _image_format(specs: Specs, layout: str, facts: Facts) -> str:
@@ -145,10 +172,7 @@ _AFFINE = (
     "FrozenBatchNorm2d multiplies by exactly the file's scale; detectron2's own loader takes "
     "variance 1, which is off by up to 2e-4"
 )
-_CONV1_BIAS = (
-    "A bias of the first convolution (conv1_b) is dropped, as detectron2's own loader does. MSRA's "
-    "R-50 has one: its original's features differ from these by up to 0.4 % of their size"
-)
+_BIAS = "conv1_b"
 _MMDET = (
     "the backbone alone is converted. mmdetection's backbones of style 'caffe' have the stride in "
     "the 1x1 convolution and read BGR images of deviation 1, and no shape shows it. For these say: "
@@ -167,6 +191,8 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         width_per_group: channels of a group in the first stage; 128 in a wide ResNet.
         absorbed_std: deviations of the original's BGR images, where the first convolution absorbed
             them and the order of the channels.
+        conv1_bias: what became of the bias of Caffe2's first convolution: "drop" or "fold"; None
+            for other files, which have none.
     """
 
     depth: int
@@ -174,6 +200,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
     num_groups: int = 1
     width_per_group: int = 64
     absorbed_std: tuple[float, ...] | None = None
+    conv1_bias: str | None = None
 
     name: ClassVar[str] = "resnet"
     layouts: ClassVar[Mapping[str, Layout]] = {
@@ -186,16 +213,12 @@ class ResNet(Architecture, frozen=True, kw_only=True):
             ),
             absent=("backbone.**", "stem.**"),
         ),
-        "caffe2": Layout(
-            present=(*_CAFFE2_KEYS, "res_conv1_bn_running_mean"), note=f"{_BGR}. {_CONV1_BIAS}"
-        ),
-        "caffe2_riv": Layout(
-            present=(*_CAFFE2_KEYS, "res_conv1_bn_riv"), note=f"{_BGR}. {_CONV1_BIAS}"
-        ),
+        "caffe2": Layout(present=(*_CAFFE2_KEYS, "res_conv1_bn_running_mean"), note=_BGR),
+        "caffe2_riv": Layout(present=(*_CAFFE2_KEYS, "res_conv1_bn_riv"), note=_BGR),
         "caffe2_affine": Layout(
             present=(*_CAFFE2_KEYS, "res_conv1_bn_s"),
             absent=("res_conv1_bn_riv",),
-            note=f"{_BGR}. {_CONV1_BIAS}. {_AFFINE}",
+            note=f"{_BGR}. {_AFFINE}",
         ),
         "transformers": Layout(present=_TRANSFORMERS_KEYS, note=_DOWNSAMPLING),
         "transformers_classifier": Layout(
@@ -232,6 +255,13 @@ class ResNet(Architecture, frozen=True, kw_only=True):
             "let the first convolution absorb the order of BGR channels and their deviations, so "
             "that the weights read RGB images of ImageNet's mean and deviation",
             default=False,
+        ),
+        "conv1_bias": Fact(
+            kinds.Choice("drop", "fold"),
+            "what becomes of the bias of Caffe2's first convolution (conv1_b): drop, as detectron2 "
+            "does, or fold it into the mean of the norm, as the original computes",
+            default=_conv1_bias,
+            assumed=True,
         ),
         "keep_classifier": Fact(
             kinds.FLAG,
@@ -278,7 +308,9 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         if layout not in CAFFE2:
             return settled
         # Caffe2's names tell them: all of its models were trained so
-        told = (*IMAGE_FACTS, "stride_in_1x1")
+        told = {*IMAGE_FACTS, "stride_in_1x1"}
+        if _BIAS not in specs:
+            told.add("conv1_bias")
         return Settled(settled.values, tuple(name for name in settled.assumed if name not in told))
 
     @staticmethod
@@ -302,7 +334,10 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         depth = depth_of(inner, "res{i+1}")
         groups = _groups(inner)
         width = inner["res2.0.conv1.weight"].shape[0] // groups if depth >= 50 else 64
-        made = cls(depth=depth, num_groups=groups, width_per_group=width)
+        bias = facts.get("conv1_bias") if layout in CAFFE2 else None
+        if bias == "fold":
+            _check_foldable(specs, layout)
+        made = cls(depth=depth, num_groups=groups, width_per_group=width, conv1_bias=bias)
         if facts.get("absorb_preprocessing"):
             made = made.absorbing(facts)
         if not facts.get("keep_classifier"):
@@ -340,6 +375,8 @@ class ResNet(Architecture, frozen=True, kw_only=True):
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         found = _rules(layout, self.target(), classifier=self.num_classes is not None)
+        if self.conv1_bias == "fold" and layout in CAFFE2_MEANS:
+            found = _folding(found, CAFFE2_MEANS[layout])
         if self.absorbed_std is None:
             return found
         std = zip(IMAGENET_RGB["pixel_std"], reversed(self.absorbed_std), strict=True)

@@ -147,6 +147,12 @@ CAFFE2: Mapping[str, tuple[Rule, ...]] = {
     ),
 }
 
+# where the mean of the first norm lies, in the layouts that have one
+CAFFE2_MEANS: Mapping[str, str] = {
+    "caffe2": "res_conv1_bn_running_mean",
+    "caffe2_riv": "res_conv1_bn_rm",
+}
+
 _HEAD_OF_MMPRETRAIN: tuple[Rule, ...] = (Drop("head.**", CLASSIFIER, optional=True),)
 
 

@@ -75,11 +75,11 @@ def metadata(
     Synthetic weights claim no accuracy, no data that they were trained on, and no model that they
     were made from.
     """
-    backbone = architecture(config.architecture).backbone
-    tags = ["detrex", "detectron2", config.architecture]
+    kind = architecture(config.architecture)
+    tags = ["detrex", "detectron2", config.architecture, *kind.tags]
     found: dict[str, Any] = {
         "library_name": "detrex",
-        "pipeline_tag": "image-feature-extraction" if backbone else "object-detection",
+        "pipeline_tag": kind.task,
     }
     if entry is not None and entry.license is not None:
         found["license"] = entry.license

@@ -105,7 +105,11 @@ class ConversionPlan(Struct, frozen=True):
     def specs(self) -> dict[str, TensorSpec]:
         """The state dict as the model holds it, aliases included."""
         stored = {key: move.spec for key, move in self.moves.items()}
-        return stored | {alias: stored[key] for alias, key in self.ties.items()}
+        # an alias with a source of its own must have the same shape, which is the caller's to prove
+        return stored | {
+            alias: self.twins[alias].spec if alias in self.twins else stored[key]
+            for alias, key in self.ties.items()
+        }
 
     def reading(self, stored: Mapping[str, str]) -> ConversionPlan:
         """The same plan for a source that lacks some keys and holds their tensors under others.

@@ -110,6 +110,17 @@ def test_a_net_that_shows_no_windows_is_refused(kept):
         KIND.read(rest, "detector", {})
 
 
+@pytest.mark.parametrize("stored", [0, 1])
+def test_rotary_positions_that_are_stored_once_show_no_windows(stored):
+    # as a file that holds shared tensors once would have them, under the first or another name
+    made, specs = dino("dino_eva_02_b_6attn_win32_1536")
+    tied = [group for group in made.ties() if ".rope" in group[0]]
+    gone = {key for group in tied for key in group if key != group[stored]}
+    rest = {key: spec for key, spec in specs.items() if key not in gone}
+    with pytest.raises(ArchitectureError, match="rotary positions are stored once"):
+        architecture("dino").read(rest, "detrex", {})
+
+
 def test_a_pyramid_has_maps_in_a_row():
     for maps in ([3, 5], [5], [], [4, 5, 6]):
         with pytest.raises(ArchitectureError, match="no maps"):

@@ -130,6 +130,13 @@ def test_a_tied_tensor_is_stored_once_and_its_twin_remembered():
     assert set(made.specs) == {"x", "y", "z"}
 
 
+def test_an_alias_with_a_source_of_its_own_has_its_own_shape():
+    # a model whose heads are one tensor cannot take two heads of different shapes
+    rules = (Rename("a", "x"), Rename("b", "y"))
+    made = plan(rules, {"a": f32(1), "b": f32(2)}, mapper="m").tied([("x", "y", "z")])
+    assert made.specs == {"x": f32(1), "y": f32(2), "z": f32(1)}
+
+
 def test_both_sides_bind_the_same_variables():
     with pytest.raises(ValueError, match="same integers"):
         Rename("a.{i}", "b.{j}")
