@@ -16,6 +16,7 @@ EXAMPLES = (
     "detrex-hub push ./r101_v2 --to ./hub",
     "detrex-hub push ./r101_v2 alice/r101_v2 --private --dry-run",
     "detrex-hub push model_final.pth --config config.yaml --metrics metrics.json",
+    "detrex-hub push ./output alice/my_dino --license apache-2.0",
 )
 
 
@@ -25,7 +26,8 @@ def command(
         str,
         Argument(
             metavar="DIR_OR_CHECKPOINT",
-            help="A converted folder, a name in the catalogue, or a training checkpoint.",
+            help="A converted folder, a name in the catalogue, or a training's checkpoint or "
+            "output folder.",
         ),
     ],
     repo: Annotated[

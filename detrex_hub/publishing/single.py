@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import UsageError
+from detrex_hub.originals import snapshots
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.publishing import training_run
 from detrex_hub.publishing.training_run import TrainingRun
@@ -123,10 +124,12 @@ def push_any(
     *,
     progress: Progress | None = None,
 ) -> PushResult:
-    """Push a converted folder, a name in the catalogue, or a training checkpoint.
+    """Push a converted folder, a name in the catalogue, a training checkpoint, or the output folder
+    of a training.
 
     Args:
-        what: a folder that `convert` made, a catalogue name, or a file.
+        what: a folder that `convert` made, a catalogue name, a file, or an output folder, whose
+            newest checkpoint is taken, with the config and the metrics beside it.
         repo_id: ``owner/name`` or ``name``; the name of the folder or config by default.
         options: where and how to push.
         run: what lies beside a training checkpoint.
@@ -136,8 +139,13 @@ def push_any(
         UsageError: a checkpoint comes without its config, or a folder with one.
         DetrexHubError: as `push_trained` and `push` do; nothing was pushed.
     """
-    if Path(what).is_file():
+    path = Path(what)
+    if path.is_file():
         return push_trained(what, repo_id, options, run, progress=progress)
+    if path.is_dir() and training_run.is_output(path) and not snapshots.is_converted(path):
+        run = training_run.beside(path, run)
+        weights = snapshots.in_folder(path).weights
+        return push_trained(weights, repo_id, options, run, progress=progress)
     if run != TrainingRun():
         raise UsageError(
             "--config, --metrics, --ema and --fact need a checkpoint",

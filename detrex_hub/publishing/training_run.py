@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,12 @@ _FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _DATASETS = {"coco_2017_val": "COCO val2017", "lvis_v1_val": "LVIS v1 val"}
 
 
+_NO_ACCURACY = (
+    "the card states no accuracy, since metrics.json holds none of these very weights. Where the "
+    "averaged ones were evaluated, push them with --ema"
+)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One evaluation during a training: its iteration, counted from 0, and ``bbox/AP`` and the
@@ -48,12 +55,46 @@ class TrainingRun:
         metrics: the ``metrics.json`` of the run, for the accuracy on the card.
         ema: take the averaged weights.
         facts: what no shape shows. They override what the config says.
+        metrics_found: whether the metrics were found beside the checkpoint, instead of given. If
+            they are not those of the weights, the card has no accuracy.
     """
 
     config: Path | None = None
     metrics: Path | None = None
     ema: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+    metrics_found: bool = False
+
+
+CONFIG, METRICS = "config.yaml", "metrics.json"
+"""The files that detrex's training writes beside its checkpoints (tools/train_net.py, e244e6c)."""
+
+
+def is_output(folder: Path) -> bool:
+    """Whether a folder is the output of a training."""
+    return (folder / "last_checkpoint").is_file() or (folder / CONFIG).is_file()
+
+
+def beside(folder: Path, run: TrainingRun) -> TrainingRun:
+    """The run with the config and the metrics that lie in its output folder, unless it has others.
+
+    Raises:
+        UsageError: there is no config.
+    """
+    config, metrics = run.config or folder / CONFIG, run.metrics
+    if not config.is_file():
+        raise UsageError(
+            f"{config} does not exist, and nothing says how the weights in {folder} were trained",
+            hint=f"Give their config: detrex-hub push {shlex.quote(os.fspath(folder))} --config "
+            "config.yaml",
+        )
+    found = metrics is None and (folder / METRICS).is_file()
+    return replace(
+        run,
+        config=config,
+        metrics=folder / METRICS if found else metrics,
+        metrics_found=found,
+    )
 
 
 @contextmanager
@@ -110,10 +151,16 @@ def prepared(
         _check_config(planned, cfg, path)
         iteration = planned.checkpoint.metadata.get("iteration")
         measured: tuple[Metric, ...] = ()
+        notes = planned.notes
         if metrics is not None:
-            _check_averaging(cfg, metrics, ema=ema)
-            evaluation = _evaluation_of(metrics, iteration, os.fspath(checkpoint))
-            measured = tuple(_metrics(evaluation, _dataset(cfg)))
+            try:
+                _check_averaging(cfg, metrics, ema=ema)
+                evaluation = _evaluation_of(metrics, iteration, os.fspath(checkpoint))
+                measured = tuple(_metrics(evaluation, _dataset(cfg)))
+            except DetrexHubError:
+                if not run.metrics_found:
+                    raise
+                notes = (*notes, _NO_ACCURACY)
         entry = CatalogueEntry(
             name=named,
             family="",
@@ -124,7 +171,7 @@ def prepared(
             license=license,
             metrics=measured,
         )
-        yield replace(planned, name=named, entry=entry)
+        yield replace(planned, name=named, entry=entry, notes=notes)
 
 
 def _without_config(

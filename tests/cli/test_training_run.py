@@ -364,3 +364,53 @@ def test_the_card_says_that_weights_may_be_of_either_unless_a_class_tells(run, n
     OmegaConf.save(cfg, "built_by_a_function.yaml")
     with prepared("model.pth", "built_by_a_function.yaml") as planned:
         assert [note for note in planned.notes if "may be of" in note]
+
+
+@pytest.fixture
+def output(here, tmp_path):
+    """The output folder of a training, as detrex writes it."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    for name, place in (
+        ("model_final.pth", "model_final.pth"),
+        ("my_detr.yaml", "config.yaml"),
+        ("metrics.json", "metrics.json"),
+    ):
+        (tmp_path / name).replace(folder / place)
+    (folder / "model_0009999.pth").write_bytes(b"an earlier one")
+    (folder / "last_checkpoint").write_text("model_final.pth")
+    return folder
+
+
+def test_the_output_folder_of_a_training_is_pushed(here, output, tmp_path):
+    done = here("push", "output", "ours/detr", "--to", "hub", "--json")
+    assert done.code == 0, done.err
+    card = contents(tmp_path / "hub/ours/detr")["README.md"].decode()
+    assert "41.25" in card and "for 90000 iterations" in card
+    assert not any("accuracy" in note for note in done.document["notes"])
+
+
+@pytest.mark.parametrize("change", ["other figures", "averaged figures", "no file"])
+def test_figures_of_other_weights_beside_a_checkpoint_are_left_out(here, output, tmp_path, change):
+    if change == "other figures":
+        (output / "metrics.json").write_text(metrics((9_999, 11.0)))
+    elif change == "averaged figures":
+        OmegaConf.save(config(train__model_ema__enabled=True), output / "config.yaml")
+    else:
+        (output / "metrics.json").unlink()
+    done = here("push", "output", "ours/detr", "--to", "hub", "--json")
+    assert done.code == 0, done.err
+    assert "model-index" not in contents(tmp_path / "hub/ours/detr")["README.md"].decode()
+    said = any("states no accuracy" in note for note in done.document["notes"])
+    assert said == (change != "no file")
+
+
+def test_an_output_folder_without_its_parts_is_refused(here, output, tmp_path):
+    assert "OWNER/NAME" in one_line(here("push", "output"), 2)
+    line = one_line(here("push", "output", "ours/detr", "--metrics", "gone.json", "--to", "hub"))
+    assert "gone.json" in line
+    (output / "config.yaml").unlink()
+    assert "nothing says how" in one_line(here("push", "output", "ours/detr"), 2)
+    (output / "last_checkpoint").unlink()
+    OmegaConf.save(config(), output / "config.yaml")
+    assert "several checkpoints" in one_line(here("push", "output", "ours/detr"))
