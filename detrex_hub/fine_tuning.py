@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub.architectures import architecture, classes
+from detrex_hub.architectures.class_names import read_names
 from detrex_hub.architectures.declared import IMAGE_FACTS
 from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import ArchitectureError, UsageError
@@ -56,7 +57,7 @@ class NewClasses:
             UsageError: the file holds no names, or names and number contradict each other.
         """
         if isinstance(names, str | Path):
-            names = classes.read_names(Path(names))
+            names = read_names(Path(names))
         if number is None and names is None:
             return None
         if names is not None and number not in (None, len(names)):

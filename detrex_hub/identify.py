@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from shlex import quote
 from typing import Any
 
 from msgspec.structs import replace
@@ -135,20 +136,43 @@ def _found(
         found = prefixes.find(specs, name=name, among=kinds, prefix=prefix)
     except UnrecognisedError as error:
         refusal = error
-    if found is None or found.architecture.backbone:
-        # what has classes is no backbone
-        for whole in deleted_heads.put_back(specs, facts):
-            try:
-                other = prefixes.find(whole, name=name, among=kinds, prefix=prefix)
-            except UnrecognisedError:
-                continue
-            if not other.architecture.backbone:
-                there = tuple(key for key in other.because if other.prefix + key in specs)
-                return replace(other, because=there)
+    if found is not None and (prefix is not None or not found.architecture.backbone):
+        return found
+    # a backbone inside a detector may be inside one of these
+    if (headless := _headless(specs, name, kinds, prefix, facts)) is not None:
+        return headless
+    if _headless(specs, name, kinds, prefix, {"num_classes": _OF_COCO}) is not None:
+        backbone = (f"--prefix {quote(found.prefix)}",) if found is not None else ()
+        raise ArchitectureError(
+            f"{name} is a detector whose class heads were deleted",
+            choices=(f"--num-classes {_OF_COCO}", *backbone),
+        )
     if found is None:
         assert refusal is not None
         raise refusal
     return found
+
+
+_OF_COCO = 80
+
+
+def _headless(
+    specs: Specs,
+    name: str,
+    kinds: Sequence[type[Architecture]],
+    prefix: str | None,
+    facts: Facts,
+) -> Recognition | None:
+    """A detector whose class heads were deleted, if the facts say the number of its classes."""
+    for whole in deleted_heads.put_back(specs, facts):
+        try:
+            found = prefixes.find(whole, name=name, among=kinds, prefix=prefix)
+        except UnrecognisedError:
+            continue
+        if not found.architecture.backbone:
+            there = tuple(key for key in found.because if found.prefix + key in specs)
+            return replace(found, because=there)
+    return None
 
 
 def identify(

@@ -10,10 +10,8 @@ each class a probability of 0.01.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -21,11 +19,14 @@ from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures import coco
+from detrex_hub.architectures.class_names import KnownClasses, known_classes, matched, plain
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.mapping import Fresh, Rows
 
 _MOST_CLASSES = 65536
+# COCO has 80, and a note in a record has a longest length
+_MOST_NAMED = 80
 
 FACTS: Mapping[str, Fact] = {
     "classes": Fact(
@@ -40,11 +41,16 @@ FACTS: Mapping[str, Fact] = {
     ),
     "class_names": Fact(
         kinds.ListOf(kinds.Text(), 1, _MOST_CLASSES),
-        "their names in order: those that COCO has too keep their rows",
+        "their names in order: those that the source has too keep their rows",
     ),
     "new_head": Fact(
         kinds.Flag(),
         "whether all rows are fresh, whatever the file and the names say",
+        default=False,
+    ),
+    "exact_names": Fact(
+        kinds.Flag(),
+        "whether only equal names of classes match, without other spellings and synonyms",
         default=False,
     ),
     "seed": Fact(
@@ -65,6 +71,8 @@ class ClassRows(Struct, frozen=True):
         of: rows of the source's class head, "no object" not counted.
         rows: for each class of the model its row in the source, None where it is fresh.
         unknown: names of the classes whose rows are fresh, as far as they have names.
+        renamed: names of classes that keep their rows, each with the other name that the source has
+            for it.
         seed: of the fresh rows.
     """
 
@@ -72,6 +80,7 @@ class ClassRows(Struct, frozen=True):
     of: int
     rows: tuple[int | None, ...]
     unknown: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
     seed: int = 0
 
     @property
@@ -81,12 +90,20 @@ class ClassRows(Struct, frozen=True):
     def described(self) -> str:
         """What becomes of the classes, in one line."""
         kept = sum(row is not None for row in self.rows)
+        taken = self._taken_as()
         named = f": {', '.join(self.unknown[:8])}" if self.unknown else ""
         more = f" and {len(self.unknown) - 8} more" if len(self.unknown) > 8 else ""
         return (
             f"class heads made for {len(self.rows)} classes: {kept} keep their rows, "
-            f"{len(self.rows) - kept} get fresh ones (seed {self.seed}){named}{more}"
+            f"{len(self.rows) - kept} get fresh ones (seed {self.seed}){named}{more}{taken}"
         )
+
+    def _taken_as(self) -> str:
+        if not self.renamed:
+            return ""
+        first = ", ".join(f"{name} -> {theirs}" for name, theirs in self.renamed[:_MOST_NAMED])
+        others = len(self.renamed) - _MOST_NAMED
+        return f". Taken as: {first}" + (f" and {others} more" if others > 0 else "")
 
     def head(self, parameter: str, width: int, *, no_object: bool, focal: bool) -> Rows:
         """Rows of a class head's ``weight`` or ``bias``: ``(of, ...) -> (classes, ...)``.
@@ -163,72 +180,55 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
                 return usual
             if facts["num_classes"] == rows:
                 return None
-        of_coco = coco.CATEGORIES if original else tuple(range(80)) * (layout == "detrex")
-        return _prepared(rows, has, of_coco if original or rows == 80 else (), facts)
+        return _prepared(rows, has, known_classes(rows, original=original, layout=layout), facts)
     if choice == "coco" and not original:
         raise ArchitectureError(
             f"the class head has {rows} rows of classes, and COCO's can be cut from {released} "
             "rows of an original",
-            hint="Convert with --classes keep",
+            choices=("--classes keep",),
         )
     return usual if choice != "keep" else None
 
 
-def _prepared(rows: int, has: int, of_coco: tuple[int, ...], facts: Mapping[str, Any]) -> ClassRows:
-    """Rows for fine-tuning. ``has`` is how many classes the head has, ``of_coco`` are the rows of
-    COCO's classes, none where it has others."""
+def _prepared(
+    rows: int, has: int, known: KnownClasses | None, facts: Mapping[str, Any]
+) -> ClassRows:
+    """Rows for fine-tuning. ``has`` is how many classes the head has, ``known`` are these classes,
+    None where they are not known."""
     names = facts.get("class_names", ())
     number = facts.get("num_classes", len(names) or has)
-    new, seed = facts["new_head"], facts["seed"]
+    new, exact, seed = facts["new_head"], facts["exact_names"], facts["seed"]
     if names and len(names) != number:
         raise UsageError(f"there are {len(names)} names for {number} classes")
-    plain = [_plain(name) for name in names]
-    doubled = sorted({name for name in plain if plain.count(name) > 1})
-    if doubled:
-        raise UsageError(f"the classes have names that occur twice: {', '.join(doubled)}")
-    if names and not of_coco and not new:
+    _check_distinct(names, exact)
+    if new or not names:
+        return ClassRows(f"{number} classes", rows, (None,) * number, tuple(names), seed=seed)
+    if known is None:
         raise ArchitectureError(
-            f"the class head has {rows} rows, which are not known to be of COCO's classes, so that "
-            "no row can be found by a name",
-            hint=(
-                f"Give --num-classes {number} without names"
-                if number == rows
-                else f"Replace all rows by fresh ones: --num-classes {number} --new-head"
-            ),
+            f"the class head has {rows} rows, which are not known to be of COCO's classes or of "
+            "Objects365's, so that no row can be found by a name",
+            choices=("--new-head",),
         )
-    known = {} if new else dict(zip(map(_plain, coco.NAMES), of_coco, strict=False))
-    found = tuple(known.get(name) for name in plain) or (None,) * number
-    unknown = tuple(name for name, row in zip(names, found, strict=False) if row is None)
-    return ClassRows(f"{number} classes", rows, found, unknown, seed)
+    found = matched(names, known, exact=exact)
+    named = [*zip(names, found, strict=True)]
+    return ClassRows(
+        f"{number} classes",
+        rows,
+        tuple(None if one is None else one.row for one in found),
+        unknown=tuple(name for name, one in named if one is None),
+        renamed=tuple((name, one.name) for name, one in named if one and one.name != name),
+        seed=seed,
+    )
 
 
-def read_names(path: Path) -> list[str]:
-    """Names of classes from a file: a line each, a JSON list of them, or annotations in COCO's
-    format, whose categories detectron2 numbers by their ids.
-
-    Raises:
-        UsageError: it cannot be read, or holds no names.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
-    names: list[Any] = [line.strip() for line in text.splitlines() if line.strip()]
-    try:
-        document = json.loads(text) if text.lstrip()[:1] in ("[", "{") else names
-        if isinstance(document, dict):
-            categories = sorted(document["categories"], key=lambda one: int(one["id"]))
-            document = [one["name"] for one in categories]
-        names = list(document)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        names = []
-    if not names or not all(isinstance(name, str) and name for name in names):
+def _check_distinct(names: Sequence[str], exact: bool) -> None:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name if exact else plain(name), []).append(name)
+    doubled = [same for same in found.values() if len(same) > 1]
+    if doubled:
+        listed = "; ".join(", ".join(same) for same in doubled[:4])
         raise UsageError(
-            f"{path} holds no names of classes",
-            hint="Write a name a line, a JSON list of names, or give annotations in COCO's format",
+            f"the classes have names that occur twice: {listed}",
+            choices=() if exact else ("--exact-names",),
         )
-    return names
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())

@@ -61,7 +61,7 @@ def command(
 
     The folder opens in pipeline("object-detection").
     """
-    from detrex_hub.architectures.classes import read_names
+    from detrex_hub.architectures.class_names import read_names
     from detrex_hub.exporting import export
 
     with out.progress() as progress:

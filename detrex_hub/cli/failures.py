@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from detrex_hub.errors import DetrexHubError
 REFUSED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 # characters of a message: a file may be refused for thousands of reasons
 _LONGEST = 4000
+# commands with all options that an error may offer
+_TAKE_CHOICES = ("convert", "convert-and-push")
 _AGAIN = "run the same command again to continue"
 
 
@@ -54,6 +57,8 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return code or 0
     except DetrexHubError as error:
+        if error.choices and arguments[0] in _TAKE_CHOICES:
+            error.complete(_command_line(arguments, error.choices), None)
         return _fail(str(error), error.exit_code)
     except _EndedError as error:
         return _fail(f"{error}; {_AGAIN}", error.code)
@@ -76,6 +81,15 @@ def run(arguments: Sequence[str]) -> int:
                 REFUSED,
             )
         return _fail(_usage(said(), getattr(error, "ctx", None)), WRONG_USAGE)
+
+
+def _command_line(arguments: Sequence[str], choices: Sequence[str]) -> str:
+    """The command line, to be completed by one of the choices."""
+    given = [*arguments]
+    if choices[0].startswith("--container"):
+        # the two exclude each other
+        given = [one for one in given if one != "--ema"]
+    return shlex.join(["detrex-hub", *given])
 
 
 def _leave_stdout() -> None:

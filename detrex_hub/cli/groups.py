@@ -31,6 +31,7 @@ class ConversionGroup:
     classes: options.Classes = None
     num_classes: options.NumClasses = None
     classes_from: options.ClassesFrom = None
+    exact_names: options.ExactNames = False
     new_head: options.NewHead = False
     seed: options.Seed = None
     ema: options.Ema = False
@@ -63,7 +64,7 @@ class ConversionGroup:
     def _facts(self) -> dict[str, Any]:
         names = None
         if self.classes_from is not None:
-            from detrex_hub.architectures.classes import read_names
+            from detrex_hub.architectures.class_names import read_names
 
             names = read_names(self.classes_from)
         own = {
@@ -71,6 +72,7 @@ class ConversionGroup:
             "dilation": self.dc5,
             "classes": self.classes,
             "num_classes": self.num_classes,
+            "exact_names": self.exact_names or None,
             "new_head": self.new_head or None,
             "seed": self.seed,
             "class_names": names,

@@ -118,8 +118,15 @@ ClassesFrom: TypeAlias = Annotated[
     Path | None,
     Option(
         metavar="FILE",
-        help="Read the names of the classes: one per line, a JSON list, or COCO annotations. "
-        "Classes of COCO keep their rows.",
+        help="Read the names of the classes: one per line, a JSON list, COCO annotations, a "
+        "config.json, a data.yaml of YOLO. Classes that the weights know keep their rows.",
+    ),
+]
+ExactNames: TypeAlias = Annotated[
+    bool,
+    Option(
+        "--exact-names",
+        help="Keep the rows of equal names alone, without other spellings and synonyms.",
     ),
 ]
 NewHead: TypeAlias = Annotated[

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from detrex_hub.architectures import coco
-from detrex_hub.architectures.classes import read_names
+from detrex_hub.architectures.class_names import read_names
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ArchitectureError, UsageError
@@ -89,7 +89,8 @@ def test_rows_of_named_classes_are_kept_and_the_others_are_fresh(name, layout):
         if key == "denoising_generator.label_encoder.weight":
             assert rows_of(move) == rows + last
     assert made.notes()[-1] == (
-        "class heads made for 4 classes: 3 keep their rows, 1 get fresh ones (seed 7): drone"
+        "class heads made for 4 classes: 3 keep their rows, 1 get fresh ones (seed 7): drone. "
+        "Taken as: Person -> person"
     )
     assert plan.specs.keys() | made.set_by_model() == made.target().keys()
 
@@ -186,7 +187,7 @@ def test_detr_has_no_focal_prior(tmp_path):
         ({"num_classes": 0}, "num_classes should be an integer from 1"),
         ({"num_classes": True}, "num_classes should be an integer from 1"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, "2 names for 3 classes"),
-        ({"class_names": ["a", "T-V", "t v"]}, "occur twice: t v"),
+        ({"class_names": ["a", "T-V", "t v"]}, "occur twice: T-V, t v"),
         ({"class_names": ["cat", 3]}, "class_names should be a list"),
         ({"num_classes": 3, "seed": "x"}, "seed should be an integer"),
         ({"classes": "some"}, "auto, coco or keep"),
@@ -213,7 +214,7 @@ def test_a_head_of_ones_own_is_never_cut_unless_it_has_as_many_rows():
     assert kind.read(own_head(91), "original", {"classes": "keep"}).num_classes == 91
     with pytest.raises(ArchitectureError, match="has 20 rows"):
         kind.read(own_head(20), "original", {"classes": "coco"})
-    with pytest.raises(ArchitectureError, match="--num-classes 1 --new-head"):
+    with pytest.raises(ArchitectureError, match="--new-head"):
         kind.read(own_head(20), "original", {"class_names": ["cat"]})
     assert kind.read(own_head(20), "original", {"num_classes": 3}).num_classes == 3
 

@@ -1,0 +1,178 @@
+"""Names of classes in the files that people have, and the classes of a head that they stand for."""
+
+import codecs
+import json
+
+import pytest
+
+from detrex_hub.architectures import coco, objects365
+from detrex_hub.architectures.class_names import known_classes, matched, read_names
+from detrex_hub.errors import UsageError
+
+COCO = known_classes(91, original=True, layout="original")
+VOC = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
+CATEGORIES = [{"id": 7, "name": "tv"}, {"id": 3, "name": "cat"}]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("utf-8", b""),
+        ("utf-8", codecs.BOM_UTF8),
+        ("utf-16-le", codecs.BOM_UTF16_LE),
+        ("utf-16-be", codecs.BOM_UTF16_BE),
+        ("utf-32-le", codecs.BOM_UTF32_LE),
+    ],
+)
+def test_a_text_may_have_any_mark_and_ending(tmp_path, encoding, mark, ending):
+    path = tmp_path / "names.txt"
+    path.write_bytes(mark + ending.join(["cat", "", "  tv ", "Hündin", ""]).encode(encoding))
+    assert read_names(path) == ["cat", "tv", "Hündin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.json", '\ufeff["cat", "tv"]'),
+        ("coco.json", json.dumps({"images": [], "categories": CATEGORIES})),
+        ("config.json", json.dumps({"id2label": {"1": "tv", "0": "cat"}, "label2id": {"cat": 0}})),
+        ("labels.json", json.dumps({"0": "N/A", "3": "cat", "5": "tv"})),
+        ("metadata.json", json.dumps({"thing_classes": ["cat", "tv"], "evaluator_type": "coco"})),
+        ("data.yaml", "path: ../x\nnc: 2\nnames: [cat, tv]\n"),
+        ("data.yaml", "names:\n  - cat\n  - tv\n"),
+        ("data.yaml", "train: a\r\nnames:\r\n  0: cat\r\n  1: tv\r\n"),
+        ("data.yml", "# classes\nnames: {1: tv, 0: cat}\n"),
+        ("metadata.yaml", "thing_classes:\n- cat\n- tv\n"),
+        ("names.yaml", "- cat\n- tv\n"),
+        ("no_ending", "names: ['cat', 'tv']\n"),
+    ],
+)
+def test_each_kind_of_file_is_read(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    assert read_names(path) == ["cat", "tv"]
+
+
+def test_a_class_may_be_called_as_a_word_of_yaml(tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text("names: [no, yes, null]\n")
+    assert read_names(path) == ["no", "yes", "null"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "[1, 2]",
+        "[",
+        '["cat", ""]',
+        '{"a": 1}',
+        '{"categories": [{"name": "x"}]}',
+        '{"names": ["cat"], "thing_classes": ["dog"]}',
+        # what would be four odd classes if lines were names
+        "names:\n  0: cat\n  2: dog\nnc: 2\n",
+        "nc: 3\ntrain: images\n",
+        "id,name\n1,cat\n",
+        "1\tcat\n2\tdog\n",
+        "0 cat\n1 dog\n",
+        "<annotation>\n<name>cat</name>\n</annotation>\n",
+        "CLASSES = (\n'cat',\n'dog',\n)\n",
+        "item {\n  id: 1\n  name: 'cat'\n}\n",
+        "# my classes\ncat\n",
+        "names: &a [*a, *a]\n",
+    ],
+)
+def test_anything_else_is_refused(tmp_path, text):
+    path = tmp_path / "classes.txt"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="no names of classes") as caught:
+        read_names(path)
+    assert "data.yaml of YOLO" in caught.value.hint
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("Hündin\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="not text in UTF-8"):
+        read_names(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_names(tmp_path / "none")
+
+
+def rows(names, known=COCO, *, exact=False):
+    return [one and one.row for one in matched(names, known, exact=exact)]
+
+
+def test_every_name_of_voc_is_one_of_coco():
+    found = matched(VOC, COCO, exact=False)
+    assert None not in found
+    assert {name: one.name for name, one in zip(VOC, found, strict=True) if one.name != name} == {
+        "aeroplane": "airplane",
+        "diningtable": "dining table",
+        "motorbike": "motorcycle",
+        "pottedplant": "potted plant",
+        "sofa": "couch",
+        "tvmonitor": "tv",
+    }
+
+
+def test_spelling_does_not_count_but_letters_do():
+    assert rows(["Cell_Phone", "wine-glass", "TV", "catt", "cats"]) == [77, 46, 72, None, None]
+
+
+def test_exact_names_match_equal_names_alone():
+    assert rows(["cat", "Cat", "sofa", "dining_table"], exact=True) == [17, None, None, None]
+
+
+def test_two_names_of_one_class_are_refused():
+    with pytest.raises(UsageError, match="'sofa' and 'couch' are both 'couch' of COCO") as caught:
+        rows(["sofa", "cat", "couch"])
+    assert caught.value.choices == ("--exact-names",)
+    assert rows(["sofa", "cat", "couch"], exact=True) == [None, 17, 63]
+
+
+@pytest.mark.parametrize(("of", "first"), [(366, 1), (365, 0)])
+@pytest.mark.parametrize("layout", ["original", "detrex"])
+def test_heads_of_objects365_have_rows_by_name(of, first, layout):
+    known = known_classes(of, original=False, layout=layout)
+    assert rows(["Person", "Table Tennis", "couch"], known) == [first, first + 364, first + 50]
+    assert rows(["tv", "orange"], known) == [first + 37, first + 104]
+    every = rows(objects365.NAMES, known)
+    assert every == [*range(first, first + 365)]
+
+
+def test_which_classes_other_heads_have_is_not_known():
+    assert known_classes(80, original=False, layout="original") is None
+    assert known_classes(364, original=False, layout="original") is None
+    assert known_classes(80, original=False, layout="detrex").rows["toothbrush"] == 79
+    assert len(COCO.rows) == len(coco.NAMES)
+
+
+def test_lines_of_any_length_are_refused_as_well(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("a" * 100_000 + "!\n" + "(" * 100_000)
+    with pytest.raises(UsageError, match="no names of classes"):
+        read_names(path)
