@@ -26,10 +26,10 @@ from typing import IO, Any
 from iopath.common.file_io import PathHandler, g_pathmgr
 
 from detrex_hub import loading
-from detrex_hub.errors import DetrexHubError, UsageError
+from detrex_hub.errors import MissingRepositoryError, UsageError
 from detrex_hub.messages import log
 from detrex_hub.repositories.names import is_commit, split
-from detrex_hub.resolving import resolve
+from detrex_hub.resolving import exists, resolve
 
 SCHEME = "hf://"
 
@@ -57,11 +57,7 @@ class HubHandler(PathHandler):  # type: ignore[misc]
 
     def _exists(self, path: str, **kwargs: Any) -> bool:
         self._check_kwargs(kwargs)
-        try:
-            resolve(_repository(path))
-        except DetrexHubError:
-            return False
-        return True
+        return exists(_repository(path))
 
     def _isfile(self, path: str, **kwargs: Any) -> bool:
         return self._exists(path, **kwargs)
@@ -97,7 +93,11 @@ def pin(path: str) -> str:
         raise UsageError(f"{path[:120]!r} does not begin with {SCHEME}")
     if _pinned(path):
         return path
-    commit = resolve(_repository(path)).commit
+    try:
+        commit = resolve(_repository(path), convert=False).commit
+    except MissingRepositoryError as error:
+        hint = "Only a published repository has commits: publish it, or leave pin() out"
+        raise MissingRepositoryError(error.message, hint=hint) from None
     if commit is None:
         raise UsageError(
             f"{path} is a folder here, which has no commits to pin",

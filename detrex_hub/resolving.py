@@ -22,6 +22,7 @@ from detrex_hub.errors import (
     VerificationError,
 )
 from detrex_hub.messages import log
+from detrex_hub.originals.availability import available
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG
 from detrex_hub.repositories import Repository, cache, folders, names
@@ -77,7 +78,7 @@ def resolve(
     repo_id = names.repo_id(f"{default_namespace()}/{entry.name}")
     found = Repository.open(repo_id, wanted) if wanted else _look_up(entry, repo_id)
     if found is None:
-        allowed = os.environ.get(CONVERT_VARIABLE) != "0" if convert is None else convert
+        allowed = _converts() if convert is None else convert
         keep = os.environ.get(KEEP_VARIABLE) == "1" if keep_original is None else keep_original
         try:
             found = Repository.open(repo_id)
@@ -89,6 +90,27 @@ def resolve(
     found.name = text
     _compare_with_lock(entry, found)
     return found
+
+
+def exists(name: str) -> bool:
+    """Whether `resolve` would open a repository of this name. Nothing is converted: a name that no
+    repository has is there if one of its sources answers, and conversions are allowed.
+
+    Args:
+        name: as for `resolve`.
+    """
+    try:
+        try:
+            resolve(name, convert=False)
+        except (MissingRepositoryError, UnreachableHubError):
+            text = name.removeprefix("hf://")
+            entry = _entry(text, ())
+            if entry is None or names.split(text)[1] is not None or not _converts():
+                return False
+            available(entry)
+    except DetrexHubError:
+        return False
+    return True
 
 
 def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence[Path] = ()) -> str:
@@ -134,6 +156,11 @@ def folder_of(name: str, *, progress: Progress | None = None) -> Path:
             hint="Convert the original to have a folder to push: detrex-hub convert NAME",
         )
     return found.folder
+
+
+def _converts() -> bool:
+    """Whether this machine may convert a name that no repository has."""
+    return os.environ.get(CONVERT_VARIABLE) != "0"
 
 
 def _entry(text: str, extra: Sequence[Path]) -> CatalogueEntry | None:

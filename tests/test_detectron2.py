@@ -11,7 +11,7 @@ import torch
 from iopath.common.file_io import g_pathmgr
 from omegaconf import OmegaConf
 
-from detrex_hub import apply_overrides, from_hub, loading
+from detrex_hub import apply_overrides, cache_contents, from_hub, loading
 from detrex_hub.detectron2 import pin, register
 from detrex_hub.errors import HubError, UsageError
 from detrex_hub.repositories import push
@@ -108,6 +108,12 @@ def test_a_path_warns_what_its_weights_need_until_that_is_set(commit, caplog, mo
     caplog.clear()
     g_pathmgr.get_local_path("hf://alice/r18")
     assert all(one.levelno < logging.WARNING for one in caplog.records)
+
+
+def test_an_unpublished_name_has_nothing_to_pin_and_is_not_converted(hub):
+    with pytest.raises(HubError, match="does not exist"):
+        pin("hf://detrex/r101_v2")
+    assert cache_contents.contents() == []
 
 
 def test_a_folder_has_nothing_to_pin(converted, tmp_path, monkeypatch):

@@ -20,8 +20,9 @@ from detrex_hub.catalogue.entry import Result
 from detrex_hub.conversion import convert
 from detrex_hub.errors import HubError, SourceError, UsageError, VerificationError
 from detrex_hub.locking import FileLock
+from detrex_hub.originals.sources import in_cache as cached_originals
 from detrex_hub.repositories import Repository, converted, push
-from detrex_hub.resolving import resolve
+from detrex_hub.resolving import exists, resolve
 from tests import tiny
 from tests.hub_server import Fault, Mirror
 
@@ -180,6 +181,33 @@ def test_a_conversion_can_be_turned_off(entry, mirror, monkeypatch, how):
         monkeypatch.setenv("DETREX_HUB_CONVERT", "0")
     with pytest.raises(HubError, match="--no-convert"):
         resolve(tiny.NAME, convert=False if how == "argument" else None)
+    assert not mirror.seen()
+
+
+def test_a_name_that_can_be_converted_exists_and_is_not_converted(entry, mirror):
+    assert exists(REPO)
+    assert exists(tiny.NAME)
+    assert local_conversions.find(entry) is None
+    assert not list(cached_originals(entry))
+    mirror.files.clear()
+    assert not exists(REPO)
+
+
+def test_a_conversion_exists(entry, mirror):
+    resolve(tiny.NAME)
+    mirror.files.clear()
+    assert exists(tiny.NAME)
+
+
+@pytest.mark.parametrize("name", [f"{tiny.NAME}@main", f"alice/{tiny.NAME}", "tiny_2", "no/ne/"])
+def test_what_no_repository_has_and_nothing_converts_does_not_exist(entry, mirror, name):
+    assert not exists(name)
+    assert not mirror.seen()
+
+
+def test_a_name_that_must_not_be_converted_does_not_exist(entry, mirror, monkeypatch):
+    monkeypatch.setenv("DETREX_HUB_CONVERT", "0")
+    assert not exists(REPO)
     assert not mirror.seen()
 
 
