@@ -86,6 +86,7 @@ def cache_key(described: RepositoryConfig, prefix: str) -> str:
 def checked(repository: Repository) -> Iterator[Checkpoint]:
     """The weights, opened. They are hashed while they are read, so what was made of them may be
     used only after this has ended, which it does by an error where they are not those described.
+    Weights that this process has just proven are not hashed again.
 
     Raises:
         VerificationError: the file is not the one that is described.
@@ -93,9 +94,11 @@ def checked(repository: Repository) -> Iterator[Checkpoint]:
     """
     path, described, name = repository.weights(), repository.config, repository.name
     try:
-        with checkpoints.open(path, checksums=False, hashed=True) as checkpoint:
+        with checkpoints.open(path, checksums=False, hashed=not repository.proven) as checkpoint:
             described.checkpoint.stored_keys(checkpoint, where=name)
             yield checkpoint
+            if repository.proven:
+                return
             found = checkpoint.sha256()
     except CheckpointError:
         # if it is another file, its own fault does not matter

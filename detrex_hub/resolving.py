@@ -85,8 +85,7 @@ def resolve(
         except (MissingRepositoryError, UnreachableHubError) as error:
             if not allowed:
                 raise _not_converted(error) from None
-            path = _convert(entry, repo_id, error, keep, extra_catalogues, progress)
-            found = Repository.open(path)
+            found = _convert(entry, repo_id, error, keep, extra_catalogues, progress)
     found.name = text
     _compare_with_lock(entry, found)
     return found
@@ -198,7 +197,7 @@ def _convert(
     keep: bool,
     extra: Sequence[Path],
     progress: Progress | None,
-) -> Path:
+) -> Repository:
     try:
         path, url = local_conversions.make(
             entry, repo_id, extra_catalogues=extra, keep_original=keep, progress=progress
@@ -210,7 +209,10 @@ def _convert(
         ) from None
     if url:
         log(f"{repo_id} {_reason(why)}: converted on this machine from {url}")
-    return path
+    found = Repository.open(path)
+    # no address: another process has converted it in the meantime
+    found.proven = bool(url)
+    return found
 
 
 def _reason(why: HubError) -> str:

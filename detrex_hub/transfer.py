@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from detrex_hub.hashing import Sha256
 from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.progress import Progress
 from detrex_hub.retrying import PassingError, patiently
@@ -100,7 +101,8 @@ class _Version:
 
 
 class PartFile:
-    """The bytes of a file that have arrived: ``size`` and ``sha256``. Close it after use.
+    """The bytes of a file that have arrived. They are hashed in a thread of their own while more
+    arrive. Close it after use.
 
     Args:
         path: where it lies.
@@ -115,7 +117,6 @@ class PartFile:
         self.path = path
         self.size = 0
         self.version: _Version | None = None
-        self._digest = hashlib.sha256()
         # stands for the address, which may hold a token
         self._source = hashlib.sha256(address.encode()).hexdigest() if address else None
         # others may write to a shared cache: no link, no second name of another file, no pipe
@@ -126,6 +127,7 @@ class PartFile:
         if not stat.S_ISREG(self._state.st_mode) or self._state.st_nlink > 1:
             self._file.close()
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        self._hashing = Sha256()
         if self._source is not None:
             self.version = self._recorded()
         if self.pinned or self.version is not None:
@@ -150,9 +152,9 @@ class PartFile:
         """Whether the name of the part identifies its content, as a digest does."""
         return self._source is None
 
-    @property
     def sha256(self) -> str:
-        return self._digest.hexdigest()
+        """The digest in hexadecimal digits of all that has arrived. Nothing is appended after."""
+        return self._hashing.result()
 
     @property
     def is_in_place(self) -> bool:
@@ -173,7 +175,8 @@ class PartFile:
         """Forget everything that has arrived."""
         self._file.seek(0)
         self._file.truncate()
-        self._digest = hashlib.sha256()
+        self._hashing.result()
+        self._hashing = Sha256()
         self.size = 0
         self.version = None
         forget(self.path)
@@ -187,13 +190,14 @@ class PartFile:
         replace_text(_record(self.path), f"{text}\n")
 
     def close(self) -> None:
+        self._hashing.result()
         self._file.close()
         if self.size == 0:
             self.path.unlink(missing_ok=True)
             forget(self.path)
 
     def _count(self, piece: bytes) -> None:
-        self._digest.update(piece)
+        self._hashing.update(piece)
         self.size += len(piece)
 
     def _recorded(self) -> _Version | None:

@@ -184,6 +184,15 @@ def test_a_conversion_can_be_turned_off(entry, mirror, monkeypatch, how):
     assert not mirror.seen()
 
 
+def test_weights_are_proven_where_they_were_converted_and_hashed_everywhere_else(entry):
+    assert resolve(tiny.NAME).proven
+    made = resolve(tiny.NAME)
+    assert not made.proven
+    made.weights().write_bytes(made.weights().read_bytes()[:-1] + b"!")
+    with pytest.raises(VerificationError, match="is not the file that"):
+        from_hub(tiny.NAME)
+
+
 def test_a_name_that_can_be_converted_exists_and_is_not_converted(entry, mirror):
     assert exists(REPO)
     assert exists(tiny.NAME)

@@ -64,7 +64,7 @@ def download(
             raise SourceError(f"{error} ({TRIES} times)") from None
         except WrongFileError as error:
             raise SourceError(str(error)) from None
-        return arrived.sha256, resumed
+        return arrived.sha256(), resumed
 
 
 def ask(url: str, *, page: bool = False) -> int | None:

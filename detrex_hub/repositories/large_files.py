@@ -115,7 +115,7 @@ class _LargeFile:
             if part.size < self.size:
                 name = self.repo_id.rpartition("/")[2]
                 Download(name=name, size=self.size, open=self._ask).into(part, progress)
-            if part.sha256 == self.sha256:
+            if part.sha256() == self.sha256:
                 return True
         part.path.unlink(missing_ok=True)
         return False

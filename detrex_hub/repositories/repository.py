@@ -42,6 +42,9 @@ class Repository:
         self.name = name
         self.address = address
         self.commit = commit
+        self.proven = False
+        """Whether this process has written the weights, and compared every byte with the
+        original."""
         self._config_file = config_file
 
     @classmethod
