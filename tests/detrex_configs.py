@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub import catalogue
+from detrex_hub.architectures import architecture
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.configs.matching import ModelKeys, Shape
@@ -32,6 +33,33 @@ def entry_of(file: str) -> str | None:
     """The catalogue's name of the weights in a file that a config names."""
     name = _NAMES.get(Path(file).stem, Path(file).stem)
     return name if name in catalogue.load() else None
+
+
+# weights for configs that name a file of another model
+INSTEAD = {
+    "deta_swin_large_finetune_24ep": "swin_large_patch4_window12_384_22kto1k",
+    "detr_r101_300ep": "r101_v1",
+    "conditional_detr_r101_50ep": "r101_v1",
+    "pnp_detr_r101_300ep": "r101_v1",
+}
+
+
+def weights_for(config: str, file: str, backbone: str) -> str | None:
+    """The catalogue's name of the weights that a config should start from.
+
+    Args:
+        config: its path.
+        file: what it names.
+        backbone: the class of its backbone.
+    """
+    name = INSTEAD.get(Path(config).stem) or entry_of(file)
+    return f"{name}_torchvision" if name and backbone == "TorchvisionResNet" else name
+
+
+def weights_of(config: str) -> str | None:
+    """`weights_for` a config that was surveyed."""
+    facts = record()["configs"][config]
+    return weights_for(config, facts["file"], facts["backbone"])
 
 
 def shapes_of(file: str, model: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -87,9 +115,9 @@ def new_of(config: str) -> int:
     lacks, and the pyramid that is built on a ViT."""
     facts = record()["configs"][config]
     backbone = record()["parts"][facts["keys"][0]]["shapes"]
-    built_on = [key for key in backbone if facts["backbone"] == "SimpleFeaturePyramid"]
-    pyramid = sum(not key.startswith("backbone.net.") for key in built_on)
-    return int(facts["after"]["by_model"]) + pyramid
+    kind = architecture(catalogue.load()[facts["after"]["name"]].architecture)
+    beside = sum(not key.startswith(f"{kind.node.removeprefix('model.')}.") for key in backbone)
+    return int(facts["after"]["by_model"]) + beside
 
 
 def surveyed() -> list[str]:

@@ -51,7 +51,9 @@ def test_most_configs_load_nothing_of_what_they_name():
 
 
 def test_from_hub_loads_all_that_a_file_of_its_kind_holds():
-    for name in surveyed():
+    # those too that detectron2 itself cannot load
+    assert len(record()["configs"]) == 113
+    for name in record()["configs"]:
         after = record()["configs"][name].get("after")
         if after is not None and "refused" not in after:
             loaded, of = loaded_of(name, "after")

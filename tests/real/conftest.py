@@ -7,10 +7,13 @@ import importlib.util
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.real import configs
 
 _HERE = Path(__file__).parent
 _MISSING = [name for name in ("detectron2", "detrex") if importlib.util.find_spec(name) is None]
@@ -51,20 +54,4 @@ def projects():
 @pytest.fixture
 def config(projects):
     """`config("projects/detr/configs/detr_r50_300ep.py")`, loaded as a training script does."""
-    from detectron2.config import LazyConfig
-    from omegaconf import OmegaConf
-
-    def load(path):
-        try:
-            return LazyConfig.load(str(projects.parent / path))
-        except ImportError:
-            # Mask DINO's configs import code by relative names, which LazyConfig refuses
-            name = path.removesuffix(".py").replace("/", ".")
-            package = name.rpartition(".")[0]
-            for known in [one for one in sys.modules if one.startswith(package)]:
-                del sys.modules[known]
-            module = importlib.import_module(name)
-            nodes = {key: getattr(module, key) for key in ("model", "train", "dataloader")}
-            return OmegaConf.create(nodes, flags={"allow_objects": True})
-
-    return load
+    return partial(configs.load, projects)

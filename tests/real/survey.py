@@ -1,5 +1,6 @@
 """What detrex's own configs load of the files that they name, and what of the same weights from
-here: ``python -m tests.real.survey``, where detectron2 and detrex are at hand.
+here: ``python -m tests.real.survey [CONFIG...]``, where detectron2 and detrex are at hand. With
+configs, such as ``projects/detr/configs/detr_r50_300ep.py``, it measures these alone.
 
 It takes `detrex-hub check`'s word for nothing: each file is loaded by the stock checkpointer too,
 and by detrex's own copy, which matches by suffix whatever the file says. The facts go to
@@ -18,7 +19,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,40 +30,40 @@ from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.configs.settings import class_of
 from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError
-from tests.detrex_configs import RECORD, entry_of
+from tests.detrex_configs import RECORD, record, weights_for
 from tests.real.checkpointers import Loaded, load
+from tests.real.configs import load as load_config
 from tests.real.originals import original
 
-# weights for configs that name a file of another model
-INSTEAD = {
-    "deta_swin_large_finetune_24ep": "swin_large_patch4_window12_384_22kto1k",
-    "detr_r101_300ep": "r101_v1",
-    "conditional_detr_r101_50ep": "r101_v1",
-    "pnp_detr_r101_300ep": "r101_v1",
-}
 
-
-def configs(projects: Path) -> Iterator[tuple[str, object]]:
-    """Each config in detrex's `projects/` that names a file, or the error of loading it."""
+def configs(projects: Path, only: Collection[str]) -> Iterator[tuple[str, object, str | None]]:
+    """Each config in detrex's `projects/` that names a file, and what detectron2 says if it fails
+    to load it."""
     from detectron2.config import LazyConfig
 
     for path in sorted(projects.glob("*/configs/**/*.py")):
         name = str(path.relative_to(projects.parent))
+        if only and name not in only:
+            continue
+        error = None
         try:
             cfg = LazyConfig.load(str(path))
-        except Exception as error:
-            if 'init_checkpoint = "' in path.read_text():
-                yield name, " ".join(f"{type(error).__name__}: {error}".split())
-            continue
+        except Exception as raised:
+            if 'init_checkpoint = "' not in path.read_text():
+                continue
+            said = f"{type(raised).__name__}: {raised}".replace(f"{projects.parent}/", "")
+            error = " ".join(said.split())
+            cfg = load_config(projects, name)
         if "model" in cfg and "train" in cfg and cfg.train.get("init_checkpoint"):
-            yield name, cfg
+            yield name, cfg, error
 
 
 def allocated(cfg):
     """A config's model on the CPU, not initialised."""
     from detectron2.config import instantiate
 
-    cfg.model.device = "cpu" if "device" in cfg.model else None
+    if "device" in cfg.model:
+        cfg.model.device = "cpu"
     with weightless():
         model = instantiate(cfg.model)
     return keys_of(model), model.to_empty(device="cpu")
@@ -117,22 +118,18 @@ def from_here(cfg, folder: Path, name: str) -> dict[str, object]:
     }
 
 
-def survey(projects: Path) -> dict[str, object]:
-    found: dict[str, dict[str, object]] = {}
-    parts: dict[str, dict[str, object]] = {}
+def survey(projects: Path, only: Collection[str] = ()) -> dict[str, object]:
+    before = record() if only else {"configs": {}, "parts": {}}
+    found: dict[str, dict[str, object]] = dict(before["configs"])
+    parts: dict[str, dict[str, object]] = dict(before["parts"])
     cfgs = {}
     by_file: dict[tuple[str, str, str | None], list[str]] = {}
-    for name, cfg in configs(projects):
-        if isinstance(cfg, str):
-            found[name] = {"error": cfg}
-            continue
+    for name, cfg, error in configs(projects, only):
         file = str(cfg.train.init_checkpoint)
         backbone = class_of(cfg.model.backbone)
-        weights = INSTEAD.get(Path(name).stem) or entry_of(file)
-        if weights and backbone == "TorchvisionResNet":
-            weights += "_torchvision"
+        found[name] = {"file": file, "backbone": backbone} | ({"error": error} if error else {})
+        weights = weights_for(name, file, backbone)
         cfgs[name] = cfg
-        found[name] = {"file": file, "backbone": backbone}
         by_file.setdefault((Path(file).name, backbone, weights), []).append(name)
     for (_, _, weights), names in by_file.items():
         with tempfile.TemporaryDirectory() as scratch, fresh_cache(scratch):
@@ -194,7 +191,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     projects = Path(detrex.__file__).parents[1] / "projects"
     os.chdir(projects.parent)
-    facts = json.dumps(survey(projects), separators=(",", ":"))
+    facts = json.dumps(survey(projects, sys.argv[1:]), separators=(",", ":"))
     RECORD.write_bytes(gzip.compress(facts.encode(), mtime=0))
 
 
