@@ -44,7 +44,7 @@ from detrex_hub.specs import TensorSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from detrex_hub.architectures.transformers_model import TransformersModel
+    from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel
 
 __all__ = [
     "IMAGENET_RGB",
@@ -163,6 +163,9 @@ class Architecture(Struct, frozen=True, kw_only=True):
     """The same for classic configs."""
     also_written: ClassVar[tuple[str, ...]] = ()
     """Layouts that it can be written in, beside those that it can be converted from."""
+    written_as: ClassVar[Mapping[str, str]] = {}
+    """The layout of the keys in a folder for other software, where it has not the software's
+    name."""
     not_in_transformers: ClassVar[str | None] = None
     """Why transformers has no model for these weights; None where it has one."""
     no_counterpart: ClassVar[Mapping[str, str]] = {}
@@ -499,6 +502,17 @@ class Architecture(Struct, frozen=True, kw_only=True):
             hint=f"Write the original's layout instead: --to {own[0]} -o {self.name}.pth"
             if own
             else "Use the weights in detrex, with from_hub",
+        )
+
+    def in_timm(self) -> TimmModel:
+        """timm's model that computes the same as the stages of the backbone.
+
+        Raises:
+            ArchitectureError: timm has no such model.
+        """
+        raise ArchitectureError(
+            f"exports to timm have no {self.name}",
+            hint="Those that are written: ResNet, Swin, ConvNeXt, ViT-MAE",
         )
 
     def plan_export(self, specs: Specs, layout: str) -> ConversionPlan:

@@ -14,6 +14,11 @@ from detrex_hub.architectures.blocks import conv, norm, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.feature_maps import LastMap
+from detrex_hub.architectures.foreign_models import (
+    TransformersModel,
+    check_positions,
+    needs,
+)
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
@@ -24,11 +29,6 @@ from detrex_hub.architectures.transformer_layers import (
     Shape,
     conditional_attentions,
     encoder,
-)
-from detrex_hub.architectures.transformers_model import (
-    TransformersModel,
-    check_positions,
-    needs,
 )
 
 _TRANSFORMERS_KEYS = (

@@ -12,12 +12,16 @@ from typing import Any, ClassVar
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
+from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel, backbone
 from detrex_hub.architectures.stages import (
+    FINAL_NORM_INITIALISED,
+    OUTPUT_NORMS_INITIALISED,
     Shapes,
     StagedBackbone,
     kept,
     output_norms,
 )
+from detrex_hub.errors import ArchitectureError
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, in_target_names, prefixed
 from detrex_hub.specs import TensorSpec
@@ -171,6 +175,47 @@ class ConvNeXt(StagedBackbone, frozen=True, kw_only=True):
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         return RULES[layout]
+
+    def rules_back(self, layout: str) -> tuple[Rule, ...]:
+        rules = super().rules_back(layout)
+        if layout == "transformers" and 0 in self.output_norms:
+            return (*rules, Rename("norm0.*", "hidden_states_norms.stage1.*"))
+        return rules
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        return backbone(
+            "convnext",
+            {
+                "num_channels": 3,
+                "patch_size": 4,
+                "num_stages": 4,
+                "depths": list(self.depths),
+                "hidden_sizes": list(self.dims),
+                "hidden_act": "gelu",
+                "layer_scale_init_value": 1e-6 if self.layer_scale else 0.0,
+                "out_features": [f"stage{stage + 1}" for stage in self.output_norms or (1, 2, 3)],
+            },
+            name="ConvNextBackbone",
+            initialised=None if self.output_norms else OUTPUT_NORMS_INITIALISED,
+        )
+
+    def in_timm(self) -> TimmModel:
+        if self.output_norms:
+            raise ArchitectureError(
+                "the weights hold output norms of stages, and timm's ConvNeXt has none",
+                hint="Export to transformers instead: --to transformers",
+            )
+        return TimmModel(
+            architecture="convnext_tiny",
+            model_args={
+                "depths": list(self.depths),
+                "dims": list(self.dims),
+                "ls_init_value": 1e-6 if self.layer_scale else None,
+                "num_classes": 0,
+                "pretrained_strict": False,
+            },
+            initialised=FINAL_NORM_INITIALISED,
+        )
 
     def target(self) -> StateDict:
         target = under("downsample_layers.0.0", conv(self.dims[0], 3, 4))

@@ -12,8 +12,8 @@ from detrex_hub.architectures import transformers_layout
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import tensor
+from detrex_hub.architectures.foreign_models import TransformersModel
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
-from detrex_hub.architectures.transformers_model import TransformersModel
 
 
 class DabDetr(AnchorBoxDetector, frozen=True, kw_only=True):

@@ -13,6 +13,11 @@ from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import linear, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
+from detrex_hub.architectures.foreign_models import (
+    TransformersModel,
+    check_positions,
+    needs,
+)
 from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.neck import Neck, read_levels
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
@@ -21,11 +26,6 @@ from detrex_hub.architectures.proposals import in_transformer, proposals
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.transformer import POINTS
 from detrex_hub.architectures.transformer_layers import Shape, deformable
-from detrex_hub.architectures.transformers_model import (
-    TransformersModel,
-    check_positions,
-    needs,
-)
 from detrex_hub.errors import ArchitectureError
 
 # what identifies the other detectors with deformable attention

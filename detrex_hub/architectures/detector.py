@@ -24,12 +24,12 @@ from detrex_hub.architectures.declared import (
     released,
     settle,
 )
+from detrex_hub.architectures.foreign_resnets import detector_backbone
 from detrex_hub.architectures.heads import Classes
 from detrex_hub.architectures.parts import ConfigValue, Part
 from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.architectures.transformer_layers import read_layers
-from detrex_hub.architectures.transformers_model import detector_backbone
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Rule
 

@@ -113,6 +113,7 @@ class DINOv2(ViTMAE, frozen=True, kw_only=True):
             present=tuple(f"dinov2_with_registers.{key}" for key in _TRANSFORMERS_KEYS)
         ),
     }
+    also_written: ClassVar[tuple[str, ...]] = ("vitdet", "timm_vit")
     no_counterpart: ClassVar[Mapping[str, str]] = {
         "blocks.{i}.mlp.w12.*": _GIANT,
         "backbone.blocks.{i}.mlp.w12.*": _GIANT,

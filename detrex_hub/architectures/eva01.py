@@ -41,6 +41,9 @@ class EVA01(ViTMAE, frozen=True, kw_only=True):
     layouts: ClassVar[Mapping[str, Layout]] = {
         "detrex": Layout(present=_KEYS, absent=("cls_token", "norm.*", "head.*")),
     }
+    also_written: ClassVar[tuple[str, ...]] = ()
+    written_as: ClassVar[Mapping[str, str]] = {}
+    not_in_transformers: ClassVar[str | None] = "its attention has biases of its own"
     facts: ClassVar[Mapping[str, Fact]] = {"num_heads": ViTMAE.facts["num_heads"]}
     tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = {
         "detrex": (*RULES["detrex"], *kept("blocks.{i}.attn.q_bias", "blocks.{i}.attn.v_bias")),

@@ -81,6 +81,9 @@ class EVA02(PlainViT, frozen=True, kw_only=True):
     window_size: int = 16
 
     name: ClassVar[str] = "eva02"
+    not_in_transformers: ClassVar[str | None] = (
+        "its attention turns queries and keys by rotary positions of windows"
+    )
     family: ClassVar[str] = "EVA-02"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(present=(*_KEYS, "cls_token")),

@@ -114,6 +114,7 @@ class FocalNet(StagedBackbone, frozen=True, kw_only=True):
     output_norms: tuple[int, ...] = ()
 
     name: ClassVar[str] = "focalnet"
+    not_in_transformers: ClassVar[str | None] = "exports have no FocalNet"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(present=(*_BLOCK_KEYS, "norm.weight")),
         "detrex": Layout(present=_BLOCK_KEYS, absent=("norm.*", "head.*")),

@@ -116,6 +116,7 @@ class InternImage(StagedBackbone, frozen=True, kw_only=True):
     level2_post_norm_block_ids: tuple[int, ...] = ()
 
     name: ClassVar[str] = "internimage"
+    not_in_transformers: ClassVar[str | None] = "its convolutions are deformable"
     layouts: ClassVar[Mapping[str, Layout]] = {
         "original": Layout(present=(*_BLOCK_KEYS, "head.weight")),
         "detrex": Layout(

@@ -11,7 +11,7 @@ wide ResNets: it sets the bottleneck's channels itself. They need `ResNet.make_s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
 
@@ -37,6 +37,7 @@ from detrex_hub.architectures.blocks import (
     under,
 )
 from detrex_hub.architectures.declared import IMAGE_FACTS, Settled
+from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel, backbone
 from detrex_hub.architectures.mmdet_layout import of_detector
 from detrex_hub.architectures.resnet_layouts import (
     CAFFE2,
@@ -60,6 +61,9 @@ from detrex_hub.mapping import (
 from detrex_hub.mapping.operations import ScaleInChannels, Subtract
 from detrex_hub.specs import TensorSpec
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 # blocks per stage, by depth
 BLOCKS = {
     18: (2, 2, 2, 2),
@@ -70,6 +74,7 @@ BLOCKS = {
 }
 
 DEPTH = kinds.Choice(*BLOCKS)
+COUNTERS_INITIALISED = "the counters of BatchNorm, which nothing reads when it evaluates"
 _MODULE = "detectron2.modeling.backbone.resnet"
 
 _STAGES = range(4)
@@ -390,6 +395,33 @@ class ResNet(Architecture, frozen=True, kw_only=True):
             return rule
 
         return tuple(map(absorbing, found))
+
+    written_as: ClassVar[Mapping[str, str]] = {"timm": "torchvision"}
+
+    def as_stored(self) -> Self:
+        return replace(self, absorbed_std=None)
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        from detrex_hub.architectures.foreign_resnets import own_resnet
+
+        if self.num_classes is not None:
+            raise ArchitectureError(
+                "the weights hold a classifier, and exports are of backbones alone",
+                hint="Convert without --keep-classifier",
+            )
+        stages = [f"stage{number}" for number in range(1, 5)]
+        fields = own_resnet(self, stride_in_1x1=bool(preprocessing.get("stride_in_1x1")))
+        return backbone(
+            "resnet",
+            {**fields, "out_features": stages},
+            name="ResNetBackbone",
+            initialised=COUNTERS_INITIALISED,
+        )
+
+    def in_timm(self) -> TimmModel:
+        from detrex_hub.architectures.foreign_resnets import timm_resnet
+
+        return TimmModel(architecture=timm_resnet(self), model_args={})
 
     def target(self) -> StateDict:
         normalisation = frozen_batch_norm if self.num_classes is None else batch_norm

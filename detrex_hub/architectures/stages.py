@@ -21,6 +21,15 @@ from detrex_hub.errors import ArchitectureError
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, indices
 
+OUTPUT_NORMS_INITIALISED = (
+    "norms behind the stages (weight 1 and bias 0), which the weights do not hold and detrex "
+    "initialises alike"
+)
+FINAL_NORM_INITIALISED = (
+    "the norm behind the last stage (weight 1 and bias 0), which the weights do not hold: take the "
+    "stages, with features_only=True"
+)
+
 
 class Shapes:
     """Shapes of a state dict by key, every surprise an `ArchitectureError` that names the key."""

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isqrt
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
 
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tensor, under
+from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel, backbone
 from detrex_hub.architectures.mmdet_layout import OTHER_PARTS_DROPPED, of_detector
 from detrex_hub.architectures.stages import (
+    FINAL_NORM_INITIALISED,
+    OUTPUT_NORMS_INITIALISED,
     Shapes,
     StagedBackbone,
     found_norms,
@@ -26,10 +29,14 @@ from detrex_hub.architectures.stages import (
     mlp_ratio,
     output_norms,
 )
+from detrex_hub.errors import ArchitectureError
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Compute, Concat, Drop, Rename, Rule, in_target_names, prefixed
 from detrex_hub.mapping.operations import BicubicTable, GeometricTable, Permute
 from detrex_hub.specs import TensorSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TABLE = "layers.{i}.blocks.{j}.attn.relative_position_bias_table"
 INDEX = "layers.{i}.blocks.{j}.attn.relative_position_index"
@@ -394,6 +401,74 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
             return rule
 
         return tuple(map(resampling, found))
+
+    def as_stored(self) -> Self:
+        return replace(self, source_window=None, table_resampling=None)
+
+    def rules_back(self, layout: str) -> tuple[Rule, ...]:
+        rules = super().rules_back(layout)
+        if layout == "transformers" and 0 in self.output_norms:
+            return (*rules, Rename("norm0.*", "hidden_states_norms.stage1.*"))
+        return rules
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        stages = [f"stage{stage + 1}" for stage in self.output_norms or (1, 2, 3)]
+        fields = {
+            "image_size": self.pretrain_img_size,
+            "patch_size": self.patch_size,
+            "num_channels": 3,
+            "embed_dim": self.embed_dim,
+            "depths": list(self.depths),
+            "num_heads": list(self.num_heads),
+            "window_size": self.window_size,
+            "mlp_ratio": self.mlp_ratio,
+            "qkv_bias": self.qkv_bias,
+            "use_absolute_embeddings": False,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-5,
+            "out_features": stages,
+        }
+        self._check_export()
+        return backbone(
+            "swin",
+            fields,
+            name="SwinBackbone",
+            initialised=None if self.output_norms else OUTPUT_NORMS_INITIALISED,
+        )
+
+    def in_timm(self) -> TimmModel:
+        self._check_export()
+        if self.output_norms:
+            raise ArchitectureError(
+                "the weights hold output norms of stages, and timm's Swin has none",
+                hint="Export to transformers instead: --to transformers",
+            )
+        return TimmModel(
+            architecture="swin_tiny_patch4_window7_224",
+            model_args={
+                "img_size": self.pretrain_img_size,
+                "patch_size": self.patch_size,
+                "window_size": self.window_size,
+                "embed_dim": self.embed_dim,
+                "depths": list(self.depths),
+                "num_heads": list(self.num_heads),
+                "mlp_ratio": self.mlp_ratio,
+                "qkv_bias": self.qkv_bias,
+                "num_classes": 0,
+                "pretrained_strict": False,
+                # as detectron2's: images of any size, whose windows always shift
+                "strict_img_size": False,
+                "always_partition": True,
+            },
+            initialised=FINAL_NORM_INITIALISED,
+        )
+
+    def _check_export(self) -> None:
+        if self.ape or not self.patch_norm:
+            raise ArchitectureError(
+                "exports have no absolute position embedding, and a norm of the patches always",
+                hint="Use the weights in detrex, with from_hub",
+            )
 
     def target(self) -> StateDict:
         target = under("patch_embed.proj", conv(self.embed_dim, 3, self.patch_size))

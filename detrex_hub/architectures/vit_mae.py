@@ -16,6 +16,7 @@ from detrex_hub import kinds
 from detrex_hub.architectures.base import Fact, Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
 from detrex_hub.architectures.declared import Settled
+from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel, backbone
 from detrex_hub.architectures.plain_vit import (
     CLASS_TOKEN,
     FINAL_NORM,
@@ -28,8 +29,18 @@ from detrex_hub.architectures.plain_vit import (
     usual_windows,
 )
 from detrex_hub.architectures.stages import Shapes, kept, mlp_ratio
-from detrex_hub.mapping import Compute, Concat, Drop, Rename, Rule, in_target_names, prefixed
-from detrex_hub.mapping.operations import PinvLast2
+from detrex_hub.errors import ArchitectureError
+from detrex_hub.mapping import (
+    Compute,
+    Concat,
+    Drop,
+    Rename,
+    Rule,
+    in_target_names,
+    inverse,
+    prefixed,
+)
+from detrex_hub.mapping.operations import Cut, PinvLast2
 from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -70,6 +81,21 @@ _TRANSFORMERS: tuple[Rule, ...] = (
     Drop("pooler.**", "head of the class token", optional=True),
 )
 
+_IN_VITDET = "encoder.layer.{i}"
+# transformers' VitDet is detectron2's ViT
+VITDET: tuple[Rule, ...] = (
+    Rename("embeddings.position_embeddings", "pos_embed"),
+    Rename("embeddings.projection.*", "patch_embed.proj.*"),
+    Rename(f"{_IN_VITDET}.norm1.*", "blocks.{i}.norm1.*"),
+    Rename(f"{_IN_VITDET}.attention.qkv.*", "blocks.{i}.attn.qkv.*"),
+    Rename(f"{_IN_VITDET}.attention.proj.*", "blocks.{i}.attn.proj.*"),
+    Rename(f"{_IN_VITDET}.norm2.*", "blocks.{i}.norm2.*"),
+    Rename(f"{_IN_VITDET}.mlp.fc1.*", "blocks.{i}.mlp.fc1.*"),
+    Rename(f"{_IN_VITDET}.mlp.fc2.*", "blocks.{i}.mlp.fc2.*"),
+    Rename(f"{_IN_VITDET}.attention.rel_pos_h", "blocks.{i}.attn.rel_pos_h", optional=True),
+    Rename(f"{_IN_VITDET}.attention.rel_pos_w", "blocks.{i}.attn.rel_pos_w", optional=True),
+)
+
 _DECODER = "decoder of the pretraining"
 DECODER_DROPPED: tuple[Rule, ...] = tuple(
     Drop(text, _DECODER, optional=True)
@@ -90,6 +116,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Drop("decoder.**", _DECODER, optional=True),
         Drop("classifier.*", "ImageNet classifier", optional=True),
     ),
+    "vitdet": VITDET,
     "detrex": (
         *BODY,
         *kept("blocks.{i}.attn.rel_pos_h", "blocks.{i}.attn.rel_pos_w", optional=True),
@@ -139,6 +166,9 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
         "transformers": Layout(present=_TRANSFORMERS_KEYS, absent=(_LAYER_SCALE,), note=_EPS),
         "transformers_whole": Layout(
             present=tuple(f"vit.{key}" for key in _TRANSFORMERS_KEYS), note=_EPS
+        ),
+        "vitdet": Layout(
+            present=("embeddings.projection.weight", "encoder.layer.0.attention.qkv.weight")
         ),
         "detrex": Layout(present=_KEYS, absent=("cls_token", "norm.*", "head.*", *_OTHERS)),
     }
@@ -218,6 +248,88 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
             "pixels by the pseudo-inverse of bicubic enlargement (FlexiViT): an image enlarged as "
             "much gives nearly the same embedding, 0.3 % apart on a smooth one for DINOv2. "
             f"{self.node}.pretrain_img_size is what fits the shape of the positions",
+        )
+
+    also_written: ClassVar[tuple[str, ...]] = ("timm_vit",)
+    written_as: ClassVar[Mapping[str, str]] = {"transformers": "vitdet", "timm": "timm_vit"}
+
+    def as_stored(self) -> Self:
+        return replace(self, source_patch_size=None)
+
+    def rules_back(self, layout: str) -> tuple[Rule, ...]:
+        if layout == "vitdet":
+            return inverse(VITDET)
+        if layout != "timm_vit":
+            return super().rules_back(layout)
+        whole = self.embeddings()["pos_embed"].shape
+        without = (1, whole[1] - self.pretrain_use_cls_token, self.embed_dim)
+        # timm's model without a class token has no position for it
+        positions = Compute(
+            Cut((0, whole[1] - without[1], 0), without, whole), "pos_embed", "pos_embed"
+        )
+        return (
+            positions,
+            *(rule for rule in BODY if isinstance(rule, Rename) and rule.source != "pos_embed"),
+        )
+
+    def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:
+        if self.not_in_transformers is not None:
+            super().in_transformers(layout, preprocessing)
+        if not self.pretrain_use_cls_token:
+            raise ArchitectureError(
+                "its positions have none for a class token, which transformers' VitDet leaves out",
+                hint="Export to timm instead: --to timm",
+            )
+        if not self.mlp_ratio.is_integer():
+            raise ArchitectureError(
+                f"its mlp_ratio is {self.mlp_ratio}, and transformers' VitDet takes whole numbers",
+                hint="Export to timm instead: --to timm",
+            )
+        return backbone(
+            "vitdet",
+            {
+                "hidden_size": self.embed_dim,
+                "num_hidden_layers": self.depth,
+                "num_attention_heads": self.num_heads,
+                # a whole number alone
+                "mlp_ratio": int(self.mlp_ratio),
+                "hidden_act": "gelu",
+                "layer_norm_eps": 1e-6,
+                "image_size": self.img_size,
+                "pretrain_image_size": self.pretrain_img_size,
+                "patch_size": self.patch_size,
+                "num_channels": 3,
+                "qkv_bias": self.qkv_bias,
+                "window_size": self.window_size,
+                "window_block_indices": list(self.window_block_indexes),
+                "residual_block_indices": [],
+                "use_absolute_position_embeddings": True,
+                "use_relative_position_embeddings": self.relative_positions,
+                "out_features": [f"stage{self.depth}"],
+            },
+            name="VitDetBackbone",
+        )
+
+    def in_timm(self) -> TimmModel:
+        if self.not_in_transformers is not None or self.relative_positions:
+            return super().in_timm()
+        return TimmModel(
+            architecture="vit_base_patch16_224",
+            model_args={
+                "img_size": self.pretrain_img_size,
+                "patch_size": self.patch_size,
+                "embed_dim": self.embed_dim,
+                "depth": self.depth,
+                "num_heads": self.num_heads,
+                "mlp_ratio": self.mlp_ratio,
+                "qkv_bias": self.qkv_bias,
+                # detectors have neither
+                "class_token": False,
+                "final_norm": False,
+                "global_pool": "avg",
+                "dynamic_img_size": True,
+                "num_classes": 0,
+            },
         )
 
     def rules(self, layout: str) -> tuple[Rule, ...]:

@@ -12,7 +12,7 @@ from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.checkpoints import format_of
 from detrex_hub.errors import UsageError
-from detrex_hub.exporting.folder import write_folder
+from detrex_hub.exporting.folder import SOFTWARE, write_folder
 from detrex_hub.exporting.result import Exported
 from detrex_hub.exporting.single_file import write_file
 from detrex_hub.exporting.source import look_up
@@ -36,9 +36,9 @@ def export(
 ) -> Exported:
     """Write weights in another layout, and compare what was written.
 
-    ``transformers`` and ``transformers_no_timm`` give a folder with weights, config, image
-    processor and card, unless ``to`` or ``format`` says that a single file is meant. Heads that
-    were cut to COCO's classes go there as they are.
+    ``transformers``, ``transformers_no_timm`` and ``timm`` give a folder that the library opens,
+    unless ``to`` or ``format`` says that a single file is meant. Heads that were cut to COCO's
+    classes go to transformers as they are.
 
     Args:
         what: a converted folder, ``owner/name`` on the Hub, or a checkpoint in detrex's names.
@@ -69,10 +69,10 @@ def export(
         PosixPath('detr')
     """
     source = look_up(what, revision, facts=facts, progress=progress)
+    if layout in SOFTWARE and format is None and format_of(to) is None:
+        target = Path(to) if to is not None else Path(f"{source.name}-{layout}")
+        return write_folder(source, layout, target, class_names=class_names, progress=progress)
     chosen = _layout(source.architecture, layout)
-    if chosen in TRANSFORMERS and format is None and format_of(to) is None:
-        target = Path(to) if to is not None else Path(f"{source.name}-{chosen}")
-        return write_folder(source, chosen, target, class_names=class_names, progress=progress)
     if class_names is not None:
         raise UsageError(
             "a single file holds no names of classes",
@@ -88,6 +88,8 @@ def _layout(made: Architecture, layout: str) -> str:
         return layout
     if layout == "original" and layouts:
         return layouts[0]
+    if layout in made.written_as:
+        return made.written_as[layout]
     if layout in TRANSFORMERS:
         # it says why there is no such model
         made.in_transformers(layout, {})

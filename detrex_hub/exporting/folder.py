@@ -1,4 +1,4 @@
-"""A folder that transformers opens: weights, config, image processor and card."""
+"""A folder that transformers or timm opens: weights, config, image processor and card."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.declared import as_options
 from detrex_hub.architectures.detector import Detector
-from detrex_hub.architectures.transformers_model import TransformersModel
+from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel
+from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.exporting.labels import Labels, labels_of
 from detrex_hub.exporting.result import Exported
@@ -20,6 +22,8 @@ from detrex_hub.staging import publish_files, staging_folder
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
+SOFTWARE = (*TRANSFORMERS, "timm")
+"""What an export writes a folder for."""
 PROCESSOR = "preprocessor_config.json"
 FILES = (CONFIG, PROCESSOR, WEIGHTS["safetensors"], CARD)
 
@@ -31,13 +35,17 @@ _BILINEAR = 2
 
 def write_folder(
     source: Source,
-    layout: str,
+    software: str,
     target: Path,
     *,
     class_names: Sequence[str] | None,
     progress: Progress | None,
 ) -> Exported:
-    """Write a folder that transformers opens. Arguments and errors are those of `export`."""
+    """Write a folder that transformers or timm opens. Arguments and errors are those of `export`.
+
+    Args:
+        software: one of `SOFTWARE`.
+    """
     _check_target(target)
     made, assumed = source.architecture.as_stored(), dict(source.assumed)
     labels = None
@@ -49,13 +57,12 @@ def write_folder(
         labels = labels_of(named, given=class_names, recorded=source.facts.get("class_names"))
     elif class_names is not None:
         raise UsageError(f"{source.name} is a backbone, which has no classes")
-    model = made.in_transformers(layout, source.preprocessing)
-    config = config_of(model, labels)
-    processor = processor_of(model, source.preprocessing)
+    layout = made.written_as.get(software, software)
+    documents, notes = _described(source, made, software, layout, labels)
     with staging_folder(target.absolute(), option="-o") as staging:
         staged = staging / WEIGHTS["safetensors"]
         written = write_weights(source, made, layout, staged, "safetensors", progress=progress)
-        for name, document in ((CONFIG, config), (PROCESSOR, processor)):
+        for name, document in documents.items():
             (staging / name).write_text(dump_json(document), encoding="utf-8", newline="\n")
         publish_files(staging, target.absolute())
     return Exported(
@@ -69,8 +76,29 @@ def write_folder(
         synthetic=source.synthetic,
         labels=labels,
         assumed=assumed,
-        notes=(*_notes(labels, assumed), *model.differences),
+        notes=(*_notes(labels, assumed), *notes),
     )
+
+
+def _described(
+    source: Source, made: Architecture, software: str, layout: str, labels: Labels | None
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """The documents beside the weights by file name, and what a user should know of the model."""
+    if software == "timm":
+        in_timm = made.in_timm()
+        notes = _initialised("timm", in_timm.initialised)
+        return {CONFIG: timm_config_of(in_timm, source.preprocessing)}, notes
+    model = made.in_transformers(software, source.preprocessing)
+    documents = {
+        CONFIG: config_of(model, labels),
+        PROCESSOR: processor_of(model, source.preprocessing),
+    }
+    notes = _initialised("transformers", model.initialised)
+    return documents, (*notes, *model.differences)
+
+
+def _initialised(software: str, what: str | None) -> tuple[str, ...]:
+    return () if what is None else (f"{software} initialises {what}",)
 
 
 def config_of(model: TransformersModel, labels: Labels | None) -> dict[str, Any]:
@@ -80,6 +108,30 @@ def config_of(model: TransformersModel, labels: Labels | None) -> dict[str, Any]
         config["id2label"] = {str(row): name for row, name in enumerate(labels.names)}
         config["label2id"] = {name: row for row, name in enumerate(labels.names)}
     return config
+
+
+def timm_config_of(model: TimmModel, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of timm's ``config.json``, for ``timm.create_model("local-dir:...")``.
+
+    Args:
+        model: the model.
+        preprocessing: of the detrex model; mean and std in 0..255.
+
+    Raises:
+        ArchitectureError: the weights read BGR images.
+    """
+    _check_images(preprocessing, "timm")
+    return {
+        "architecture": model.architecture,
+        "num_classes": 0,
+        "model_args": dict(model.model_args),
+        "pretrained_cfg": {
+            "mean": [_unit(value) for value in preprocessing["pixel_mean"]],
+            "std": [_unit(value) for value in preprocessing["pixel_std"]],
+            "interpolation": "bilinear",
+            "num_classes": 0,
+        },
+    }
 
 
 def processor_of(model: TransformersModel, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,24 +144,39 @@ def processor_of(model: TransformersModel, preprocessing: Mapping[str, Any]) -> 
     Raises:
         ArchitectureError: the weights read BGR images, and image processors give RGB ones.
     """
-    if preprocessing["image_format"] != "RGB":
-        raise ArchitectureError(
-            "the weights read BGR images, and the image processors of transformers give RGB ones",
-            hint="Use the weights in detrex, with from_hub",
-        )
+    _check_images(preprocessing, "transformers")
+    if model.task is None:
+        # a backbone reads images of any size
+        sizes: dict[str, Any] = {"do_resize": False}
+    else:
+        sizes = {
+            "format": "coco_detection",
+            "do_resize": True,
+            "size": {"shortest_edge": _SHORTEST, "longest_edge": _LONGEST},
+            "resample": _BILINEAR,
+            "do_pad": True,
+        }
     return {
         "image_processor_type": model.image_processor,
-        "format": "coco_detection",
-        "do_resize": True,
-        "size": {"shortest_edge": _SHORTEST, "longest_edge": _LONGEST},
-        "resample": _BILINEAR,
+        **sizes,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "image_mean": [_unit(value) for value in preprocessing["pixel_mean"]],
         "image_std": [_unit(value) for value in preprocessing["pixel_std"]],
-        "do_pad": True,
     }
+
+
+def _check_images(preprocessing: Mapping[str, Any], software: str) -> None:
+    """
+    Raises:
+        ArchitectureError: the weights read BGR images, and other software gives RGB ones.
+    """
+    if preprocessing["image_format"] != "RGB":
+        raise ArchitectureError(
+            f"the weights read BGR images, and the image processors of {software} give RGB ones",
+            hint="Use the weights in detrex, with from_hub",
+        )
 
 
 def _unit(value: float) -> float:

@@ -1,6 +1,6 @@
 """What a folder for transformers says: config fields and key names, checked without transformers.
 
-The fields were measured with transformers 4.57.1 and 5.24.0, see `transformers_model`.
+The fields were measured with transformers 4.57.1 and 5.24.0, see `foreign_models`.
 """
 
 import pytest

@@ -1,0 +1,116 @@
+"""What folders for transformers and timm say of a model beside its weights.
+
+Fields and their effects were measured with transformers 4.57.1 and 5.24.0. A config in the old
+style names timm's backbone and opens in both: 4.57 refuses a `timm_backbone` as backbone_config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from detrex_hub.errors import ArchitectureError
+
+
+class TransformersModel(Struct, frozen=True, kw_only=True):
+    """A model of transformers, beside its weights and the names of its classes.
+
+    Args:
+        config: the fields of its ``config.json``.
+        image_processor: the class that prepares images for it.
+        opened_by: the auto class that opens the folder.
+        task: of a pipeline; None for a backbone.
+        needs: packages that it needs beside transformers.
+        differences: what it computes differently from the detrex model, one sentence or more each.
+        initialised: what transformers initialises itself, for people; None where there is nothing.
+    """
+
+    config: Mapping[str, Any]
+    image_processor: str
+    opened_by: str = "AutoModelForObjectDetection"
+    task: str | None = "object-detection"
+    needs: tuple[str, ...] = ("torch",)
+    differences: tuple[str, ...] = ()
+    initialised: str | None = None
+
+
+def needs(layout: str) -> tuple[str, ...]:
+    """The packages that a detector in a layout needs beside transformers."""
+    return ("torch",) if layout == "transformers_no_timm" else ("torch", "timm")
+
+
+class TimmModel(Struct, frozen=True, kw_only=True):
+    """A model of timm, beside its weights.
+
+    Args:
+        architecture: timm's name of the model.
+        model_args: arguments that it is made with.
+        initialised: what timm initialises itself, for people; None where there is nothing.
+    """
+
+    architecture: str
+    model_args: Mapping[str, Any]
+    initialised: str | None = None
+
+
+def check_positions(
+    name: str,
+    grid: Sequence[int] | None,
+    *,
+    temperature: float | None = None,
+    offset: float | None = None,
+    fixed_temperature: float | None = None,
+    fixed_offset: float,
+) -> None:
+    """Refuse position embeddings that transformers' model does not have.
+
+    Args:
+        name: of the architecture.
+        grid: of learned embeddings, None for sine ones.
+        temperature, offset: of sine ones.
+        fixed_temperature: the one of transformers' model; None where its config takes any.
+        fixed_offset: the same of the offset.
+
+    Raises:
+        ArchitectureError: it says which, and what is nearest.
+    """
+    if grid is not None:
+        raise ArchitectureError(
+            f"this {name} has learned position embeddings, whose names differ between "
+            "transformers 4.57 and 5, so that no folder opens in both",
+            hint="Write the original's layout instead: --to original",
+        )
+    wrong = []
+    if fixed_temperature is not None and temperature != fixed_temperature:
+        wrong.append(f"temperature {temperature} instead of {fixed_temperature}")
+    if offset != fixed_offset:
+        wrong.append(f"offset {offset} instead of {fixed_offset}")
+    if wrong:
+        raise ArchitectureError(
+            f"transformers' {name} has other position embeddings, and no field for them: "
+            + ", ".join(wrong),
+            hint="Write the original's layout instead: --to original",
+        )
+
+
+def backbone(
+    model_type: str, fields: Mapping[str, Any], *, name: str, initialised: str | None = None
+) -> TransformersModel:
+    """A backbone of transformers.
+
+    Args:
+        model_type: transformers' name of the model.
+        fields: of its config.
+        name: the class of the backbone.
+        initialised: as for `TransformersModel`.
+    """
+    return TransformersModel(
+        config={"model_type": model_type, "architectures": [name], **fields},
+        image_processor="ViTImageProcessor",
+        # AutoBackbone of 5.24 opens no folder on this machine
+        opened_by=name,
+        task=None,
+        initialised=initialised,
+    )
