@@ -61,6 +61,23 @@ def hollow(path: Path, specs: Mapping[str, TensorSpec]) -> Path:
     return path
 
 
+def content_of(table: Any) -> Any:
+    """A value for each entry of a recorded table: a tensor for ``[type, shape]``, and an object for
+    the name of a class. Those of Python's own types have a value, all others are of no known class.
+    """
+    match table:
+        case dict():
+            return {key: content_of(value) for key, value in table.items()}
+        case [str(dtype), list(shape)]:
+            return torch.rand(shape).to(getattr(torch, dtype))
+        case "NoneType":
+            return None
+        case "str" | "int" | "float" | "bool" | "list" | "dict":
+            return {"str": "x", "int": 1, "float": 0.5, "bool": True, "list": [], "dict": {}}[table]
+        case _:
+            return argparse.Namespace(kind=table)
+
+
 def save_pickle(path: Path, state: Mapping[str, torch.Tensor], author: str) -> Path:
     """detectron2's form: numpy arrays in a pickle."""
     arrays = {key: tensor.numpy() for key, tensor in state.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -88,6 +89,13 @@ def _reader(file: File, head: bytes) -> Reader | None:
 
 def _archive(file: File, container: Choice) -> Checkpoint:
     """Open a zip archive: torch's, or one around a checkpoint."""
+    if file.path.suffix == ".distcp":
+        # archives one after another, which nothing in it tells
+        folder = shlex.quote(str(file.path.parent))
+        raise file.error(
+            "is a part of a distributed checkpoint",
+            hint=f"Give its folder: detrex-hub inspect {folder}",
+        )
     found = members(file)
     if torch_zip.is_torch(found):
         return torch_zip.read(file, found, container)

@@ -37,6 +37,7 @@ class Situation:
         says: what the output contains, on stdout or stderr.
         refused: whether the command ends with an error. The commands that the error names are then
             run too.
+        elsewhere: whether these commands need another project's library, and are not run.
     """
 
     file: str
@@ -45,6 +46,7 @@ class Situation:
     build: Callable[[Path], object]
     says: tuple[str, ...] = ()
     refused: bool = False
+    elsewhere: bool = False
 
 
 @cache
