@@ -13,6 +13,7 @@ from fractions import Fraction
 from math import floor
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from detrex_hub.floats import decoded, encoded
 from detrex_hub.mapping import Computed, Fresh, Move
 from detrex_hub.mapping.operations import (
     BicubicGrid,
@@ -80,20 +81,20 @@ def computed(piece: Computed, source: TensorSource) -> Iterator[bytes]:
             for start, stop in _blocks(spec):
                 rows = _numbers(source, of[0], (start, stop))
                 rows *= factors[start:stop].reshape(-1, *[1] * (rows.ndim - 1))
-                yield _encoded(rows, spec)
+                yield encoded(rows, spec.dtype)
         case Subtract():
             for block in _blocks(spec):
                 rows = _numbers(source, of[0], block)
                 rows -= _numbers(source, of[1], block)
-                yield _encoded(rows, spec)
+                yield encoded(rows, spec.dtype)
         case Filled(value=value):
             import numpy as np
 
-            yield _encoded(np.full(spec.shape, value), spec)
+            yield encoded(np.full(spec.shape, value), spec.dtype)
         case Cut() | Join() | Portion() | Permute():
             yield _rearranged(operation, [_elements(source, key) for key in of])
         case _:
-            yield _encoded(_made(operation, _numbers(source, of[0])), spec)
+            yield encoded(_made(operation, _numbers(source, of[0])), spec.dtype)
 
 
 def _made(operation: Operation, operand: Numbers) -> Numbers:
@@ -295,32 +296,6 @@ def _rearranged(operation: Operation, operands: list[NDArray[Any]]) -> bytes:
 
 def _numbers(source: TensorSource, key: str, rows: tuple[int, int] | None = None) -> Numbers:
     """A tensor, or some of its rows, in float64."""
-    import numpy as np
-
     spec = source.specs[key]
-    raw = _bytes(source, key, rows)
     shape = spec.shape if rows is None else (rows[1] - rows[0], *spec.shape[1:])
-    if spec.dtype == "BF16":
-        bits = np.frombuffer(raw, dtype="<u2").astype("<u4") << np.uint32(16)
-        stored: NDArray[Any] = bits.view("<f4")
-    else:
-        stored = np.frombuffer(raw, dtype=_FLOATS[spec.dtype])
-    found: Numbers = stored.astype(np.float64).reshape(shape)
-    return found
-
-
-def _encoded(values: Numbers, spec: TensorSpec) -> bytes:
-    """Numbers rounded to the nearest of an element type, ties to even."""
-    import numpy as np
-
-    with np.errstate(over="ignore"):
-        if spec.dtype != "BF16":
-            return values.astype(_FLOATS[spec.dtype]).tobytes()
-        bits = values.astype("<f4").view("<u4")
-    # NaN stays NaN: the rounding must not carry into its sign
-    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    kept = np.where(np.isnan(values), bits | np.uint32(0x400000), rounded)
-    return bytes((kept >> np.uint32(16)).astype("<u2").data)
-
-
-_FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+    return decoded(_bytes(source, key, rows), spec.dtype).reshape(shape)

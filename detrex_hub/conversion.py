@@ -43,6 +43,7 @@ from detrex_hub.errors import (
     VerificationError,
     suggesting,
 )
+from detrex_hub.floats import DTYPES, is_float
 from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
@@ -99,6 +100,7 @@ class Conversion:
     architecture: Architecture
     layout: str
     prefix: str
+    dtype: str | None
     because: tuple[str, ...]
     facts: Mapping[str, Any]
     unsaid: Mapping[str, Any]
@@ -166,8 +168,9 @@ class Conversion:
             "layout": self.layout,
             "because": list(self.because),
             "prefix": self.prefix,
+            "dtype": self.dtype,
             "hyper_parameters": self.architecture.hyper_parameters(),
-            "plan": plan_to_json(self.plan, self.checkpoint.specs),
+            "plan": plan_to_json(self.plan, self.checkpoint.stored_specs),
             "overrides": self.overrides.lazy,
             "assumed": dict(self.assumed),
             "notes": list(self.notes),
@@ -266,6 +269,7 @@ def convert(
     facts: Mapping[str, Any] | None = None,
     container: str | None = None,
     prefix: str | None = None,
+    dtype: str | None = None,
     ema: bool = False,
     revision: str | None = None,
     source: str | None = None,
@@ -285,6 +289,8 @@ def convert(
         facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
         container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
         prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
+        dtype: the element type to which floating point numbers are rounded, such as ``float32``;
+            they keep their own by default.
         ema: take the averaged weights of a training checkpoint, whatever their dict is called.
         revision: branch, tag or commit of a repository on the Hub.
         source: a file or URL to use instead of the catalogue's sources.
@@ -311,6 +317,7 @@ def convert(
         facts=facts or {},
         container=container,
         prefix=prefix,
+        dtype=dtype,
         ema=ema,
         revision=revision,
         source=source,
@@ -347,6 +354,7 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
         # the classes that the user wants say nothing of the file
         theirs = {name: value for name, value in found.facts.items() if name not in classes.FACTS}
         _check_entry(entry, found.of_facts(theirs), file)
+    dtype = None if options.dtype is None else DTYPES[options.dtype]
     return Conversion(
         name=original.name,
         entry=entry,
@@ -356,6 +364,7 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
         architecture=found.architecture,
         layout=found.layout,
         prefix=found.prefix,
+        dtype=dtype,
         because=found.because,
         facts=found.facts,
         unsaid=found.unsaid,
@@ -366,10 +375,24 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
             *original.notes,
             *known.notes(),
             *found.lacking.notes(),
+            *_types(found.plan, checkpoint, dtype),
             *found.architecture.notes_on(found.layout),
         ),
         synthetic=original.synthetic,
     )
+
+
+def _types(
+    plan: ConversionPlan, checkpoint: Checkpoint | SyntheticCheckpoint, dtype: str | None
+) -> Iterator[str]:
+    """Which type the numbers have, where it is another than F32."""
+    sources = {key for move in plan.moves.values() for key in move.sources}
+    had = {checkpoint.stored_specs[key].dtype for key in sources}
+    types = ", ".join(sorted(filter(is_float, had)))
+    if dtype is not None:
+        yield f"floating point numbers were rounded from {types} to {dtype}"
+    elif types not in ("", "F32"):
+        yield f"floating point numbers are {types}, as in the file. --dtype float32 changes that"
 
 
 # what differs between networks of Caffe's, with the values of MSRA's ResNets
@@ -697,7 +720,7 @@ def _conversion_record(
         assumed=dict(conversion.assumed),
         plan=recorded_plan(
             plan,
-            conversion.checkpoint.specs,
+            conversion.checkpoint.stored_specs,
             mapper_sha256=conversion.mapper_sha256,
         ),
         result=RecordedResult(
@@ -717,4 +740,5 @@ def _conversion_record(
         ),
         notes=conversion.notes,
         synthetic=conversion.synthetic,
+        dtype=conversion.dtype,
     )

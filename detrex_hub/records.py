@@ -269,7 +269,8 @@ class ConversionRecord(Struct, frozen=True, kw_only=True):
     """What `conversion.json` holds.
 
     ``facts`` are stated facts of the weights that no shape shows; ``assumed`` is what was
-    taken where nothing said it.
+    taken where nothing said it. ``dtype`` is the element type to which floating point numbers were
+    rounded, None where they kept their own.
     """
 
     format_version: Version = FORMAT_VERSION
@@ -285,6 +286,7 @@ class ConversionRecord(Struct, frozen=True, kw_only=True):
     proof: Proof
     notes: Annotated[tuple[Text, ...], Meta(max_length=1000)]
     synthetic: bool
+    dtype: DType | None = None
 
     @classmethod
     def from_json(cls, document: Any, *, where: str) -> ConversionRecord:

@@ -39,6 +39,7 @@ class SyntheticCheckpoint:
     def __init__(self, specs: Mapping[str, TensorSpec], same_as: Mapping[str, str]) -> None:
         self.path = Path("synthetic")
         self.specs = dict(specs)
+        self.stored_specs = self.specs
         self.containers: dict[str, int] = {}
         self.metadata: dict[str, Any] = {}
         self._same_as = dict(same_as)

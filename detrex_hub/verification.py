@@ -33,6 +33,7 @@ from detrex_hub.errors import (
     UsageError,
     VerificationError,
 )
+from detrex_hub.floats import DTYPES, in_type
 from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import Identified, identify
 from detrex_hub.loading import tensors_of
@@ -300,7 +301,8 @@ def _plan_again(claims: _Claims) -> Identified:
     specs = record.plan.specs()
     try:
         found = Recognition(kind, layout, (), prefix=record.source.prefix)
-        again = identify(specs, found, given=record.facts)
+        rounded = specs if record.dtype is None else in_type(specs, record.dtype)
+        again = identify(rounded, found, given=record.facts)
         made, plan = again.architecture, again.plan
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
@@ -521,6 +523,13 @@ def _numerics(claims: _Claims, conversion: Conversion) -> Proven:
     return Proven("numerics", f"max |Δ| in float64, of the largest value: {shown}")
 
 
+def _torch_name(dtype: str | None, claims: _Claims) -> str | None:
+    names = {ours: theirs for theirs, ours in DTYPES.items()}
+    if dtype is not None and dtype not in names:
+        raise claims.refuse(f"{CONVERSION} says that numbers were rounded to {dtype}")
+    return None if dtype is None else names[dtype]
+
+
 def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {
         key.removeprefix(prefix): tensor
@@ -541,7 +550,11 @@ def _original(
     layout, name = record.source.layout, record.name
     kind = architecture(described.architecture)
     options = ConversionOptions(
-        architecture=kind.name, layout=layout, facts=record.facts, prefix=record.source.prefix
+        architecture=kind.name,
+        layout=layout,
+        facts=record.facts,
+        prefix=record.source.prefix,
+        dtype=_torch_name(record.dtype, claims),
     )
     if described.synthetic and source is None:
         return prepare(name, replace(options, synthetic=True, extra_catalogues=tuple(extra)))

@@ -17,6 +17,7 @@ LAYERS = (
         "errors",
         "kinds",
         "specs",
+        "floats",
         "redaction",
         "hashing",
         "locking",

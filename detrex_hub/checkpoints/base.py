@@ -13,6 +13,7 @@ from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.files import File, HashedFile, shown, size
 from detrex_hub.checkpoints.wrappers import unwrapped
 from detrex_hub.errors import CheckpointError
+from detrex_hub.floats import in_type, rounded
 from detrex_hub.specs import TensorSpec
 
 # views may repeat bytes (expanded, overlapping tensors), but not without end
@@ -50,6 +51,7 @@ class Checkpoint:
         containers: every dict of tensors in the file with its number of tensors, under its key
             path (``""`` is the top level); an optimizer's state is not listed.
         specs: shape and element type of every tensor, in the file's order.
+        stored_specs: the same as the file has them, where `round_to` changed the types.
         metadata: plain values beside the weights, such as ``epoch``, ``args`` (as a dict),
             ``__author__``; in safetensors the header's ``__metadata__``.
         others: the first keys of the container that hold no tensor, and what they hold.
@@ -80,6 +82,7 @@ class Checkpoint:
         self.specs: Mapping[str, TensorSpec] = {
             key: array.spec for key, array in self._arrays.items()
         }
+        self.stored_specs = self.specs
         self.metadata = dict(metadata)
         self.others = dict(others or {})
         self.placeholders = placeholders
@@ -171,7 +174,29 @@ class Checkpoint:
             CheckpointError: no such tensor; the bytes cannot be read, or are damaged.
             ValueError: rows that the tensor does not have.
         """
-        return self._array(key).chunks(rows)
+        chunks, before = self._array(key).chunks(rows), self.stored_specs[key].dtype
+        if (after := self.specs[key].dtype) != before:
+            return self._rounded(key, chunks, before, after)
+        return chunks
+
+    def round_to(self, dtype: str) -> None:
+        """Give all floating point tensors in another element type from now on.
+
+        Args:
+            dtype: the type, such as ``F32``. A tensor that has a number beyond its range is refused
+                when it is read.
+        """
+        self.specs = in_type(self.stored_specs, dtype)
+
+    def _rounded(
+        self, key: str, chunks: Iterator[bytes | memoryview], before: str, after: str
+    ) -> Iterator[bytes | memoryview]:
+        try:
+            yield from rounded(chunks, before, after)
+        except OverflowError as error:
+            raise self._file.error(
+                f"tensor {shown(key)}: {error}", choices=["--dtype bfloat16", "--dtype float32"]
+            ) from None
 
     def read(self, key: str) -> bytes:
         """A whole tensor's bytes."""

@@ -26,6 +26,7 @@ class ConversionGroup:
     revision: options.Revision = None
     container: options.Container = None
     prefix: options.Prefix = None
+    dtype: options.Dtype = None
     keep_classifier: options.KeepClassifier = False
     dc5: options.Dc5 = None
     classes: options.Classes = None
@@ -54,6 +55,7 @@ class ConversionGroup:
             facts=self._facts(),
             container=self.container,
             prefix=self.prefix,
+            dtype=self.dtype,
             ema=self.ema,
             revision=self.revision,
             source=self.source,

@@ -84,6 +84,13 @@ Layout: TypeAlias = Annotated[
 Container: TypeAlias = Annotated[
     str | None, Option(metavar="KEY", help="Read the weights from this dict of the checkpoint.")
 ]
+Dtype: TypeAlias = Annotated[
+    str | None,
+    Option(
+        metavar="float32|float16|bfloat16|float64",
+        help="Round floating point numbers to this type. They keep their own by default.",
+    ),
+]
 Prefix: TypeAlias = Annotated[
     str | None,
     Option(metavar="PREFIX", help="Take the keys below this prefix, such as backbone., alone."),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint, is_averaged
 from detrex_hub.errors import UsageError
+from detrex_hub.floats import DTYPES
 from detrex_hub.hashing import FileSha256
 from detrex_hub.originals import snapshots
 from detrex_hub.originals.options import ConversionOptions
@@ -134,7 +135,7 @@ def open_original(
             sha256=pulled.sha256,
             pinned_by=pulled.pinned_by,
         )
-    return Original(
+    original = Original(
         name=_name(what, entry, path),
         entry=entry,
         checkpoint=checkpoint,
@@ -143,6 +144,9 @@ def open_original(
         synthetic=synthetic,
         notes=tuple(_passed_over(checkpoint)),
     )
+    if options.dtype is not None and isinstance(checkpoint, Checkpoint):
+        checkpoint.round_to(DTYPES[options.dtype])
+    return original
 
 
 def _stem(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub.errors import UsageError
+from detrex_hub.floats import DTYPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class ConversionOptions:
         facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
         container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
         prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
+        dtype: the element type to which floating point numbers are rounded, such as ``float32``;
+            they keep their own by default.
         ema: take the averaged weights of a training checkpoint, whatever their dict is called.
         revision: branch, tag or commit of a repository on the Hub.
         source: a file or URL to use instead of the catalogue's sources.
@@ -27,7 +30,7 @@ class ConversionOptions:
         extra_catalogues: catalogue files beyond the built-in ones.
 
     Raises:
-        UsageError: ``ema`` and ``container`` are both given.
+        UsageError: two options exclude each other, or there is no such type.
     """
 
     architecture: str | None = None
@@ -35,6 +38,7 @@ class ConversionOptions:
     facts: Mapping[str, Any] = field(default_factory=dict)
     container: str | None = None
     prefix: str | None = None
+    dtype: str | None = None
     ema: bool = False
     revision: str | None = None
     source: str | None = None
@@ -44,6 +48,13 @@ class ConversionOptions:
     def __post_init__(self) -> None:
         if self.ema and self.container is not None:
             raise UsageError("--ema and --container exclude each other")
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise UsageError(
+                f"numbers cannot be rounded to {self.dtype!r}",
+                choices=[f"--dtype {name}" for name in DTYPES],
+            )
+        if self.dtype is not None and self.synthetic:
+            raise UsageError("--dtype and --synthetic exclude each other")
 
     @property
     def as_catalogued(self) -> bool:
@@ -55,4 +66,5 @@ class ConversionOptions:
             or self.ema
             or self.container is not None
             or self.prefix is not None
+            or self.dtype is not None
         )

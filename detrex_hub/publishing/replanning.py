@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.conversion import Conversion, plan_original
+from detrex_hub.floats import DTYPES, in_type
 from detrex_hub.originals.opening import Original, Provenance
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.records import ConversionRecord
@@ -20,8 +21,12 @@ from detrex_hub.specs import TensorSpec
 class _RecordedCheckpoint(SyntheticCheckpoint):
     """The keys and shapes of an original that is not at hand; its tensors are never read."""
 
-    def __init__(self, record: ConversionRecord, specs: Mapping[str, TensorSpec]) -> None:
+    def __init__(
+        self, record: ConversionRecord, specs: Mapping[str, TensorSpec], dtype: str | None
+    ) -> None:
         super().__init__(specs, {})
+        if dtype is not None:
+            self.specs = in_type(specs, DTYPES[dtype])
         self.format = record.source.format or ""
         self.container = record.source.container
         self.wrapper = record.source.wrapper or ""
@@ -48,7 +53,7 @@ def planned_again(
     original = Original(
         name=entry.name,
         entry=entry,
-        checkpoint=_RecordedCheckpoint(record, specs),
+        checkpoint=_RecordedCheckpoint(record, specs, options.dtype),
         provenance=Provenance(
             url=source.url,
             file=source.file,

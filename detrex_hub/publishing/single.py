@@ -30,6 +30,7 @@ def convert_and_push(
     facts: Mapping[str, Any] | None = None,
     container: str | None = None,
     prefix: str | None = None,
+    dtype: str | None = None,
     ema: bool = False,
     revision: str | None = None,
     source: str | None = None,
@@ -50,8 +51,8 @@ def convert_and_push(
     Args:
         name: a catalogue name, a checkpoint, a folder with weights, or ``owner/name``.
         repo_id: ``owner/name`` or ``name``; the name of the weights by default.
-        architecture, layout, facts, container, prefix, ema, revision, source, synthetic,
-        extra_catalogues: as for `convert`.
+        architecture, layout, facts, container, prefix, dtype, ema, revision, source,
+        synthetic, extra_catalogues: as for `convert`.
         namespace, to, private, create_pr, dry_run, message, allow_synthetic, license: as for
             `push`.
         progress: reports downloads, copying and uploads.
@@ -73,6 +74,7 @@ def convert_and_push(
             facts=facts or {},
             container=container,
             prefix=prefix,
+            dtype=dtype,
             ema=ema,
             revision=revision,
             source=source,

@@ -11,6 +11,7 @@ from detrex_hub.checkpoints.files import shown
 from detrex_hub.checkpoints.writing.opcodes import Opcodes
 from detrex_hub.checkpoints.writing.sink import Sink
 from detrex_hub.errors import CheckpointError
+from detrex_hub.floats import is_float
 
 _CODES = {
     "BOOL": "b1",
@@ -39,6 +40,7 @@ def write(
                 f"{sink.path}: numpy has no {tensor.spec.dtype}, the type of tensor"
                 f" {shown(tensor.key)}",
                 hint="Choose the format safetensors or pth",
+                choices=["--dtype float32"] if is_float(tensor.spec.dtype) else (),
             )
     opcodes = Opcodes(sink.write, protocol=4)
     shared = set(ties.values())
