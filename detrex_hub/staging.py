@@ -138,6 +138,12 @@ def publish_files(staging: Path, target: Path) -> None:
         if path.name != _LOCK and path != complete:
             synchronise(path)
             path.rename(complete / path.name)
+    _synchronise_folder(complete)
+    _rename_folder(complete, target)
+    _synchronise_folder(target.parent)
+
+
+def _rename_folder(complete: Path, target: Path) -> None:
     if not target.exists():
         try:
             complete.rename(target)
@@ -148,7 +154,7 @@ def publish_files(staging: Path, target: Path) -> None:
                 raise
     if _exchanged(complete, target):
         return
-    replaced = staging / _REPLACED / target.name
+    replaced = complete.parent / _REPLACED / target.name
     replaced.parent.mkdir()
     target.rename(replaced)
     try:
@@ -162,6 +168,7 @@ def publish_file(staged: Path, target: Path) -> None:
     """Give one complete file its final name."""
     synchronise(staged)
     staged.replace(target)
+    _synchronise_folder(target.parent)
 
 
 def synchronise(path: Path) -> None:
@@ -172,6 +179,16 @@ def synchronise(path: Path) -> None:
     # Windows does this only for who may write
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _synchronise_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk. Windows cannot, and some file systems refuse."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import subprocess
@@ -84,7 +85,8 @@ def test_a_file_reaches_the_disk_before_it_gets_its_name(tmp_path, steps):
     staged.write_text("content")
     inode = staged.stat().st_ino
     publish_file(staged, tmp_path / "weights.pth")
-    assert steps == [("synchronise", inode), ("name", inode)]
+    folder = ("synchronise", tmp_path.stat().st_ino)
+    assert steps == [("synchronise", inode), ("name", inode), folder]
 
 
 def test_each_file_of_a_folder_reaches_the_disk_before_the_folder_gets_its_name(tmp_path, steps):
@@ -95,7 +97,22 @@ def test_each_file_of_a_folder_reaches_the_disk_before_the_folder_gets_its_name(
     for name in ("a", "b"):
         inode = (tmp_path / "out" / name).stat().st_ino
         assert steps.index(("synchronise", inode)) < steps.index(("name", inode))
-    assert steps[-1] == ("name", (tmp_path / "out").stat().st_ino)
+    folder, parent = (tmp_path / "out").stat().st_ino, tmp_path.stat().st_ino
+    assert steps[-3:] == [("synchronise", folder), ("name", folder), ("synchronise", parent)]
+
+
+def test_a_file_gets_its_name_where_a_folder_cannot_reach_the_disk(tmp_path, monkeypatch):
+    staged, sync = tmp_path / "staged", os.fsync
+
+    def refused(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    staged.write_text("content")
+    publish_file(staged, tmp_path / "weights.pth")
+    assert names(tmp_path) == ["weights.pth"]
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
