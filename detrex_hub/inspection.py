@@ -6,12 +6,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import catalogue, checkpoints
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import model_of
-from detrex_hub.errors import ArchitectureError, ConfigError, MappingError, UsageError
+from detrex_hub.errors import (
+    ArchitectureError,
+    ConfigError,
+    MappingError,
+    UsageError,
+    suggesting,
+)
 from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping.fold import fold_keys
 from detrex_hub.originals import snapshots
@@ -90,6 +97,8 @@ class Inspection:
             "overrides": dict(self.overrides),
             "assumed": dict(self.assumed),
             "refusal": self.refusal and str(self.refusal),
+            # the name that it has where nothing could be read
+            "error": self.refusal and str(self.refusal),
         }
 
 
@@ -121,8 +130,11 @@ def inspect(
         >>> found.architecture, found.layout
         ('resnet', 'torchvision')
     """
+    command = f"detrex-hub convert {quote(os.fspath(what))}"
+    if container is not None:
+        command += f" --container {quote(container)}"
     path = weights(what, revision=revision, progress=progress)
-    with checkpoints.open(path, container=container) as checkpoint:
+    with suggesting(command), checkpoints.open(path, container=container) as checkpoint:
         metadata = checkpoint.metadata | snapshots.documents(path)
         specs = dict(checkpoint.specs)
         found: dict[str, Any] = {}
@@ -143,6 +155,7 @@ def inspect(
                 "assumed": whole.assumed,
             }
         except (ArchitectureError, MappingError) as error:
+            error.complete(command, "See what is known: detrex-hub list")
             found["refusal"] = error
         return Inspection(
             file=path.name,

@@ -78,12 +78,12 @@ ZERO_3 = Foreign(
     "holds partitions of DeepSpeed's ZeRO stage 3, and no whole tensors",
     "Put them together with the script that DeepSpeed wrote beside them",
     command="python {folder}/../zero_to_fp32.py {folder}/.. {written} && "
-    "detrex-hub inspect {written}/pytorch_model.bin",
+    "detrex-hub convert {written}/pytorch_model.bin",
 )
 ZERO_OPTIMIZER = Foreign(
     "holds the optimizer's partitions of DeepSpeed's ZeRO",
     "Take the model's file beside it",
-    command="detrex-hub inspect {folder}/mp_rank_00_model_states.pt",
+    command="detrex-hub convert {folder}/mp_rank_00_model_states.pt",
 )
 MODEL_PARALLEL = Foreign(
     "holds one part of a model that DeepSpeed split over several GPUs",

@@ -91,10 +91,12 @@ def _archive(file: File, container: Choice) -> Checkpoint:
     """Open a zip archive: torch's, or one around a checkpoint."""
     if file.path.suffix == ".distcp":
         # archives one after another, which nothing in it tells
-        folder = shlex.quote(str(file.path.parent))
+        folder = file.path.parent
+        into = f"{folder.resolve().name}_detrex"
         raise file.error(
             "is a part of a distributed checkpoint",
-            hint=f"Give its folder: detrex-hub inspect {folder}",
+            hint="Give its folder: "
+            + shlex.join(["detrex-hub", "convert", str(folder), "-o", into]),
         )
     found = members(file)
     if torch_zip.is_torch(found):

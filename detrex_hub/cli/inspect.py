@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from detrex_hub.cli.options import Container, Prefix, Revision
 from detrex_hub.cli.output import Output, human_size, pairs
+from detrex_hub.errors import DetrexHubError
 
 if TYPE_CHECKING:
     from detrex_hub.inspection import Inspection
@@ -33,10 +34,15 @@ def command(
     """Show what a checkpoint is, from its index alone."""
     from detrex_hub.inspection import inspect
 
-    with out.progress() as progress:
-        found = inspect(
-            what, container=container, prefix=prefix, revision=revision, progress=progress
-        )
+    try:
+        with out.progress() as progress:
+            found = inspect(
+                what, container=container, prefix=prefix, revision=revision, progress=progress
+            )
+    except DetrexHubError as error:
+        if out.json:
+            out.show({"file": what, "error": str(error)}, ())
+        raise
     out.show(found.to_json(), _lines(found, every_key=keys), bare=[found.architecture or "unknown"])
 
 

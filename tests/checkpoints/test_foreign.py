@@ -125,7 +125,7 @@ def deepspeed(**more):
         (
             deepspeed(optimizer_state_dict={"zero_stage": 3}),
             "the optimizer's partitions",
-            "detrex-hub inspect",
+            "detrex-hub convert",
         ),
         (
             deepspeed(module={"a.weight": torch.zeros(2)}) | {"mp_world_size": 2},

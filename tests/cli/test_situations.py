@@ -1,5 +1,6 @@
 """Each file of `docs/situations.md` is built, and its command does what the page says."""
 
+import json
 import re
 import shlex
 
@@ -44,6 +45,23 @@ def test_the_command_does_what_the_page_says(cli, tmp_path, one):
     for command in offered:
         again = run(cli, command)
         assert again.code == 0, f"{command}\n{again.out}{again.err}"
+
+
+FILES = {shlex.split(one.command)[2]: one for one in reversed(ALL)}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_inspect_prints_a_document_of_every_file_and_never_names_itself(cli, tmp_path, file):
+    FILES[file].build(tmp_path / "here")
+    ended = cli("inspect", file, "--json")
+    document = json.loads(ended.out)
+    assert "detrex-hub inspect" not in ended.out + ended.err
+    assert (document["error"] is not None) >= (ended.code != 0)
+    if document["error"] is not None:
+        assert _COMMAND.search(document["error"]) or "python" in document["error"]
+    plain = cli("inspect", file)
+    assert plain.code == ended.code
+    assert "detrex-hub inspect" not in plain.out + plain.err
 
 
 def test_the_page_is_up_to_date():

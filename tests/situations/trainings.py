@@ -162,7 +162,7 @@ SITUATIONS = (
     Situation(
         "One of its files alone",
         "Refused, with its folder.",
-        "detrex-hub inspect step_9/__0_0.distcp",
+        "detrex-hub convert step_9/__0_0.distcp",
         _distributed,
         ("is a part of a distributed checkpoint",),
         refused=True,
