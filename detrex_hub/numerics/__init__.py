@@ -141,9 +141,16 @@ def _model(made: Architecture, layout: str) -> _Model:
     model: Any = None
     if find_spec(f"detrex_hub.numerics.{made.name}") is not None:
         model = import_module(f"detrex_hub.numerics.{made.name}")
-    layouts: tuple[str, ...] = getattr(model, "LAYOUTS", ())
-    if layout not in layouts:
-        known = f"{made.name} ({', '.join(layouts)})" if layouts else ", ".join(_runnable())
+    if model is None:
+        raise UsageError(
+            f"--numerics has no second witness for {made.name} ({layout}): no library that pip "
+            "installs runs this original. Its mapping is held to a table that was measured beside "
+            "the original model",
+            hint="Leave --numerics out: verify converts again and compares the bytes. It runs "
+            f"{', '.join(_runnable())}",
+        )
+    if layout not in model.LAYOUTS:
+        known = f"{made.name} ({', '.join(model.LAYOUTS)})"
         raise UsageError(
             f"--numerics has no forward pass of {made.name} ({layout})", hint=f"It has {known}"
         )

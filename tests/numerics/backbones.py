@@ -9,6 +9,18 @@ def timm_resnet():
     return timm.create_model("resnet18", num_classes=3)
 
 
+def timm_resnet_d():
+    import timm
+
+    return timm.create_model("resnet26d", num_classes=3)
+
+
+def timm_basic_resnet_d():
+    import timm
+
+    return timm.create_model("resnet18d", num_classes=3)
+
+
 def timm_convnext():
     from timm.models.convnext import ConvNeXt
 
@@ -118,6 +130,11 @@ MODELS = {
         "body.layer1.0.bn1.weight",
         "body.layer1.0.bn2.weight",
     ),
+    "timm_resnet_d": (
+        timm_resnet_d,
+        "timm_model.layer2.0.bn1.weight",
+        "timm_model.layer2.0.bn2.weight",
+    ),
     "convnext": (timm_convnext, "stages.2.0.norm.bias", "stages.2.1.norm.bias"),
     "swin": (timm_swin, "layers.1.blocks.0.norm1.weight", "layers.1.blocks.0.norm2.weight"),
     "focalnet_huge": (
@@ -133,6 +150,7 @@ MODELS = {
 VARIANTS = {
     "resnet_with_classifier": timm_resnet,
     "resnext": timm_resnext,
+    "basic_timm_resnet_d": timm_basic_resnet_d,
     "convnext_original": original_convnext,
     "swin_original": original_swin,
     "focalnet": original_focalnet,

@@ -27,7 +27,7 @@ from detrex_hub.numerics import detr as detr_numerics
 from detrex_hub.numerics.classes import common_rows
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.verification import verify
-from tests import tiny, torchvision_operators
+from tests import reference, tiny, torchvision_operators
 from tests.numerics import backbones, conditional_detr, dab_detr, deformable_detr, detr
 from tests.numerics.originals import Original
 
@@ -300,6 +300,16 @@ def test_an_architecture_without_a_forward_pass_is_said():
     made = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
     with pytest.raises(UsageError, match=r"no forward pass of convnext \(transformers\)"):
         numerics.check(made, "transformers")
+
+
+@pytest.mark.parametrize("name", ["dino", "deta", "maskdino"])
+def test_an_original_that_no_library_has_is_said_to_have_no_second_witness(name):
+    model = next(one for one in reference.detrex_models().values() if one["architecture"] == name)
+    values = {"num_queries": None, **model["hyper_parameters"]}
+    made = architecture(name).from_hyper_parameters(values)
+    with pytest.raises(UsageError, match="no second witness") as caught:
+        numerics.check(made, "original")
+    assert "detr" in caught.value.hint
 
 
 @pytest.mark.parametrize(
