@@ -49,10 +49,13 @@ from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.originals.opening import Original, Provenance, open_original
 from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.pictures import draw_filters, first_layer
 from detrex_hub.records import (
     CARD,
     CONFIG,
     CONVERSION,
+    FILTERS,
+    PICTURES,
     WEIGHTS,
     ConversionRecord,
     Proof,
@@ -477,9 +480,19 @@ def execute(
         if conversion.hashing is not None:
             provenance = conversion.provenance.hashed(conversion.hashing)
             conversion = replace(conversion, provenance=provenance)
-        documents = describe(conversion, file=WEIGHTS[chosen], sha256=sha256, size=size)
-        for name, text in documents.items():
+        drawn = None
+        if not conversion.synthetic:
+            order = conversion.preprocessing["image_format"]
+            drawn = filters_of(staged, type(conversion.architecture), order)
+        described = describe(
+            conversion, file=WEIGHTS[chosen], sha256=sha256, size=size, filters=drawn is not None
+        )
+        for name, text in described.texts.items():
             (staging / name).write_text(text, encoding="utf-8", newline="\n")
+        for name, picture in described.pictures.items():
+            (staging / name).write_bytes(picture)
+        if drawn is not None:
+            (staging / FILTERS).write_bytes(drawn)
         _read_back(staging)
         compared.result()
         # Windows renames nothing that is open
@@ -491,7 +504,7 @@ def execute(
         folder=target,
         sha256=sha256,
         size=size,
-        documents=documents,
+        documents=described.texts,
     )
 
 
@@ -535,7 +548,7 @@ def _check_target(target: Path, *, single: bool) -> None:
         return
     if not target.exists():
         return
-    ours = {CONFIG, CONVERSION, CARD, *WEIGHTS.values()}
+    ours = {CONFIG, CONVERSION, CARD, *PICTURES, *WEIGHTS.values()}
     if not target.is_dir() or any(path.name not in ours for path in target.iterdir()):
         raise UsageError(
             f"{target} exists and is not a converted folder",
@@ -650,6 +663,15 @@ def _identities(conversion: Conversion, move: Move) -> list[Any]:
     return [of(piece) for piece in move.pieces]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What stands beside converted weights, by file name: `config.json`, `conversion.json` and the
+    card, and the pictures that need no weights."""
+
+    texts: Mapping[str, str]
+    pictures: Mapping[str, bytes]
+
+
 _THIS_TOOL = Tool(name="detrex-hub", version=__version__)
 
 
@@ -660,15 +682,48 @@ def describe(
     sha256: str,
     size: int,
     tool: Tool = _THIS_TOOL,
-) -> dict[str, str]:
-    """The texts of `config.json`, `conversion.json` and the card, by file name."""
+    filters: bool = False,
+) -> Description:
+    """Describe a conversion.
+
+    Args:
+        conversion: which is carried out.
+        file, sha256, size: the weights that it gave.
+        tool: what made them.
+        filters: whether there is a picture of the first layer.
+
+    Returns:
+        what stands beside the weights.
+    """
     config = config_of(conversion, file=file, sha256=sha256)
     record = _conversion_record(conversion, file=file, sha256=sha256, size=size, tool=tool)
-    return {
+    pictures = card.pictures_of(config, record, conversion.entry)
+    shown = (*pictures, FILTERS) if filters else tuple(pictures)
+    texts = {
         CONFIG: dump_json(to_json(config)),
         CONVERSION: dump_json(to_json(record)),
-        CARD: card.render(config, record, entry=conversion.entry),
+        CARD: card.render(config, record, entry=conversion.entry, pictures=shown),
     }
+    return Description(texts=texts, pictures=pictures)
+
+
+def filters_of(weights: Path, kind: type[Architecture], image_format: str) -> bytes | None:
+    """Draw the first layer of a backbone.
+
+    Args:
+        weights: the converted weights.
+        kind: their architecture.
+        image_format: ``RGB`` or ``BGR``.
+
+    Returns:
+        a PNG file; None for a detector.
+    """
+    if not kind.backbone:
+        return None
+    with checkpoints.open(weights, checksums=False) as checkpoint:
+        specs = checkpoint.specs
+        key = first_layer(specs)
+        return draw_filters(checkpoint.read(key), specs[key], image_format) if key else None
 
 
 def config_of(conversion: Conversion, *, file: WeightsFile, sha256: str) -> RepositoryConfig:

@@ -31,6 +31,9 @@ from detrex_hub.specs import DTYPE_BITS, TensorSpec
 CONFIG = "config.json"
 CONVERSION = "conversion.json"
 CARD = "README.md"
+FILTERS = "filters.png"
+ACCURACY = "accuracy.png"
+PICTURES = (FILTERS, ACCURACY)
 FORMAT_VERSION = 1
 
 WeightsFile: TypeAlias = Literal["model.safetensors", "model.pth", "model.pkl"]
@@ -42,7 +45,13 @@ WEIGHTS: Mapping[str, WeightsFile] = {
 }
 
 # bytes that are read of a file, and downloaded of one, at most
-MAX_BYTES: Mapping[str, int] = {CONFIG: 2**20, CARD: 2**20, CONVERSION: 8 * 2**20}
+MAX_BYTES: Mapping[str, int] = {
+    CONFIG: 2**20,
+    CARD: 2**20,
+    CONVERSION: 8 * 2**20,
+    FILTERS: 2**20,
+    ACCURACY: 2**20,
+}
 # Values in a JSON document, at most. The largest record of a known model has 7,000.
 _MAX_VALUES = 200_000
 

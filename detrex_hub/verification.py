@@ -24,7 +24,7 @@ from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import hub_file
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.configs import settings
-from detrex_hub.conversion import Conversion, author_of, execute, prepare
+from detrex_hub.conversion import Conversion, author_of, execute, filters_of, prepare
 from detrex_hub.errors import (
     ConfigError,
     DetrexHubError,
@@ -46,6 +46,7 @@ from detrex_hub.records import (
     CARD,
     CONFIG,
     CONVERSION,
+    FILTERS,
     WEIGHTS,
     ConversionRecord,
     RecordedSource,
@@ -119,6 +120,7 @@ class _Claims:
     record: ConversionRecord
     document: Mapping[str, Any]
     card: Path | None
+    pictures: Mapping[str, Path]
 
     def refuse(self, what: str) -> VerificationError:
         return VerificationError(
@@ -182,6 +184,8 @@ def verify(
     ]
     if claims.card is not None:
         checks.append(_card(claims, entry))
+    if claims.pictures:
+        checks.append(_pictures(claims, entry))
     reason = _why_not(claims, entry, source) if repeat else "it was not asked for"
     if with_numerics:
         if reason is not None:
@@ -224,6 +228,7 @@ def _claims(
         repository.record,
         repository.document,
         repository.card,
+        repository.pictures,
     )
 
 
@@ -384,9 +389,11 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
         text = read_bytes(claims.card, where=where).decode()
     except UnicodeDecodeError as error:
         raise claims.refuse(f"{CARD} cannot be read as text: {error}") from None
-    made = card.render(claims.described, claims.record, entry)
+    made = card.render(claims.described, claims.record, entry, pictures=claims.pictures)
     says, should = (read_metadata(one, where=where) for one in (text, made))
     for name in _PROMISES if entry is not None else ():
+        if name == "base_model" and name not in says:
+            continue  # a card of an earlier version names it for fewer weights
         # if the licence is unknown, the publisher states it
         if says.get(name) != should.get(name) and (name != "license" or "license" in should):
             raise claims.refuse(
@@ -403,6 +410,29 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
         f"{licence}; its text was edited by hand, or made with a catalogue that is not given",
         but=f"{_EDITED} without a catalogue",
     )
+
+
+def _pictures(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
+    """The filters are drawn again from the weights, and the plot from the catalogue."""
+    config, record = claims.described, claims.record
+    drawn = card.pictures_of(config, record, entry)
+    if FILTERS in claims.pictures:
+        kind = architecture(config.architecture)
+        order = str(config.preprocessing.get("image_format"))
+        made = None if config.synthetic else filters_of(claims.weights, kind, order)
+        if made is None or read_bytes(claims.pictures[FILTERS]) != made:
+            raise claims.refuse(f"{FILTERS} does not show the first layer of these weights")
+        drawn[FILTERS] = made
+    others = [name for name, path in claims.pictures.items() if read_bytes(path) != drawn.get(name)]
+    same = " and ".join(name for name in claims.pictures if name not in others)
+    if others:
+        detail = f"{', '.join(others)} was made with another catalogue"
+        return Proven(
+            "pictures",
+            f"{same} shows these weights; {detail}" if same else detail,
+            but=f"its {others[0]} is not the one that the catalogue gives",
+        )
+    return Proven("pictures", f"{same}, drawn again: the same bytes")
 
 
 _EDITED = "its card is not the one that the records produce"

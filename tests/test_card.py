@@ -238,8 +238,9 @@ def test_a_licence_of_its_own_has_a_name_and_a_link():
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("https://example.org/resnet18.pth", None),
+        ("https://example.org/resnet18.pth", "timm/resnet18"),
         ("hf://SenseTime/deformable-detr@main/model.safetensors", "SenseTime/deformable-detr"),
+        ("https://example.org/another.pth", None),
         ("file:///resnet18.pth", None),
         (None, None),
     ],
@@ -249,6 +250,7 @@ def test_a_base_model_is_named_only_where_the_original_is_on_the_hub(url, expect
     record["source"]["url"] = url
     metadata, _ = parts(render(config, record, entry()))
     assert metadata.get("base_model") == expected
+    assert metadata.get("base_model_relation") == (expected and "quantized")
 
 
 def test_a_checkpoint_of_the_users_claims_nothing():

@@ -28,7 +28,7 @@ LAYERS = (
     ),
     ("staging", "seals", "retrying", "folder_files"),
     ("transfer",),
-    ("mapping", "checkpoints"),
+    ("mapping", "checkpoints", "pictures"),
     ("batch_norms",),
     ("architectures", "seeded", "computing"),
     ("catalogue",),

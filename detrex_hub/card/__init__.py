@@ -7,7 +7,7 @@ be pushed to, so its card says ``detrex/<name>``; `addressed` says another repos
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,15 +24,18 @@ from detrex_hub.card.facts import (
 )
 from detrex_hub.card.markdown import template
 from detrex_hub.card.reading import read_metadata
+from detrex_hub.card.relatives import plot
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.errors import UsageError
 from detrex_hub.folder_files import find_file
 from detrex_hub.records import (
+    ACCURACY,
     CARD,
     CONFIG,
     CONVERSION,
+    PICTURES,
     WEIGHTS,
     ConversionRecord,
     RecordedPlan,
@@ -58,6 +61,7 @@ def render(
     entry: CatalogueEntry | None = None,
     *,
     repo_id: str | None = None,
+    pictures: Collection[str] = (),
 ) -> str:
     """The card of a converted folder.
 
@@ -67,6 +71,7 @@ def render(
         entry: what the catalogue says of the weights; None for a checkpoint of the user's.
         repo_id: the repository that the card's commands name, ``detrex/<name>`` where none is
             given.
+        pictures: the names of the pictures that lie beside the card.
 
     Raises:
         ConfigError: the recorded plan is malformed.
@@ -74,19 +79,42 @@ def render(
     """
     import yaml
 
-    source = record.source
-    another = entry is not None and entry.denies(source.url, source.sha256)
-    if entry is not None and not config.synthetic:
-        same_model = entry.is_of(config.architecture, config.hyper_parameters, {})
-        if another or not same_model:
-            # what was published for the original says nothing of another file, or of other heads
-            entry = replace(entry, metrics=())
+    another = _is_another(record, entry)
+    if entry is not None and not config.synthetic and not _has_figures(config, record, entry):
+        entry = replace(entry, metrics=())
     repo = _checked(repo_id or _default_repo_id(record.name))
     head = yaml.safe_dump(
         metadata(config, record, entry), sort_keys=False, allow_unicode=True, width=float("inf")
     )
-    body = _template().render(body_values(config, record, entry, repo, another=another))
+    values = body_values(config, record, entry, repo, another=another, pictures=pictures)
+    body = _template().render(values)
     return f"---\n{head}---\n\n{body}"
+
+
+def pictures_of(
+    config: RepositoryConfig, record: ConversionRecord, entry: CatalogueEntry | None
+) -> dict[str, bytes]:
+    """The pictures of a card that need no weights, by file name. See `render` for arguments."""
+    if entry is None or config.synthetic or not _has_figures(config, record, entry):
+        return {}
+    drawn = plot(entry)
+    return {} if drawn is None else {ACCURACY: drawn}
+
+
+def _is_another(record: ConversionRecord | PlannedConversion, entry: CatalogueEntry | None) -> bool:
+    """Whether the weights are known to be of another file than the entry's."""
+    source = record.source
+    return entry is not None and entry.denies(source.url, source.sha256)
+
+
+def _has_figures(
+    config: RepositoryConfig, record: ConversionRecord | PlannedConversion, entry: CatalogueEntry
+) -> bool:
+    """Whether what was published for an entry holds for the weights. It says nothing of another
+    file, or of other heads."""
+    return not _is_another(record, entry) and entry.is_of(
+        config.architecture, config.hyper_parameters, {}
+    )
 
 
 @cache
@@ -148,7 +176,8 @@ def render_folder(
         config.architecture, config.hyper_parameters, record.facts
     ):
         entry = None
-    return render(config, record, entry, repo_id=repo_id)
+    there = [name for name in PICTURES if find_file(folder, name)]
+    return render(config, record, entry, repo_id=repo_id, pictures=there)
 
 
 def addressed(card: str, name: str, repo_id: str) -> str:

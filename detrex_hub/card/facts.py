@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
@@ -24,11 +24,14 @@ from detrex_hub.card.markdown import (
     text,
     web_address,
 )
+from detrex_hub.card.relatives import relatives
 from detrex_hub.catalogue import CatalogueEntry
-from detrex_hub.catalogue.entry import ORIGINS, Metric, Source, hub_file
+from detrex_hub.catalogue.entry import ORIGINS, Metric, Source, hub_file, same_address
 from detrex_hub.configs.settings import DECIDED_BY_CONFIG
 from detrex_hub.mapping.fold import Pair, Pattern, fold, fold_keys
 from detrex_hub.records import (
+    ACCURACY,
+    FILTERS,
     ComputedTensor,
     ConversionRecord,
     FreshRows,
@@ -92,10 +95,12 @@ def metadata(
     found["tags"] = tags
     if entry is not None and entry.datasets:
         found["datasets"] = [clean(name) for name in entry.datasets]
-    source = record.source.url
-    on_hub = hub_file(source) if source else None
+    on_hub = _on_hub(record, entry)
     if on_hub is not None:
-        found["base_model"] = on_hub[0]
+        found["base_model"] = on_hub
+        # The Hub infers a fine-tuned model where nothing is said. It lists models whose format was
+        # converted as quantized ones: it knows no nearer relation.
+        found["base_model_relation"] = "quantized"
     if entry is not None and entry.metrics:
         found["model-index"] = [
             {"name": clean(entry.name), "results": _results(entry.metrics, entry.datasets)}
@@ -110,6 +115,7 @@ def body_values(
     repo_id: str,
     *,
     another: bool,
+    pictures: Collection[str] = (),
 ) -> dict[str, Any]:
     """What stands in the body, by the names that `body` prints it by.
 
@@ -119,6 +125,7 @@ def body_values(
         entry: what the catalogue says of the weights.
         repo_id: the repository that the commands name, which is checked.
         another: whether the weights are known to be of another file than the entry's.
+        pictures: the names of the pictures that lie beside the card.
 
     Raises:
         ConfigError: the recorded plan is malformed.
@@ -145,6 +152,9 @@ def body_values(
         **plan,
         "facts": _facts(config, record, entry, plan["types"]),
         "metrics": _metrics(entry),
+        "filters": FILTERS in pictures,
+        "plotted": _plotted(entry) if ACCURACY in pictures else None,
+        "relatives": [] if config.synthetic else _relatives(entry),
         "metric_pages": _links(one.source for one in entry.metrics if one.source) if entry else "",
         # what was trained in detrex has no other model to differ from
         "differences": []
@@ -162,6 +172,16 @@ def body_values(
         "notes": record.notes,
         "set_by_model": _codes(one.target for one in fold_keys(config.checkpoint.set_by_model)),
     }
+
+
+def _on_hub(record: Record, entry: CatalogueEntry | None) -> str | None:
+    """The repository on the Hub that holds the original, be it as one of several sources."""
+    own = record.source.url or ""
+    addresses = [one.url for one in entry.sources] if entry is not None else []
+    if not any(same_address(own, one) for one in addresses):
+        addresses = []
+    addresses.insert(0, own)
+    return next((found[0] for found in map(hub_file, addresses) if found), None)
 
 
 def _results(metrics: Sequence[Metric], datasets: Sequence[str]) -> list[dict[str, Any]]:
@@ -283,8 +303,9 @@ def _facts(
         for name, value in sorted(config.hyper_parameters.items())
         if value is not None
     ]
-    shown = [code(config.architecture), *([", ".join(chosen)] if chosen else [])]
-    rows = [("Architecture", joined(", ", shown))]
+    rows = [("Architecture", code(config.architecture))]
+    if chosen:
+        rows.append(("Hyper-parameters", text(", ".join(chosen))))
     made = record.result if isinstance(record, ConversionRecord) else record
     if record.plan is not None and made.parameters is not None:
         size = f"{made.parameters / 1e6:,.1f} M in {number(len(record.plan.moves))} tensors"
@@ -317,6 +338,23 @@ def _metrics(entry: CatalogueEntry | None) -> list[tuple[str, str, str]]:
     return [
         (one.dataset, one.name, f"{one.value:.{decimals}f}{f' {one.unit}' if one.unit else ''}")
         for one in entry.metrics
+    ]
+
+
+def _plotted(entry: CatalogueEntry | None) -> str | None:
+    """What the vertical axis of the plot is."""
+    found = entry.accuracy if entry is not None else None
+    return f"{found.name} on {found.dataset}" if found is not None else None
+
+
+def _relatives(entry: CatalogueEntry | None) -> list[tuple[str, str, Markdown]]:
+    """Relatives as (name, title, figure)."""
+    if entry is None:
+        return []
+    return [
+        (one.name, one.title, md("{name} {value}", name=one.accuracy.name, value=f"{value:.1f}"))
+        for one in relatives(entry)
+        if one.accuracy is not None and (value := one.accuracy.value) is not None
     ]
 
 

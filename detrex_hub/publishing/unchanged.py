@@ -17,8 +17,9 @@ from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.conversion import describe
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.pictures import first_layer
 from detrex_hub.publishing.replanning import planned_again
-from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS, ConversionRecord
+from detrex_hub.records import CARD, CONVERSION, FILTERS, WEIGHTS, ConversionRecord
 from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.payload import digest
 
@@ -60,11 +61,13 @@ def changes(
         yield f"{weights} is not the recorded one"
         return
     try:
-        again = _described(entry, options, there.id, record, license)
+        again, filters = _described(entry, options, there.id, record, license)
     except (DetrexHubError, *_OF_WRONG_VALUES):
         yield f"{CONVERSION} is of another version"
         return
-    names = [name for name, text in again.items() if not there.holds(name, digest(text.encode()))]
+    names = [name for name, content in again.items() if not there.holds(name, digest(content))]
+    if filters and FILTERS not in there.files:
+        names.append(FILTERS)
     if names:
         yield f"{' and '.join(sorted(names))} would differ"
 
@@ -87,21 +90,27 @@ def _described(
     repo_id: str,
     record: ConversionRecord,
     license: str | None,
-) -> dict[str, str]:
-    """The texts that a conversion of the recorded source tensors gives now."""
+) -> tuple[dict[str, bytes], bool]:
+    """What a conversion of the recorded source tensors gives now beside the weights, and whether
+    it draws the first layer too. That picture follows from the weights."""
     specs, result = record.plan.specs(), record.result
     if options.synthetic:
         specs = dict(model_of(entry).original(layout_of(entry))[0])
     planned = planned_again(record, entry, specs, options)
-    texts = describe(
+    target = planned.plan.specs
+    filters = planned.architecture.backbone and not options.synthetic and bool(first_layer(target))
+    again = describe(
         # what lies beside the weights in the original is not recorded
         replace(planned, notes=record.notes),
         file=WEIGHTS["safetensors"],
         sha256=result.sha256,
         size=result.size,
         tool=record.tool,
+        filters=filters,
     )
-    text = card.addressed(texts[CARD], entry.name, repo_id)
+    text = card.addressed(again.texts[CARD], entry.name, repo_id)
     if license is not None:
         text = card.licensed(text, license)
-    return {CONFIG: texts[CONFIG], CONVERSION: texts[CONVERSION], CARD: text}
+    texts = {**again.texts, CARD: text}
+    contents = {name: text.encode() for name, text in texts.items()}
+    return {**contents, **again.pictures}, filters

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from detrex_hub.errors import HubError, UsageError, VerificationError
 from detrex_hub.folder_files import find_file
-from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS
+from detrex_hub.records import CARD, CONFIG, CONVERSION, PICTURES, WEIGHTS
 from detrex_hub.repositories import names
 from detrex_hub.repositories.payload import Payload, digest
 from detrex_hub.repositories.result import Fetched, PushResult
 from detrex_hub.staging import copy_file, publish_files, remove_abandoned, staging_folder
 
-_OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD})
+_OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD, *PICTURES})
 
 
 def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool) -> PushResult:

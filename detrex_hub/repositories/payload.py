@@ -20,6 +20,7 @@ from detrex_hub.records import (
     CARD,
     CONFIG,
     CONVERSION,
+    PICTURES,
     ConversionRecord,
     RepositoryConfig,
     read_bytes,
@@ -48,7 +49,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class Payload:
-    """A converted folder that is whole: four files, checked against each other.
+    """A converted folder that is whole: four files, checked against each other, and the pictures.
 
     ``contents`` are the files' paths, or bytes to push in their place; ``digests`` are theirs.
     """
@@ -136,6 +137,10 @@ def read(folder: Path) -> Payload:
     settings.accepted(config, where=str(folder / CONFIG))
     names = (config.checkpoint.file, CONFIG, CONVERSION, CARD)
     paths = {name: _file(folder, name) for name in names}
+    for name in PICTURES:
+        if picture := find_file(folder, name):
+            paths[name] = picture
+            read_bytes(picture)
     # their sizes are bounded, and hashing takes as long as a file is large
     record = ConversionRecord.load(paths[CONVERSION])
     read_bytes(paths[CARD])

@@ -13,6 +13,7 @@ from detrex_hub.records import (
     CARD,
     CONFIG,
     CONVERSION,
+    PICTURES,
     ConversionRecord,
     RepositoryConfig,
     load_json,
@@ -102,6 +103,12 @@ class Repository:
         """The model card; None where there is none."""
         fetched = fetch(self.address, [CONFIG], revision=self.commit, optional=[CARD])
         return fetched.files.get(CARD)
+
+    @cached_property
+    def pictures(self) -> Mapping[str, Path]:
+        """The pictures of the card that are there, by file name."""
+        fetched = fetch(self.address, [CONFIG], revision=self.commit, optional=PICTURES)
+        return {name: fetched.files[name] for name in PICTURES if name in fetched.files}
 
     def weights(self, progress: Progress | None = None) -> Path:
         """The weights on this machine. They are not yet compared with what the config says.

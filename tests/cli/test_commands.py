@@ -128,7 +128,7 @@ def test_convert_writes_a_folder_named_after_the_weights(cli, original, tmp_path
     done = cli("convert", "r18_v1", "--source", original)
     assert done.code == 0
     folder = tmp_path / "here" / "r18_v1"
-    assert names(folder) == [*SIDE_FILES, "model.safetensors"]
+    assert names(folder) == [*SIDE_FILES, "filters.png", "model.safetensors"]
     assert cli("verify", folder).code == 0
     assert names(tmp_path / "here") == ["r18_v1"]
 
@@ -137,7 +137,7 @@ def test_convert_writes_a_folder_named_after_the_weights(cli, original, tmp_path
 def test_convert_writes_each_format(cli, original, tmp_path, format):
     done = cli("convert", original, "-o", "out", "--format", format, "--quiet")
     assert done.out == "out\n"
-    assert names(tmp_path / "here" / "out") == [*SIDE_FILES, f"model.{format}"]
+    assert names(tmp_path / "here" / "out") == [*SIDE_FILES, "filters.png", f"model.{format}"]
     assert cli("verify", "out").code == 0
 
 
@@ -261,6 +261,7 @@ def test_push_into_a_folder_and_load_from_it(cli, original, tmp_path):
     assert (first["repo_id"], first["created"]) == ("detrex/r18_v1", True)
     assert names(tmp_path / "here" / "hub" / "detrex" / "r18_v1") == [
         *SIDE_FILES,
+        "filters.png",
         "model.safetensors",
     ]
     assert cli("push", "r18_v1", "--to", "hub", "--json").document["changed"] == []
