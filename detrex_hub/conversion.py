@@ -45,7 +45,7 @@ from detrex_hub.errors import (
 )
 from detrex_hub.floats import DTYPES, is_float
 from detrex_hub.hashing import FileSha256
-from detrex_hub.identify import identify, recognised
+from detrex_hub.identify import Identified, identify, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.originals.opening import Original, Provenance, open_original
 from detrex_hub.originals.options import ConversionOptions
@@ -380,9 +380,17 @@ def plan_original(original: Original, options: ConversionOptions) -> Conversion:
             *found.lacking.notes(),
             *_types(found.plan, checkpoint, dtype),
             *found.architecture.notes_on(found.layout),
+            *_kept_classes(found),
         ),
         synthetic=original.synthetic,
     )
+
+
+def _kept_classes(found: Identified) -> Iterator[str]:
+    """The names of the classes of a detector whose rows are all taken."""
+    names = found.facts.get("source_classes")
+    if names and getattr(found.architecture, "classes_cut_from", None) is None:
+        yield classes.named(names)
 
 
 def _types(

@@ -179,16 +179,22 @@ _SYNONYMS = {
 }
 
 
-def known_classes(rows: int, *, original: bool, layout: str) -> KnownClasses | None:
-    """The classes of a head, None where its number of rows does not tell them.
+def known_classes(
+    rows: int, *, original: bool, layout: str, names: Sequence[str] | None = None
+) -> KnownClasses | None:
+    """The classes of a head, None where neither its names nor its number of rows tells them.
 
     Args:
         rows: of the head, "no object" not counted.
         original: whether it has as many rows as the released heads of the original.
         layout: of the file.
+        names: of its rows, where they are known.
     """
     if original:
         return KnownClasses("COCO", dict(zip(coco.NAMES, coco.CATEGORIES, strict=True)))
+    if names is not None:
+        once = {name: row for row, name in enumerate(names) if names.count(name) == 1}
+        return KnownClasses("the file", {n: row for n, row in once.items() if n != _NO_CLASS})
     if layout == "detrex" and rows == len(coco.NAMES):
         return KnownClasses("COCO", {name: row for row, name in enumerate(coco.NAMES)})
     if found := objects365.rows(rows):

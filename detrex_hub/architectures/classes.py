@@ -43,6 +43,10 @@ FACTS: Mapping[str, Fact] = {
         kinds.ListOf(kinds.Text(), 1, _MOST_CLASSES),
         "their names in order: those that the source has too keep their rows",
     ),
+    "source_classes": Fact(
+        kinds.ListOf(kinds.Text(), 1, _MOST_CLASSES),
+        "names of the classes that the file has, in the order of its rows",
+    ),
     "new_head": Fact(
         kinds.Flag(),
         "whether all rows are fresh, whatever the file and the names say",
@@ -168,8 +172,12 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
         UsageError: the facts contradict each other.
         ArchitectureError: they do not go with this head.
     """
-    choice = facts["classes"]
-    original = layout != "detrex" and rows == released
+    choice, theirs = facts["classes"], facts.get("source_classes")
+    if theirs is not None and len(theirs) != rows:
+        raise ArchitectureError(
+            f"the class head has {rows} rows of classes, and its source names {len(theirs)} classes"
+        )
+    original = layout != "detrex" and rows == released and (theirs is None or _of_coco(theirs))
     usual = ClassRows("coco80", rows, coco.CATEGORIES) if original else None
     if facts["new_head"] or "num_classes" in facts or "class_names" in facts:
         if choice != "auto":
@@ -180,7 +188,8 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
                 return usual
             if facts["num_classes"] == rows:
                 return None
-        return _prepared(rows, has, known_classes(rows, original=original, layout=layout), facts)
+        known = known_classes(rows, original=original, layout=layout, names=theirs)
+        return _prepared(rows, has, known, facts)
     if choice == "coco" and not original:
         raise ArchitectureError(
             f"the class head has {rows} rows of classes, and COCO's can be cut from {released} "
@@ -188,6 +197,20 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
             choices=("--classes keep",),
         )
     return usual if choice != "keep" else None
+
+
+def _of_coco(names: Sequence[str]) -> bool:
+    """Whether the rows of COCO's category ids have the names of COCO's classes."""
+    return all(
+        plain(names[row]) == plain(name)
+        for row, name in zip(coco.CATEGORIES, coco.NAMES, strict=True)
+    )
+
+
+def named(names: Sequence[str]) -> str:
+    """The classes of a head that is kept whole, in one line."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"the classes are, row by row: {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _prepared(

@@ -22,6 +22,8 @@ PREPROCESSOR = "preprocessor_config.json"
 # transformers' ``model_type``
 _PLAIN_VITS = ("vit", "vit_mae", "dinov2", "dinov2_with_registers")
 
+# values in a list of a record
+_MOST_CLASSES = 1000
 _BYTES = 255.0
 # 0.485 * 255 and the like, without the last digits of a product
 _DIGITS = 6
@@ -124,11 +126,24 @@ def _detector(config: Mapping[str, Any]) -> dict[str, Any]:
         found["position_temperature"] = _same(config, "temperature_height", "temperature_width", 20)
     if config.get("position_embedding_type", "sine") != "sine":
         del found["position_temperature"], found["position_offset"]
+    if (names := _class_names(config.get("id2label"))) is not None:
+        found["source_classes"] = names
     if kind == "deformable_detr" and config.get("two_stage") is True:
         found["num_queries"] = config.get("two_stage_num_proposals", 300)
     inner = config.get("backbone_config")
     body = _backbone(inner if isinstance(inner, Mapping) else {}) or _TIMM_RESNET
     return found | {f"backbone_{name}": value for name, value in body.items()}
+
+
+def _class_names(labels: Any) -> list[str] | None:
+    """The names of classes by row; None where there are none, or only transformers' own names."""
+    if not isinstance(labels, Mapping) or not 0 < len(labels) <= _MOST_CLASSES:
+        return None
+    found = [labels.get(str(row)) for row in range(len(labels))]
+    names = [name for name in found if isinstance(name, str) and name]
+    if len(names) < len(found):
+        return None
+    return None if names == [f"LABEL_{row}" for row in range(len(names))] else names
 
 
 def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:

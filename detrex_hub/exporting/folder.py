@@ -54,7 +54,8 @@ def write_folder(
         assumed |= released
         named = source.architecture
         assert isinstance(named, Detector)
-        labels = labels_of(named, given=class_names, recorded=source.facts.get("class_names"))
+        trained = source.facts.get("class_names") or source.facts.get("source_classes")
+        labels = labels_of(named, given=class_names, recorded=trained)
     elif class_names is not None:
         raise UsageError(f"{source.name} is a backbone, which has no classes")
     layout = made.written_as.get(software, software)

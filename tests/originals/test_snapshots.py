@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detrex_hub.architectures import architecture
+from detrex_hub.architectures import architecture, coco
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import ArchitectureError, CheckpointError, DetrexHubError, UsageError
+from detrex_hub.exporting import export
 from detrex_hub.inspection import inspect
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.verification import verify
@@ -443,3 +444,90 @@ def test_options_that_mean_nothing_are_refused(tmp_path, monkeypatch, what, opti
     tiny.original(tmp_path / "x.pth")
     with pytest.raises(UsageError, match=says):
         prepare(what, ConversionOptions(**options))
+
+
+# --- names of classes ----------------------------------------------------------------------------
+
+LABELS = ["cat", "dog", "traffic light", "dining table", "zebra"]
+
+
+def labelled(tmp_path, names, *, rows=None, **hyper_parameters):
+    """The repository of a DETR whose config names its classes."""
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    made = architecture("detr").from_hyper_parameters(
+        {**DETECTOR, "backbone": "resnet", "num_classes": rows or len(names), **hyper_parameters}
+    )
+    hollow(folder / "model.safetensors", made.original("transformers")[0])
+    write_json(folder / "config.json", DETR | {"id2label": dict(enumerate(names))})
+    return folder
+
+
+def test_names_of_classes_are_facts_and_are_noted(tmp_path):
+    with prepare(labelled(tmp_path, LABELS)) as planned:
+        assert planned.facts["source_classes"] == LABELS
+        assert f"the classes are, row by row: {', '.join(LABELS)}" in planned.notes
+        assert planned.overrides.lazy["model.num_classes"] == 5
+
+
+def test_rows_are_found_by_the_names_of_the_source(tmp_path):
+    names = ["Dining_Table", "zebra", "horse"]
+    options = ConversionOptions(facts={"class_names": names})
+    with prepare(labelled(tmp_path, LABELS), options) as planned:
+        assert planned.architecture.class_rows.rows == (3, 4, None)
+        assert planned.architecture.class_rows.renamed == (("Dining_Table", "dining table"),)
+
+
+def coco_labels(**changes):
+    names = ["N/A"] * 91
+    for row, name in zip(coco.CATEGORIES, coco.NAMES, strict=True):
+        names[row] = name
+    for row, name in changes.items():
+        names[int(row[1:])] = name
+    return names
+
+
+@pytest.mark.parametrize(
+    ("names", "cut"),
+    [
+        (coco_labels(), True),
+        ([f"LABEL_{row}" for row in range(91)], True),
+        # somebody's own classes, as many as COCO's ids
+        (coco_labels(_1="crack"), False),
+        ([f"part {row}" for row in range(91)], False),
+    ],
+    ids=["COCO", "no names", "one other", "others"],
+)
+def test_only_heads_of_coco_s_classes_are_cut(tmp_path, names, cut):
+    with prepare(labelled(tmp_path, names, num_classes=91)) as planned:
+        assert planned.architecture.num_classes == (80 if cut else 91)
+
+
+def test_names_of_another_head_are_refused(tmp_path):
+    with pytest.raises(ArchitectureError, match=r"5 rows of classes, and its source names 4"):
+        prepare(labelled(tmp_path, LABELS[:4], rows=5))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["x"], {"0": "a", "2": "b"}, {"0": "a", "1": 5}, {"0": "a", "1": ""}, {}, "cat", None],
+)
+def test_labels_of_another_kind_say_nothing(tmp_path, labels):
+    folder = labelled(tmp_path, LABELS)
+    write_json(folder / "config.json", DETR | {"id2label": labels})
+    with prepare(folder) as planned:
+        assert "source_classes" not in planned.facts
+
+
+def test_names_of_classes_come_back_in_an_export(tmp_path):
+    made = architecture("detr").from_hyper_parameters(
+        {**DETECTOR, "backbone": "resnet", "backbone_depth": 18}
+    )
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    save_file(tensors(made.original("transformers")[0]), folder / "model.safetensors")
+    write_json(folder / "config.json", {"model_type": "detr", "id2label": dict(enumerate(LABELS))})
+    convert(folder, tmp_path / "out")
+    export(tmp_path / "out", tmp_path / "again", layout="transformers")
+    document = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert list(document["id2label"].values()) == LABELS
