@@ -200,7 +200,11 @@ class Check:
 
 
 def check(
-    cfg: Any, checkpoint: str | os.PathLike[str] | None = None, min_matched: float = 1.0
+    cfg: Any,
+    checkpoint: str | os.PathLike[str] | None = None,
+    min_matched: float = 1.0,
+    *,
+    prefix: str | None = None,
 ) -> Check:
     """Refuse to train from noise: one line at the top of a training script.
 
@@ -211,6 +215,8 @@ def check(
         min_matched: the part of the module which the weights are for (a backbone, or the whole
             model) that must be loaded, 0 to 1. Layers that no checkpoint of this kind holds do not
             count.
+        prefix: what stands before the keys of the weights in a file, such as ``backbone.``.
+            detectron2 does not remove it, but it tells what the weights are.
 
     Returns:
         what would be loaded.
@@ -225,7 +231,7 @@ def check(
         >>> check(cfg, min_matched=0.9).share
         1.0
     """
-    found = examine(cfg, checkpoint, min_matched)
+    found = examine(cfg, checkpoint, min_matched, prefix=prefix)
     if not found.passed:
         raise refusal(found)
     return found
@@ -661,7 +667,7 @@ def _torch_is_wary() -> bool:
 def _unreadable(checkpoint: Checkpoint, why: str) -> CheckpointError:
     return CheckpointError(
         f"detectron2 cannot read {checkpoint.path}: {why}",
-        hint=f"Convert it: detrex-hub convert {checkpoint.path}",
+        hint=f"Convert it: detrex-hub convert {quote(str(checkpoint.path))}",
     )
 
 

@@ -39,13 +39,14 @@ from detrex_hub.computing import carried_out
 from detrex_hub.configs import settings
 from detrex_hub.errors import (
     ArchitectureError,
+    MappingError,
     UsageError,
     VerificationError,
     suggesting,
 )
 from detrex_hub.floats import DTYPES, is_float
 from detrex_hub.hashing import FileSha256
-from detrex_hub.identify import Identified, identify, recognised
+from detrex_hub.identify import Identified, identify, offer_backbone, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.originals.opening import Original, Provenance, open_original
 from detrex_hub.originals.options import ConversionOptions
@@ -335,6 +336,15 @@ def convert(
 
 def plan_original(original: Original, options: ConversionOptions) -> Conversion:
     """Plan the conversion of an opened original. Arguments and errors are those of `prepare`."""
+    try:
+        return _planned(original, options)
+    except (ArchitectureError, MappingError) as error:
+        if original.entry is None and options.prefix is None and error.hint is None:
+            offer_backbone(error, original.checkpoint.specs)
+        raise
+
+
+def _planned(original: Original, options: ConversionOptions) -> Conversion:
     entry, checkpoint, file = original.entry, original.checkpoint, original.provenance.file
     known = recognised(
         checkpoint.specs,
@@ -429,8 +439,9 @@ def _check_origin(
         theirs = as_options({name: _OF_MSRA[name] for name in unsaid})
         raise ArchitectureError(
             f"{file} comes from Caffe, since every running mean in it is 0 and every running "
-            f"variance 1: nothing shows its {', '.join(unsaid)}",
-            hint=f"Set them all. Those of MSRA's ResNets are: {theirs}",
+            f"variance 1: nothing shows its {', '.join(unsaid)}. Set them all. MSRA's ResNets have "
+            "the values of this command",
+            choices=[theirs],
         )
 
 
@@ -447,7 +458,7 @@ def _check_entry(entry: CatalogueEntry, made: Architecture, file: str) -> None:
         )
         raise ArchitectureError(
             f"{file} is not {entry.name}: it has {says}",
-            hint=f"Convert it under its own name: detrex-hub convert {file}",
+            hint=f"Convert it under its own name: detrex-hub convert {quote(file)}",
         )
 
 
@@ -560,7 +571,7 @@ def _check_target(target: Path, *, single: bool) -> None:
     if not target.is_dir() or any(path.name not in ours for path in target.iterdir()):
         raise UsageError(
             f"{target} exists and is not a converted folder",
-            hint="Choose another place with -o DIR",
+            choices=[f"-o {quote(f'{target.name}_detrex')}"],
         )
 
 

@@ -28,11 +28,17 @@ class DetrexHubError(Exception):
     ) -> None:
         self.message = without_addresses(redacted(message))
         self.choices = tuple(choices)
-        self._suggest(f"Choose one: {' or '.join(choices)}" if choices else hint)
+        self._suggest(_one_of(choices) if choices else hint)
 
     def _suggest(self, hint: str | None) -> None:
         self.hint = hint if hint is None else without_addresses(redacted(hint))
         super().__init__(self.message if hint is None else f"{self.message}. {self.hint}")
+
+    def offer(self, choice: str) -> None:
+        """Offer an option of a command where there is no hint yet."""
+        if self.hint is None:
+            self.choices = (choice,)
+            self._suggest(_one_of(self.choices))
 
     def complete(self, command: str, otherwise: str | None) -> None:
         """Make its hint one that can be pasted into a shell.
@@ -42,9 +48,13 @@ class DetrexHubError(Exception):
             otherwise: the hint where there are no choices, and no hint yet.
         """
         if self.choices:
-            self._suggest(f"Choose one: {' or '.join(f'{command} {one}' for one in self.choices)}")
+            self._suggest(_one_of([f"{command} {one}" for one in self.choices]))
         elif self.hint is None:
             self._suggest(otherwise)
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return f"{'Choose one' if len(choices) > 1 else 'Try'}: {' or '.join(choices)}"
 
 
 class UsageError(DetrexHubError):

@@ -22,7 +22,7 @@ from detrex_hub.repositories import Repository
 from detrex_hub.repositories.converted import root
 
 # part of every key: raised when the rows of a head are chosen in another way
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from detrex_hub.architectures.declared import Facts, Specs
 from detrex_hub.architectures.deleted_heads import Deleted
 from detrex_hub.architectures.recognise import Recognition, UnrecognisedError, below
 from detrex_hub.configs import settings
-from detrex_hub.errors import ArchitectureError, MappingError, UsageError
+from detrex_hub.errors import ArchitectureError, DetrexHubError, MappingError, UsageError
 from detrex_hub.mapping import ConversionPlan
 
 
@@ -151,6 +151,18 @@ def _found(
         assert refusal is not None
         raise refusal
     return found
+
+
+def offer_backbone(error: DetrexHubError, specs: Specs) -> None:
+    """Let the refusal of a state dict name the option that takes the backbone inside it, if it has
+    one that converts."""
+    for found in prefixes.backbones(specs):
+        try:
+            _ = identify(specs, found).plan
+        except DetrexHubError:
+            continue
+        error.offer(f"--prefix {quote(found.prefix)}")
+        return
 
 
 _OF_COCO = 80

@@ -19,7 +19,7 @@ from detrex_hub.errors import (
     UsageError,
     suggesting,
 )
-from detrex_hub.identify import identify, recognised
+from detrex_hub.identify import identify, offer_backbone, recognised
 from detrex_hub.mapping.fold import fold_keys
 from detrex_hub.originals import snapshots
 from detrex_hub.redaction import public_url
@@ -155,6 +155,8 @@ def inspect(
                 "assumed": whole.assumed,
             }
         except (ArchitectureError, MappingError) as error:
+            if prefix is None and error.hint is None:
+                offer_backbone(error, specs)
             error.complete(command, "See what is known: detrex-hub list")
             found["refusal"] = error
         return Inspection(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from shlex import quote
@@ -31,6 +31,7 @@ _DEEPEST = 6
 _MOST = 1000
 # Of those with most keys, one is the nearest of a refusal, if it is near at all.
 _MOST_NEAR = 30
+_MOST_INSIDE = 4
 _NEAR = 0.5
 
 
@@ -84,23 +85,10 @@ def find(
         return recognise(specs, name=name, among=among)
     except UnrecognisedError as error:
         refusal = error
-    kinds = among or tuple(architectures().values())
     ordered = sorted(specs)
     tensors = _modules(specs)
-    starts = _Starts(kinds, named=len(among) == 1)
-    places: list[_Place] = []
-    for one in tensors:
-        if not starts.complete(ordered, one):
-            continue
-        found: Recognition | ArchitectureError
-        try:
-            found = recognise(specs, name=name, among=among, prefix=one)
-        except UnrecognisedError:
-            continue
-        except ArchitectureError as error:
-            found = error
-        places.append(_Place(one, tensors[one], found))
-    if places:
+    starts = _Starts(among or architectures().values(), named=len(among) == 1)
+    if places := [*_places(specs, ordered, tensors, starts, among, name)]:
         return _chosen(places, name or "this state dict")
     shares = {one: starts.share(ordered, one) for one in islice(tensors, _MOST_NEAR)}
     nearest = max(shares, key=lambda one: shares[one], default=None)
@@ -108,6 +96,39 @@ def find(
         # raises what speaks against it
         recognise(specs, name=name, among=among, prefix=nearest)
     raise refusal
+
+
+def backbones(specs: Specs) -> Iterator[Recognition]:
+    """The backbones that lie inside a state dict, those with most tensors first. Few are tried."""
+    kinds = [kind for kind in architectures().values() if kind.backbone]
+    ordered, tensors = sorted(specs), _modules(specs)
+    starts = _Starts(kinds, named=False)
+    for place in islice(_places(specs, ordered, tensors, starts, kinds, None), _MOST_INSIDE):
+        if isinstance(place.found, Recognition):
+            yield place.found
+
+
+def _places(
+    specs: Specs,
+    ordered: Sequence[str],
+    tensors: Mapping[str, int],
+    starts: _Starts,
+    among: Sequence[type[Architecture]],
+    name: str | None,
+) -> Iterator[_Place]:
+    """Every prefix below which an architecture is recognised. ``tensors`` are their numbers by
+    prefix."""
+    for prefix, count in tensors.items():
+        if not starts.complete(ordered, prefix):
+            continue
+        found: Recognition | ArchitectureError
+        try:
+            found = recognise(specs, name=name, among=among, prefix=prefix)
+        except UnrecognisedError:
+            continue
+        except ArchitectureError as error:
+            found = error
+        yield _Place(prefix, count, found)
 
 
 def named(

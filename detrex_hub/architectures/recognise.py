@@ -167,7 +167,7 @@ def _unrecognised(
     if named:
         error = UnrecognisedError(
             f"{what} does not match the layout {layout} of {kind}: {reasons}",
-            hint=_known_as(specs),
+            choices=_known_as(specs),
         )
     else:
         error = UnrecognisedError(
@@ -197,16 +197,13 @@ def _choices(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"--arch {name}" for name in dict.fromkeys(names))
 
 
-def _known_as(specs: Specs) -> str | None:
+def _known_as(specs: Specs) -> tuple[str, ...]:
     """What a state dict is that is not what it was said to be."""
     try:
         found = recognise(specs)
     except ArchitectureError:
-        return None
-    return (
-        f"By its keys it is {found.architecture.name} ({found.layout}). Leave out "
-        "--arch and --layout"
-    )
+        return ()
+    return (f"--arch {found.architecture.name} --layout {found.layout}",)
 
 
 def _judge(

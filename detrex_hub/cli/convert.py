@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
@@ -80,6 +81,6 @@ def _lines(done: Converted) -> Iterator[str]:
             "with the source",
             "weights": f"{done.path}, {human_size(done.size)}",
             "sha256": done.sha256,
-            "next": done.folder and f"detrex-hub push {done.folder}",
+            "next": done.folder and f"detrex-hub push {quote(str(done.folder))}",
         }
     )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import checkpoints
@@ -100,7 +101,7 @@ def _of_file(text: str, given: dict[str, Any]) -> Source:
             raise UsageError(
                 f"{text} is {known.architecture.name} ({known.layout}), and only weights in "
                 "detrex's names are written back",
-                hint=f"Convert it first: detrex-hub convert {text}",
+                hint=f"Convert it first: detrex-hub convert {quote(text)}",
             )
         found = identify(checkpoint.specs, known, given=given, metadata=checkpoint.metadata)
     return Source(

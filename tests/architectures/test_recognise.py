@@ -17,7 +17,7 @@ def test_a_wrong_architecture_is_refused_with_the_right_one():
         "my.pth does not match the layout original of detr: "
         "it lacks transformer.decoder.layers.{i}.multihead_attn"
     )
-    assert caught.value.hint.startswith("By its keys it is dab_detr (original)")
+    assert caught.value.hint == "Try: --arch dab_detr --layout original"
     with pytest.raises(
         ArchitectureError, match=r"my\.pth does not match the layout original of detr"
     ) as caught:

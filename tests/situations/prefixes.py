@@ -106,6 +106,22 @@ SITUATIONS = (
         refused=True,
     ),
     Situation(
+        "A known detector with further modules of your own",
+        "Refused, since they would be lost. Its backbone alone can be taken.",
+        "detrex-hub convert extended.pth",
+        saved("extended.pth", lambda: {"model": detector() | layers("mask_head.conv")}),
+        ("does not fit this state dict: no rule for mask_head.conv.weight",),
+        refused=True,
+    ),
+    Situation(
+        "A file under the name of another architecture",
+        "Refused, with the right one.",
+        "detrex-hub convert mine.pth --arch swin",
+        saved("mine.pth", lambda: {"model": backbone()}),
+        ("does not match the layout",),
+        refused=True,
+    ),
+    Situation(
         "A backbone below `model.` with other layers than the known one",
         "Refused, with the nearest architecture, where it lies, and what speaks against it.",
         "detrex-hub convert changed.pth",

@@ -1,0 +1,44 @@
+"""What torch's own wrappers put into keys is removed."""
+
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.optim.swa_utils import AveragedModel
+
+from detrex_hub.checkpoints.wrappers import unwrapped
+
+
+def model():
+    return nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))
+
+
+KEYS = [*model().state_dict()]
+
+
+def test_averaged_models():
+    keys, wrapper = unwrapped(AveragedModel(model()).state_dict())
+    assert [*keys] == ["n_averaged", *KEYS]
+    assert wrapper == "module."
+
+
+def test_activation_checkpointing():
+    whole = model()
+    whole[1] = checkpoint_wrapper(whole[1])
+    keys, wrapper = unwrapped([name for name, _ in nn.Module.named_parameters(whole)])
+    assert [*keys] == KEYS
+    assert wrapper in ("", "_checkpoint_wrapped_module.")
+    # its own state dict has none
+    assert [*unwrapped(whole.state_dict())[0]] == KEYS
+
+
+def test_data_parallel_models_in_several_layers():
+    whole = nn.DataParallel(nn.Sequential(nn.DataParallel(nn.Linear(2, 2))))
+    keys, wrapper = unwrapped(whole.state_dict())
+    assert [*keys] == ["0.weight", "0.bias"]
+    assert keys["0.weight"] == "module.0.module.weight"
+    assert wrapper == "module."
+
+
+def test_compiled_models():
+    keys, wrapper = unwrapped(torch.compile(model(), backend="eager").state_dict())
+    assert ([*keys], wrapper) == (KEYS, "_orig_mod.")
