@@ -264,6 +264,7 @@ def check_config(
     overrides: Sequence[str] = (),
     target: str | None = None,
     prefix: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Check:
     """As `examine`, of a config file.
@@ -275,6 +276,7 @@ def check_config(
             where that is not installed, of a ``.py`` no more than ``train.init_checkpoint`` is
             read.
         prefix: as for `examine`.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports the download of a repository's weights.
     """
     cfg = None
@@ -282,8 +284,18 @@ def check_config(
         cfg = load_config(path, overrides)
     if checkpoint is None:
         checkpoint = _init_checkpoint(cfg) if cfg is not None else _written(Path(path))
-    keys = target_keys(target, like=os.fspath(checkpoint)) if target is not None else None
-    return examine(cfg, checkpoint, min_matched, target=keys, prefix=prefix, progress=progress)
+    keys = None
+    if target is not None:
+        keys = target_keys(target, os.fspath(checkpoint), extra_catalogues=extra_catalogues)
+    return examine(
+        cfg,
+        checkpoint,
+        min_matched,
+        target=keys,
+        prefix=prefix,
+        extra_catalogues=extra_catalogues,
+        progress=progress,
+    )
 
 
 def _written(path: Path) -> str:
@@ -306,7 +318,11 @@ def _text(path: Path) -> str:
 
 
 def fix_config(
-    path: str | os.PathLike[str], found: Check, *, checkpoint: str | None = None
+    path: str | os.PathLike[str],
+    found: Check,
+    *,
+    checkpoint: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
 ) -> list[str]:
     """Write into a config what a check found wrong with it. The file as it was is kept beside it
     as ``NAME.orig``.
@@ -315,6 +331,7 @@ def fix_config(
         path: the config, a ``.py``.
         found: its check.
         checkpoint: what to start from, where it is not what the config says.
+        extra_catalogues: catalogue files beyond the built-in ones.
 
     Returns:
         the change, as lines of a unified diff; none where nothing can be mended.
@@ -329,7 +346,7 @@ def fix_config(
             hint="Give its values on the training script's command line",
         )
     before = _text(path)
-    values = _corrections(found, checkpoint)
+    values = _corrections(found, checkpoint, extra_catalogues)
     after = source.corrected(before, values) if values else before
     if after == before:
         return []
@@ -348,10 +365,10 @@ def fix_config(
     return list(lines)
 
 
-def _corrections(found: Check, checkpoint: str | None) -> dict[str, Any]:
+def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> dict[str, Any]:
     """Path of the config -> what to write there."""
     path, _, query = found.checkpoint.partition("?")
-    if checkpoint is not None and not query and _is_repository(path):
+    if checkpoint is not None and not query and _is_repository(path, extra):
         return _from_hub(path.removeprefix("hf://"))
     if checkpoint is None and found.entry is not None and found.share < found.min_matched:
         return _from_hub(f"detrex/{found.entry}")
@@ -383,6 +400,7 @@ def examine(
     *,
     target: ModelKeys | None = None,
     prefix: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Check:
     """As `check`, but what is wrong is in the result instead of raised.
@@ -391,10 +409,17 @@ def examine(
         target: what the model holds; without it the config's model is built.
         prefix: what stands before the keys of the weights in a file, such as ``backbone.``.
             detectron2 does not remove it, but it tells what the weights are.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports the download of a repository's weights.
     """
     name = os.fspath(checkpoint) if checkpoint is not None else _init_checkpoint(cfg)
-    weights = read_weights(name, getattr(cfg, "model", None), progress, prefix=prefix)
+    weights = read_weights(
+        name,
+        getattr(cfg, "model", None),
+        progress,
+        prefix=prefix,
+        extra_catalogues=extra_catalogues,
+    )
     keys = target if target is not None else model_keys(_model(cfg))
     found = match(keys, weights.file, weights.prefix)
     absent = _in_model(weights.absent, found.home, keys)
@@ -506,6 +531,7 @@ def read_weights(
     progress: Progress | None = None,
     *,
     prefix: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
 ) -> Weights:
     """What a name in ``train.init_checkpoint`` stands for.
 
@@ -514,6 +540,7 @@ def read_weights(
         model: the node ``model`` of the config, where there is one.
         progress: reports the download of a repository's weights.
         prefix: as for `examine`.
+        extra_catalogues: catalogue files beyond the built-in ones.
 
     Raises:
         CheckpointError: detectron2 cannot read the file.
@@ -521,27 +548,29 @@ def read_weights(
         UsageError: there is no such file.
     """
     path, _, query = name.partition("?")
-    if _is_repository(path):
+    if _is_repository(path, extra_catalogues):
         if prefix:
             raise UsageError(f"--prefix is for files, and {path} is a repository")
-        return _from_repository(path.removeprefix("hf://"), name, progress)
-    return _from_file(_local(path), query, name, model, prefix or "")
+        return _from_repository(path.removeprefix("hf://"), name, extra_catalogues, progress)
+    return _from_file(_local(path), query, name, model, prefix or "", extra_catalogues)
 
 
-def _is_repository(path: str) -> bool:
+def _is_repository(path: str, extra: Sequence[Path]) -> bool:
     if path.startswith("hf://") or Path(path).is_dir():
         return True
     if Path(path).exists():
         return False
-    return names.is_repo_id(_bare(path)) or catalogue.look_up(_bare(path)) is not None
+    return names.is_repo_id(_bare(path)) or catalogue.look_up(_bare(path), extra) is not None
 
 
 def _bare(text: str) -> str:
     return text.partition("@")[0]
 
 
-def _from_repository(repo: str, name: str, progress: Progress | None = None) -> Weights:
-    repository = resolve(repo, progress=progress)
+def _from_repository(
+    repo: str, name: str, extra: Sequence[Path], progress: Progress | None = None
+) -> Weights:
+    repository = resolve(repo, extra_catalogues=extra, progress=progress)
     described = repository.config
     with checkpoints.open(repository.weights(progress)) as checkpoint:
         described.checkpoint.stored_keys(checkpoint, where=repo)
@@ -601,7 +630,9 @@ def _local(path: str) -> Path:
     raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
 
 
-def _from_file(path: Path, query: str, name: str, model: Any, prefix: str) -> Weights:
+def _from_file(
+    path: Path, query: str, name: str, model: Any, prefix: str, extra: Sequence[Path]
+) -> Weights:
     with checkpoints.open(path, container=_container(path)) as checkpoint:
         file = _as_detectron2_reads(checkpoint, query)
         own = checkpoint.metadata.get(DESCRIBED_BY)
@@ -609,7 +640,7 @@ def _from_file(path: Path, query: str, name: str, model: Any, prefix: str) -> We
             where = f"{path}: {DESCRIBED_BY}"
             described = RepositoryConfig.from_json(parse_json(own, where=where), where=where)
             return _described(name, file, described, str(path))
-        return _recognised(name, file, checkpoint, model, prefix)
+        return _recognised(name, file, checkpoint, model, prefix, extra)
 
 
 def _container(path: Path) -> str | None:
@@ -672,7 +703,12 @@ def _unreadable(checkpoint: Checkpoint, why: str) -> CheckpointError:
 
 
 def _recognised(
-    name: str, file: FileKeys, checkpoint: Checkpoint, model: Any, prefix: str
+    name: str,
+    file: FileKeys,
+    checkpoint: Checkpoint,
+    model: Any,
+    prefix: str,
+    extra: Sequence[Path],
 ) -> Weights:
     """Weights in their original's layout. What they are says what they want, and what the file
     itself does not say is assumed, unless it is a file that the catalogue knows by its sha256.
@@ -683,11 +719,11 @@ def _recognised(
     """
     path = checkpoint.path
     kinds = placing.kinds_of(model)
-    entries = catalogue.of_file(path, lambda: FileSha256(path).result())
+    entries = catalogue.of_file(path, lambda: FileSha256(path).result(), extra)
     ours = {kind.name for kind in kinds}
     entry = next((one for one in entries if one.architecture in ours), next(iter(entries), None))
     listed = entry.name if entry is not None else None
-    alike = () if entry is not None else catalogue.of_name(path)
+    alike = () if entry is not None else catalogue.of_name(path, extra)
     weights = Weights(name=name, file=file, entry=listed, alike=tuple(one.name for one in alike))
     specs, metadata = checkpoint.specs, checkpoint.metadata
     try:
@@ -736,7 +772,9 @@ def _told_apart(
     return found
 
 
-def target_keys(what: str, like: str | None = None) -> ModelKeys:
+def target_keys(
+    what: str, like: str | None = None, *, extra_catalogues: Sequence[Path] = ()
+) -> ModelKeys:
     """What a model holds, by a checkpoint of it, a name in the catalogue, or an architecture.
 
     A backbone's keys stand under ``backbone.``, as in a detrex model.
@@ -744,31 +782,35 @@ def target_keys(what: str, like: str | None = None) -> ModelKeys:
     Args:
         what: a file, a folder, ``owner/name``, a catalogue name, or an architecture's name.
         like: a checkpoint to read an architecture's hyper-parameters from.
+        extra_catalogues: catalogue files beyond the built-in ones.
 
     Raises:
         UsageError: it is nothing of that, or an architecture of unknown size.
     """
-    if (entry := catalogue.look_up(what)) is not None:
+    if (entry := catalogue.look_up(what, extra_catalogues)) is not None:
         return _keys_of(model_of(entry))
     if what in architectures():
-        return _keys_of(_sized(architectures()[what], like))
+        return _keys_of(_sized(architectures()[what], like, extra_catalogues))
     path = Path(what)
     if path.is_file():
         with checkpoints.open(path) as checkpoint:
             return ModelKeys({key: spec.shape for key, spec in checkpoint.specs.items()})
     if path.is_dir() or names.is_repo_id(_bare(what)):
-        return ModelKeys(_from_repository(what, what).file.shapes)
+        return ModelKeys(_from_repository(what, what, extra_catalogues).file.shapes)
     raise UsageError(
         f"{what[:120]!r} is not a checkpoint, weights or an architecture",
         hint=f"Architectures: {', '.join(sorted(architectures()))}",
     )
 
 
-def _sized(kind: type[Architecture], like: str | None) -> Architecture:
+def _sized(kind: type[Architecture], like: str | None, extra: Sequence[Path]) -> Architecture:
     if like is not None:
         try:
             path = like.partition("?")[0]
-            local = resolve(path).weights() if _is_repository(path) else _local(path)
+            if _is_repository(path, extra):
+                local = resolve(path, extra_catalogues=extra).weights()
+            else:
+                local = _local(path)
             with checkpoints.open(local) as checkpoint:
                 found = recognise(checkpoint.specs, among=[kind])
                 known = identify(checkpoint.specs, found, metadata=checkpoint.metadata)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import checkpoints
@@ -117,6 +118,7 @@ def diff(
     *,
     left_container: str | None = None,
     right_container: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two checkpoints tensor by tensor.
@@ -125,6 +127,7 @@ def diff(
         left, right: files of any format, converted folders, or ``owner/name`` on the Hub.
         left_container, right_container: the dict in a file that holds the weights, where there
             are several.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads.
 
     Raises:
@@ -137,9 +140,13 @@ def diff(
         >>> diff("before.pth", "after.safetensors").equal
         True
     """
+    first, second = (
+        weights(side, extra_catalogues=extra_catalogues, progress=progress)
+        for side in (left, right)
+    )
     with (
-        checkpoints.open(weights(left, progress=progress), container=left_container) as one,
-        checkpoints.open(weights(right, progress=progress), container=right_container) as other,
+        checkpoints.open(first, container=left_container) as one,
+        checkpoints.open(second, container=right_container) as other,
     ):
         return _compare(_Side(os.fspath(left), one), _Side(os.fspath(right), other))
 

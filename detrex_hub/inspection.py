@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -108,6 +108,7 @@ def inspect(
     container: str | None = None,
     prefix: str | None = None,
     revision: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Inspection:
     """Look at a checkpoint: no tensor is read, and nothing that lies in a pickle is run.
@@ -117,6 +118,7 @@ def inspect(
         container: the dict in the file that holds the weights, where there are several.
         prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
         revision: branch, tag or commit of a repository.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads.
 
     Raises:
@@ -133,7 +135,7 @@ def inspect(
     command = f"detrex-hub convert {quote(os.fspath(what))}"
     if container is not None:
         command += f" --container {quote(container)}"
-    path = weights(what, revision=revision, progress=progress)
+    path = weights(what, revision=revision, extra_catalogues=extra_catalogues, progress=progress)
     with suggesting(command), checkpoints.open(path, container=container) as checkpoint:
         metadata = checkpoint.metadata | snapshots.documents(path)
         specs = dict(checkpoint.specs)
@@ -195,6 +197,7 @@ def weights(
     what: str | os.PathLike[str],
     *,
     revision: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Path:
     """The weights that are meant by a file, a folder with weights, or ``owner/name`` on the Hub.
@@ -209,14 +212,16 @@ def weights(
         return path
     bare = text.removeprefix("hf://").partition("@")[0]
     if path.is_dir():
-        if catalogue.look_up(text) is None and not snapshots.is_converted(path):
+        if catalogue.look_up(text, extra_catalogues) is None and not snapshots.is_converted(path):
             return snapshots.in_folder(path).weights
     elif not snapshots.is_on_hub(text) and ("/" in bare or Path(bare).suffix):
         raise UsageError(
             f"there is no file {text}",
             hint="Give a checkpoint, a folder, owner/name or a name of the catalogue",
         )
-    repository = resolve(text, revision=revision, progress=progress)
+    repository = resolve(
+        text, revision=revision, extra_catalogues=extra_catalogues, progress=progress
+    )
     try:
         return repository.weights(progress)
     except ConfigError:

@@ -126,6 +126,7 @@ def load(
     classes: NewClasses | None = None,
     convert: bool | None = None,
     keep_original: bool | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Loaded:
     """As `from_hub`, with what was found beside the path.
@@ -135,6 +136,7 @@ def load(
         convert: whether a name that no repository has is converted on this machine.
         keep_original: whether the original stays in the cache after a conversion.
         check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads; huggingface_hub's own bar by default.
     """
     repository = resolve(
@@ -142,6 +144,7 @@ def load(
         revision=revision,
         convert=convert,
         keep_original=keep_original,
+        extra_catalogues=extra_catalogues,
         progress=progress,
     )
     if classes is not None:

@@ -171,7 +171,9 @@ def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
     )
 
 
-def of_file(path: Path, sha256: Callable[[], str]) -> tuple[CatalogueEntry, ...]:
+def of_file(
+    path: Path, sha256: Callable[[], str], extra: Sequence[Path] = ()
+) -> tuple[CatalogueEntry, ...]:
     """The entries that a file is the original of, by its content: several where one original is
     converted for several models.
 
@@ -179,11 +181,12 @@ def of_file(path: Path, sha256: Callable[[], str]) -> tuple[CatalogueEntry, ...]
         path: the file. Its name and its size alone decide nothing: they say whether it is worth
             while to hash it.
         sha256: hashes it.
+        extra: as for `load`.
     """
     size = path.stat().st_size
     pinned = [
         (entry, source.sha256 or source.sha256_prefix or "")
-        for entry in load().values()
+        for entry in load(extra).values()
         for source in entry.sources
         if source.size == size or file_name(source.url) == path.name
     ]
@@ -195,11 +198,11 @@ def of_file(path: Path, sha256: Callable[[], str]) -> tuple[CatalogueEntry, ...]
     )
 
 
-def of_name(path: Path) -> tuple[CatalogueEntry, ...]:
+def of_name(path: Path, extra: Sequence[Path] = ()) -> tuple[CatalogueEntry, ...]:
     """The entries with an original that has the name of a file, which may be another file."""
     return tuple(
         entry
-        for entry in load().values()
+        for entry in load(extra).values()
         if any(file_name(source.url) == path.name for source in entry.sources)
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from detrex_hub.cli.options import Prefix
+from detrex_hub.cli.options import Catalogues, Prefix
 from detrex_hub.cli.output import Output
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def command(
     fix: Annotated[
         bool, Option("--fix", help="Write the corrected lines into CONFIG and keep a copy.")
     ] = False,
+    catalogue: Catalogues = None,
 ) -> None:
     """Show what detectron2 would load into a config's model.
 
@@ -60,6 +61,7 @@ def command(
     """
     from detrex_hub.checking import check_config, fix_config, refusal
 
+    extra = catalogue or ()
     look = partial(
         check_config,
         config,
@@ -68,11 +70,12 @@ def command(
         overrides=overrides or (),
         target=target,
         prefix=prefix,
+        extra_catalogues=extra,
     )
     with out.progress() as progress:
         found = look(progress=progress)
     if fix and (checkpoint is not None or not found.passed):
-        for line in fix_config(config, found, checkpoint=checkpoint):
+        for line in fix_config(config, found, checkpoint=checkpoint, extra_catalogues=extra):
             out.hint(line)
         found = look()
     out.show(found.to_json(), _lines(found, out), bare=[f"{found.share:.4f}"])

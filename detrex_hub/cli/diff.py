@@ -6,6 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
+from detrex_hub.cli.options import Catalogues
 from detrex_hub.cli.output import Output
 from detrex_hub.errors import DetrexHubError
 
@@ -26,6 +27,7 @@ def command(
     right_container: Annotated[
         str | None, Option(metavar="KEY", help="Read B from this dict.")
     ] = None,
+    catalogue: Catalogues = None,
 ) -> None:
     """Compare two checkpoints of any format, tensor by tensor.
 
@@ -41,6 +43,7 @@ def command(
                 right,
                 left_container=left_container,
                 right_container=right_container,
+                extra_catalogues=catalogue or (),
                 progress=progress,
             )
     except DetrexHubError as error:

@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from detrex_hub.cli.groups import facts
 from detrex_hub.cli.hints import SYNTHETIC
-from detrex_hub.cli.options import FactsOption, Revision
+from detrex_hub.cli.options import Catalogues, FactsOption, Revision
 from detrex_hub.cli.output import Output, human_size, pairs
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def command(
         ),
     ] = None,
     fact: FactsOption = None,
+    catalogue: Catalogues = None,
 ) -> None:
     """Write weights in the original's names, or as a folder that transformers opens.
 
@@ -73,6 +74,7 @@ def command(
             revision=revision,
             class_names=read_names(classes_from) if classes_from is not None else None,
             facts=facts(fact),
+            extra_catalogues=catalogue or (),
             progress=progress,
         )
     for note in done.notes:

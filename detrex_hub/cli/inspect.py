@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from detrex_hub.cli.options import Container, Prefix, Revision
+from detrex_hub.cli.options import Catalogues, Container, Prefix, Revision
 from detrex_hub.cli.output import Output, human_size, pairs
 from detrex_hub.errors import DetrexHubError
 
@@ -30,6 +30,7 @@ def command(
     prefix: Prefix = None,
     revision: Revision = None,
     keys: Annotated[bool, Option("--keys", help="Print every key instead of patterns.")] = False,
+    catalogue: Catalogues = None,
 ) -> None:
     """Show what a checkpoint is, from its index alone."""
     from detrex_hub.inspection import inspect
@@ -37,7 +38,12 @@ def command(
     try:
         with out.progress() as progress:
             found = inspect(
-                what, container=container, prefix=prefix, revision=revision, progress=progress
+                what,
+                container=container,
+                prefix=prefix,
+                revision=revision,
+                extra_catalogues=catalogue or (),
+                progress=progress,
             )
     except DetrexHubError as error:
         if out.json:

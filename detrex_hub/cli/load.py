@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
-from detrex_hub.cli.options import ClassesFrom, NumClasses, Repo, Revision, Seed
+from detrex_hub.cli.options import Catalogues, ClassesFrom, NumClasses, Repo, Revision, Seed
 from detrex_hub.cli.output import Output
 
 EXAMPLES = (
@@ -39,6 +39,7 @@ def command(
     check: Annotated[
         bool, Option("--check", help="Read a cached .pth whole. Write it again if it is damaged.")
     ] = False,
+    catalogue: Catalogues = None,
 ) -> None:
     """Fetch weights as a .pth for detectron2; print its path.
 
@@ -57,6 +58,7 @@ def command(
             classes=NewClasses.of(num_classes, classes_from, seed or 0),
             convert=False if no_convert else None,
             keep_original=keep_original or None,
+            extra_catalogues=catalogue or (),
             progress=progress,
         )
     out.show(loaded.to_json(), [loaded.path], bare=[loaded.path])

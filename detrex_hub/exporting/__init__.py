@@ -32,6 +32,7 @@ def export(
     revision: str | None = None,
     class_names: Sequence[str] | None = None,
     facts: Mapping[str, Any] | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Exported:
     """Write weights in another layout, and compare what was written.
@@ -51,6 +52,7 @@ def export(
         class_names: names of the classes, for a folder; those of the training or COCO's where none
             are given.
         facts: what nothing states of the weights and a folder must say, such as ``num_heads``.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads and copying.
 
     Raises:
@@ -68,7 +70,9 @@ def export(
         >>> export("detrex/detr_r50", "./detr", layout="transformers").path
         PosixPath('detr')
     """
-    source = look_up(what, revision, facts=facts, progress=progress)
+    source = look_up(
+        what, revision, facts=facts, extra_catalogues=extra_catalogues, progress=progress
+    )
     if layout in SOFTWARE and format is None and format_of(to) is None:
         target = Path(to) if to is not None else Path(f"{source.name}-{layout}")
         return write_folder(source, layout, target, class_names=class_names, progress=progress)

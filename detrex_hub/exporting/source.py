@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -59,6 +59,7 @@ def look_up(
     revision: str | None = None,
     *,
     facts: Mapping[str, Any] | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Source:
     """Find weights in detrex's names.
@@ -67,6 +68,7 @@ def look_up(
         what: a converted folder, ``owner/name`` on the Hub, or a checkpoint in detrex's names.
         revision: branch, tag or commit of a repository.
         facts: facts that nothing else states, values or texts of a command line.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads.
 
     Raises:
@@ -77,7 +79,9 @@ def look_up(
     given = dict(facts or {})
     if Path(text).is_file():
         return _of_file(text, given)
-    repository = resolve(text, revision=revision, progress=progress)
+    repository = resolve(
+        text, revision=revision, extra_catalogues=extra_catalogues, progress=progress
+    )
     config, record = repository.config, repository.record
     kind = architecture(config.architecture)
     found = Source(

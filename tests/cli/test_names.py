@@ -72,12 +72,17 @@ def test_diff(cli, unpublished, name):
     assert cli("diff", name, tiny.NAME).code == 0
 
 
-@named
-def test_check(cli, unpublished, name, tmp_path):
+@pytest.fixture
+def config(tmp_path):
     backbone = {"_target_": "detrex.modeling.backbone.ConvNeXt", **tiny.HYPER_PARAMETERS}
     cfg = OmegaConf.create({"model": {"backbone": backbone}, "train": {"init_checkpoint": ""}})
     OmegaConf.save(cfg, tmp_path / "config.yaml")
-    done = cli("check", tmp_path / "config.yaml", "--checkpoint", name, "--target", tiny.NAME)
+    return tmp_path / "config.yaml"
+
+
+@named
+def test_check(cli, unpublished, name, config):
+    done = cli("check", config, "--checkpoint", name, "--target", tiny.NAME)
     assert done.code == 0, done.err
     assert "are loaded (100.0%)" in done.out
 
@@ -100,6 +105,28 @@ def test_push(cli, unpublished, name):
     done = cli("push", name, "--to", "hub", "--quiet")
     assert done.code == 0, done.err
     assert cli("verify", f"hub/detrex/{tiny.NAME}").code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("info", tiny.NAME),
+        ("load", tiny.NAME),
+        ("inspect", tiny.NAME),
+        ("verify", tiny.NAME),
+        ("export", tiny.NAME),
+        ("diff", tiny.NAME, tiny.NAME),
+        ("check", "config.yaml", "--checkpoint", tiny.NAME, "--target", tiny.NAME),
+        ("card", tiny.NAME),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_option_names_a_catalogue(cli, unpublished, config, monkeypatch, command):
+    monkeypatch.chdir(config.parent)
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    assert cli(*command).code == 2
+    done = cli(*command, "--catalogue", "mine.toml")
+    assert done.code == 0, done.err
 
 
 def test_what_is_on_the_hub_already_is_not_pushed_from_there(cli, unpublished, login):
