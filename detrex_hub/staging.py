@@ -84,18 +84,8 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         UnwritableError: neither can be written to, or the disk is full.
     """
-    from huggingface_hub import constants
-
-    option = assets_variable()
-    folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        usable = os.access(folder, os.W_OK)
-    except OSError:
-        usable = False
-    if not usable:
-        folder, option = Path(tempfile.gettempdir()), "TMPDIR"
-    with staging_folder(folder.absolute() / "detrex-hub", option=option) as scratch:
+    folder, option = scratch_place()
+    with staging_folder(_scratch_target(folder), option=option) as scratch:
         try:
             yield scratch
         except UnwritableError as refused:
@@ -103,6 +93,30 @@ def scratch_folder() -> Iterator[Path]:
                 raise
             # the option that chooses a place in here is not the user's
             raise UnwritableError(folder, refused.error, option) from None
+
+
+def clear_scratch() -> None:
+    """Remove what killed runs left where `scratch_folder` makes its folders."""
+    remove_abandoned(_scratch_target(scratch_place()[0]))
+
+
+def _scratch_target(place: Path) -> Path:
+    return place.absolute() / "detrex-hub"
+
+
+def scratch_place() -> tuple[Path, str]:
+    """Where `scratch_folder` makes its folders, and the environment variable that moves it."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if usable:
+        return folder, assets_variable()
+    return Path(tempfile.gettempdir()), "TMPDIR"
 
 
 def assets_variable() -> str:

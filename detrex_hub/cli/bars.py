@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console, RenderableType
 from rich.constrain import Constrain
@@ -51,7 +52,7 @@ class _Display(Progress):
             BarColumn(bar_width=None),
             _OfBytes(DownloadColumn()),
             _OfBytes(TransferSpeedColumn()),
-            _OfBytes(TimeRemainingColumn()),
+            _OfBytes(_TimeLeft()),
             console=console,
             transient=True,
         )
@@ -71,12 +72,38 @@ class _OfBytes(ProgressColumn):
         return Text() if task.total is None else self._column.render(task)
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """The time left, for a batch by all that was done since it began."""
+
+    def render(self, task: Task) -> Text:
+        if "names" not in task.fields or not task.completed or task.total is None:
+            return super().render(task)
+        per_byte = (task.elapsed or 0.0) / task.completed
+        seconds = round(per_byte * (task.total - task.completed))
+        return Text(str(timedelta(seconds=seconds)), style="progress.remaining")
+
+
 class Bars:
-    """A bar for each thread that works, replaced by the bar of its next stage."""
+    """A bar for each thread that works, replaced by the bar of its next stage; for a batch one more
+    bar above them."""
 
     def __init__(self, display: Progress) -> None:
         self.display = display
         self._own = threading.local()
+        self._batch: TaskID | None = None
+        self._done = 0
+
+    def batch(self, names: int, size: int) -> None:
+        """Show the bar of a batch of so many names and bytes."""
+        self._done = 0
+        self._batch = self.display.add_task(f"0/{names} names", total=size or None, names=names)
+
+    def one_done(self, size: int) -> None:
+        """One name of the batch, of so many bytes, is done."""
+        assert self._batch is not None
+        self._done += 1
+        names = self.display.tasks[0].fields["names"]
+        self.display.update(self._batch, advance=size, description=f"{self._done}/{names} names")
 
     def start(self, description: str, total: int | None) -> None:
         self.finish()

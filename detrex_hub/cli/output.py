@@ -11,13 +11,10 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from shutil import get_terminal_size
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, Protocol, TextIO
 
+from detrex_hub.progress import Progress
 from detrex_hub.redaction import visible, visible_json
-
-if TYPE_CHECKING:
-    from detrex_hub.progress import Progress
-
 
 # columns that the first cell of a row keeps in a narrow terminal
 _LEAST_FIRST = 20
@@ -107,7 +104,7 @@ class Output:
             yield "  ".join(cells).rstrip()
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
+    def progress(self) -> Iterator[Display]:
         """Show the progress of long jobs: bars on a terminal, one line per stage elsewhere."""
         if self._bars and not self._silent and sys.stderr.isatty():
             from detrex_hub.cli.bars import bars
@@ -116,6 +113,16 @@ class Output:
                 yield shown
         else:
             yield _Stages(self)
+
+
+class Display(Progress, Protocol):
+    """Shows the stages of jobs, and how far a batch of them has come."""
+
+    def batch(self, names: int, size: int) -> None:
+        """A batch of so many names and bytes begins."""
+
+    def one_done(self, size: int) -> None:
+        """One name of the batch, of so many bytes, is done."""
 
 
 class _Stages:
@@ -131,6 +138,12 @@ class _Stages:
         return None
 
     def finish(self) -> None:
+        return None
+
+    def batch(self, names: int, size: int) -> None:
+        return None
+
+    def one_done(self, size: int) -> None:
         return None
 
 

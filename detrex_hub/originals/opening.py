@@ -149,7 +149,7 @@ def open_original(
     return original
 
 
-def _stem(path: Path) -> str:
+def file_stem(path: Path) -> str:
     """The name of a file without its ending, which may be ``.pth.tar``."""
     return Path(path.stem).stem if path.name.endswith((".pth.tar", ".pt.tar")) else path.stem
 
@@ -159,27 +159,41 @@ def _name(
 ) -> str:
     if entry is not None:
         return entry.name
-    return path.name if isinstance(path, Snapshot) else _stem(Path(what))
+    return path.name if isinstance(path, Snapshot) else file_stem(Path(what))
+
+
+def catalogued(what: str | os.PathLike[str], options: ConversionOptions) -> CatalogueEntry | None:
+    """The catalogue entry that is meant; None for a user's file, folder or repository.
+
+    Raises:
+        UsageError: there is no such name, or the options do not go with it.
+    """
+    text = os.fspath(what)
+    path = Path(text)
+    if path.suffix or os.sep in text:
+        return None
+    # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
+    from detrex_hub import catalogue
+
+    entry = catalogue.look_up(text, options.extra_catalogues)
+    if entry is None and not path.exists():
+        entry = catalogue.find(text, options.extra_catalogues)
+    if entry is not None:
+        _refuse(f"{text} is a name of the catalogue", options, "revision")
+        if options.source is not None and options.synthetic:
+            raise UsageError("--source and --synthetic exclude each other")
+    return entry
 
 
 def _look_up(
     what: str | os.PathLike[str], options: ConversionOptions, progress: Progress | None
 ) -> tuple[CatalogueEntry | None, Path | Snapshot | None]:
     """The catalogue entry, or the user's file, folder or repository."""
+    entry = catalogued(what, options)
+    if entry is not None:
+        return entry, None
     text = os.fspath(what)
     path = Path(text)
-    if not path.suffix and os.sep not in text:
-        # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
-        from detrex_hub import catalogue
-
-        entry = catalogue.look_up(text, options.extra_catalogues)
-        if entry is None and not path.exists():
-            entry = catalogue.find(text, options.extra_catalogues)
-        if entry is not None:
-            _refuse(f"{text} is a name of the catalogue", options, "revision")
-            if options.source is not None and options.synthetic:
-                raise UsageError("--source and --synthetic exclude each other")
-            return entry, None
     if path.is_dir() or path.is_file():
         kind = "folder" if path.is_dir() else "file"
         _refuse(f"{text} is a {kind}", options, "synthetic", "source", "revision")

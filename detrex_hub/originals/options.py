@@ -57,6 +57,19 @@ class ConversionOptions:
             raise UsageError("--dtype and --synthetic exclude each other")
 
     @property
+    def reads_another_way(self) -> bool:
+        """Whether the source is not simply the catalogue's, read as the catalogue says."""
+        read = (
+            self.source,
+            self.architecture,
+            self.layout,
+            self.container,
+            self.prefix,
+            self.dtype,
+        )
+        return self.ema or any(one is not None for one in read)
+
+    @property
     def as_catalogued(self) -> bool:
         """Whether the result is the one that the catalogue describes."""
         return not (

@@ -115,6 +115,33 @@ def remove(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> Non
             lock.release()
 
 
+def in_hub_cache(entry: CatalogueEntry) -> frozenset[Path]:
+    """The originals of an entry that huggingface_hub's own cache holds."""
+    return frozenset(path for _, path in _on_hub(entry) if path.is_file())
+
+
+def remove_from_hub_cache(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> None:
+    """Remove the originals of an entry from huggingface_hub's own cache, but for those in
+    ``keep``."""
+    from detrex_hub.repositories import cache
+
+    for repo, path in _on_hub(entry):
+        if path not in keep:
+            with suppress(OSError):
+                cache.remove(path, repo)
+
+
+def _on_hub(entry: CatalogueEntry) -> Iterator[tuple[str, Path]]:
+    from detrex_hub.repositories import cache
+
+    for source in entry.sources:
+        if (named := hub_file(source.url)) is not None:
+            repo, revision, name = named
+            path = cache.path(repo, name, revision or source.commit)
+            if path is not None:
+                yield repo, path
+
+
 def folder_name(source: Source) -> str:
     """What the folder of a source is called in the cache of downloads."""
     key = hashlib.sha256(source.url.encode()).hexdigest()[:12]

@@ -5,29 +5,85 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from detrex_hub.errors import DetrexHubError
+from detrex_hub.originals.opening import catalogued
+from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress, Silent
-from detrex_hub.repositories import PushResult
+from detrex_hub.publishing.events import Events, Named
+from detrex_hub.publishing.last_batch import Memory, last_batch
+from detrex_hub.publishing.originals import Originals
+from detrex_hub.publishing.outcomes import Forecast, Published
+from detrex_hub.publishing.single import publish
+from detrex_hub.repositories import PushOptions, PushResult
+from detrex_hub.staging import clear_scratch, remove_abandoned
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Published:
-    """The outcome of one name: either ``result`` or ``error``."""
+def publish_all(
+    forecasts: Sequence[Forecast],
+    conversion: ConversionOptions,
+    push: PushOptions,
+    *,
+    jobs: int = 1,
+    events: Events,
+) -> Iterator[Published]:
+    """Publish the names that a `preflight` found to be work, and report all of them.
 
-    name: str
-    result: PushResult | None = None
-    error: DetrexHubError | None = None
+    The disk holds at most ``jobs`` originals and results at a time. What fails is remembered for
+    `last_batch.what_failed`.
 
-    def to_json(self) -> dict[str, Any]:
-        if self.result is None:
-            return {"name": self.name, "error": str(self.error)}
-        return {"name": self.name, **self.result.to_json()}
+    Args:
+        forecasts: of the names.
+        conversion, push: the options that the forecasts were made with.
+        jobs: how many names are worked on at once.
+        events: gets what happens.
+
+    Yields:
+        the outcome of each name, as soon as it is known.
+    """
+    last = last_batch()
+    work = [one.name for one in forecasts if one.is_work]
+    entries = {name: catalogued(name, conversion) for name in work}
+    downloads = not conversion.synthetic and conversion.source is None
+    originals = Originals(
+        [one for one in entries.values() if one is not None] if downloads else (),
+        last.running if last else (),
+    )
+    memory = Memory(conversion, push)
+    events.planned(forecasts)
+
+    def one(name: str, *, progress: Progress) -> PushResult:
+        memory.started(name)
+        try:
+            result = publish(name, conversion=conversion, push=push, progress=Named(progress, name))
+        except Exception:
+            originals.release(entries[name])
+            raise
+        # after an interruption the original stays for the next batch
+        originals.release(entries[name])
+        return result
+
+    _clear_away(forecasts, push)
+    for published in [Published.without_work(one) for one in forecasts if not one.is_work]:
+        memory.finished(published)
+        yield published
+    for published in convert_and_push_all(work, one, jobs=jobs, progress=events):
+        memory.finished(published)
+        events.finished(published)
+        yield published
+
+
+def _clear_away(forecasts: Sequence[Forecast], push: PushOptions) -> None:
+    """Remove what a killed run left behind of names that are done."""
+    clear_scratch()
+    for one in forecasts:
+        if push.to is not None and one.status == "unchanged" and one.url is not None:
+            remove_abandoned(Path(one.url))
 
 
 def convert_and_push_all(
@@ -71,15 +127,20 @@ def convert_and_push_all(
 
 
 def _publish(name: str, one: Callable[..., PushResult], progress: Progress) -> Published:
+    start = time.monotonic()
     try:
-        return Published(name, result=one(name, progress=progress))
+        result = one(name, progress=progress)
     except DetrexHubError as error:
-        return Published(name, error=error)
+        failure = error
     except Exception as error:
         # an unforeseen error does not stop the others either
-        unforeseen = DetrexHubError(f"{name}: {type(error).__name__}: {error}")
-        unforeseen.__cause__ = error
-        return Published(name, error=unforeseen)
+        failure = DetrexHubError(f"{name}: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+    else:
+        return Published.of(name, result, time.monotonic() - start)
+    finally:
+        progress.finish()
+    return Published(name=name, status="failed", error=failure, seconds=time.monotonic() - start)
 
 
 class _Jobs:

@@ -45,6 +45,17 @@ def path(repo_id: str, name: str, revision: str | None) -> Path | None:
     return None if meant is None else repository(repo_id) / "snapshots" / meant / name
 
 
+def remove(path: Path, repo_id: str) -> None:
+    """Remove a file of a repository: its name in the snapshot, and the content that the name leads
+    to. Another name may lead to the same content. A link out of the repository was planted, and
+    what it names stays."""
+    if path.is_symlink():
+        blob = path.parent / path.readlink()
+        if blob.parent.resolve() == (repository(repo_id) / "blobs").resolve():
+            blob.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
 class Mark:
     """Remembers that a cached file was compared with its digest. A cache that cannot be written to
     has no marks; its files are hashed every time, as are those that another user has marked."""

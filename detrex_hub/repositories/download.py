@@ -118,7 +118,7 @@ def _fetch(repo_id: str, name: str, revision: str | None, progress: Progress | N
                 mark.leave()
                 return path
             # Remove a wrong file at once, so that no later step can return it.
-            _remove(path, cache.repository(repo_id))
+            cache.remove(path, repo_id)
             if not last:
                 path = _download(repo_id, name, commit, progress)
     raise damaged(repo_id, name)
@@ -197,14 +197,3 @@ def _hub_digest(path: Path, repo_id: str, name: str, commit: str) -> str | None:
             if isinstance(entry, RepoFile):
                 return entry.lfs.sha256 if entry.lfs else entry.blob_id
     return None
-
-
-def _remove(path: Path, repository: Path) -> None:
-    """Remove a file from the cache: its name in the snapshot, and the content that the name leads
-    to. Another name may lead to the same content. A link out of the repository was planted, and
-    what it names stays."""
-    if path.is_symlink():
-        blob = path.parent / path.readlink()
-        if blob.parent.resolve() == (repository / "blobs").resolve():
-            blob.unlink(missing_ok=True)
-    path.unlink(missing_ok=True)

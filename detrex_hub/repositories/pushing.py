@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 # where a repository in a folder lies if no namespace is given
-_FOLDER_NAMESPACE = "detrex"
+FOLDER_NAMESPACE = "detrex"
 
 
 def push_folder(
@@ -40,7 +40,7 @@ def push_folder(
 
         if options.private or options.create_pr:
             raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
-        target = _target(name, options.namespace) or names.repo_id(f"{_FOLDER_NAMESPACE}/{name}")
+        target = target_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
         there = options.to.expanduser()
         done = push_to_folder(whole.addressed_to(target), there, target, dry_run=options.dry_run)
         return replace(done, license=said, assumed=dict(whole.record.assumed))
@@ -58,7 +58,7 @@ def push_folder(
     from detrex_hub.repositories.client import logged_in_user
     from detrex_hub.repositories.upload import push_to_hub
 
-    target = _target(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
+    target = target_of(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
     shown = progress or Silent()
     try:
         done = push_to_hub(
@@ -76,7 +76,7 @@ def push_folder(
     return replace(done, license=said, assumed=dict(whole.record.assumed))
 
 
-def _target(name: str, namespace: str | None) -> str | None:
+def target_of(name: str, namespace: str | None) -> str | None:
     """``owner/name``, or None where nothing says who the owner is."""
     owner, slash, rest = name.partition("/")
     if slash:

@@ -33,7 +33,7 @@ def push_to_hub(
     if before is not None and before.id != repo_id:
         log.warning("%s was moved to %s", repo_id, before.id)
         client = Client(before.id)
-    _check_target(client, before, private=private, create_pr=create_pr)
+    check_target(client, before, private=private, create_pr=create_pr)
     payload = payload.addressed_to(client.repo_id)
     client.check_card(payload.card())
     changed = _changed(payload, before)
@@ -76,7 +76,12 @@ def push_to_hub(
     return result.at(commit, url=url, pull_request=number)
 
 
-def _check_target(client: Client, remote: Remote | None, *, private: bool, create_pr: bool) -> None:
+def check_target(client: Client, remote: Remote | None, *, private: bool, create_pr: bool) -> None:
+    """Refuse a repository that would not take a push.
+
+    Raises:
+        HubError: it is public and should be private, or the token may not write there.
+    """
     if remote is None:
         if create_pr:
             raise HubError(

@@ -302,7 +302,7 @@ def test_one_failure_does_not_stop_the_others(cli, original, tmp_path):
     )
     assert done.code == 1
     rows = [line.split("\t") for line in done.out.splitlines()]
-    assert [row[:2] for row in rows] == [["bad", "refused"], ["r18_v1", "created"]]
+    assert [row[:2] for row in rows] == [["bad", "refused"], ["r18_v1", "new"]]
     assert (tmp_path / "here" / "hub" / "detrex" / "r18_v1" / "config.json").is_file()
 
 

@@ -114,12 +114,13 @@ def test_a_name_of_ones_own_and_a_mirror(cli, login, hub, options, mirror, origi
     assert done.out == f"{hub.url}/lab/r18\n", done.err
 
 
-def test_a_dry_run_pushes_nothing(cli, login, hub, options):
+def test_a_dry_run_pushes_and_downloads_nothing(cli, login, hub, options, mirror):
     login("alice")
     done = cli("convert-and-push", "r18", *options[:2], "--dry-run", "--json")
-    assert done.document[0]["dry_run"] is True
-    assert done.document[0]["created"] is True
-    assert not any(one.method == "POST" and "repos/create" in one.path for one in hub.log)
+    assert done.document[0]["status"] == "new"
+    assert not hub.seen("POST")
+    # no more than a byte of the original was sent
+    assert [one.headers["Range"] for one in mirror.seen()] == ["bytes=0-0"]
 
 
 def test_an_interrupted_download_goes_on_where_it_was(cli, options, mirror, original):

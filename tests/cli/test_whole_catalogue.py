@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,18 +22,8 @@ NAMES = ["a", "b", "c", "d"]
 
 @pytest.fixture
 def origin(tmp_path, monkeypatch):
-    """A server of all originals but b's, which lets no download end before two have begun; and a
-    catalogue that knows nothing else."""
+    """A server of all originals but b's, and a catalogue that knows nothing else."""
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
-    two, answer = threading.Barrier(2), Mirror.answer
-    first = iter(range(2))
-
-    def together(self, request):
-        if next(first, None) is not None:
-            two.wait(timeout=60)
-        return answer(self, request)
-
-    monkeypatch.setattr(Mirror, "answer", together)
     with Mirror() as server:
         tables = []
         for name in NAMES:
@@ -42,22 +34,38 @@ def origin(tmp_path, monkeypatch):
                 server.add(f"{name}.pth", content)
         path = tmp_path / "all.toml"
         path.write_text("\n".join(tables))
-        known = catalogue.load([path])
+        monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
+        known = catalogue.load()
         monkeypatch.setattr(catalogue, "load", lambda _=(): {one: known[one] for one in NAMES})
         server.content = content
         yield server
 
 
-def test_all(cli, hub, login, origin):
+@pytest.fixture
+def overlapping(origin, monkeypatch):
+    """No download ends before two have begun."""
+    two, answer = threading.Barrier(2), Mirror.answer
+    first = iter(range(2))
+
+    def together(self, request):
+        asked = request.headers.get("Range") == "bytes=0-0"
+        if not asked and next(first, None) is not None:
+            two.wait(timeout=30)
+        return answer(self, request)
+
+    monkeypatch.setattr(Mirror, "answer", together)
+
+
+def test_all(cli, hub, login, origin, overlapping):
     login("alice")
     done = cli("convert-and-push", "--all", "--jobs", "2")
     rows = [line.split("\t") for line in done.out.splitlines()]
     assert done.code == 1
     assert [row[:2] for row in rows] == [
-        ["a", "created"],
+        ["a", "new"],
         ["b", "refused"],
-        ["c", "created"],
-        ["d", "created"],
+        ["c", "new"],
+        ["d", "new"],
     ]
     assert "404" in rows[1][2]
     assert hub.repositories.keys() == {"alice/a", "alice/c", "alice/d"}
@@ -70,16 +78,100 @@ def test_all(cli, hub, login, origin):
     hub.storage.forget()
     again = cli("convert-and-push", "--all", "--jobs", "2", "--json")
     assert again.code == 0
-    assert {one["name"]: one["changed"] != [] for one in again.document} == {
-        name: name == "b" for name in NAMES
+    assert {one["name"]: one["status"] for one in again.document} == {
+        name: "new" if name == "b" else "unchanged" for name in NAMES
     }
-    assert [request.path for request in origin.seen()] == ["/b.pth"]
+    # once for one byte, and once for all
+    assert [request.path for request in origin.seen()] == ["/b.pth", "/b.pth"]
     assert [request.path.split("/")[4] for request in hub.seen("POST", "*/commit/*")] == ["b"]
     assert not hub.storage.seen("PUT")
     for name in NAMES:
         assert len(hub.commits(f"alice/{name}")) == 1
         weights = hub.repository(f"alice/{name}").file("model.safetensors")
         assert hashlib.sha256(weights).hexdigest() in hub.storage.objects
+
+
+def statuses(done):
+    return {row["name"]: row["status"] for row in json.loads(done.out)}
+
+
+def test_a_dry_run_says_what_will_happen_and_why(cli, hub, login, origin):
+    login("alice")
+    assert cli("convert-and-push", "a", "c").code == 0
+    hub.put("alice/c", {"README.md": b"---\nlicense: mit\n---\nEdited"})
+    origin.log.clear()
+    plan = cli("convert-and-push", "--all", "--dry-run", "--json")
+    assert plan.code == 1, "b is refused"
+    rows = {row["name"]: row for row in json.loads(plan.out)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "a": "unchanged",
+        "b": "refused",
+        "c": "changed",
+        "d": "new",
+    }
+    assert "404" in rows["b"]["reason"]
+    assert rows["c"]["reason"] == "README.md would differ"
+    assert rows["d"]["size"] == len(origin.content)
+    # what is unchanged is not asked for, and of the others one byte
+    assert {request.path for request in origin.seen()} == {"/b.pth", "/c.pth", "/d.pth"}
+    assert {request.headers["Range"] for request in origin.seen()} == {"bytes=0-0"}
+    assert hub.repositories.keys() == {"alice/a", "alice/c"}
+
+
+def test_what_failed_is_repeated_with_its_options(cli, hub, login, origin):
+    login("alice", organizations=("lab",))
+    hub.inject("POST", "*/lab/c/commit/*", Fault.status(403), times=None)
+    done = cli("convert-and-push", "--all", "--namespace", "lab", "--json")
+    assert statuses(done) == {"a": "new", "b": "refused", "c": "failed", "d": "new"}
+    hub.forget()
+    origin.add("b.pth", origin.content)
+    options = cli("convert-and-push", "--retry-failed", "--namespace", "alice")
+    assert "others" in options.err and options.code == 2
+    again = cli("convert-and-push", "--retry-failed", "--json")
+    assert statuses(again) == {"b": "new", "c": "changed"}, "c was created"
+    assert hub.repositories.keys() == {f"lab/{name}" for name in NAMES}
+    assert statuses(cli("convert-and-push", "--retry-failed", "--json")) == {}
+
+
+def test_names_are_chosen_by_family_and_without_exceptions(cli, hub, login, origin):
+    login("alice")
+    origin.add("b.pth", origin.content)
+    chosen = ("--only", "convnext", "--except", "a", "--except", "d")
+    assert statuses(cli("convert-and-push", *chosen, "--json")) == {"b": "new", "c": "new"}
+    for wrong in (("--only", "rezzo"), ("--all", "--except", "e"), ("a", "--except", "b")):
+        assert cli("convert-and-push", *wrong).code == 2
+
+
+def test_a_token_that_cannot_write_stops_everything(cli, hub, login, origin):
+    for role, namespace in (("read", "alice"), ("write", "lab")):
+        login("alice", role)
+        done = cli("convert-and-push", "--all", "--namespace", namespace)
+        assert done.code == 1 and done.out == ""
+        (line,) = [line for line in done.err.splitlines() if line.startswith("Error")]
+        assert "may only read" in line or "no member of lab" in line
+    assert not origin.log
+    assert not hub.seen("GET", "*/models/*")
+
+
+def test_a_pipe_gets_one_plain_line_per_event(cli, hub, login, origin):
+    login("alice")
+    origin.add("b.pth", origin.content)
+    lines = cli("convert-and-push", "a", "b").err.splitlines()
+    assert "converting a (102.8 kB)" in lines
+    assert "2 names: 2 new; 498.6 kB to convert" in lines
+    assert any(re.fullmatch(r"\[1/2\] a new after \d+\.\d s", line) for line in lines)
+    assert re.fullmatch(r"2 names in .*: 2 new; .* converted", lines[-1])
+
+
+def test_originals_do_not_stay(cli, hub, login, origin, tmp_path, monkeypatch):
+    login("alice")
+    origin.add("b.pth", origin.content)
+    cli("pull", "a")
+    cli("convert-and-push", "--all", "--jobs", "2")
+    kept = [path.name for path in tmp_path.rglob("*.pth") if "sources" in path.parts]
+    assert kept == ["a.pth"], "what was there before stays"
+    cli("convert-and-push", "--all", "--to", "hub", DETREX_HUB_KEEP_ORIGINALS="1")
+    assert len([*tmp_path.rglob("sources/*/*.pth")]) == len(NAMES)
 
 
 def test_all_into_a_folder(cli, hub, origin):
@@ -144,7 +236,7 @@ def interrupted(tmp_path):
 def test_an_interruption_is_prompt_and_reports_what_was_done(tmp_path, interrupted, fault, times):
     code, out, said = interrupted(fault, times)
     assert code == 130
-    assert out == f"a\tcreated\t{tmp_path / 'hub' / 'detrex' / 'a'}\n"
+    assert out == f"a\tnew\t{tmp_path / 'hub' / 'detrex' / 'a'}\n"
     assert said.splitlines()[-1] == "Error: interrupted; run the same command again to continue"
     assert "Traceback" not in said
     assert [path.name for path in (tmp_path / "hub" / "detrex").iterdir()] == ["a"]

@@ -122,11 +122,13 @@ def test_a_job_that_hangs_does_not_keep_the_process():
     script = """
 import threading
 from detrex_hub.publishing.batch import convert_and_push_all
+from tests.publishing.test_batch import result
 hang, started = threading.Event(), threading.Event()
 def one(name, progress):
     if name == "b":
         started.set()
         hang.wait()
+    return result(name)
 running = convert_and_push_all("ab", one, jobs=2)
 assert next(running).name == "a" and started.wait(60)
 running.close()

@@ -1,0 +1,169 @@
+"""What `detrex-hub convert-and-push` prints, and the options that choose the names of a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from typer import BadParameter, Exit, Option
+
+from detrex_hub.cli import hints, pushed
+from detrex_hub.cli.batch_events import batch_events
+from detrex_hub.cli.output import Output, human_size
+
+if TYPE_CHECKING:
+    from detrex_hub.originals.options import ConversionOptions
+    from detrex_hub.publishing.outcomes import Forecast, Published
+    from detrex_hub.repositories import PushOptions
+
+
+@dataclass(frozen=True)
+class Work:
+    """The names to publish, and how."""
+
+    names: list[str]
+    conversion: ConversionOptions
+    push: PushOptions
+
+
+@dataclass(kw_only=True)
+class BatchGroup:
+    """Which names to publish."""
+
+    all: Annotated[bool, Option("--all", help="Convert and push the whole catalogue.")] = False
+    only: Annotated[
+        list[str] | None,
+        Option(
+            metavar="FAMILY",
+            help="Take this architecture or catalogue file alone. Repeatable.",
+        ),
+    ] = None
+    but: Annotated[
+        list[str] | None,
+        Option("--except", metavar="NAME", help="Leave this name out. Repeatable."),
+    ] = None
+    retry_failed: Annotated[
+        bool, Option("--retry-failed", help="Repeat what failed in the last batch.")
+    ] = False
+
+    def work(self, names: list[str], conversion: ConversionOptions, push: PushOptions) -> Work:
+        """What is to be done.
+
+        Raises:
+            BadParameter: the options exclude each other.
+            UsageError: there is no such family or name, or no batch to repeat.
+        """
+        chosen = self.all or bool(self.only)
+        if sum((bool(names), chosen, self.retry_failed)) != 1:
+            raise BadParameter("give names, --all, --only or --retry-failed")
+        if self.but and not chosen:
+            raise BadParameter("--except needs --all or --only")
+        if conversion.source is not None and len(names) != 1:
+            raise BadParameter("--source takes exactly one name")
+        if self.retry_failed:
+            from detrex_hub.publishing.last_batch import what_failed
+
+            last = what_failed(conversion, push)
+            return Work([*last.failed], last.conversion, last.push)
+        if chosen:
+            from detrex_hub.publishing.selection import select
+
+            names = select(
+                families=self.only or (),
+                but=self.but or (),
+                extra_catalogues=conversion.extra_catalogues,
+            )
+        return Work(names, conversion, push)
+
+
+def publish(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> None:
+    """Do what was forecast, and print what became of the names.
+
+    Raises:
+        DetrexHubError: the one name that there is was refused or failed.
+        Exit: of several names, some were refused or failed.
+    """
+    from detrex_hub.publishing.batch import publish_all
+
+    if len(forecasts) > 1:
+        for line in (*_table(forecasts, out), _totals(forecasts)):
+            out.hint(line)
+    done: list[Published] = []
+    try:
+        with batch_events(out) as events:
+            for published in publish_all(
+                forecasts, work.conversion, work.push, jobs=jobs, events=events
+            ):
+                done.append(published)
+    finally:
+        # what was done is shown after an interruption too
+        _show(done, forecasts, out)
+    _raise([one.error for one in done], len(forecasts))
+
+
+def show_forecasts(forecasts: list[Forecast], out: Output) -> None:
+    """Print what would be done.
+
+    Raises:
+        DetrexHubError: the one name that there is is refused.
+        Exit: of several names, some are refused.
+    """
+    if len(forecasts) != 1 or forecasts[0].refusal is None:
+        urls = [one.url for one in forecasts if one.url and one.refusal is None]
+        out.show([one.to_json() for one in forecasts], _table(forecasts, out), bare=urls)
+        out.hint(_totals(forecasts))
+    _raise([one.refusal for one in forecasts], len(forecasts))
+
+
+def _raise(errors: Sequence[Exception | None], names: int) -> None:
+    found = [error for error in errors if error is not None]
+    if found:
+        raise found[0] if names == 1 else Exit(1)
+
+
+def _table(forecasts: list[Forecast], out: Output) -> list[str]:
+    """One row for each name."""
+    rows = [
+        (
+            one.name,
+            one.status,
+            human_size(one.size) if one.size else "",
+            one.reason or one.url or "",
+        )
+        for one in forecasts
+    ]
+    return [*out.table(("NAME", "STATUS", "SIZE", "WHERE, OR WHY"), rows)]
+
+
+def _totals(forecasts: list[Forecast]) -> str:
+    counts = Counter(one.status for one in forecasts)
+    said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    size = sum(one.size for one in forecasts if one.is_work)
+    return f"{len(forecasts)} names: {said or 'nothing to do'}; {human_size(size)} to convert"
+
+
+def _show(done: list[Published], forecasts: list[Forecast], out: Output) -> None:
+    """Print what became of the names, in the order of the command line. One name that was refused
+    is left to its error."""
+    order = {one.name: number for number, one in enumerate(forecasts)}
+    done.sort(key=lambda one: order[one.name])
+    if len(done) == 1 == len(forecasts) and done[0].result is None:
+        return
+    if forecasts and not done:
+        return
+    for one in done:
+        for line in hints.of_push(one.result):
+            out.hint(line)
+    result = done[0].result if done else None
+    rows = [
+        (one.name, one.status, one.result.url if one.result else str(one.error)) for one in done
+    ]
+    out.show(
+        [one.to_json() for one in done],
+        pushed.lines(result)
+        if result and len(forecasts) == 1
+        else out.table(("NAME", "STATUS", "WHERE, OR WHY"), rows),
+        bare=[one.result.url for one in done if one.result],
+    )

@@ -1,0 +1,97 @@
+"""What will become of a name, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.repositories import PushResult
+
+Status: TypeAlias = Literal["new", "changed", "unchanged", "refused", "failed"]
+"""``refused`` before any work, ``failed`` during it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What publishing a name will do.
+
+    ``name`` is the catalogue's, ``url`` the page or the path of the repository, None where the name
+    is refused before that is known. ``size`` is of the original in bytes, or of the seeded numbers;
+    0 where nothing is downloaded or its size is not known. ``license`` is that of the weights,
+    where it is known. ``why`` says what changes.
+    """
+
+    name: str
+    status: Status
+    repo_id: str | None = None
+    url: str | None = None
+    size: int = 0
+    license: str | None = None
+    why: str | None = None
+    refusal: DetrexHubError | None = None
+
+    @property
+    def is_work(self) -> bool:
+        """Whether something is left to be done."""
+        return self.status in ("new", "changed")
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is changed or refused."""
+        return str(self.refusal) if self.refusal is not None else self.why
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "status": self.status,
+            "url": self.url,
+            "size": self.size,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The outcome of one name: either ``result`` or ``error``. ``seconds`` is how long it took."""
+
+    name: str
+    status: Status
+    result: PushResult | None = None
+    error: DetrexHubError | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, name: str, result: PushResult, seconds: float) -> Published:
+        """The outcome of a push."""
+        status: Status = "new" if result.created else "changed"
+        return cls(
+            name=name,
+            status=status if result.changed else "unchanged",
+            result=result,
+            seconds=seconds,
+        )
+
+    @classmethod
+    def without_work(cls, forecast: Forecast) -> Published:
+        """The outcome of a name that is unchanged or refused."""
+        if forecast.refusal is not None:
+            return cls(name=forecast.name, status="refused", error=forecast.refusal)
+        assert forecast.repo_id is not None
+        assert forecast.url is not None
+        result = PushResult(
+            repo_id=forecast.repo_id,
+            url=forecast.url,
+            commit=None,
+            changed=(),
+            created=False,
+            dry_run=False,
+            license=forecast.license,
+        )
+        return cls(name=forecast.name, status="unchanged", result=result)
+
+    def to_json(self) -> dict[str, Any]:
+        row = {"name": self.name, "status": self.status, "seconds": round(self.seconds, 1)}
+        if self.result is None:
+            return {**row, "error": str(self.error)}
+        return {**row, **self.result.to_json()}

@@ -1,0 +1,233 @@
+"""Find out before any work what publishing names will do, and what would stop it.
+
+Nothing is downloaded but small records. The Hub is asked for the account, and for each repository
+what it holds. Each original that is needed is asked for with one small request.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from detrex_hub import card
+from detrex_hub.catalogue import CatalogueEntry
+from detrex_hub.catalogue.models import layout_of, model_of
+from detrex_hub.errors import ConfigError, DetrexHubError, HubError
+from detrex_hub.originals.availability import available
+from detrex_hub.originals.opening import catalogued, file_stem
+from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.progress import Progress, Silent
+from detrex_hub.publishing.outcomes import Forecast
+from detrex_hub.publishing.unchanged import changes
+from detrex_hub.repositories import PushOptions
+from detrex_hub.repositories.client import Remote
+from detrex_hub.repositories.targets import Target, target
+from detrex_hub.staging import scratch_place
+
+# requests at the same time
+_AT_ONCE = 8
+# bytes of disk per byte of an original: its file, and its conversion
+_ON_DISK = 2
+
+
+def preflight(
+    names: Sequence[str],
+    conversion: ConversionOptions,
+    push: PushOptions,
+    *,
+    jobs: int | None = 1,
+    progress: Progress | None = None,
+) -> list[Forecast]:
+    """What publishing names will do. One that is refused does not stop the others.
+
+    Args:
+        names: of the catalogue, or checkpoints of the user's.
+        conversion: how they are converted.
+        push: where they go.
+        jobs: how many are worked on at once, which decides how much disk that needs; None where
+            the work is done on other machines.
+        progress: gets one stage.
+
+    Returns:
+        a forecast for each name, in their order; aliases of one name give one.
+
+    Raises:
+        UsageError: the options exclude each other.
+        HubError: there is no token, it may not write there, or the Hub does not answer.
+        DetrexHubError: so many jobs need more disk than is free.
+    """
+    told = progress or Silent()
+    if conversion.synthetic and push.to is None and not push.allow_synthetic:
+        raise HubError(
+            "--synthetic makes seeded numbers instead of weights, which should not be on the Hub",
+            hint="Push them into a folder with --to DIR, or pass --allow-synthetic",
+        )
+    there = target(push)
+    if len(names) > 1:
+        told.start(f"checking {len(names)} names", None)
+    threads = ThreadPoolExecutor(min(_AT_ONCE, max(len(names), 1)))
+    try:
+        asked = threads.map(partial(_forecast, conversion, push, there), names)
+        found = {one.name: one for one in asked}
+    finally:
+        # an interruption waits for no answer
+        threads.shutdown(wait=False, cancel_futures=True)
+        told.finish()
+    forecasts = [*found.values()]
+    return forecasts if jobs is None else _within_disk(forecasts, push, jobs)
+
+
+def _forecast(
+    conversion: ConversionOptions, push: PushOptions, there: Target, name: str
+) -> Forecast:
+    entry = None
+    try:
+        entry = catalogued(name, conversion)
+        if entry is None:
+            return _of_user(name, there)
+        return _of_entry(entry, conversion, push, there)
+    except DetrexHubError as error:
+        return Forecast(name=entry.name if entry else name, status="refused", refusal=error)
+
+
+def _of_user(name: str, there: Target) -> Forecast:
+    """A file, a folder or a repository of the user's is compared with what is there when it is
+    converted."""
+    path = Path(name)
+    repo_id = there.repo_id(file_stem(path) if path.is_file() else path.name)
+    held = there.held(repo_id)
+    if held is not None:
+        there.check(held)
+    return Forecast(
+        name=name,
+        status="new" if held is None else "changed",
+        repo_id=repo_id,
+        url=there.url(repo_id),
+        size=path.stat().st_size if path.is_file() else 0,
+        why=None if held is None else "its conversion is compared with what is there",
+    )
+
+
+def _of_entry(
+    entry: CatalogueEntry, conversion: ConversionOptions, push: PushOptions, there: Target
+) -> Forecast:
+    _check_content(entry, conversion, push)
+    repo_id = there.repo_id(entry.name)
+    held = there.held(repo_id)
+    why = None
+    if held is not None:
+        why = _why_changed(entry, conversion, push, there, held)
+    forecast = Forecast(
+        name=entry.name,
+        status="unchanged",
+        repo_id=repo_id,
+        url=there.url(repo_id),
+        license=entry.license or push.license,
+        why=why,
+    )
+    if held is not None and not why:
+        return forecast
+    if held is not None:
+        there.check(held)
+    return replace(
+        forecast,
+        status="new" if held is None else "changed",
+        size=_size(entry, conversion),
+    )
+
+
+def _check_content(entry: CatalogueEntry, conversion: ConversionOptions, push: PushOptions) -> None:
+    """
+    Raises:
+        UsageError: the licence that the user states is not that of the weights.
+        HubError: these weights should not be on the Hub.
+    """
+    if push.license is not None:
+        card.licensed(card.render_for(entry), push.license)
+    if push.to is not None:
+        return
+    if entry.license is None and push.license is None:
+        raise HubError(
+            f"no licence is stated for the weights {entry.name}",
+            hint="Ask its authors, then state it: --license apache-2.0",
+        )
+
+
+def _why_changed(
+    entry: CatalogueEntry,
+    conversion: ConversionOptions,
+    push: PushOptions,
+    there: Target,
+    held: Remote,
+) -> str:
+    """What changes in a repository; empty where nothing does."""
+    if conversion.reads_another_way:
+        return "its conversion is compared with what is there"
+    try:
+        record = there.record(held)
+    except ConfigError as error:
+        return error.message
+    if record is None:
+        return "it holds no conversion"
+    return "; ".join(changes(entry, conversion, held, record, license=push.license))
+
+
+def _size(entry: CatalogueEntry, conversion: ConversionOptions) -> int:
+    """Bytes of the original, which must answer; of what is converted, without one."""
+    if conversion.synthetic:
+        specs, _ = model_of(entry).original(layout_of(entry))
+        return sum(spec.nbytes for spec in specs.values())
+    if conversion.source is not None:
+        # a file or an address of the user's, which is read next
+        return 0
+    return available(entry).size or 0
+
+
+def _within_disk(forecasts: list[Forecast], push: PushOptions, jobs: int) -> list[Forecast]:
+    """The same, with those refused that need more disk than is free.
+
+    Raises:
+        DetrexHubError: each fits, but so many jobs at once do not.
+    """
+    place, variable = scratch_place()
+    free = shutil.disk_usage(place).free
+    judged = [
+        replace(one, status="refused", refusal=_too_large(one, free))
+        if one.is_work and one.size * _ON_DISK > free
+        else one
+        for one in forecasts
+    ]
+    sizes = sorted((one.size for one in judged if one.is_work), reverse=True)
+    at_once = sum(sizes[:jobs]) * _ON_DISK
+    if push.to is not None and _same_disk(push.to, place):
+        at_once += sum(sizes)
+    if at_once > free:
+        raise DetrexHubError(
+            f"--jobs {jobs} needs up to {_gb(at_once)} of disk at {place}, where {_gb(free)} are "
+            "free",
+            hint=f"Free space there, choose another place with {variable}, or use fewer --jobs",
+        )
+    return judged
+
+
+def _too_large(forecast: Forecast, free: int) -> DetrexHubError:
+    place, variable = scratch_place()
+    return DetrexHubError(
+        f"{forecast.name} needs {_gb(forecast.size * _ON_DISK)} of disk at {place}, where "
+        f"{_gb(free)} are free",
+        hint=f"Free space there, or choose another place with {variable}",
+    )
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    while not one.exists() and one != one.parent:
+        one = one.parent
+    return one.stat().st_dev == other.stat().st_dev
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,142 @@
+"""Where pushes go: the Hub, or a folder laid out like it. A target is asked before any work what it
+holds, and whether it would take a push."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from detrex_hub.errors import UsageError
+from detrex_hub.folder_files import find_file
+from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS, ConversionRecord
+from detrex_hub.repositories import names
+from detrex_hub.repositories.accounts import account
+from detrex_hub.repositories.client import Client, Remote, require_token
+from detrex_hub.repositories.fetching import fetch
+from detrex_hub.repositories.options import PushOptions
+from detrex_hub.repositories.payload import digest
+from detrex_hub.repositories.pushing import FOLDER_NAMESPACE, target_of
+from detrex_hub.repositories.upload import check_target
+
+# the repository that a token of a trusted publisher is for; see huggingface_hub
+OIDC_VARIABLE = "HF_OIDC_RESOURCE"
+
+
+class Target(Protocol):
+    """Where names are pushed to."""
+
+    def repo_id(self, name: str) -> str:
+        """``owner/name``.
+
+        Raises:
+            UsageError: the Hub allows no such name.
+        """
+
+    def url(self, repo_id: str) -> str:
+        """Its page, or its path."""
+
+    def held(self, repo_id: str) -> Remote | None:
+        """The files that a repository holds now; None if there is none.
+
+        Raises:
+            HubError: the Hub fails, or a file of the folder cannot be read.
+        """
+
+    def record(self, held: Remote) -> ConversionRecord | None:
+        """Its `conversion.json`; None if it has none.
+
+        Raises:
+            ConfigError: it is malformed.
+            HubError: it could not be read.
+        """
+
+    def check(self, held: Remote) -> None:
+        """Refuse a repository that would not take a push.
+
+        Raises:
+            HubError: it would not.
+        """
+
+
+def target(options: PushOptions) -> Target:
+    """Where the options say that pushes go.
+
+    Raises:
+        UsageError: the options exclude each other.
+        HubError: there is no token, or it may not write.
+    """
+    if options.to is None:
+        return _Hub(options)
+    if options.private or options.create_pr:
+        raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
+    return _Folder(options, options.to.expanduser())
+
+
+class _Hub:
+    def __init__(self, options: PushOptions) -> None:
+        self._options = options
+        require_token("the Hub")
+        # such a token is of one repository, and not of a user
+        user = None if os.environ.get(OIDC_VARIABLE) else account()
+        self._owner = options.namespace or os.environ.get("DETREX_HUB_NAMESPACE")
+        if not self._owner:
+            if user is None:
+                raise UsageError(
+                    "a trusted publisher has no namespace of its own",
+                    hint="Name the owner: --namespace OWNER",
+                )
+            self._owner = user.name
+        if user is not None and not options.create_pr:
+            user.check_right_to_create(self._owner)
+
+    def repo_id(self, name: str) -> str:
+        return names.repo_id(f"{self._owner}/{name}")
+
+    def url(self, repo_id: str) -> str:
+        return Client(repo_id).url
+
+    def held(self, repo_id: str) -> Remote | None:
+        return Client(repo_id).read()
+
+    def record(self, held: Remote) -> ConversionRecord | None:
+        if CONVERSION not in held.files:
+            return None
+        path = fetch(held.id, [CONVERSION], revision=held.commit).files[CONVERSION]
+        return ConversionRecord.load(path, where=f"{held.id}/{CONVERSION}")
+
+    def check(self, held: Remote) -> None:
+        options = self._options
+        check_target(Client(held.id), held, private=options.private, create_pr=options.create_pr)
+
+
+class _Folder:
+    def __init__(self, options: PushOptions, root: Path) -> None:
+        self._options = options
+        self.root = root
+
+    def repo_id(self, name: str) -> str:
+        named = target_of(name, self._options.namespace)
+        return named or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
+
+    def url(self, repo_id: str) -> str:
+        return str(self.root / repo_id)
+
+    def held(self, repo_id: str) -> Remote | None:
+        folder = self.root / repo_id
+        if not folder.exists():
+            return None
+        found = {
+            name: path
+            for name in (*WEIGHTS.values(), CONFIG, CONVERSION, CARD)
+            if (path := find_file(folder, name)) is not None
+        }
+        digests = {name: digest(path).sha256 for name, path in found.items()}
+        return Remote(repo_id, None, False, digests)
+
+    def record(self, held: Remote) -> ConversionRecord | None:
+        path = find_file(self.root / held.id, CONVERSION)
+        return None if path is None else ConversionRecord.load(path)
+
+    def check(self, held: Remote) -> None:
+        return None
