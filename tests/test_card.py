@@ -956,3 +956,11 @@ def test_importing_cards_costs_little():
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert not set(done.stdout.split()) & {"torch", "numpy", "huggingface_hub", "yaml"}
+
+
+@pytest.mark.parametrize(
+    ("name", "built"), [("x50_32x4d_v1", True), ("r50d_timm", True), ("r50_v1", False)]
+)
+def test_a_backbone_that_no_config_has_is_built(name, built):
+    # make_default_stages makes no ResNeXt, and a config of a plain one is refused
+    assert ("build=True)" in card.render_for(catalogue.find(name))) == built

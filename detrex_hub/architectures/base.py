@@ -334,6 +334,11 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return {}
 
     @property
+    def of_no_config(self) -> bool:
+        """Whether no config of detrex has such a backbone, so that it must be built."""
+        return False
+
+    @property
     def normed(self) -> tuple[int, ...]:
         """The stages of a backbone whose output norms are among the weights, so that a model must
         return their feature maps. ``stages`` are those of `build`."""

@@ -151,6 +151,10 @@ class Detector(Architecture, frozen=True, kw_only=True):
         )
 
     @property
+    def of_no_config(self) -> bool:
+        return self.body.of_no_config
+
+    @property
     def classes(self) -> Classes:
         """The classes, for class heads and embeddings of labels."""
         return Classes(self.num_classes, self.embed_dim, self.chosen, bool(self.no_object_rows))

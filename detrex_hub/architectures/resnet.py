@@ -528,6 +528,10 @@ class ResNet(Architecture, frozen=True, kw_only=True):
     def returning(self, stages: Sequence[int]) -> dict[str, Any]:
         return {f"{self.node}.out_features": [f"res{stage + 2}" for stage in stages]}
 
+    @property
+    def of_no_config(self) -> bool:
+        return not self.default_stages
+
     def build(
         self, preprocessing: Mapping[str, Any], stages: Sequence[int] = (1, 2, 3)
     ) -> BackboneCall | None:

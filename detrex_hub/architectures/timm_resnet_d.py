@@ -150,6 +150,10 @@ class TimmResNetD(Architecture, frozen=True, kw_only=True):
         """Of the four stages. timm's map 0 is the stem's."""
         return {f"p{stage}": 64 * 2 ** (stage - 1) * self._expansion for stage in range(1, 5)}
 
+    @property
+    def of_no_config(self) -> bool:
+        return True
+
     def notes(self) -> tuple[str, ...]:
         return (
             "newer versions of timm give every norm_layer a device, which detectron2's "

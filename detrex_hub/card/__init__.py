@@ -148,7 +148,7 @@ def config_line(entry: CatalogueEntry, repo_id: str) -> str:
     if entry.base_config and entry.hyper_parameters:
         made = model_of(entry)
         lazy = made.overrides(made.preprocessing(entry.facts)).lazy
-        if replaces_backbone(entry.base_config, lazy):
+        if replaces_backbone(made, entry.base_config, lazy):
             arguments += ", build=True"
     return f"train.init_checkpoint = from_hub({arguments})"
 

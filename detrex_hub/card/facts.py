@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from detrex_hub.architectures import architecture, coco
+from detrex_hub.architectures.base import Architecture
 from detrex_hub.card.markdown import (
     Markdown,
     clean,
@@ -249,22 +250,30 @@ def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
             for decided in sorted(DECIDED_BY_CONFIG.intersection(lazy))
             if type(lazy[decided]) is int and lazy[decided] != len(coco.CATEGORIES)
         ],
-        "build": replaces_backbone(base_config, lazy),
+        "build": replaces_backbone(_made(config), base_config, lazy),
         "base_module": Markdown(found["module"]),
         "base_link": link(f"{DETREX}/blob/main/{path}", code(path.name)),
         "own": Markdown(str(path.parent / own)),
     }
 
 
-def replaces_backbone(base_config: str, lazy: Mapping[str, Any]) -> bool:
+def _made(config: RepositoryConfig) -> Architecture | None:
+    if not config.hyper_parameters:
+        return None
+    return architecture(config.architecture).from_hyper_parameters(config.hyper_parameters)
+
+
+def replaces_backbone(made: Architecture | None, base_config: str, lazy: Mapping[str, Any]) -> bool:
     """Whether the weights need another backbone than the config to start from has.
 
     Args:
+        made: the architecture with its hyper-parameters; None where nothing says them.
         base_config: the path of the config.
         lazy: what the weights set on it.
     """
     # detrex has configs with a dilated backbone for some detectors, and says so in their names
-    return lazy.get("model.backbone.dilation") is True and "dc5" not in base_config
+    dilated = lazy.get("model.backbone.dilation") is True and "dc5" not in base_config
+    return dilated or (made is not None and made.of_no_config)
 
 
 def _overrides(config: RepositoryConfig) -> dict[str, Any]:
