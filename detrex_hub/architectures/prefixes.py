@@ -22,7 +22,7 @@ from detrex_hub.architectures.recognise import (
     below,
     recognise,
 )
-from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.errors import ArchitectureError, DetrexHubError, UsageError
 from detrex_hub.mapping import template
 
 # A backbone lies no deeper in any known model (five: ``model.backbone.conv_encoder.model.``), and
@@ -89,7 +89,7 @@ def find(
     tensors = _modules(specs)
     starts = _Starts(among or architectures().values(), named=len(among) == 1)
     if places := [*_places(specs, ordered, tensors, starts, among, name)]:
-        return _chosen(places, name or "this state dict")
+        return _chosen(_apart(places, specs), name or "this state dict")
     shares = {one: starts.share(ordered, one) for one in islice(tensors, _MOST_NEAR)}
     nearest = max(shares, key=lambda one: shares[one], default=None)
     if nearest is not None and shares[nearest] > max(refusal.score, _NEAR):
@@ -216,13 +216,40 @@ def _begins(ordered: Sequence[str], start: str) -> bool:
     return place < len(ordered) and ordered[place].startswith(start)
 
 
+def _apart(places: Sequence[_Place], specs: Specs) -> list[_Place]:
+    """The places of which none lies in another. A backbone that has tensors too many, such as a
+    pyramid beside it, gives way to one inside it that has none."""
+    left = list(places)
+    while True:
+        outer = [one for one in left if not any(other.goes_before(one) for other in left)]
+        wrong = [
+            one
+            for one in outer
+            if any(one.goes_before(other) for other in left) and not _converts(one, specs)
+        ]
+        if not wrong:
+            return outer
+        left = [one for one in left if one not in wrong]
+
+
+def _converts(place: _Place, specs: Specs) -> bool:
+    """Whether nothing speaks against a place. What speaks against a detector is for the user."""
+    if isinstance(place.found, ArchitectureError) or not place.found.architecture.backbone:
+        return True
+    kind, layout, inner = place.found.architecture, place.found.layout, below(specs, place.prefix)
+    try:
+        kind.read(inner, layout, {}).plan(inner, layout)
+    except DetrexHubError:
+        return False
+    return True
+
+
 def _chosen(places: Sequence[_Place], what: str) -> Recognition:
-    """The place that leaves the fewest tensors over.
+    """The place that leaves the fewest tensors over. None lies in another.
 
     Raises:
         ArchitectureError: several places hold the same architecture, or as many tensors.
     """
-    places = [one for one in places if not any(other.goes_before(one) for other in places)]
     best, *others = sorted(places, key=lambda place: -place.tensors)
     alike = [one for one in others if one.what == best.what or one.tensors == best.tensors]
     if alike:

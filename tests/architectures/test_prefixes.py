@@ -9,6 +9,7 @@ from detrex_hub.architectures.prefixes import find
 from detrex_hub.architectures.recognise import UnrecognisedError
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import ArchitectureError, MappingError, UsageError
+from detrex_hub.identify import identify
 from detrex_hub.inspection import inspect
 from detrex_hub.mapping import ConversionPlan
 from detrex_hub.originals.options import ConversionOptions
@@ -16,6 +17,7 @@ from detrex_hub.records import load_json
 from detrex_hub.verification import verify
 from tests import reference
 from tests.checkpoint_files import save
+from tests.reference import foreign_detectors
 from tests.situations._models import backbone, below, detector, layers
 
 R50 = reference.load("resnet18").source
@@ -144,3 +146,50 @@ def test_what_is_wrong_below_a_prefix_says_so(tmp_path: Path) -> None:
     path = save(tmp_path / "x.pth", below("model.", backbone() | layers("stages.0.0.extra")))
     with pytest.raises(MappingError, match=r"below 'model.': .*stages\.0\.0\.extra"):
         prepare(path)
+
+
+def test_a_backbone_gives_way_to_one_inside_it_that_has_no_tensors_too_many():
+    # torchvision's Faster R-CNN: the backbone and its pyramid lie in one module
+    body = {
+        f"backbone.body.{key.removeprefix('backbone.0.body.')}": spec
+        for key, spec in DETR.items()
+        if key.startswith("backbone.")
+    }
+    whole = body | {"backbone.fpn.inner_blocks.0.0.weight": OTHER, "rpn.head.weight": OTHER}
+    found = find(whole)
+    assert (found.architecture.name, found.layout) == ("resnet", "torchvision")
+    assert (found.prefix, found.outside) == ("backbone.body.", 2)
+
+
+def test_a_detector_with_tensors_too_many_does_not_give_way_to_its_backbone():
+    whole = put_below("model.", DETR | {"mask_head.weight": OTHER})
+    assert find(whole).architecture.name == "detr"
+
+
+FOREIGN = {
+    "torchvision Faster R-CNN": ("resnet", "torchvision", "backbone.body."),
+    "torchvision Mask R-CNN v2": ("resnet", "torchvision", "backbone.body."),
+    "torchvision DeepLabV3": ("resnet", "torchvision", "backbone."),
+    "transformers MaskFormer": (
+        "swin",
+        "transformers",
+        "model.pixel_level_module.encoder.model.",
+    ),
+    "detectron2 Faster R-CNN": ("resnet", "detrex", "backbone.bottom_up."),
+    "detectron2 RetinaNet": ("resnet", "detrex", "backbone.bottom_up."),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_the_backbones_of_real_detectors_are_found(name):
+    specs = foreign_detectors.load()[name]
+    found = find(specs)
+    assert (found.architecture.name, found.layout, found.prefix) == FOREIGN[name]
+    known = identify(specs, found)
+    moved = {key for move in known.plan.moves.values() for key in move.sources}
+    assert moved | known.plan.dropped.keys() == specs.keys()
+    assert all(key.startswith(found.prefix) for key in moved)
+
+
+def test_each_real_detector_has_an_expectation():
+    assert FOREIGN.keys() == foreign_detectors.load().keys()
