@@ -515,20 +515,23 @@ def _repeat(
                 f"{done.sha256}" + _other_version(claims)
             )
         _same_record(claims, load_json(scratch / "again" / CONVERSION))
-        what = (
-            f"downloaded again{_from_where(entry, provenance)} "
-            f"(sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
-            f"converted again{_computed_again(conversion)}"
-            if not described.synthetic
-            else "seeded numbers, made and converted again"
+        if described.synthetic:
+            what = "seeded numbers, made and converted again"
+        else:
+            got = "downloaded again" if provenance.url else "read again"
+            what = (
+                f"{got} (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
+                f"converted again{_computed_again(conversion)}"
+            )
+        recorded_address = entry is None and provenance.url is not None and source is None
+        original = Proven(
+            "original",
+            f"{what}: the same {described.checkpoint.file}",
+            but=f"its original is {provenance.url}, which its publisher names and no catalogue"
+            if recorded_address
+            else None,
         )
-        original = Proven("original", f"{what}: the same {described.checkpoint.file}")
         return [original, _numerics(claims, conversion)] if with_numerics else [original]
-
-
-def _from_where(entry: CatalogueEntry | None, provenance: Provenance) -> str:
-    """The address of an original that no catalogue names, so that a reader can judge it."""
-    return f" from {provenance.url}" if entry is None and provenance.url else ""
 
 
 def _computed_again(conversion: Conversion) -> str:

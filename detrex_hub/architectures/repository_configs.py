@@ -153,6 +153,12 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
         ArchitectureError: it computes something that detrex has no setting for.
     """
     if isinstance(config.get("pretrained_cfg"), Mapping):
+        arguments = config.get("model_args")
+        stride = arguments.get("output_stride") if isinstance(arguments, Mapping) else None
+        if stride not in (None, 32):
+            raise ArchitectureError(
+                f"{CONFIG} says output_stride {stride!r}, and detectron2's backbones have 32"
+            )
         return dict(_TIMM_RESNET) if "res" in str(config.get("architecture")) else {}
     kind = config.get("model_type")
     if kind in _PLAIN_VITS:

@@ -164,8 +164,9 @@ _BGR = (
     "--fact absorb_preprocessing=true"
 )
 _DOWNSAMPLING = (
-    "the stride is taken to lie in the 3x3 convolution. If the model's config says "
-    "downsample_in_bottleneck, which no shape shows, convert with: --fact stride_in_1x1=true"
+    "the config.json of the model says where the stride lies (downsample_in_bottleneck), which no "
+    "shape shows. Without it the stride is taken to lie in the 3x3 convolution. If that is wrong, "
+    "convert with: --fact stride_in_1x1=true"
 )
 _TRANSFORMERS_KEYS = (
     "embedder.embedder.convolution.weight",

@@ -4,6 +4,7 @@ import struct
 
 _WORDS = {
     "zip": (b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6", b"PK\6\7", b"a/data/0", b"/data.pkl"),
+    "index": (b'"weight_map":', b".safetensors", b"../", b"{", b"}", b'"', b":"),
     "safetensors": (b'"shape":', b'"dtype":', b'"data_offsets":', b"[", b"]", b"{", b"}", b'"'),
 }
 # every opcode of pickle, and the names that readers look for
@@ -26,7 +27,8 @@ _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32
 def mutated(data, others, reader, random):
     """The same bytes with one to four things done to them."""
     data = bytearray(data)
-    words = (*_WORDS.get(reader, ()), *(() if reader == "safetensors" else _PICKLE_WORDS))
+    plain = reader in ("safetensors", "index")
+    words = (*_WORDS.get(reader, ()), *(() if plain else _PICKLE_WORDS))
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         at = random.randrange(len(data) + 1)
         length = random.choice((1, 2, 4, 8, random.randrange(1, 64)))

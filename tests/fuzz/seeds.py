@@ -2,10 +2,14 @@
 
 import argparse
 import collections
+import json
 import pickle
+import warnings
+import zipfile
 
 import numpy as np
 import torch
+from torch.distributed import checkpoint
 
 from detrex_hub import checkpoints
 from tests.checkpoints import crafted
@@ -73,10 +77,41 @@ def _safetensors(path):
     yield path.read_bytes()
 
 
+def _zipped(path):
+    torch.save({"model": {"w": torch.arange(6.0)}, "epoch": 1}, path)
+    content = path.read_bytes()
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("folder/model.pth", content)
+            archive.writestr("README.md", "x")
+        yield path.read_bytes()
+
+
+def _index(path):
+    placed = {"v": "a.safetensors", "w": "b.safetensors"}
+    for key, name in placed.items():
+        tensors = [crafted.tensor(key, np.arange(6.0))]
+        checkpoints.write(path.with_name(name), "safetensors", tensors)
+    yield json.dumps({"metadata": {"total_size": 96}, "weight_map": placed}).encode()
+
+
+def _distributed(path):
+    content = {"model": {"w": torch.arange(6.0), "v": torch.zeros(2, 3).half()}, "epoch": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checkpoint.save(content, checkpoint_id=path.parent / "saved", no_dist=True)
+    for part in (path.parent / "saved").glob("*.distcp"):
+        part.replace(path.with_name(part.name))
+    yield (path.parent / "saved" / ".metadata").read_bytes()
+
+
 _SEEDS = {
     "zip": _archives,
     "stream": _streams,
     "pickle": _pickles,
     "safetensors": _safetensors,
+    "zip in zip": _zipped,
+    "index": _index,
+    "distributed": _distributed,
 }
 READERS = tuple(_SEEDS)
