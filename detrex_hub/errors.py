@@ -120,10 +120,18 @@ def one_line() -> Iterator[None]:
 
 @contextmanager
 def suggesting(command: str, otherwise: str | None = None) -> Iterator[None]:
-    """Complete the hints of errors that are raised inside. Arguments as `DetrexHubError.complete`
-    takes them."""
+    """Complete the hints of errors that are raised inside.
+
+    Args:
+        command: the command that takes what an error offers, up to that.
+        otherwise: the hint of an error about keys that offers nothing. Of a file that cannot be
+            read there is nothing to look at.
+    """
     try:
         yield
-    except DetrexHubError as error:
+    except (ArchitectureError, MappingError) as error:
         error.complete(command, otherwise)
+        raise
+    except DetrexHubError as error:
+        error.complete(command, None)
         raise

@@ -181,7 +181,10 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
     usual = ClassRows("coco80", rows, coco.CATEGORIES) if original else None
     if facts["new_head"] or "num_classes" in facts or "class_names" in facts:
         if choice != "auto":
-            raise UsageError(f"--classes {choice} and a head for other classes exclude each other")
+            raise UsageError(
+                f"--classes {choice} and a head for other classes exclude each other",
+                choices=["--classes auto"],
+            )
         has = len(usual.rows) if usual else rows
         if not facts["new_head"] and "class_names" not in facts:
             if facts["num_classes"] == has:
@@ -222,7 +225,10 @@ def _prepared(
     number = facts.get("num_classes", len(names) or has)
     new, exact, seed = facts["new_head"], facts["exact_names"], facts["seed"]
     if names and len(names) != number:
-        raise UsageError(f"there are {len(names)} names for {number} classes")
+        raise UsageError(
+            f"there are {len(names)} names for {number} classes",
+            choices=[f"--num-classes {len(names)}"],
+        )
     _check_distinct(names, exact)
     if new or not names:
         return ClassRows(f"{number} classes", rows, (None,) * number, tuple(names), seed=seed)

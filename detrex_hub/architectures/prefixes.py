@@ -29,6 +29,8 @@ from detrex_hub.mapping import template
 # no more modules are tried. The largest detector has about 400 modules above that depth.
 _DEEPEST = 6
 _MOST = 1000
+# far beyond any model, whose modules would fill the memory
+_MOST_KEYS = 20_000
 # Of those with most keys, one is the nearest of a refusal, if it is near at all.
 _MOST_NEAR = 30
 _MOST_INSIDE = 4
@@ -173,7 +175,7 @@ def _outermost(keys: Iterable[str]) -> Iterator[str]:
 def _modules(keys: Iterable[str]) -> dict[str, int]:
     """The prefixes of a state dict with the number of keys below each, the largest number first."""
     found: Counter[str] = Counter()
-    for key in keys:
+    for key in islice(keys, _MOST_KEYS):
         end = -1
         for _ in range(_DEEPEST):
             end = key.find(".", end + 1)
