@@ -303,7 +303,7 @@ def test_overrides_are_listed_in_both_config_languages():
     for path, value in config.overrides.lazy.items():
         assert [f"`{path}`", f"`{value!r}`", ""] in table
     for path, value in config.overrides.lazy_if_present.items():
-        assert [f"`{path}`", f"`{value!r}`", "where the config has it"] in table
+        assert [f"`{path}`", f"`{value!r}`", "if the config has it"] in table
     assert ["`model.backbone.stages.stride_in_1x1`", "", "must not be there"] in table
     for key, value in config.overrides.yacs.items():
         assert [f"`{key}`", f"`{value!r}`"] in table
@@ -324,7 +324,7 @@ def test_provenance_and_proof_are_those_of_the_record():
         "`model.safetensors`, 44,671,234 bytes",
         "11.2 M in 100 tensors of float32",
         "100 tensors, 44,668,928 bytes, 6 tensors differ",
-        "3 missing, 4 unexpected, 5 of another shape",
+        "3 missing, 4 unexpected, 5 mismatched",
         "huggingface.co/timm/resnet18/blob/main/model.safetensors",
         "`detrex-hub verify detrex/r18`",
     ):
@@ -346,7 +346,7 @@ def test_moves_and_drops_are_folded_and_counted():
 
 def test_the_constants_of_a_detector_are_no_layers_to_train():
     text = card.render_for(catalogue.find("detr_r50"))
-    assert "sets them itself: `criterion.empty_weight`\n" in text
+    assert "not in the checkpoint: `criterion.empty_weight`\n" in text
     assert "Initialised by the model" not in text
 
 
@@ -382,7 +382,7 @@ def test_a_card_lists_the_facts_that_shapes_do_not_show():
     config, record = records()
     record["facts"] = {"dilation": True, "image_format": "RGB"}
     text = render(config, record, entry())
-    assert ["Not in its shapes", "`dilation = True`"] in rows(text)
+    assert ["Not shown by shapes", "`dilation = True`"] in rows(text)
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_synthetic_weights_are_said_to_be_so_loudly_and_claim_nothing():
     assert "synthetic" in metadata["tags"]
     assert not {"model-index", "datasets", "base_model"} & metadata.keys()
     assert "none: seeded random numbers" in body
-    assert "says nothing of the numbers in this repository" in body
+    assert "says nothing about the numbers in this repository" in body
 
 
 def test_real_weights_are_not_called_synthetic():
@@ -496,7 +496,7 @@ def test_the_card_of_an_entry_has_what_is_known_without_weights():
     assert "11.2 M in 100 tensors of float32" in text
     assert ["`model.backbone.stages.depth`", "`18`", ""] in rows(text)
     assert ["`fc.*`", "2", "ImageNet classifier"] in rows(text)
-    assert "recorded in `conversion.json`" in " ".join(text.split())
+    assert "to `conversion.json`" in " ".join(text.split())
     assert "tensors differ" not in text
     assert "Converted by" not in text
 
@@ -505,7 +505,7 @@ def test_an_entry_without_hyper_parameters_has_a_card_too():
     text = card.render_for(entry(hyper_parameters={}))
     assert problems(text) == ([], [])
     assert "from_hub(" in text
-    assert "follows from the shapes in the checkpoint" in text
+    assert "follow from the shapes in the checkpoint" in text
     assert "What moved" not in text
 
 
@@ -779,7 +779,7 @@ def test_a_record_with_thousands_of_reasons_and_pieces_makes_a_card_of_some():
     record["plan"]["moves"] = {"t": [f"s{i}" for i in range(10_000)]}
     text = render(config, record, entry())
     assert len(text) < 30_000
-    assert "10,000 of the original's were dropped" in text
+    assert "10,000 of the original were dropped" in text
     assert "9984 more" in text
 
 

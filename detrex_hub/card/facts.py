@@ -285,7 +285,7 @@ def _overrides(config: RepositoryConfig) -> dict[str, Any]:
             for path, value in overrides.lazy.items()
         ),
         *(
-            (path, _python(value), "where the config has it")
+            (path, _python(value), "if the config has it")
             for path, value in overrides.lazy_if_present.items()
         ),
         *((path, "", "must not be there") for path in overrides.lazy_remove),
@@ -395,10 +395,10 @@ def _fate(
     total, changed = sum(one.tensors for one in patterns), sum(one.tensors for one in moved)
     computed = sum(one.tensors for one in patterns if _COMPUTED in one.note)
     counts = {
-        "have new names or were cut": changed - computed,
+        "were renamed or cut": changed - computed,
         "were computed": computed,
         "keep their names": total - changed,
-        "of the original's were dropped": dropped,
+        "of the original were dropped": dropped,
     }
     return "Tensors: " + ", ".join(f"{number(n)} {what}" for what, n in counts.items() if n)
 
@@ -429,7 +429,7 @@ def _source_rows(
     shown = link(web_page(url), _label(url, file)) if url else code(file)
     if url and url.startswith("gdrive-folder"):
         command = code(f"detrex-hub convert {record.name} --source FILE")
-        shown = md("{shown}, to be fetched by hand: {command}", shown=shown, command=command)
+        shown = md("{shown} (download it yourself): {command}", shown=shown, command=command)
     others = _links_to(entry.sources if entry else (), without=url)
     if synthetic:
         rows = [("Original", text("none: seeded random numbers")), ("Real weights", others)]
@@ -450,11 +450,11 @@ def _source_rows(
         shown = md("{shown}, without {wrapper}", shown=shown, wrapper=code(wrapper))
     if prefix := source.prefix:
         shown = md("{shown}, below {prefix}", shown=shown, prefix=code(prefix))
-    rows.append(("Its names", shown))
-    told = {name: value for name, value in sorted(record.facts.items()) if name not in _IMAGES}
-    if told:
-        values = (code(f"{name} = {_python(value)}") for name, value in told.items())
-        rows.append(("Not in its shapes", joined(", ", values)))
+    rows.append(("Its layout", shown))
+    facts = {name: value for name, value in sorted(record.facts.items()) if name not in _IMAGES}
+    if facts:
+        values = (code(f"{name} = {_python(value)}") for name, value in facts.items())
+        rows.append(("Not shown by shapes", joined(", ", values)))
     return rows
 
 

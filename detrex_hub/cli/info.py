@@ -36,7 +36,7 @@ def _lines(known: Mapping[str, Any]) -> Iterator[str]:
             "origin": ORIGINS[known["origin"]],
             "architecture": known["architecture"],
             "licence": license + (", non-commercial" if known["non_commercial"] else ""),
-            "who states it": known["license_evidence"],
+            "evidence": known["license_evidence"],
             "accuracy": [
                 f"{one['name']} {one['value']:g} {one['unit']} on {one['dataset']}"
                 for one in known["metrics"]
