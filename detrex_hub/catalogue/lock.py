@@ -33,7 +33,7 @@ Commit = Annotated[str, matching("[0-9a-f]{40}", "40 hexadecimal digits in lower
 Size = Annotated[int, msgspec.Meta(gt=0)]
 
 _HEADER = """\
-# What the sources of the catalogue beside this file and their conversions are known to be.
+# Digests of the sources in the catalogue beside this file, and of their conversions.
 # Written by `detrex-hub lock`.
 """
 
