@@ -20,7 +20,8 @@ class Events(Progress, Protocol):
 
 
 class Named:
-    """Passes on the stages of a job with the name of the weights, instead of that of a file."""
+    """Passes on the stages of a job with the name of the weights, instead of that of a file. The
+    last stage stays until the next one, so that a job that works is always shown."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress
@@ -35,4 +36,4 @@ class Named:
         self._progress.advance(count)
 
     def finish(self) -> None:
-        self._progress.finish()
+        """The batch finishes it when the job is done."""
