@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Exit, Option
@@ -15,6 +15,8 @@ from detrex_hub.cli.output import Output, human_size
 
 if TYPE_CHECKING:
     from detrex_hub.originals.options import ConversionOptions
+    from detrex_hub.publishing.events import Events
+    from detrex_hub.publishing.hf_jobs import JobOptions
     from detrex_hub.publishing.outcomes import Forecast, Published
     from detrex_hub.repositories import PushOptions
 
@@ -26,6 +28,42 @@ class Work:
     names: list[str]
     conversion: ConversionOptions
     push: PushOptions
+    machines: JobOptions | None = None
+
+
+@dataclass(kw_only=True)
+class JobsGroup:
+    """Where to do the work."""
+
+    jobs: Annotated[int, Option(metavar="N", min=1, help="Work on N names at once.")] = 1
+    on_jobs: Annotated[
+        bool, Option("--on-jobs", help="Do the work on Hugging Face Jobs, and follow it.")
+    ] = False
+    flavor: Annotated[
+        str, Option(metavar="NAME", help="Use this hardware of Hugging Face Jobs.")
+    ] = "cpu-basic"
+    shards: Annotated[
+        int, Option(metavar="N", min=1, help="Share the names out to N jobs on Hugging Face.")
+    ] = 1
+
+    @property
+    def here(self) -> int | None:
+        """How many names this machine works on at once."""
+        return None if self.on_jobs else self.jobs
+
+    def on(self, work: Work) -> Work:
+        """The work with the machines that are to do it.
+
+        Raises:
+            UsageError: an option names files of this machine, and the work is done elsewhere.
+        """
+        if not self.on_jobs:
+            return work
+        from detrex_hub.publishing.hf_jobs import JobOptions, check_portable
+
+        check_portable(work.conversion, work.push)
+        machines = JobOptions(flavor=self.flavor, shards=self.shards, at_once=self.jobs)
+        return replace(work, machines=machines)
 
 
 @dataclass(kw_only=True)
@@ -85,22 +123,31 @@ def publish(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> No
         DetrexHubError: the one name that there is was refused or failed.
         Exit: of several names, some were refused or failed.
     """
-    from detrex_hub.publishing.batch import publish_all
-
     if len(forecasts) > 1:
         for line in (*_table(forecasts, out), _totals(forecasts)):
             out.hint(line)
     done: list[Published] = []
     try:
         with batch_events(out) as events:
-            for published in publish_all(
-                forecasts, work.conversion, work.push, jobs=jobs, events=events
-            ):
+            for published in _outcomes(forecasts, work, jobs, events):
                 done.append(published)
     finally:
         # what was done is shown after an interruption too
         _show(done, forecasts, out)
     _raise([one.error for one in done], len(forecasts))
+
+
+def _outcomes(
+    forecasts: list[Forecast], work: Work, jobs: int, events: Events
+) -> Iterator[Published]:
+    """Do the work here, or on Hugging Face Jobs."""
+    if work.machines is None:
+        from detrex_hub.publishing.batch import publish_all
+
+        return publish_all(forecasts, work.conversion, work.push, jobs=jobs, events=events)
+    from detrex_hub.publishing.hf_jobs import publish_on_jobs
+
+    return publish_on_jobs(forecasts, work.conversion, work.push, work.machines, events=events)
 
 
 def show_forecasts(forecasts: list[Forecast], out: Output) -> None:
@@ -149,7 +196,7 @@ def _show(done: list[Published], forecasts: list[Forecast], out: Output) -> None
     is left to its error."""
     order = {one.name: number for number, one in enumerate(forecasts)}
     done.sort(key=lambda one: order[one.name])
-    if len(done) == 1 == len(forecasts) and done[0].result is None:
+    if len(done) == 1 == len(forecasts) and done[0].error is not None:
         return
     if forecasts and not done:
         return
@@ -157,13 +204,11 @@ def _show(done: list[Published], forecasts: list[Forecast], out: Output) -> None
         for line in hints.of_push(one.result):
             out.hint(line)
     result = done[0].result if done else None
-    rows = [
-        (one.name, one.status, one.result.url if one.result else str(one.error)) for one in done
-    ]
+    rows = [(one.name, one.status, str(one.error) if one.error else one.url or "") for one in done]
     out.show(
         [one.to_json() for one in done],
         pushed.lines(result)
         if result and len(forecasts) == 1
         else out.table(("NAME", "STATUS", "WHERE, OR WHY"), rows),
-        bare=[one.result.url for one in done if one.result],
+        bare=[one.url for one in done if one.url],
     )

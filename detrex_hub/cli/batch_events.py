@@ -51,6 +51,9 @@ class _Shown:
         why = f": {published.error}" if published.error is not None else ""
         self._out.hint(f"{count} {published.name} {published.status} after {took}{why}")
 
+    def logged(self, line: str) -> None:
+        self._out.hint(line)
+
     def total(self) -> None:
         """The totals of a batch."""
         if not self._sizes:

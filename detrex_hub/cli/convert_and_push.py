@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from typer import Option
-
 from detrex_hub.cli import hints, options
-from detrex_hub.cli.batch import BatchGroup, publish, show_forecasts
+from detrex_hub.cli.batch import BatchGroup, JobsGroup, publish, show_forecasts
 from detrex_hub.cli.groups import ConversionGroup, PushGroup
 from detrex_hub.cli.output import Output
 
@@ -18,6 +14,7 @@ EXAMPLES = (
     "detrex-hub convert-and-push --all --jobs 4 --namespace detrex",
     "detrex-hub convert-and-push --only resnet --except r50_v1",
     "detrex-hub convert-and-push --retry-failed",
+    "detrex-hub convert-and-push --all --on-jobs --shards 4 --namespace detrex",
     "detrex-hub convert-and-push r101_v2 --to ./hub --synthetic",
 )
 
@@ -25,9 +22,9 @@ EXAMPLES = (
 def command(
     out: Output,
     names: options.Names = None,
-    jobs: Annotated[int, Option(metavar="N", min=1, help="Work on N names at once.")] = 1,
     *,
     batch: BatchGroup,
+    jobs: JobsGroup,
     push: PushGroup,
     conversion: ConversionGroup,
 ) -> None:
@@ -37,12 +34,14 @@ def command(
     """
     from detrex_hub.publishing.preflight import preflight
 
-    work = batch.work(names or [], conversion.options(), push.options())
+    work = jobs.on(batch.work(names or [], conversion.options(), push.options()))
     if work.conversion.synthetic:
         out.hint(hints.SYNTHETIC)
     with out.progress() as progress:
-        forecasts = preflight(work.names, work.conversion, work.push, jobs=jobs, progress=progress)
+        forecasts = preflight(
+            work.names, work.conversion, work.push, jobs=jobs.here, progress=progress
+        )
     if push.dry_run:
         show_forecasts(forecasts, out)
     else:
-        publish(forecasts, work, jobs, out)
+        publish(forecasts, work, jobs.jobs, out)

@@ -18,6 +18,9 @@ class Events(Progress, Protocol):
     def finished(self, published: Published) -> None:
         """One name is done."""
 
+    def logged(self, line: str) -> None:
+        """A job on another machine printed a line."""
+
 
 class Named:
     """Passes on the stages of a job with the name of the weights, instead of that of a file. The

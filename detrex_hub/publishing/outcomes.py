@@ -53,10 +53,15 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The outcome of one name: either ``result`` or ``error``. ``seconds`` is how long it took."""
+    """The outcome of one name.
+
+    ``url`` is the page or the path of its repository, ``error`` says why it was refused or failed.
+    ``result`` is None where another machine did the work. ``seconds`` is how long it took.
+    """
 
     name: str
     status: Status
+    url: str | None = None
     result: PushResult | None = None
     error: DetrexHubError | None = None
     seconds: float = 0.0
@@ -68,6 +73,7 @@ class Published:
         return cls(
             name=name,
             status=status if result.changed else "unchanged",
+            url=result.url,
             result=result,
             seconds=seconds,
         )
@@ -88,10 +94,10 @@ class Published:
             dry_run=False,
             license=forecast.license,
         )
-        return cls(name=forecast.name, status="unchanged", result=result)
+        return cls(name=forecast.name, status="unchanged", url=result.url, result=result)
 
     def to_json(self) -> dict[str, Any]:
         row = {"name": self.name, "status": self.status, "seconds": round(self.seconds, 1)}
-        if self.result is None:
+        if self.error is not None:
             return {**row, "error": str(self.error)}
-        return {**row, **self.result.to_json()}
+        return {**row, "url": self.url, **(self.result.to_json() if self.result else {})}

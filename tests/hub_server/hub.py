@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
 from tests.hub_server.cards import problems
+from tests.hub_server.jobs import Jobs
 from tests.hub_server.storage import Storage
 from tests.hub_server.store import Blob, Commit, PullRequest, Repository
 from tests.hub_server.web import Request, Response, Server
@@ -77,6 +78,7 @@ class LoopbackHub(Server):
         self.repositories: dict[str, Repository] = {}
         self.moved: dict[str, str] = {}
         self.unverified: set[str] = set()
+        self.jobs = Jobs()
 
     def __enter__(self) -> LoopbackHub:
         self.storage.__enter__()
@@ -84,6 +86,7 @@ class LoopbackHub(Server):
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.jobs.clear()
         super().__exit__(*error)
         self.storage.__exit__(*error)
 
@@ -94,6 +97,7 @@ class LoopbackHub(Server):
         self.forget()
         self.storage.clear()
         self.part_size, self.xet = type(self).part_size, False
+        self.jobs.clear()
         for content in (self.users, self.tokens, self.repositories, self.moved, self.unverified):
             content.clear()
 
@@ -150,6 +154,9 @@ class LoopbackHub(Server):
     # requests
 
     def answer(self, request: Request) -> Response:
+        if request.path.startswith("/api/jobs/") and request.path.endswith("/logs"):
+            # the job asks this Hub too, so that the lock is free while it runs
+            self.jobs.wait(request.path.split("/")[-2])
         with self._lock:
             try:
                 response = self._route(request)
@@ -174,6 +181,12 @@ class LoopbackHub(Server):
                 return self._validate(request)
             case "POST", ["api", "complete_multipart"]:
                 return self._complete(request)
+            case "POST", ["api", "jobs", namespace]:
+                return self._run_job(namespace, request)
+            case "GET", ["api", "jobs", _, job]:
+                return Response.of(self.jobs.described(job))
+            case "GET", ["api", "jobs", _, job, "logs"]:
+                return Response(200, {"Content-Type": "text/event-stream"}, self.jobs.events(job))
             case method, ["api", "models", namespace, name, *rest]:
                 return self._repository_api(method, f"{namespace}/{name}", rest, request)
             case "POST", [namespace, name, "info", "lfs", *rest] if name.endswith(".git"):
@@ -268,6 +281,14 @@ class LoopbackHub(Server):
         if commit is None:
             raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return commit
+
+    # jobs
+
+    def _run_job(self, namespace: str, request: Request) -> Response:
+        user = self._user(request)
+        if not self._owns(user, namespace):
+            raise Refusal(403, f"You may not run jobs in {namespace}")
+        return Response.of(self.jobs.run(namespace, request.json()))
 
     # accounts and repositories
 

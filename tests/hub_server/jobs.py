@@ -1,0 +1,108 @@
+"""Jobs of the loopback Hub: a submitted command, run in a process of this machine.
+
+Written after huggingface_hub's client (`run_job`, `fetch_job_logs`, `inspect_job`). ``uv tool run``
+does not install anything here: it checks the version, and runs this checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detrex_hub import __version__
+
+_UV = f"""#!{sys.executable}
+import os, sys
+*uv, package, program = sys.argv[1:6]
+assert uv == ["tool", "run", "--from"], uv
+assert package == "detrex-hub[drive]=={__version__}" and program == "detrex-hub", package
+os.execv(sys.executable, [sys.executable, "-m", "detrex_hub", *sys.argv[6:]])
+"""
+
+
+@dataclass
+class Job:
+    namespace: str
+    spec: dict[str, Any]
+    process: subprocess.Popen[bytes]
+    folder: tempfile.TemporaryDirectory[str]
+
+    @property
+    def output(self) -> Path:
+        return Path(self.folder.name) / "output"
+
+
+class Jobs:
+    """All jobs, by their ids."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, Job] = {}
+        # environment variables of the machines on which jobs run
+        self.environment: dict[str, str] = {}
+
+    def clear(self) -> None:
+        for job in self.all.values():
+            job.process.kill()
+            job.process.wait()
+            job.folder.cleanup()
+        self.all.clear()
+        self.environment.clear()
+
+    def run(self, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Start a job; what the Hub says of it."""
+        folder = tempfile.TemporaryDirectory(prefix="detrex-hub-job-")
+        root = Path(folder.name)
+        uv = root / "uv"
+        uv.write_text(_UV)
+        uv.chmod(0o755)
+        passed = ("PYTHONPATH", "NO_PROXY", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY")
+        environment = {
+            **{name: os.environ[name] for name in passed if name in os.environ},
+            **self.environment,
+            **spec["environment"],
+            **spec.get("secrets", {}),
+            "PATH": f"{root}{os.pathsep}{os.environ['PATH']}",
+            "HOME": folder.name,
+            "HF_HOME": str(root / "hf"),
+        }
+        with (root / "output").open("wb") as output:
+            process = subprocess.Popen(
+                [str(uv) if one == "uv" else one for one in spec["command"]],
+                env=environment,
+                cwd=Path(__file__).parents[2],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        name = f"job{len(self.all)}"
+        self.all[name] = Job(namespace, spec, process, folder)
+        return self.described(name)
+
+    def wait(self, name: str) -> None:
+        self.all[name].process.wait(timeout=600)
+
+    def described(self, name: str) -> dict[str, Any]:
+        job = self.all[name]
+        code = job.process.poll()
+        stage = "RUNNING" if code is None else "ERROR" if code else "COMPLETED"
+        message = f"exit code {code}" if code else None
+        return {
+            "id": name,
+            "command": job.spec["command"],
+            "environment": job.spec["environment"],
+            "flavor": job.spec["flavor"],
+            "status": {"stage": stage, "message": message},
+            "owner": {"id": job.namespace, "name": job.namespace, "type": "org"},
+        }
+
+    def events(self, name: str) -> bytes:
+        """The lines of the log, as server-sent events."""
+        lines = ["===== Job started =====", *self.all[name].output.read_text().splitlines()]
+        stamp = "2024-01-01T00:00:00.000Z"
+        events = [json.dumps({"data": line, "timestamp": stamp}) for line in lines]
+        return "".join(f"data: {event}\n\n" for event in events).encode()
