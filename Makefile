@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 $(UPGR
 	--custom-compile-command 'make constraints'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants lint types secrets budgets audit constraints bench cards zoo browser clean
+.PHONY: help demo test mutants lint types secrets budgets audit constraints bench cards zoo docs browser clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,9 +64,13 @@ cards: $(STAMP) ## render model_cards/ anew
 zoo: $(STAMP) ## write zoo.html, the page with all weights
 	$(BIN)/detrex-hub zoo -o zoo.html
 
+docs: $(STAMP) ## build the documentation in site/, with its links checked
+	$(INSTALL) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 browser: $(STAMP) ## test that page in chromium, which must be installed
 	$(INSTALL) -e '.[browser]'
 	$(BIN)/python -m pytest tests/zoo
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) hub zoo.html build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) hub zoo.html site build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
