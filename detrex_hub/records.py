@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -70,6 +71,10 @@ DType: TypeAlias = Annotated[str, schema.matching("|".join(DTYPE_BITS), "an elem
 Keys: TypeAlias = Annotated[tuple[Key, ...], Meta(max_length=10_000)]
 Ties: TypeAlias = Annotated[dict[Key, Key], Meta(max_length=10_000)]
 _MANY = Meta(max_length=20_000)
+
+
+# names that other projects' config.json have, and those of detrex-hub not
+_OTHERS = frozenset({"model_type", "architectures", "pretrained_cfg"})
 
 
 class StoredCheckpoint(Struct, frozen=True, kw_only=True):
@@ -139,6 +144,16 @@ class RepositoryConfig(Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: a field is missing, of a wrong type or forbidden.
         """
+        if (
+            isinstance(document, dict)
+            and _OTHERS & document.keys()
+            and "format_version" not in document
+        ):
+            repository = where.removesuffix(f"/{CONFIG}")
+            raise ConfigError(
+                f"{repository} is a repository of transformers or timm",
+                hint=f"Convert it: detrex-hub convert {shlex.quote(repository)}",
+            )
         found = _checked(document, cls, where)
         try:
             architecture(found.architecture)

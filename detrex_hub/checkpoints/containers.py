@@ -112,6 +112,12 @@ def checkpoint(
     _refuse_foreign(file, root, found)
     name = _choose(file, root, found, container)
     chosen = found[name]
+    packed = [
+        key for key in chosen.entries if isinstance(key, str) and key.endswith(foreign.PACKED)
+    ]
+    if packed:
+        what = f"{foreign.QUANTIZED_TENSORS.what}, such as {shown(packed[0])}"
+        raise foreign.refusal(file, replace(foreign.QUANTIZED_TENSORS, what=what))
     for key, value in chosen.entries.items():
         if not isinstance(key, str) and _leaf(value) is not None:
             raise file.error(
@@ -148,7 +154,7 @@ def _refuse_foreign(file: File, root: Any, found: Mapping[str, _Container]) -> N
     if "ds_version" not in entries:
         return
     if "optimizer_state_dict" in entries:
-        raise foreign.refusal(file, foreign.ZERO_OPTIMIZER)
+        raise foreign.refusal(file, foreign.zero_optimizer(file.path))
     parts = entries.get("mp_world_size")
     if isinstance(parts, int) and parts > 1:
         raise foreign.refusal(file, foreign.MODEL_PARALLEL)

@@ -54,6 +54,12 @@ class Foreign:
         return f"{self.advice}: {command}"
 
 
+def zero_optimizer(path: Path) -> Foreign:
+    """What a file of the optimizer is. Stages below 3 leave the whole model beside it."""
+    whole = path.with_name(_WHOLE).is_file()
+    return _ZERO_OPTIMIZER if whole else replace(ZERO_3, what=_ZERO_OPTIMIZER.what)
+
+
 def refusal(file: File, found: Foreign) -> CheckpointError:
     """The error about a file of a foreign format."""
     return file.error(found.what, hint=found.hint(file.path))
@@ -66,6 +72,11 @@ TORCHSCRIPT = Foreign(
     "Write its state dict with torch",
     code='import torch; torch.save(torch.jit.load(FILE, "cpu").state_dict(), WRITTEN)',
 )
+EXPORTED = Foreign(
+    "is a program of torch.export",
+    "Write its state dict with torch",
+    code="import torch; torch.save(dict(torch.export.load(FILE).state_dict), WRITTEN)",
+)
 MODULE = Foreign(
     "holds a whole pickled module",
     f"Only its own classes can load it, {_TRUSTED}",
@@ -76,14 +87,15 @@ MODULE = Foreign(
 )
 ZERO_3 = Foreign(
     "holds partitions of DeepSpeed's ZeRO stage 3, and no whole tensors",
-    "Put them together with the script that DeepSpeed wrote beside them",
-    command="python {folder}/../zero_to_fp32.py {folder}/.. {written} && "
-    "detrex-hub convert {written}/pytorch_model.bin",
+    "Put them together with DeepSpeed",
+    command="python -m deepspeed.utils.zero_to_fp32 {folder}/.. {written} && "
+    "detrex-hub convert {written}",
 )
-ZERO_OPTIMIZER = Foreign(
+_WHOLE = "mp_rank_00_model_states.pt"
+_ZERO_OPTIMIZER = Foreign(
     "holds the optimizer's partitions of DeepSpeed's ZeRO",
-    "Take the model's file beside it",
-    command="detrex-hub convert {folder}/mp_rank_00_model_states.pt",
+    "The model lies beside it",
+    command=f"detrex-hub convert {{folder}}/{_WHOLE}",
 )
 MODEL_PARALLEL = Foreign(
     "holds one part of a model that DeepSpeed split over several GPUs",
@@ -91,12 +103,17 @@ MODEL_PARALLEL = Foreign(
     command="python -m deepspeed.checkpoint.ds_to_universal --input_folder {folder} "
     "--output_folder {written}",
 )
+PACKED = "_packed_params._packed_params"
+"""What the key of a quantised layer's weight and bias ends with: a tuple of both."""
 QUANTIZED_TENSORS = Foreign(
     "holds quantised tensors of torch",
     "Turn them into plain ones with torch",
     code='import torch; d = torch.load(FILE, "cpu"); '
     'd = d.get("state_dict", d.get("model", d)); '
-    "torch.save({k: v.dequantize() for k, v in d.items() if torch.is_tensor(v)}, WRITTEN)",
+    f'd = [(k, v) if torch.is_tensor(v) else (k.replace("{PACKED}", n), t) '
+    "for k, v in d.items() if torch.is_tensor(v) or isinstance(v, tuple) "
+    'for n, t in ([("", v)] if torch.is_tensor(v) else zip(("weight", "bias"), v))]; '
+    "torch.save({k: t.dequantize() for k, t in d if t is not None}, WRITTEN)",
 )
 _QUANTIZED_MODULES = Foreign(
     "holds quantised modules, as bitsandbytes, GPTQ and AWQ write them",
@@ -167,7 +184,8 @@ _MAGIC = (
 _TENSORFLOW_MAGIC = bytes.fromhex("57fb808b247547db")
 # fields of onnx.ModelProto that may follow the first one, ir_version: onnx/onnx.proto
 _AFTER_IR_VERSION = frozenset(field << 3 | 2 for field in (2, 3, 4, 6, 7, 8, 14, 20)) | {5 << 3}
-_NEWEST_IR_VERSION = 32
+# version 1 of a TensorFlow SavedModel begins alike; ONNX 1.0 had 3
+_IR_VERSIONS = range(3, 33)
 
 
 def recognised(file: File, head: bytes) -> Foreign | None:
@@ -179,7 +197,7 @@ def recognised(file: File, head: bytes) -> Foreign | None:
     for at, magic, found in _MAGIC:
         if head[at : at + len(magic)] == magic:
             return found
-    if head[:1] == b"\x08" and head[1] <= _NEWEST_IR_VERSION and head[2] in _AFTER_IR_VERSION:
+    if head[:1] == b"\x08" and head[1] in _IR_VERSIONS and head[2] in _AFTER_IR_VERSION:
         return _ONNX
     if head[:1] == b"\x0a" and _is_caffemodel(head):
         return _CAFFEMODEL

@@ -42,6 +42,8 @@ _OTHERS = (
     (b"Rar!", "is a RAR archive", "Unpack it first"),
     (b"\x93numpy", "is a single NumPy array (.npy)", None),
 )
+# torch/export/pt2_archive/constants.py, and before torch 2.7
+_OF_EXPORT = ("archive_format", "serialized_exported_program.json")
 _TAR = "is a tar archive; torch before 0.1.10 wrote such checkpoints"
 
 
@@ -103,6 +105,8 @@ def _archive(file: File, container: Choice) -> Checkpoint:
         return torch_zip.read(file, found, container)
     if found and all(name.endswith(".npy") for name in found):
         raise foreign.refusal(file, foreign.NUMPY)
+    if any(name.rpartition("/")[2] in _OF_EXPORT for name in found):
+        raise foreign.refusal(file, foreign.EXPORTED)
     if "model.weights.h5" in found:
         raise foreign.refusal(file, foreign.KERAS)
     _refuse_hashed(file)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,9 +39,13 @@ _OF_REPOSITORY = (
 )
 _DISTRIBUTED = ".metadata"
 # small files that name the newest checkpoint of a training
-_POINTERS = ("last_checkpoint", "latest")
+_LAST, _LATEST = "last_checkpoint", "latest"
 _LARGEST_POINTER = 4096
 _OF_DEEPSPEED = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
+# what trainers keep beside the weights
+_NOT_WEIGHTS = re.compile(
+    r"optim|sched|scaler|training_args|recipe_state|(?:^|_)(?:rng|random)_?stat", re.IGNORECASE
+)
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar", ".zip", ".distcp")
 
 
@@ -66,7 +71,7 @@ def in_folder(folder: Path) -> Snapshot:
         CheckpointError: it holds none, or several and nothing says which.
         UsageError: it is a folder that `convert` made.
     """
-    return Snapshot(folder.resolve().name, _weights_in(folder))
+    return Snapshot(_name_of(folder.resolve()), _weights_in(folder))
 
 
 def on_hub(repo: str, revision: str | None, progress: Progress | None = None) -> Snapshot:
@@ -122,7 +127,15 @@ def of_file(path: Path) -> Snapshot | None:
     """The folder of an index that is given alone, or of weights that a repository describes; None
     for any other file."""
     whole = path.name.endswith(".index.json") or path.name == _DISTRIBUTED or documents(path)
-    return Snapshot(path.resolve().parent.name, path) if whole else None
+    return Snapshot(_name_of(path.absolute().parent), path) if whole else None
+
+
+def _name_of(folder: Path) -> str:
+    """A folder's name; that of the repository for a snapshot in the Hub's cache."""
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.rpartition("--")[2]
+    return folder.name
 
 
 def is_converted(folder: Path) -> bool:
@@ -187,13 +200,18 @@ def _weights_in(folder: Path) -> Path:
 
 def _found_in(folder: Path) -> Path:
     _refuse_converted(folder, os.fspath(folder))
-    for name in _POINTERS:
-        if (pointed := _pointed(folder, name)) is not None:
-            return pointed
+    if (pointed := _pointed(folder, _LAST)) is not None:
+        return pointed
     for name in (*_OF_REPOSITORY, _DISTRIBUTED, *_OF_DEEPSPEED):
         if (path := find_file(folder, name)) is not None:
             return path
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    if (pointed := _pointed(folder, _LATEST)) is not None:
+        return pointed
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix in _SUFFIXES and not _NOT_WEIGHTS.search(path.name)
+    )
     found = [path for name in names if (path := find_file(folder, name)) is not None]
     if len(found) == 1:
         return found[0]
@@ -213,7 +231,7 @@ def _hint(folder: Path) -> str:
     fitting = [
         path
         for path in inner
-        if any((path / name).is_file() for name in (*_OF_REPOSITORY, _DISTRIBUTED, *_POINTERS))
+        if any((path / name).is_file() for name in (*_OF_REPOSITORY, _DISTRIBUTED, _LAST, _LATEST))
     ]
     if fitting:
         newest = max(fitting, key=lambda path: path.stat().st_mtime)
@@ -234,7 +252,7 @@ def _pointed(folder: Path, pointer: str) -> Path | None:
     name = text.replace("\\", "/").rpartition("/")[2]
     if name in ("", ".", ".."):
         raise CheckpointError(f"{path} names no file")
-    if pointer == "latest":
+    if pointer == _LATEST:
         # DeepSpeed's names a folder
         inner = folder / name
         if inner.is_symlink() or not inner.is_dir():

@@ -48,9 +48,23 @@ def _quantized(path):
         torch.save({"layer.weight": values, "layer.bias": torch.zeros(3)}, path)
 
 
+def _packed(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dynamic = torch.ao.quantization.quantize_dynamic(Small(), {torch.nn.Linear})
+        torch.save(dynamic.state_dict(), path)
+
+
+def _exported(path):
+    with path.open("wb") as file:
+        torch.export.save(torch.export.export(Small(), (torch.zeros(1, 2),)), file)
+
+
 @pytest.mark.parametrize(
     ("write", "says"),
     [
+        (_exported, r"a program of torch\.export"),
+        (_packed, "quantised tensors of torch, such as 'layer._packed_params"),
         (_script, "is a TorchScript archive, which holds code"),
         (lambda path: torch.save(Small(), path), r"whole pickled module \(.*Small\)"),
         (
@@ -65,7 +79,7 @@ def _quantized(path):
             r"NumPy's \.npz archive",
         ),
     ],
-    ids=["TorchScript", "module", "module in a dict", "quantised", "npz"],
+    ids=["torch.export", "packed", "TorchScript", "module", "module in a dict", "quantised", "npz"],
 )
 def test_the_command_of_a_refusal_writes_a_state_dict_that_can_be_read(tmp_path, write, says):
     path = tmp_path / "my model.pt"
@@ -74,10 +88,8 @@ def test_the_command_of_a_refusal_writes_a_state_dict_that_can_be_read(tmp_path,
     assert re.search(says, error.message)
     run(error.hint)
     with checkpoints.open(tmp_path / "my model_state_dict.pth") as written:
-        assert {key: spec.shape for key, spec in written.specs.items()} == {
-            "layer.weight": (3, 2),
-            "layer.bias": (3,),
-        }
+        found = {key: spec.shape for key, spec in written.specs.items()}
+        assert found.items() >= {"layer.weight": (3, 2), "layer.bias": (3,)}.items()
 
 
 def _keras(path):
@@ -120,7 +132,7 @@ def deepspeed(**more):
         (
             deepspeed(module={"a.weight": torch.zeros(0), "a.bias": torch.zeros(0)}),
             "ZeRO stage 3",
-            "zero_to_fp32.py",
+            "zero_to_fp32",
         ),
         (
             deepspeed(optimizer_state_dict={"zero_stage": 3}),
@@ -147,6 +159,19 @@ def test_the_whole_model_that_deepspeed_saves_is_read(tmp_path):
     torch.save(deepspeed(module={"a.weight": torch.zeros(2)}), tmp_path / "mp_rank_00.pt")
     with checkpoints.open(tmp_path / "mp_rank_00.pt") as opened:
         assert opened.container == "module"
+
+
+def test_the_model_beside_the_optimizer_is_named(tmp_path):
+    torch.save(
+        deepspeed(module={"a.weight": torch.ones(2)}), tmp_path / "mp_rank_00_model_states.pt"
+    )
+    torch.save(deepspeed(optimizer_state_dict={}), tmp_path / "x.pt")
+    assert refusal(tmp_path / "x.pt").hint.endswith("/mp_rank_00_model_states.pt")
+
+
+def test_a_saved_model_of_tensorflow_is_not_called_onnx(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01\x12\x90\x10" + bytes(90))
+    assert "no known format" in refusal(tmp_path / "saved_model.pb").message
 
 
 def test_a_pickle_that_begins_like_a_caffemodel_is_read(tmp_path):

@@ -10,9 +10,16 @@ from safetensors.torch import save_file
 
 from detrex_hub.architectures import architecture, coco
 from detrex_hub.conversion import convert, prepare
-from detrex_hub.errors import ArchitectureError, CheckpointError, DetrexHubError, UsageError
+from detrex_hub.errors import (
+    ArchitectureError,
+    CheckpointError,
+    ConfigError,
+    DetrexHubError,
+    UsageError,
+)
 from detrex_hub.exporting import export
 from detrex_hub.inspection import inspect
+from detrex_hub.loading import load_state_dict
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.verification import verify
 from tests import reference, tiny
@@ -369,6 +376,38 @@ def test_a_link_out_of_a_folder_is_refused(tmp_path):
         (folder / name).symlink_to(tmp_path / "elsewhere" / name)
         with pytest.raises(CheckpointError, match="symbolic link to a place outside"):
             prepare(folder)
+
+
+def test_whole_weights_go_before_those_of_deepspeed(tmp_path):
+    repository(tmp_path / "x")
+    (tmp_path / "x" / "latest").write_text("global_step10")
+    with prepare(tmp_path / "x") as planned:
+        assert planned.provenance.file == "model.safetensors"
+
+
+def test_what_a_trainer_keeps_beside_the_weights_is_passed_over(tmp_path):
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin"):
+        (tmp_path / name).write_bytes(b"x")
+    tiny.original(tmp_path / "model_0.pt")
+    with prepare(tmp_path) as planned:
+        assert planned.provenance.file == "model_0.pt"
+
+
+def test_a_snapshot_in_the_cache_has_the_name_of_its_repository(hub, tmp_path):
+    put(hub, sharded(tmp_path / "x"))
+    with prepare("alice/my.convnext") as planned:
+        folder = planned.checkpoint.path.parent
+    for what in (folder, folder / INDEX):
+        with prepare(what) as planned:
+            assert planned.name == "my.convnext"
+
+
+def test_a_repository_that_is_loaded_before_it_is_converted_is_refused(hub, tmp_path):
+    folder = repository(tmp_path / "x")
+    put(hub, folder)
+    for what in ("alice/my.convnext", str(folder)):
+        with pytest.raises(ConfigError, match=f"Convert it: detrex-hub convert {what}"):
+            load_state_dict(what)
 
 
 def test_a_folder_below_that_holds_a_checkpoint_is_named(tmp_path):

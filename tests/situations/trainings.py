@@ -148,7 +148,7 @@ SITUATIONS = (
         "Refused, with DeepSpeed's own command that puts them together.",
         "detrex-hub convert ./deepspeed -o out",
         _zero_3,
-        ("ZeRO stage 3", "zero_to_fp32.py"),
+        ("ZeRO stage 3", "zero_to_fp32"),
         refused=True,
         elsewhere=True,
     ),
