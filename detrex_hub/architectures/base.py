@@ -22,6 +22,7 @@ from detrex_hub.architectures.declared import (
     Paths,
     Settled,
     Specs,
+    applying,
     settle,
     understood,
 )
@@ -217,7 +218,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         Args:
             given: what is said, since one fact may decide which others there are.
         """
-        return {**IMAGE_FACTS, **cls.facts}
+        return applying({**IMAGE_FACTS, **cls.facts}, specs)
 
     @classmethod
     def known_facts(
@@ -252,7 +253,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
                 for name, value in stated.items()
                 if name in declared and declared[name].kind.accepts(value)
             }
-            return {**(catalogue or {}), **theirs, **own, **given}
+            ours = {name: value for name, value in own.items() if name in declared}
+            return {**(catalogue or {}), **theirs, **ours, **given}
 
         known = cls.facts_of(specs, layout, said({**IMAGE_FACTS, **cls.facts}))
         return understood(known, said(known), where=cls.name)
@@ -270,7 +272,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         """The facts that there are with these hyper-parameters, their config paths in full."""
         return {
             name: replace(fact, config=tuple(map(self._below_node, fact.config)))
-            for name, fact in {**IMAGE_FACTS, **self.facts}.items()
+            for name, fact in applying({**IMAGE_FACTS, **self.facts}, self.target()).items()
         }
 
     def paths(self) -> Paths:

@@ -33,6 +33,8 @@ class Fact(Struct, frozen=True):
         shown: what the shapes of some files show of it nevertheless; None where they do not.
         config: where a training config says it, the first path that is there. The path of a
             backbone that begins with a dot is below its node.
+        applies: whether a state dict, in the original's names or detrex's, has what the fact is
+            about; None where every one has.
     """
 
     kind: Kind
@@ -41,6 +43,7 @@ class Fact(Struct, frozen=True):
     assumed: bool = False
     shown: Callable[[Specs, str], Any] | None = None
     config: tuple[str, ...] = ()
+    applies: Callable[[Specs], bool] | None = None
 
     def understood(self, name: str, value: Any) -> Any:
         """A value, checked by the kind, and read if it is the text of a command line.
@@ -101,6 +104,13 @@ def as_options(facts: Facts) -> str:
     return " ".join(f"--fact {name}={kinds.text(value)}" for name, value in facts.items())
 
 
+def applying(declared: Mapping[str, Fact], specs: Specs) -> dict[str, Fact]:
+    """The facts that are about something that a state dict has."""
+    return {
+        name: fact for name, fact in declared.items() if fact.applies is None or fact.applies(specs)
+    }
+
+
 def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts) -> Settled:
     """Give every declared fact a value: the one given, the one that shapes show, or the default.
 
@@ -116,7 +126,7 @@ def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts
     """
     values: dict[str, Any] = {}
     assumed: list[str] = []
-    for name, fact in declared.items():
+    for name, fact in applying(declared, specs).items():
         value = given.get(name)
         value = None if value is None else fact.understood(name, value)
         shown = fact.shown(specs, layout) if fact.shown is not None else None

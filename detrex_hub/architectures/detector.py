@@ -21,6 +21,7 @@ from detrex_hub.architectures.declared import (
     Paths,
     Settled,
     Specs,
+    applying,
     released,
     settle,
 )
@@ -421,7 +422,8 @@ class Detector(Architecture, frozen=True, kw_only=True):
     @property
     def unknown(self) -> tuple[str, ...]:
         """What a config must say, and neither shapes nor facts show."""
-        found = [name for name in self.facts if getattr(self, name, 0) is None]
+        facts = applying(self.facts, self.target())
+        found = [name for name in facts if getattr(self, name, 0) is None]
         if isinstance(self.body, TorchvisionResNet) and self.body.dilation is None:
             found.append("dilation")
         return tuple(found)

@@ -25,6 +25,7 @@ def position_facts(temperature: float, offset: float) -> dict[str, Fact]:
             default=released(temperature),
             assumed=True,
             config=(f"{_NODE}.temperature",),
+            applies=_is_sine,
         ),
         "position_offset": Fact(
             kinds.NUMBER,
@@ -32,8 +33,13 @@ def position_facts(temperature: float, offset: float) -> dict[str, Fact]:
             default=released(offset),
             assumed=True,
             config=(f"{_NODE}.offset",),
+            applies=_is_sine,
         ),
     }
+
+
+def _is_sine(specs: Specs) -> bool:
+    return read_grid(specs) is None
 
 
 class SinePositions(Part, frozen=True):
@@ -112,7 +118,7 @@ def positions(
 
 def read_grid(specs: Specs) -> tuple[int, int] | None:
     """Rows and columns of learned position embeddings; None where there are none."""
-    for prefix in ("backbone.1", "position_embedding"):
+    for prefix in ("backbone.1", "detr.backbone.1", "position_embedding"):
         keys = [f"{prefix}.{side}_embed.weight" for side in _SIDES]
         if all(key in specs for key in keys):
             rows, columns = (specs[key].shape[0] for key in keys)

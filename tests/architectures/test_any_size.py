@@ -132,8 +132,9 @@ def detectors(draw, name):
         facts = {}
         values |= {"num_classes": 80, "classes_cut_from": kind.original_rows}
     if "position_offset" in kind.facts:
-        values["position_temperature"] = draw(one_of(10, 20, 10000))
-        values["position_offset"] = draw(one_of(0.0, -0.5))
+        sine = values.get("position_grid") is None
+        values["position_temperature"] = draw(one_of(10, 20, 10000)) if sine else None
+        values["position_offset"] = draw(one_of(0.0, -0.5)) if sine else None
     if "more_levels" in values:
         if values["backbone"] == "torchvision_resnet":
             values["neck_inputs"] = 1

@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from detrex_hub.architectures import architectures
+from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.conversion import convert
+from detrex_hub.errors import UsageError
+from detrex_hub.identify import identify, recognised
 from detrex_hub.records import RepositoryConfig
 from detrex_hub.specs import TensorSpec
 from tests import reference
@@ -25,11 +27,9 @@ ENCODER = "transformer.encoder.layers.5"
 
 def planned(name, **facts):
     variant = reference.load(name)
-    recognised = recognise(variant.source)
-    made = recognised.architecture.read(
-        variant.source, recognised.layout, {**facts_of(name), **facts}
-    )
-    return made, made.plan(variant.source, recognised.layout)
+    found = recognise(variant.source)
+    made = found.architecture.read(variant.source, found.layout, {**facts_of(name), **facts})
+    return made, made.plan(variant.source, found.layout)
 
 
 def lazy_of(name):
@@ -288,6 +288,27 @@ def test_learned_position_embeddings_are_moved():
         assert origin("detr_r50_learned_pos", key) == [f"backbone.1.{side}_embed.weight"]
     assert made.position_grid == (50, 50)
     assert "model.position_embedding.temperature" not in made.overrides(made.preprocessing({})).lazy
+
+
+@pytest.mark.parametrize("prefix", ["", "detr."])
+def test_learned_position_embeddings_have_no_temperature(prefix):
+    source = reference.load("detr_r50_learned_pos").source
+    specs = {prefix + key: spec for key, spec in source.items()}
+    if prefix:
+        specs["mask_head.lay1.weight"] = TensorSpec("F32", (264, 264, 3, 3))
+    found = identify(specs, recognised(specs, name="detr.pth"))
+    assert not [name for name in found.assumed if name.startswith("position")]
+    assert found.architecture.notes() == found.architecture.notes_on("original")
+    assert "position_temperature" not in found.architecture.declared_facts()
+    with pytest.raises(UsageError, match="detr does not take position_temperature"):
+        identify(specs, recognised(specs, name="x"), given={"position_temperature": 20})
+
+
+def test_a_script_that_says_a_temperature_for_learned_positions_is_passed_over():
+    source = reference.load("detr_r50_learned_pos").source
+    said = {"args": {"pe_temperatureH": 20, "pe_temperatureW": 20}}
+    known = architecture("dab_detr").known_facts(source, "original", given={}, metadata=said)
+    assert "position_temperature" not in known
 
 
 def test_panoptic_checkpoints_lose_their_prefix_and_no_class():
