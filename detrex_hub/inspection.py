@@ -10,6 +10,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub import catalogue, checkpoints
+from detrex_hub.architectures import architecture
+from detrex_hub.architectures.declared import IMAGE_FACTS, Fact
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.errors import (
@@ -181,16 +183,24 @@ def inspect(
 
 
 def about(entry: CatalogueEntry) -> dict[str, Any]:
-    """What the catalogue knows of weights, and what a config must say for them."""
+    """What the catalogue knows of weights, what a config must say for them, and the facts that a
+    conversion takes beside its shapes."""
     known = asdict(entry)
     for source in known["sources"]:
         source["url"] = public_url(source["url"])
     overrides: dict[str, Any] = {"lazy": {}, "yacs": {}}
+    kind = architecture(entry.architecture)
+    declared: Mapping[str, Fact] = {**IMAGE_FACTS, **kind.facts}
     if entry.hyper_parameters:
         made = model_of(entry)
+        declared = made.declared_facts()
         wanted = made.overrides(made.preprocessing(entry.facts))
         overrides = {"lazy": wanted.lazy, "yacs": wanted.yacs}
-    return known | {"overrides": overrides, "pinned": list(entry.pinned)}
+    takes = {
+        name: {"meaning": fact.meaning, "values": fact.kind.meaning}
+        for name, fact in declared.items()
+    }
+    return known | {"takes": takes, "overrides": overrides, "pinned": list(entry.pinned)}
 
 
 def weights(

@@ -16,7 +16,7 @@ def command(
     name: Name,
     catalogue: Catalogues = None,
 ) -> None:
-    """Show sources, licence and accuracy of weights."""
+    """Show sources, licence and accuracy of weights, and the facts that they take."""
     from detrex_hub.catalogue import find
     from detrex_hub.inspection import about
 
@@ -48,6 +48,11 @@ def _lines(known: Mapping[str, Any]) -> Iterator[str]:
             "paper": known["paper"],
             "hyper-parameters": [
                 f"{name} = {value}" for name, value in known["hyper_parameters"].items()
+            ],
+            "facts": [f"{name} = {value}" for name, value in known["facts"].items()],
+            "takes": [
+                f"--fact {name}=…  {one['meaning']}: {one['values']}"
+                for name, one in known["takes"].items()
             ],
             "overrides": [
                 f"{path} = {value!r}" for path, value in known["overrides"]["lazy"].items()

@@ -75,6 +75,15 @@ def test_info_says_sources_accuracy_and_overrides(cli):
     assert document["overrides"]["yacs"]["MODEL.RESNETS.DEPTH"] == 101
 
 
+def test_info_lists_the_facts_that_a_conversion_takes(cli):
+    text = cli("info", "detr_r50").out
+    assert "--fact position_temperature=…  temperature of the sine position embedding: " in text
+    assert "--fact image_format=…  order of the image's channels: RGB or BGR" in text
+    takes = cli("info", "detr_r50", "--json").document["takes"]
+    assert takes["num_heads"]["values"] == "an integer from 1 to 65536"
+    assert "position_offset" not in cli("info", "r101_v2", "--json").document["takes"]
+
+
 def test_an_unknown_name_suggests_the_nearest(cli):
     assert "r101_v2" in one_line(cli("info", "r101v2"), 2)
 
