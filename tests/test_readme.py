@@ -110,6 +110,7 @@ def test_it_begins_with_the_installation_and_two_lines_of_a_config():
 def test_one_table_has_every_environment_variable():
     root = Path(__file__).parent.parent / "detrex_hub"
     code = " ".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
-    section = README.partition("## Environment variables")[2].partition("\n## ")[0]
+    page = root.parent / "docs" / "reference" / "environment.md"
+    section = page.read_text(encoding="utf-8")
     table = re.findall(r"^\| `(DETREX_HUB_[A-Z_]+)` \|", section, re.MULTILINE)
     assert sorted(table) == sorted(set(re.findall(r"\bDETREX_HUB_[A-Z_]+\b", code)))
