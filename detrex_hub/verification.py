@@ -401,7 +401,7 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
                 f"{should.get(name)!r}"
             )
     licence = f"{CARD} says the licence {str(says.get('license'))[:80]}"
-    if text in _unedited(claims, made, says.get("license")):
+    if text in _unedited(claims, made, text, says.get("license")):
         return Proven("card", f"{licence}, and is the card that the records produce")
     if entry is not None:
         return Proven("card", f"{licence}; its text was edited by hand", but=_EDITED)
@@ -440,12 +440,15 @@ _EDITED = "its card is not the one that the records produce"
 _PROMISES = ("license", "license_name", "license_link", "library_name", "base_model")
 
 
-def _unedited(claims: _Claims, made: str, license: Any) -> set[str]:
+def _unedited(claims: _Claims, made: str, text: str, license: Any) -> set[str]:
     """The cards that a push makes of one: addressed to the repository, with a licence that only the
-    publisher knows."""
+    publisher knows, and with a link to an export."""
     cards = {made, *(card.addressed(made, claims.record.name, one) for one in _ids(claims.name))}
     if license in HUB_LICENSES and card.license_of(made) is None:
         cards |= {card.licensed(one, license) for one in cards}
+    exported = card.linked_to(text)
+    if exported is not None and names.is_repo_id(exported):
+        cards |= {card.linked(one, exported) for one in cards}
     return cards
 
 

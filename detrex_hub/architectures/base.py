@@ -483,6 +483,11 @@ class Architecture(Struct, frozen=True, kw_only=True):
         the weights as they are now."""
         return self
 
+    def as_released(self) -> tuple[Self, dict[str, Any]]:
+        """The same with the values of the released originals where nothing shows them, and these
+        values by the names of their facts."""
+        return self, {}
+
     def rules_back(self, layout: str) -> tuple[Rule, ...]:
         """The mapper from detrex's names to a layout.
 

@@ -274,8 +274,6 @@ class Detector(Architecture, frozen=True, kw_only=True):
         return replace(self, body=self.body.as_stored(), classes_cut_from=None, class_rows=None)
 
     def as_released(self) -> tuple[Self, dict[str, Any]]:
-        """The same with the values of the released originals where nothing shows them, and these
-        values by the names of their facts."""
         specs = self.target()
         assumed = {
             name: default(specs, "original", {}) if callable(default) else default

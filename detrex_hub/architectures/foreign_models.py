@@ -7,11 +7,14 @@ style names timm's backbone and opens in both: 4.57 refuses a `timm_backbone` as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from detrex_hub.errors import ArchitectureError
+
+if TYPE_CHECKING:
+    from detrex_hub.architectures.base import Architecture
 
 
 class TransformersModel(Struct, frozen=True, kw_only=True):
@@ -35,6 +38,26 @@ class TransformersModel(Struct, frozen=True, kw_only=True):
     differences: tuple[str, ...] = ()
     initialised: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What transformers calls it."""
+        return str(self.config["model_type"])
+
+    def snippet(self, folder: str) -> str:
+        """The lines that open an export.
+
+        Args:
+            folder: its path, or the name of its repository.
+        """
+        if self.task is not None:
+            return (
+                "from transformers import pipeline\n\n"
+                f'detect = pipeline("{self.task}", model="{folder}")\n'
+                'detect("image.jpg")'
+            )
+        name = self.opened_by
+        return f'from transformers import {name}\n\nbackbone = {name}.from_pretrained("{folder}")'
+
 
 def needs(layout: str) -> tuple[str, ...]:
     """The packages that a detector in a layout needs beside transformers."""
@@ -53,6 +76,28 @@ class TimmModel(Struct, frozen=True, kw_only=True):
     architecture: str
     model_args: Mapping[str, Any]
     initialised: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What timm calls it."""
+        return self.architecture
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """None is known."""
+        return ()
+
+    def snippet(self, folder: str) -> str:
+        """The lines that open an export.
+
+        Args:
+            folder: its path, or the name of its repository.
+        """
+        place = "local-dir" if folder.startswith((".", "/", "~")) else "hf-hub"
+        return (
+            "import timm\n\n"
+            f'model = timm.create_model("{place}:{folder}", pretrained=True, features_only=True)'
+        )
 
 
 def check_positions(
@@ -114,3 +159,33 @@ def backbone(
         task=None,
         initialised=initialised,
     )
+
+
+def for_transformers(
+    made: Architecture, layout: str, preprocessing: Mapping[str, Any]
+) -> TransformersModel:
+    """The model of transformers that reads an export of weights.
+
+    Args:
+        made: the architecture.
+        layout: one of transformers'.
+        preprocessing: of the detrex model.
+
+    Raises:
+        ArchitectureError: transformers has no such model, or reads no such images.
+    """
+    check_images(preprocessing, "transformers")
+    whole, _ = made.as_stored().as_released()
+    return whole.in_transformers(layout, preprocessing)
+
+
+def check_images(preprocessing: Mapping[str, Any], software: str) -> None:
+    """
+    Raises:
+        ArchitectureError: the weights read BGR images, and other software gives RGB ones.
+    """
+    if preprocessing["image_format"] != "RGB":
+        raise ArchitectureError(
+            f"the weights read BGR images, and the image processors of {software} give RGB ones",
+            hint="Use the weights in detrex, with from_hub",
+        )

@@ -52,6 +52,11 @@ NAMESPACE = "detrex"
 
 # how every card begins; this identifies stale cards
 _BEGINNING = "---\nlibrary_name: detrex\n"
+_EXPORT_HEADING = "## In transformers\n"
+_LINKED = re.compile(
+    r"^Published as \[(?P<repo>[\w./-]{3,200})\]\(https://huggingface\.co/(?P=repo)\)\.\n",
+    re.ASCII | re.MULTILINE,
+)
 _REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
 
@@ -193,6 +198,31 @@ def addressed(card: str, name: str, repo_id: str) -> str:
     """
     known = re.escape(_default_repo_id(name))
     return re.sub(rf"(?<![\w./-]){known}(?![\w/-]|\.\w)", _checked(repo_id), card)
+
+
+def linked(card: str, repo_id: str) -> str:
+    """The same card with a link to the repository that holds the weights for transformers or timm.
+
+    Args:
+        card: a card of a converted folder; another link in it is replaced.
+        repo_id: the repository.
+
+    Raises:
+        UsageError: ``repo_id`` is not of the form ``owner/name``.
+    """
+    known = _checked(repo_id)
+    line = f"Published as [{known}](https://huggingface.co/{known}).\n"
+    if _LINKED.search(card) is not None:
+        return _LINKED.sub(line, card, count=1)
+    if _EXPORT_HEADING in card:
+        return card.replace(_EXPORT_HEADING, f"{_EXPORT_HEADING}\n{line}", 1)
+    return f"{card.rstrip()}\n\n{_EXPORT_HEADING}\n{line}"
+
+
+def linked_to(card: str) -> str | None:
+    """The repository that `linked` put into a card; None where there is none."""
+    found = _LINKED.search(card)
+    return found["repo"] if found else None
 
 
 def license_of(card: str) -> str | None:

@@ -14,6 +14,7 @@ import msgspec
 
 from detrex_hub.architectures import architecture, coco
 from detrex_hub.architectures.base import Architecture
+from detrex_hub.architectures.foreign_models import for_transformers
 from detrex_hub.card.markdown import (
     Markdown,
     clean,
@@ -29,6 +30,7 @@ from detrex_hub.card.relatives import relatives
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import ORIGINS, Metric, Source, hub_file, same_address
 from detrex_hub.configs.settings import DECIDED_BY_CONFIG
+from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping.fold import Pair, Pattern, fold, fold_keys
 from detrex_hub.records import (
     ACCURACY,
@@ -46,6 +48,7 @@ from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 DETREX = "https://github.com/IDEA-Research/detrex"
 
 _BASE_CONFIG = re.compile(r"(?=.{0,200}$)([\w.-]+/)*(?P<module>[A-Za-z_]\w*)\.py", re.ASCII)
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
 _IMAGES = ("image_format", "pixel_mean", "pixel_std")
 _MOST_PATTERNS = 80
 # pieces of one tensor
@@ -144,7 +147,8 @@ def body_values(
         "backbone": kind.backbone,
         "synthetic": config.synthetic,
         "another": another,
-        "assumed": [(name, _python(value)) for name, value in record.assumed.items()],
+        # in the order of the record, which is sorted
+        "assumed": [(name, _python(value)) for name, value in sorted(record.assumed.items())],
         "non_commercial": entry is not None and entry.non_commercial,
         "licence": _licence(entry),
         "licence_evidence": entry.license_evidence if entry else None,
@@ -161,6 +165,7 @@ def body_values(
         "differences": []
         if trained or (entry and entry.origin == "trained")
         else _differences(config, record.facts),
+        "transformers": _in_transformers(config, name),
         "trained": trained,
         "authors": ", ".join(entry.authors) if entry else "",
         "pages": _pages(entry),
@@ -183,6 +188,20 @@ def _on_hub(record: Record, entry: CatalogueEntry | None) -> str | None:
         addresses = []
     addresses.insert(0, own)
     return next((found[0] for found in map(hub_file, addresses) if found), None)
+
+
+def _in_transformers(config: RepositoryConfig, name: str) -> Markdown | None:
+    """How transformers opens an export of the weights; None where it has no such model, or too
+    little is known."""
+    if not config.preprocessing or not _FILE_NAME.fullmatch(name):
+        return None
+    made = architecture(config.architecture).from_hyper_parameters(config.hyper_parameters)
+    try:
+        model = for_transformers(made, "transformers", config.preprocessing)
+    except ArchitectureError:
+        return None
+    # where `export` writes if nothing says it
+    return Markdown(model.snippet(f"./{name}-transformers"))
 
 
 def _results(metrics: Sequence[Metric], datasets: Sequence[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from detrex_hub.cli import options
 from detrex_hub.cli.groups import facts
 from detrex_hub.cli.hints import SYNTHETIC
 from detrex_hub.cli.options import Catalogues, FactsOption, Revision
@@ -21,6 +22,7 @@ EXAMPLES = (
     "detrex-hub export ./my_detr --to original -o my_detr.pth",
     "detrex-hub export model_final.pth --to original",
     "detrex-hub export detrex/detr_r50 --to transformers -o ./detr",
+    "detrex-hub export alice/my_detr --to transformers --push alice/my_detr-transformers",
 )
 
 
@@ -57,6 +59,19 @@ def command(
     ] = None,
     fact: FactsOption = None,
     catalogue: Catalogues = None,
+    push: Annotated[
+        str | None,
+        Option(
+            "--push",
+            metavar="OWNER/NAME",
+            help="Push the folder to this repository, and link both cards to each other.",
+        ),
+    ] = None,
+    private: options.Private = False,
+    create_pr: options.CreatePr = False,
+    message: options.Message = None,
+    license: options.License = None,
+    allow_synthetic: options.AllowSynthetic = False,
 ) -> None:
     """Write weights in the original's names, or as a folder that transformers opens.
 
@@ -64,6 +79,7 @@ def command(
     """
     from detrex_hub.architectures.class_names import read_names
     from detrex_hub.exporting import export
+    from detrex_hub.repositories import PushOptions
 
     with out.progress() as progress:
         done = export(
@@ -75,6 +91,14 @@ def command(
             class_names=read_names(classes_from) if classes_from is not None else None,
             facts=facts(fact),
             extra_catalogues=catalogue or (),
+            push_to=push,
+            push=PushOptions(
+                private=private,
+                create_pr=create_pr,
+                message=message,
+                license=license,
+                allow_synthetic=allow_synthetic,
+            ),
             progress=progress,
         )
     for note in done.notes:
@@ -94,6 +118,7 @@ def _lines(done: Exported) -> Iterator[str]:
             "weights": f"{done.path}, {human_size(done.size)}",
             "classes": done.labels and f"{len(done.labels.names)}, {done.labels.origin}",
             "sha256": done.sha256,
+            "pushed": done.pushed and done.pushed.url,
             "not in it": [
                 f"{one.target}  x{one.tensors}  {one.note}"
                 for one in fold(Pair((key,), key, reason) for key, reason in done.absent.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,13 @@ from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.checkpoints import format_of
 from detrex_hub.errors import UsageError
-from detrex_hub.exporting.folder import SOFTWARE, write_folder
+from detrex_hub.exporting.card import license_of_source
+from detrex_hub.exporting.folder import SOFTWARE, Described, describe, write_folder
+from detrex_hub.exporting.pushing import check_push, link_source, push_exported
 from detrex_hub.exporting.result import Exported
 from detrex_hub.exporting.single_file import write_file
 from detrex_hub.exporting.source import look_up
+from detrex_hub.repositories import PushOptions
 
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
@@ -33,6 +37,8 @@ def export(
     class_names: Sequence[str] | None = None,
     facts: Mapping[str, Any] | None = None,
     extra_catalogues: Sequence[Path] = (),
+    push_to: str | None = None,
+    push: PushOptions | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write weights in another layout, and compare what was written.
@@ -53,6 +59,10 @@ def export(
             are given.
         facts: what nothing states of the weights and a folder must say, such as ``num_heads``.
         extra_catalogues: catalogue files beyond the built-in ones.
+        push_to: the repository, ``owner/name``, that a folder is pushed to as one commit and read
+            back. The cards of both repositories then link to each other.
+        push: options of the push: ``private``, ``create_pr``, ``dry_run``, ``message``,
+            ``allow_synthetic``, and ``license`` where the source's card says none.
         progress: reports downloads and copying.
 
     Raises:
@@ -75,7 +85,13 @@ def export(
     )
     if layout in SOFTWARE and format is None and format_of(to) is None:
         target = Path(to) if to is not None else Path(f"{source.name}-{layout}")
-        return write_folder(source, layout, target, class_names=class_names, progress=progress)
+        described = describe(source, layout, class_names)
+        return _export_folder(described, target, push_to, push or PushOptions(), progress)
+    if push_to is not None:
+        raise UsageError(
+            "a single file is not pushed",
+            hint="Push a folder instead: --to transformers -o FOLDER --push OWNER/NAME",
+        )
     chosen = _layout(source.architecture, layout)
     if class_names is not None:
         raise UsageError(
@@ -84,6 +100,24 @@ def export(
         )
     target = Path(to) if to is not None else Path(f"{source.name}-{chosen}.{format or 'pth'}")
     return write_file(source, chosen, target, format, progress=progress)
+
+
+def _export_folder(
+    described: Described,
+    target: Path,
+    repo_id: str | None,
+    options: PushOptions,
+    progress: Progress | None,
+) -> Exported:
+    license = license_of_source(described.source) or options.license
+    if repo_id is not None:
+        check_push(described, repo_id, license, options)
+    done = write_folder(described, target, license=license, progress=progress)
+    if repo_id is None:
+        return done
+    pushed = push_exported(described, done, repo_id, license, options, progress=progress)
+    note = link_source(described, pushed.repo_id, options, progress=progress)
+    return replace(done, pushed=pushed, notes=(*done.notes, *([note] if note else [])))
 
 
 def _layout(made: Architecture, layout: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.declared import as_options
 from detrex_hub.architectures.detector import Detector
-from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel
+from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel, check_images
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
-from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.errors import UsageError
+from detrex_hub.exporting import card
 from detrex_hub.exporting.labels import Labels, labels_of
 from detrex_hub.exporting.result import Exported
 from detrex_hub.exporting.source import Source
@@ -33,73 +35,161 @@ _SHORTEST, _LONGEST = 800, 1333
 _BILINEAR = 2
 
 
-def write_folder(
-    source: Source,
-    software: str,
-    target: Path,
-    *,
-    class_names: Sequence[str] | None,
-    progress: Progress | None,
-) -> Exported:
-    """Write a folder that transformers or timm opens. Arguments and errors are those of `export`.
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What is written beside the weights.
 
     Args:
+        source: the weights.
         software: one of `SOFTWARE`.
+        made: the architecture as it is written.
+        model: the model of the software.
+        labels: names of the classes; None for a backbone.
+        assumed: facts that nothing states, with the values that were taken.
     """
-    _check_target(target)
-    made, assumed = source.architecture.as_stored(), dict(source.assumed)
+
+    source: Source
+    software: str
+    made: Architecture
+    model: TransformersModel | TimmModel
+    labels: Labels | None
+    assumed: Mapping[str, Any]
+
+    @property
+    def layout(self) -> str:
+        """The layout of the keys."""
+        return self.made.written_as.get(self.software, self.software)
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """The JSON documents by file name."""
+        images = self.source.preprocessing
+        if isinstance(self.model, TimmModel):
+            return {CONFIG: timm_config_of(self.model, images)}
+        return {
+            CONFIG: config_of(self.model, self.labels),
+            PROCESSOR: processor_of(self.model, images),
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, one line each."""
+        notes = []
+        if self.assumed:
+            notes.append(
+                f"Assumed, since nothing states it: {as_options(self.assumed)}. Set what is "
+                "otherwise with --fact"
+            )
+        if self.labels is not None and not self.labels.known:
+            names = self.labels.names
+            notes.append(
+                f"Assumed names of the {len(names)} classes: {self.labels.origin} ({names[0]} … "
+                f"{names[-1]}). Give them with --classes-from FILE"
+            )
+        return (*notes, *self._differences())
+
+    def card(self, place: str, license: str | None) -> str:
+        """The card.
+
+        Args:
+            place: the folder's path or its repository, which the card's commands name.
+            license: an identifier of the Hub; None where nothing says it.
+        """
+        task: str | None = None
+        packages: tuple[str, ...] = ("timm",)
+        if isinstance(self.model, TransformersModel):
+            task, packages = self.model.task, ("transformers", *self.model.needs)
+        return card.render(
+            self.source,
+            software=self.software,
+            architecture=self.model.name,
+            task=task,
+            snippet=self.model.snippet(place),
+            packages=packages,
+            differences=(*self._differences(), *(card.PIPELINE_DIFFERENCES if task else ())),
+            classes=self._classes(),
+            assumed=dict(self.assumed),
+            license=license,
+        )
+
+    def _classes(self) -> str | None:
+        if self.labels is None:
+            return None
+        assumed = "" if self.labels.known else ", assumed"
+        return f"{len(self.labels.names)} ({self.labels.origin}{assumed})"
+
+    def _differences(self) -> tuple[str, ...]:
+        library = "timm" if self.software == "timm" else "transformers"
+        found = self.model.initialised
+        own = () if found is None else (f"{library} initialises {found}.",)
+        return (*own, *self.model.differences)
+
+
+def describe(source: Source, software: str, class_names: Sequence[str] | None) -> Described:
+    """What an export says of weights. Arguments and errors are those of `export`."""
+    made, released = source.architecture.as_stored().as_released()
     labels = None
-    if isinstance(made, Detector):
-        made, released = made.as_released()
-        assumed |= released
-        named = source.architecture
-        assert isinstance(named, Detector)
+    if isinstance(source.architecture, Detector):
         trained = source.facts.get("class_names") or source.facts.get("source_classes")
-        labels = labels_of(named, given=class_names, recorded=trained)
+        labels = labels_of(source.architecture, given=class_names, recorded=trained)
     elif class_names is not None:
         raise UsageError(f"{source.name} is a backbone, which has no classes")
-    layout = made.written_as.get(software, software)
-    documents, notes = _described(source, made, software, layout, labels)
+    model: TransformersModel | TimmModel
+    if software == "timm":
+        check_images(source.preprocessing, "timm")
+        model = made.in_timm()
+    else:
+        check_images(source.preprocessing, "transformers")
+        model = made.in_transformers(software, source.preprocessing)
+    return Described(
+        source=source,
+        software=software,
+        made=made,
+        model=model,
+        labels=labels,
+        assumed={**source.assumed, **released},
+    )
+
+
+def write_folder(
+    described: Described, target: Path, *, license: str | None, progress: Progress | None
+) -> Exported:
+    """Write a folder that transformers or timm opens. Errors are those of `export`.
+
+    Args:
+        described: the weights, and what is written beside them.
+        target: the folder.
+        license: what the card says; None where nothing says it.
+        progress: reports copying.
+    """
+    _check_target(target)
+    source, layout = described.source, described.layout
+    documents = {name: dump_json(one) for name, one in described.documents().items()}
+    documents[CARD] = described.card(_shown(target), license)
     with staging_folder(target.absolute(), option="-o") as staging:
         staged = staging / WEIGHTS["safetensors"]
-        written = write_weights(source, made, layout, staged, "safetensors", progress=progress)
-        for name, document in documents.items():
-            (staging / name).write_text(dump_json(document), encoding="utf-8", newline="\n")
+        written = write_weights(
+            source, described.made, layout, staged, "safetensors", progress=progress
+        )
+        for name, text in documents.items():
+            (staging / name).write_text(text, encoding="utf-8", newline="\n")
         publish_files(staging, target.absolute())
     return Exported(
         path=target,
         sha256=written.sha256,
         size=written.size,
-        architecture=made,
+        architecture=described.made,
         layout=layout,
         plan=written.plan,
         absent=source.absent,
         synthetic=source.synthetic,
-        labels=labels,
-        assumed=assumed,
-        notes=(*_notes(labels, assumed), *notes),
+        labels=described.labels,
+        assumed=described.assumed,
+        notes=described.notes(),
     )
 
 
-def _described(
-    source: Source, made: Architecture, software: str, layout: str, labels: Labels | None
-) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
-    """The documents beside the weights by file name, and what a user should know of the model."""
-    if software == "timm":
-        in_timm = made.in_timm()
-        notes = _initialised("timm", in_timm.initialised)
-        return {CONFIG: timm_config_of(in_timm, source.preprocessing)}, notes
-    model = made.in_transformers(software, source.preprocessing)
-    documents = {
-        CONFIG: config_of(model, labels),
-        PROCESSOR: processor_of(model, source.preprocessing),
-    }
-    notes = _initialised("transformers", model.initialised)
-    return documents, (*notes, *model.differences)
-
-
-def _initialised(software: str, what: str | None) -> tuple[str, ...]:
-    return () if what is None else (f"{software} initialises {what}",)
+def _shown(target: Path) -> str:
+    """The path by which a card opens its folder: the same wherever the folder lies."""
+    return f"./{target.name}"
 
 
 def config_of(model: TransformersModel, labels: Labels | None) -> dict[str, Any]:
@@ -117,11 +207,7 @@ def timm_config_of(model: TimmModel, preprocessing: Mapping[str, Any]) -> dict[s
     Args:
         model: the model.
         preprocessing: of the detrex model; mean and std in 0..255.
-
-    Raises:
-        ArchitectureError: the weights read BGR images.
     """
-    _check_images(preprocessing, "timm")
     return {
         "architecture": model.architecture,
         "num_classes": 0,
@@ -141,11 +227,7 @@ def processor_of(model: TransformersModel, preprocessing: Mapping[str, Any]) -> 
     Args:
         model: the model.
         preprocessing: of the detrex model; mean and std in 0..255.
-
-    Raises:
-        ArchitectureError: the weights read BGR images, and image processors give RGB ones.
     """
-    _check_images(preprocessing, "transformers")
     if model.task is None:
         # a backbone reads images of any size
         sizes: dict[str, Any] = {"do_resize": False}
@@ -168,37 +250,9 @@ def processor_of(model: TransformersModel, preprocessing: Mapping[str, Any]) -> 
     }
 
 
-def _check_images(preprocessing: Mapping[str, Any], software: str) -> None:
-    """
-    Raises:
-        ArchitectureError: the weights read BGR images, and other software gives RGB ones.
-    """
-    if preprocessing["image_format"] != "RGB":
-        raise ArchitectureError(
-            f"the weights read BGR images, and the image processors of {software} give RGB ones",
-            hint="Use the weights in detrex, with from_hub",
-        )
-
-
 def _unit(value: float) -> float:
     """A number of 0..255 in 0..1, without the noise of the division."""
     return float(f"{value / 255:.10g}")
-
-
-def _notes(labels: Labels | None, assumed: Mapping[str, Any]) -> list[str]:
-    notes = []
-    if assumed:
-        notes.append(
-            f"Assumed, since nothing states it: {as_options(assumed)}. Set what is otherwise with "
-            "--fact"
-        )
-    if labels is not None and not labels.known:
-        names = f"{labels.names[0]} … {labels.names[-1]}"
-        notes.append(
-            f"Assumed names of the {len(labels.names)} classes: {labels.origin} ({names}). Give "
-            "them with --classes-from FILE"
-        )
-    return notes
 
 
 def _check_target(target: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.exporting.labels import Labels
 from detrex_hub.mapping import ConversionPlan
+from detrex_hub.repositories import PushResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class Exported:
 
     ``path`` is a file or a folder; ``sha256`` and ``size`` are those of the weights. ``absent`` are
     keys that the original's file held and this one cannot hold, since they were dropped, with the
-    reasons. ``assumed`` are facts that nothing states. ``notes`` are what a user should know.
+    reasons. ``assumed`` are facts that nothing states. ``notes`` are what a user should
+    know. ``pushed`` says where it was pushed to.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Exported:
     labels: Labels | None = None
     assumed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    pushed: PushResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         found = {
@@ -51,4 +54,6 @@ class Exported:
             found["assumed"] = dict(self.assumed)
         if self.notes:
             found["notes"] = list(self.notes)
+        if self.pushed is not None:
+            found["pushed"] = self.pushed.to_json()
         return found

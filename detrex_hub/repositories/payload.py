@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from detrex_hub import card, catalogue, checkpoints
 from detrex_hub.catalogue.entry import same_address
@@ -25,6 +25,9 @@ from detrex_hub.records import (
     RepositoryConfig,
     read_bytes,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _CHUNK = 2**20
 # the Hub takes no larger file than 10 MB in git itself
@@ -47,16 +50,14 @@ class Digest:
         return hex_digest in (self.sha256, self.git_id)
 
 
-@dataclass(frozen=True)
-class Payload:
-    """A converted folder that is whole: four files, checked against each other, and the pictures.
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Files to push, of which one is a card.
 
     ``contents`` are the files' paths, or bytes to push in their place; ``digests`` are theirs.
     """
 
     folder: Path
-    config: RepositoryConfig
-    record: ConversionRecord
     contents: Mapping[str, Path | bytes]
     digests: Mapping[str, Digest]
 
@@ -73,7 +74,27 @@ class Payload:
         except UnicodeDecodeError as error:
             raise HubError(f"{self.folder / CARD} is not readable as text: {error}") from None
 
-    def addressed_to(self, repo_id: str) -> Payload:
+    def addressed_to(self, repo_id: str) -> Self:
+        """The same with a card whose commands name the repository that it is pushed to."""
+        return self
+
+    def _with_card(self, text: str) -> Self:
+        content = text.encode()
+        return replace(
+            self,
+            contents={**self.contents, CARD: content},
+            digests={**self.digests, CARD: digest(content)},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload(Files):
+    """A converted folder that is whole: four files, checked against each other, and the pictures."""
+
+    config: RepositoryConfig
+    record: ConversionRecord
+
+    def addressed_to(self, repo_id: str) -> Self:
         """The same with a card whose commands name the repository that it is pushed to.
 
         Raises:
@@ -81,7 +102,7 @@ class Payload:
         """
         return self._with_card(card.addressed(self.card(), self.record.name, repo_id))
 
-    def licensed(self, license: str) -> Payload:
+    def licensed(self, license: str) -> Self:
         """The same with a card that says the licence.
 
         Raises:
@@ -109,14 +130,6 @@ class Payload:
                 f" {entry.name} is {entry.license}",
                 hint=f"Render the card again: detrex-hub card {self.folder}",
             )
-
-    def _with_card(self, text: str) -> Payload:
-        content = text.encode()
-        return replace(
-            self,
-            contents={**self.contents, CARD: content},
-            digests={**self.digests, CARD: digest(content)},
-        )
 
 
 def read(folder: Path) -> Payload:
@@ -155,7 +168,7 @@ def read(folder: Path) -> Payload:
         )
     with checkpoints.open(paths[weights.file], checksums=False) as checkpoint:
         weights.stored_keys(checkpoint, where=str(folder))
-    return Payload(folder, config, record, paths, digests)
+    return Payload(folder=folder, config=config, record=record, contents=paths, digests=digests)
 
 
 def _file(folder: Path, name: str) -> Path:

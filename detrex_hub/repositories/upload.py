@@ -8,7 +8,7 @@ import time
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.progress import Progress
 from detrex_hub.repositories.client import Client, Remote, require_token
-from detrex_hub.repositories.payload import Payload
+from detrex_hub.repositories.payload import Files
 from detrex_hub.repositories.refusals import explain
 from detrex_hub.repositories.result import PushResult
 from detrex_hub.retrying import TRIES, is_passing, pause_after
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def push_to_hub(
-    payload: Payload,
+    payload: Files,
     repo_id: str,
     *,
     private: bool,
@@ -98,7 +98,7 @@ def check_target(client: Client, remote: Remote | None, *, private: bool, create
         client.check_right_to_write()
 
 
-def _changed(payload: Payload, remote: Remote | None) -> tuple[str, ...]:
+def _changed(payload: Files, remote: Remote | None) -> tuple[str, ...]:
     return tuple(
         name
         for name, digest in payload.digests.items()
@@ -112,7 +112,7 @@ class _Push:
     def __init__(
         self,
         client: Client,
-        payload: Payload,
+        payload: Files,
         message: str,
         create_pr: bool,
         progress: Progress,
@@ -212,7 +212,7 @@ def _is_unclear(error: Exception) -> bool:
     return is_passing(error) or (isinstance(error, ValueError) and not hasattr(error, "response"))
 
 
-def _read_back(client: Client, payload: Payload, changed: tuple[str, ...], commit: str) -> None:
+def _read_back(client: Client, payload: Files, changed: tuple[str, ...], commit: str) -> None:
     """Compare what the Hub now holds and serves with the folder."""
     remote = client.read(commit)
     wrong = list(_changed(payload, remote))

@@ -73,7 +73,7 @@ def test_the_way_there_and_back_gives_the_same_bytes(detr, tmp_path, layout):
 
 
 def test_the_same_folder_has_the_same_bytes(detr, tmp_path):
-    one, other = (export(detr, tmp_path / n, layout="transformers").path for n in ("a", "b"))
+    one, other = (export(detr, tmp_path / n / "out", layout="transformers").path for n in "ab")
     for path in one.iterdir():
         assert path.read_bytes() == (other / path.name).read_bytes()
 
