@@ -89,7 +89,7 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class Payload(Files):
-    """A converted folder that is whole: four files, checked against each other, and the pictures."""
+    """A whole converted folder: four files, checked against each other, and the pictures."""
 
     config: RepositoryConfig
     record: ConversionRecord
