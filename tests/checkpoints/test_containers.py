@@ -222,3 +222,11 @@ def test_choices_are_quoted_for_a_shell(tmp_path):
         opened(tmp_path, content)
     for choice, name in zip(caught.value.choices, content, strict=True):
         assert shlex.split(choice) == ["--container", name]
+
+
+def test_a_few_dicts_that_hold_each_other_very_often_are_refused(tmp_path):
+    content = weights(1)
+    for _ in range(4):
+        content = {f"k{number}": content for number in range(40)}
+    with pytest.raises(CheckpointError, match="contain each other over and over"):
+        opened(tmp_path, content)
