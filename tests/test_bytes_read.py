@@ -66,7 +66,7 @@ def test_a_conversion_reads_what_moves_twice(source, converted, tmp_path, to):
     assert abs(found[source.name] - wanted) <= INDEX
 
 
-def test_what_was_written_is_read_once(source, tmp_path, monkeypatch):
+def test_written_files_are_read_once(source, tmp_path, monkeypatch):
     from detrex_hub import checkpoints
 
     opened = []
@@ -92,7 +92,7 @@ def test_plans_and_inspections_read_the_index_alone(source):
     assert found[source.name] <= 2 * INDEX
 
 
-def test_what_is_beside_the_weights_is_not_read(source, tmp_path):
+def test_data_beside_the_weights_is_not_read(source, tmp_path):
     import torch
 
     whole = torch.load(source, weights_only=False)

@@ -433,9 +433,7 @@ def test_a_detector_shows_how_to_evaluate_it():
         ("dino_r50_4scale", False, True),
     ],
 )
-def test_differences_that_no_mapping_can_mend_are_those_of_the_architecture(
-    variant, small_eps, top_k
-):
+def test_differences_beyond_the_mapping_come_from_the_architecture(variant, small_eps, top_k):
     text = render(*detector(variant))
     assert ("1.2e-3" in text) == small_eps
     assert ("top-k" in text) == top_k
@@ -542,7 +540,7 @@ def test_addressing_leaves_other_repositories_alone():
     assert card.addressed(written, "r18", "bob/r18") == written.replace("(detrex/r18)", "(bob/r18)")
 
 
-def test_a_name_that_is_no_repository_is_made_one():
+def test_a_plain_name_becomes_a_repository_name():
     config, record = records()
     record["name"] = 'my "best" model (1)\n'
     text = render(config, record)
@@ -651,7 +649,7 @@ def poisoned(text):
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:24])
 @pytest.mark.parametrize("synthetic", [False, True])
-def test_nothing_of_a_strangers_becomes_markup(text, synthetic):
+def test_untrusted_text_never_becomes_markup(text, synthetic):
     config, record, own = poisoned(text)
     rendered = render(structs.replace(config, synthetic=synthetic), record, own)
     assert problems(rendered) == ([], [])
@@ -702,7 +700,7 @@ def test_code_reads_as_it_was_written(text):
 
 
 @given(TEXTS)
-def test_a_link_goes_where_it_says_or_nowhere(url):
+def test_a_link_has_its_written_target_or_none(url):
     (paragraph,) = MARKDOWN.parseInline(str(markdown.link(f"https://e.example/{url}", "x")))
     links = [child.attrs["href"] for child in paragraph.children if child.type == "link_open"]
     assert all(link.startswith("https://e.example/") for link in links)
@@ -720,7 +718,7 @@ PRINTING = markdown.template("a {{ x }} b {% for y in [x] %}{{ y }}{% endfor %}"
 
 
 @given(TEXTS)
-def test_whatever_is_put_into_a_card_is_escaped_once(text):
+def test_every_card_value_is_escaped_once(text):
     escaped = markdown.text(text)
     for value in (text, escaped):
         assert markdown.md("a {x} b {x}", x=value) == f"a {escaped} b {escaped}"
@@ -754,7 +752,7 @@ def test_braces_in_a_value_are_text(text):
 
 
 @pytest.mark.parametrize("literal", ["{x.y}", "{x!r}", "{x:>9}", "{x[0]}", "{}", "{{}}", "{ x }"])
-def test_a_literal_takes_names_and_formats_nothing(literal):
+def test_a_literal_takes_names_and_no_format_specs(literal):
     assert markdown.md(literal, x="<b>") == literal
 
 
@@ -831,7 +829,7 @@ def test_the_order_of_a_record_does_not_matter():
     assert render(config, backwards, entry()) == render(config, record, entry())
 
 
-def test_a_folder_is_no_entry_whose_name_it_borrows(tmp_path):
+def test_a_folder_with_an_entrys_name_is_not_the_entry(tmp_path):
     config, record = records()
     (tmp_path / CONFIG).write_text(dump_json(to_json(config)))
     (tmp_path / CONVERSION).write_text(dump_json(record))

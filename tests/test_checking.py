@@ -66,7 +66,7 @@ def own_cache(hub):
     return hub
 
 
-def test_what_from_hub_gives_is_loaded_whole_into_a_config_that_fits(converted):
+def test_the_file_of_from_hub_loads_whole_into_a_config_that_fits(converted):
     cfg = config_for()
     cfg.train.init_checkpoint = from_hub(converted, model=cfg.model, dataloader=cfg.dataloader)
     found = check_with(cfg, 18)
@@ -105,7 +105,7 @@ def test_a_prefix_that_the_model_does_not_have_loads_nothing(converted):
     assert found.share == 0
 
 
-def test_a_materialised_file_remembers_what_its_weights_want(converted):
+def test_a_materialised_file_records_the_needs_of_its_weights(converted):
     path = from_hub(converted)
     found = check_with(config_for(path, model__pixel_std=[1.0, 1.0, 1.0]), 18)
     assert not found.passed
@@ -114,7 +114,7 @@ def test_a_materialised_file_remembers_what_its_weights_want(converted):
         raise refusal(found)
 
 
-def test_what_is_assumed_of_weights_is_shown_and_does_not_fail_a_config(original, tmp_path):
+def test_an_assumption_about_weights_is_shown_and_fails_no_config(original, tmp_path):
     folder = convert(original, tmp_path / "mine").folder
     for weights in (folder, original):
         found = check_with(config_for(weights, model__pixel_std=[1.0, 1.0, 1.0]), 18)
@@ -157,7 +157,7 @@ def swin_backbone():
     return variant.source, ModelKeys({**model, "neck.norm.weight": (256,)})
 
 
-def test_a_raw_backbone_loads_nothing_and_the_line_that_mends_it_is_given(tmp_path):
+def test_a_raw_backbone_loads_nothing_and_the_fix_is_shown(tmp_path):
     specs, keys = swin_backbone()
     path = save(tmp_path / "swin.pth", {"model": tensors(specs)})
     found = examine(config_for(path), target=keys)
@@ -167,7 +167,7 @@ def test_a_raw_backbone_loads_nothing_and_the_line_that_mends_it_is_given(tmp_pa
     assert found.heuristics_share == 1
 
 
-def test_with_the_query_it_loads_all_that_a_file_of_its_kind_has(tmp_path):
+def test_a_config_loads_the_whole_file_with_the_query(tmp_path):
     specs, keys = swin_backbone()
     path = save(tmp_path / "swin.pth", {"model": tensors(specs)})
     found = examine(None, f"{path}?matching_heuristics=True", target=keys)
@@ -223,9 +223,7 @@ def test_the_author_of_a_file_tells_which_images_it_wants_and_its_name_does_not(
 
 @pytest.mark.parametrize("folder", ["MSRA", "torchvision", "elsewhere"])
 @pytest.mark.parametrize("images", ["RGB", "BGR"])
-def test_where_content_does_not_tell_the_config_is_left_alone_and_that_is_said(
-    tmp_path, folder, images
-):
+def test_a_config_is_not_changed_where_the_file_does_not_decide(tmp_path, folder, images):
     path = resnet_file(tmp_path / folder / "R-101.pkl", __author__="third_party")
     cfg = resnet_config(path, images=images)
     found = check_with(cfg, 101)
@@ -263,7 +261,7 @@ sha256 = "{sha256}"
 """
 
 
-def test_a_file_for_several_models_is_meant_for_the_configs(tmp_path, monkeypatch):
+def test_a_file_that_fits_several_models_follows_the_config(tmp_path, monkeypatch):
     path = save(tmp_path / "tv18.pth", tensors(R18.source))
     (tmp_path / "my.toml").write_text(ENTRIES)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -286,7 +284,7 @@ def test_a_file_for_several_models_is_meant_for_the_configs(tmp_path, monkeypatc
     assert "train.init_checkpoint = from_hub('detrex/tv18_body', model=model" in config.read_text()
 
 
-def test_a_converted_file_of_ones_own_is_recognised(tmp_path):
+def test_a_custom_converted_file_is_recognised(tmp_path):
     path = save(tmp_path / "own.pth", {"model": tensors(ResNet(depth=18).target())})
     found = check_with(config_for(f"{path}?matching_heuristics=True", depth=18), 18)
     assert found.passed
@@ -345,13 +343,15 @@ def test_the_names_of_a_caffe2_file_tell_which_images_it_wants(tmp_path, folder)
         ({"model": {"a.weight": torch.zeros(1)}}, "a.pyth", "model_state"),
     ],
 )
-def test_what_detectron2_cannot_read_is_said_before_training_is(tmp_path, contents, name, message):
+def test_a_file_that_detectron2_cannot_read_is_reported_before_training(
+    tmp_path, contents, name, message
+):
     torch.save(contents, tmp_path / name)
     with pytest.raises(CheckpointError, match=message):
         examine(None, tmp_path / name, target=detector(18))
 
 
-def test_an_older_torch_unpickles_whatever_it_finds(tmp_path, monkeypatch):
+def test_an_older_torch_runs_any_pickle(tmp_path, monkeypatch):
     path = save(tmp_path / "detr.pth", tensors(R18.source), "model")
     monkeypatch.setattr(checking, "version", lambda package: "2.5.1+cu121")
     assert check_with(None, 18, path).share == 0
@@ -406,7 +406,7 @@ def test_the_report_is_plain_data(converted):
 
 
 @pytest.mark.parametrize(("wrapper", "loaded"), [("", 1), ("module.", 1), ("_orig_mod.", 0)])
-def test_of_the_prefixes_of_wrapped_models_detectron2_takes_off_one(tmp_path, wrapper, loaded):
+def test_detectron2_removes_one_prefix_of_a_wrapped_model(tmp_path, wrapper, loaded):
     path = tmp_path / "wrapped.pth"
     torch.save({"model": {f"{wrapper}neck.convs.0.norm.weight": torch.zeros(256)}}, path)
     assert len(check_with(None, 18, path).match.loaded) == loaded
@@ -487,7 +487,7 @@ def test_the_class_of_the_model_tells_look_alikes_apart(tmp_path):
     assert found.share == 1
 
 
-def test_a_prefix_says_what_a_file_is_of_which_detectron2_loads_nothing(original, tmp_path):
+def test_a_prefix_identifies_a_file_that_detectron2_cannot_match(original, tmp_path):
     state = torch.load(original, weights_only=True)
     path = tmp_path / "mine.pth"
     torch.save(

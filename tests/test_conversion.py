@@ -235,7 +235,7 @@ def test_a_folder_of_something_else_is_not_touched(
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
 
 
-def test_what_was_written_wrong_is_found_and_leaves_nothing(
+def test_a_wrong_write_is_found_and_leaves_nothing(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
@@ -333,7 +333,7 @@ def test_synthetic_weights_have_the_originals_tensors_and_say_so(tmp_path: Path)
     assert one == two
 
 
-def test_a_source_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_source_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError) as caught:
         prepare("r18_v1", ConversionOptions(source="http://127.0.0.1:9/resnet18.pth"))
     assert "\n" not in str(caught.value)
@@ -351,7 +351,7 @@ def test_the_author_of_a_single_file_does_not_promise_other_images(
     assert pickle.loads(made.read_bytes())["__author__"] == author
 
 
-def test_what_is_assumed_is_in_the_record_in_the_config_and_on_the_card(
+def test_assumed_facts_are_in_the_record_the_config_and_the_card(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     done = convert(save(tmp_path / "mine.pth", resnet18), tmp_path / "mine")
@@ -367,9 +367,7 @@ def test_what_is_assumed_is_in_the_record_in_the_config_and_on_the_card(
     assert verify(tmp_path / "mine").checks
 
 
-def test_nothing_is_assumed_of_what_is_said(
-    resnet18: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
+def test_given_facts_are_not_assumed(resnet18: dict[str, torch.Tensor], tmp_path: Path) -> None:
     facts = {"image_format": "bgr", "pixel_mean": "1,2,3", "pixel_std": [1, 1, 1]}
     done = convert(save(tmp_path / "mine.pth", resnet18), tmp_path / "mine", facts=facts)
     assert done.conversion.assumption is None
@@ -455,7 +453,7 @@ def test_a_network_that_was_never_trained_does_not_come_from_caffe(tmp_path: Pat
 
 
 @pytest.mark.parametrize("format", ["safetensors", "pth", "pkl"])
-def test_a_folder_of_any_format_is_one_that_load_takes(format: str, tmp_path: Path) -> None:
+def test_load_accepts_a_folder_of_any_format(format: str, tmp_path: Path) -> None:
     variant = reference.load("dino_swin_tiny_224_4scale")
     path = save(tmp_path / "dino.pth", tensors(variant.source, variant.tied_sources), "model")
     folder = convert(path, tmp_path / "dino", format=format).folder
@@ -472,7 +470,7 @@ def test_an_architecture_that_sets_an_undeclared_path_converts_nothing(
     assert not (tmp_path / "r18").exists()
 
 
-def test_a_folder_that_no_load_accepts_gets_no_name(
+def test_a_folder_that_load_refuses_gets_no_final_name(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)

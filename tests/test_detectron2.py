@@ -41,7 +41,7 @@ def test_a_path_is_the_file_that_from_hub_gives(commit):
         assert file.read(2) == b"PK"
 
 
-def test_what_is_there_and_what_is_not(commit):
+def test_an_existing_and_a_missing_path_are_told_apart(commit):
     assert g_pathmgr.exists("hf://alice/r18")
     assert g_pathmgr.isfile("hf://alice/r18")
     assert not g_pathmgr.isdir("hf://alice/r18")
@@ -50,7 +50,7 @@ def test_what_is_there_and_what_is_not(commit):
         g_pathmgr.get_local_path("hf://alice/r19")
 
 
-def test_nothing_can_be_written(commit):
+def test_the_path_handler_writes_nothing(commit):
     with pytest.raises(UsageError, match="only be read"):
         g_pathmgr.open("hf://alice/r18", "wb")
 
@@ -91,7 +91,7 @@ def test_an_open_path_tells_what_it_meant(commit, caplog):
         assert "now; write that" not in caplog.text
 
 
-def test_a_path_warns_what_its_weights_need_until_that_is_set(commit, caplog, monkeypatch):
+def test_a_path_warns_of_needed_settings_until_they_are_set(commit, caplog, monkeypatch):
     monkeypatch.setattr(loading, "_configured", set())
     g_pathmgr.get_local_path("hf://alice/r18")
     (warning,) = [one for one in caplog.records if one.levelno == logging.WARNING]

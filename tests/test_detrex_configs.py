@@ -44,13 +44,13 @@ def test_the_replay_foresees_what_the_real_checkpointers_load(how):
         assert len(reported) == really["reported_missing"], name
 
 
-def test_most_configs_load_nothing_of_what_they_name():
+def test_most_configs_load_nothing_from_their_checkpoint():
     count = Counter(bool(loaded_of(name, "exact")[0]) for name in surveyed())
     assert count == {True: 45, False: 63}
     assert sum("error" in facts for facts in record()["configs"].values()) == 5
 
 
-def test_from_hub_loads_all_that_a_file_of_its_kind_holds():
+def test_from_hub_loads_the_whole_file():
     # those too that detectron2 itself cannot load
     assert len(record()["configs"]) == 113
     for name in record()["configs"]:

@@ -50,7 +50,7 @@ def test_verify_rounds_again(half: Path, tmp_path: Path) -> None:
         record.write_text(original)
 
 
-def test_nothing_is_left_of_a_conversion_that_overflows(tmp_path: Path) -> None:
+def test_a_conversion_that_overflows_leaves_no_file(tmp_path: Path) -> None:
     path = save(tmp_path / "x.pth", {key: tensor * 1e6 for key, tensor in backbone().items()})
     with pytest.raises(CheckpointError, match="beyond the range of F16") as caught:
         convert(path, tmp_path / "done", dtype="float16")

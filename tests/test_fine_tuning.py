@@ -78,7 +78,7 @@ def test_each_choice_is_made_once_and_has_a_file_of_its_own(hub, folder):
         (folder / "away").rename(folder / "model.safetensors")
 
 
-def test_what_is_merely_assumed_of_the_weights_stays_assumed(hub, folder, model):
+def test_an_assumption_about_the_weights_stays_an_assumption(hub, folder, model):
     assert overrides(folder)["model.transformer.encoder.num_heads"] == 8
     model.transformer.encoder.num_heads = 4
     from_hub(folder, model=model, num_classes=5)

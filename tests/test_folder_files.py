@@ -60,7 +60,7 @@ def test_links_elsewhere_are_refused_in_a_snapshot_too(cache, tmp_path, to):
 
 
 @pytest.mark.parametrize("name", ["snapshots/main", "other/" + COMMIT])
-def test_a_folder_that_is_no_snapshot_gets_no_such_freedom(tmp_path, name):
+def test_a_folder_outside_the_cache_follows_no_such_links(tmp_path, name):
     folder = tmp_path / "models--me--r" / name
     folder.mkdir(parents=True)
     (tmp_path / "models--me--r" / "blobs").mkdir()

@@ -111,7 +111,7 @@ def test_both_ends_of_a_range_are_included(kind, inside, outside):
         ((1, 2), "1,2"),
     ],
 )
-def test_a_value_is_written_as_a_command_line_has_it(value, text):
+def test_a_value_is_written_as_on_a_command_line(value, text):
     assert kinds.text(value) == text
 
 
@@ -156,5 +156,5 @@ def test_a_kind_says_what_it_accepts(kind, meaning):
         (kinds.FEATURES, ["res5", "fc"]),
     ],
 )
-def test_nothing_is_coerced(kind, value):
+def test_values_are_not_coerced(kind, value):
     assert not kind.accepts(value)

@@ -163,7 +163,9 @@ def test_a_hostile_config_is_refused_in_one_line(folder, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_from_the_hub_in_another_process_with_an_empty_cache(folder, state, hub, login, tmp_path):
+def test_another_process_loads_from_the_hub_with_an_empty_cache(
+    folder, state, hub, login, tmp_path
+):
     login("alice")
     push(folder, "alice/r18", license="bsd-3-clause")
     script = (
@@ -222,7 +224,7 @@ def test_an_ordinary_id_is_found_under_the_root(folder, tmp_path, monkeypatch, h
     assert len(hub.log) == before
 
 
-def test_ranks_of_a_run_download_and_write_once_and_tell_it_once(folder, hub, login, tmp_path):
+def test_ranks_of_a_run_download_write_and_log_once(folder, hub, login, tmp_path):
     login("alice")
     push(folder, "alice/r18", license="bsd-3-clause")
     before = len(hub.storage.log)

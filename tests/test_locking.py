@@ -33,13 +33,13 @@ def test_a_planted_link_makes_no_file(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_planted_pipe_is_not_waited_for(tmp_path):
+def test_a_planted_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "lock")
     with pytest.raises(OSError):
         FileLock(tmp_path / "lock").acquire(timeout=0)
 
 
-def test_what_a_lock_file_holds_stays(tmp_path):
+def test_the_content_of_a_lock_file_is_kept(tmp_path):
     (tmp_path / "lock").write_text("left by another program")
     with FileLock(tmp_path / "lock"):
         assert (tmp_path / "lock").read_text() == "left by another program"

@@ -77,7 +77,7 @@ def test_many_threads_write_the_file_once(folder, written):
 @pytest.mark.parametrize(
     "error", [NotImplementedError("no flock"), OSError(errno.ENOLCK, "no locks")], ids=repr
 )
-def test_where_there_are_no_locks_each_writes_and_all_read_the_same(folder, monkeypatch, error):
+def test_without_locks_each_process_writes_and_all_read_the_same(folder, monkeypatch, error):
     def no_locks(*_, **__):
         raise error
 
@@ -93,7 +93,7 @@ def test_where_there_are_no_locks_each_writes_and_all_read_the_same(folder, monk
 # no file for another purpose
 
 
-def test_a_prefix_is_served_no_other_prefix(folder):
+def test_one_prefix_never_gets_anothers_file(folder):
     found = {prefix: read(from_hub(folder, prefix=prefix)) for prefix in ("", "backbone.", "net.")}
     for prefix, content in found.items():
         assert content["model"].keys() == {prefix + key for key in VARIANT.moves}
@@ -107,7 +107,7 @@ def test_a_prefix_is_served_no_other_prefix(folder):
         ("matching_heuristics", False, "matching_heuristics"),
     ],
 )
-def test_a_description_is_served_no_other_description(folder, field, value, read_as):
+def test_one_description_never_gets_anothers_file(folder, field, value, read_as):
     before = read(from_hub(folder))
     config = json.loads((folder / "config.json").read_text())
     assert config["checkpoint"][field] == before[read_as] != value
@@ -230,7 +230,7 @@ def test_a_file_of_another_user_is_not_returned(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("foreign", ["another user's", "open to others"])
-def test_a_folder_that_others_can_write_to_is_done_without(
+def test_a_folder_that_others_can_write_to_is_skipped(
     folder, tmp_path, monkeypatch, foreign, caplog
 ):
     path = Path(from_hub(folder))
@@ -248,7 +248,7 @@ def test_a_folder_that_others_can_write_to_is_done_without(
     assert from_hub(folder) == str(found)
 
 
-def test_a_users_umask_does_not_make_files_that_are_not_used(folder, written):
+def test_files_are_used_under_any_umask(folder, written):
     before = os.umask(0o002)
     try:
         paths = {from_hub(folder) for _ in range(2)}
@@ -278,7 +278,7 @@ def test_a_temporary_folder_of_another_user_is_refused(folder, tmp_path, monkeyp
     assert not [*aside.iterdir()]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(folder, monkeypatch, tmp_path):
+def test_an_unwritable_cache_is_skipped(folder, monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     blocked = tmp_path / "file"

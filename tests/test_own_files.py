@@ -19,7 +19,7 @@ def test_a_small_file_is_read_and_replaced(tmp_path):
     assert names(tmp_path) == ["small"]
 
 
-def test_a_link_is_not_followed_where_none_is_wanted(tmp_path):
+def test_an_unwanted_link_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("numbers")
     (tmp_path / "small").symlink_to(tmp_path / "precious")
     with pytest.raises(OSError):
@@ -32,7 +32,7 @@ def test_a_link_is_not_followed_where_none_is_wanted(tmp_path):
 
 
 @pytest.mark.parametrize("links", [False, True])
-def test_a_pipe_is_not_waited_for(tmp_path, links):
+def test_a_pipe_does_not_block(tmp_path, links):
     os.mkfifo(tmp_path / "small")
     with pytest.raises(OSError):
         read_small(tmp_path / "small", 100, links=links)
@@ -45,7 +45,7 @@ def test_a_large_file_is_not_read(tmp_path):
         read_small(tmp_path / "small", 100)
 
 
-def test_what_another_user_could_have_written_is_not_believed(tmp_path, monkeypatch):
+def test_a_file_that_another_user_could_write_is_not_trusted(tmp_path, monkeypatch):
     path = tmp_path / "small"
     path.write_text("text")
     path.chmod(0o666)
@@ -74,7 +74,7 @@ def test_a_file_that_arrives_in_small_pieces_is_read_whole(tmp_path, monkeypatch
     assert read_small(path, 100) == bytes(range(size))
 
 
-def test_of_a_large_file_no_more_than_one_byte_too_many_is_read(tmp_path, monkeypatch):
+def test_a_large_file_is_read_to_one_byte_past_the_limit(tmp_path, monkeypatch):
     path, read, asked = tmp_path / "small", os.read, []
     path.write_bytes(bytes(500))
 
@@ -98,7 +98,7 @@ def test_a_small_file_is_written_for_this_user_to_change_and_all_to_read(tmp_pat
     assert (tmp_path / "small").read_bytes() == "ünï\n".encode()
 
 
-def test_what_root_owns_is_ours(tmp_path, monkeypatch):
+def test_files_of_root_are_trusted(tmp_path, monkeypatch):
     if os.geteuid() != 0:
         pytest.skip("only root has a file of root's")
     path = tmp_path / "small"
@@ -108,13 +108,13 @@ def test_what_root_owns_is_ours(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o755])
-def test_what_others_may_only_read_and_run_is_ours(tmp_path, mode):
+def test_files_that_others_can_only_read_are_trusted(tmp_path, mode):
     (tmp_path / "small").write_text("text")
     (tmp_path / "small").chmod(mode)
     assert is_ours((tmp_path / "small").stat())
 
 
-def test_where_files_have_no_owners_all_are_ours(tmp_path, monkeypatch):
+def test_without_file_owners_all_files_are_trusted(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "geteuid")
     (tmp_path / "small").write_text("text")
     (tmp_path / "small").chmod(0o666)

@@ -69,7 +69,7 @@ def test_commands(ran, command, shown):
     assert re.fullmatch(pattern, printed, re.DOTALL), printed
 
 
-def test_the_log_and_the_refusal_of_a_load(ran, hub, monkeypatch, caplog):
+def test_the_log_and_the_refusal_of_a_load_name_the_problem(ran, hub, monkeypatch, caplog):
     plain = [block.strip() for language, block in BLOCKS if not language]
     told, refused = plain
     monkeypatch.setenv("DETREX_HUB_ROOT", str(ran[0] / "hub"))
@@ -90,14 +90,14 @@ def test_the_log_and_the_refusal_of_a_load(ran, hub, monkeypatch, caplog):
     assert str(caught.value) == refused
 
 
-def test_what_it_links_to_is_there():
+def test_linked_files_exist():
     root = Path(__file__).parent.parent
     links = re.findall(r"\]\((?!https?://)([^)#]+)", README)
     assert links
     assert [link for link in links if not (root / link).exists()] == []
 
 
-def test_it_begins_with_the_installation_and_two_lines_of_a_config():
+def test_the_readme_begins_with_installation_and_two_config_lines():
     (_, first), (_, second), (_, third) = BLOCKS[:3]
     assert first == "pip install detrex-hub\n"
     assert len([line for line in second.splitlines() if line]) == 2

@@ -32,7 +32,7 @@ def test_secrets_are_taken_out(text):
     assert SECRET not in f"{error} {error.message} {error.hint}"
 
 
-def test_what_is_no_secret_stays():
+def test_text_without_secrets_is_kept():
     for text in (
         "https://example.org/x?revision=main&design=1",
         "See https://example.org, or ask me@example.org",

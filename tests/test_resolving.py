@@ -101,7 +101,7 @@ def test_a_published_repository_is_taken(entry, publish, mirror):
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
-def test_what_is_published_later_is_not_downloaded_again(entry, publish, hub, monkeypatch, links):
+def test_weights_published_later_are_not_downloaded_again(entry, publish, hub, monkeypatch, links):
     here = resolve(tiny.NAME).weights()
     publish()
     if not links:
@@ -131,7 +131,7 @@ def test_a_folder_below_the_root_comes_first(entry, publish, mirror, tmp_path, m
 
 
 @pytest.mark.parametrize("fault", [Fault.status(503), Fault.cut_before()], ids=["503", "cut"])
-def test_a_hub_that_cannot_be_reached_is_done_without(entry, hub, naps, fault, caplog):
+def test_an_unreachable_hub_is_skipped(entry, hub, naps, fault, caplog):
     hub.inject("GET", "*", fault, times=None)
     hub.inject("HEAD", "*", fault, times=None)
     assert resolve(tiny.NAME).commit is None
@@ -209,7 +209,7 @@ def test_a_conversion_exists(entry, mirror):
 
 
 @pytest.mark.parametrize("name", [f"{tiny.NAME}@main", f"alice/{tiny.NAME}", "tiny_2", "no/ne/"])
-def test_what_no_repository_has_and_nothing_converts_does_not_exist(entry, mirror, name):
+def test_an_unknown_name_does_not_exist(entry, mirror, name):
     assert not exists(name)
     assert not mirror.seen()
 
@@ -321,7 +321,7 @@ def _die(name):
     resolve(name)
 
 
-def test_a_rank_that_dies_in_the_middle_costs_the_others_nothing(entry, mirror):
+def test_a_dying_rank_does_not_harm_the_others(entry, mirror):
     rank = multiprocessing.get_context("fork").Process(target=_die, args=(tiny.NAME,))
     rank.start()
     rank.join()

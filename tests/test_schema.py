@@ -67,7 +67,7 @@ def test_a_message_names_the_field_and_what_it_should_be(document, says):
 
 
 @pytest.mark.parametrize("name", ["x" * 10_000, "a`b", "a\nb", "`$.inner` - at `$.x`"])
-def test_a_message_stays_short_whatever_the_document_holds(name):
+def test_a_message_stays_short_for_any_document(name):
     for document in ({"inner": {"digits": "abcd", name: 1}}, {"inner": {"digits": name}}):
         with pytest.raises(CatalogueError) as caught:
             schema.convert(document, Document, where="a.toml", refusal=CatalogueError)

@@ -49,7 +49,7 @@ def flip(path, at):
     path.write_bytes(data)
 
 
-def test_there_is_a_place_that_no_sampled_block_covers(file):
+def test_some_bytes_lie_outside_every_sampled_block(file):
     before = json.loads(beside(file).read_text())["sample"]
     flip(file, BETWEEN)
     seals.seal(file, "key", "other")
@@ -68,7 +68,7 @@ def test_a_flipped_bit_is_noticed(file, at):
     assert seals.problem(file, "key") == "is not what was written there"
 
 
-def test_the_times_that_a_program_can_set_are_not_all_that_counts(file):
+def test_settable_file_times_are_not_trusted_alone(file):
     before = file.stat()
     flip(file, BETWEEN)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -118,12 +118,12 @@ def test_a_seal_is_for_one_purpose(file):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b"[" * 4000, b'{"sha256": 1}'])
-def test_a_seal_that_is_none_is_missed(file, content):
+def test_a_malformed_seal_is_noticed(file, content):
     beside(file).write_bytes(content)
     assert seals.problem(file, "key") == "has no seal"
 
 
-def test_a_missing_seal_is_missed(file):
+def test_a_missing_seal_is_noticed(file):
     beside(file).unlink()
     assert seals.problem(file, "key") == "has no seal"
 
@@ -141,7 +141,7 @@ def test_a_seal_of_another_user_does_not_count(file, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646])
-def test_what_others_may_write_to_is_not_used(file, mode):
+def test_a_file_that_others_can_write_is_not_used(file, mode):
     file.chmod(mode)
     assert "others may write" in seals.problem(file, "key")
     file.chmod(0o644)

@@ -115,7 +115,7 @@ def test_a_file_gets_its_name_where_a_folder_cannot_reach_the_disk(tmp_path, mon
     assert names(tmp_path) == ["weights.pth"]
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path):
     target = tmp_path / "out"
     script = (
         "import os, pathlib\n"
@@ -142,7 +142,7 @@ def test_the_folder_of_a_running_process_is_left_alone(tmp_path):
         assert first != second
 
 
-def test_a_folder_is_taken_for_abandoned_before_it_is_locked(tmp_path, monkeypatch):
+def test_a_folder_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
     target, make = tmp_path / "out", staging.tempfile.mkdtemp
     made = []
 

@@ -98,12 +98,12 @@ def test_an_action_that_is_not_pinned_would_be_found(line):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_has_no_permission_but_those_of_its_jobs(path):
+def test_a_workflow_grants_permissions_to_jobs_only(path):
     assert yaml.safe_load(path.read_text())["permissions"] == {}
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_who_may_sign_or_publish_runs_nothing_else(job):
+def test_jobs_that_sign_or_publish_do_nothing_else(job):
     granted = job["permissions"]
     if granted == {"contents": "read"}:
         return
@@ -149,7 +149,7 @@ def is_exact(requirement):
     return [one.operator for one in requirement.specifier] == ["=="]
 
 
-def test_what_make_installs_is_pinned():
+def test_packages_that_make_installs_are_pinned():
     for line in (ROOT / "Makefile").read_text().splitlines():
         assert "pip install" not in line or "-c constraints.txt" in line, line
 

@@ -229,7 +229,7 @@ def test_a_changed_record(copy, where, to):
     ],
     ids=["empty", "list", "null", "no text", "nested", "NaN", "digits"],
 )
-def test_a_record_that_is_none(copy, file, content):
+def test_a_file_that_is_not_a_record(copy, file, content):
     replace(copy / file, content)
     assert isinstance(refused(copy), (ConfigError, VerificationError))
 
@@ -277,7 +277,7 @@ def test_a_card_that_is_no_text(copy):
     assert "README.md" in str(refused(copy))
 
 
-def test_no_card_is_no_reason(copy):
+def test_a_missing_card_does_not_fail(copy):
     (copy / "README.md").unlink()
     assert "card" not in details(verify(copy))
 
@@ -297,7 +297,7 @@ def source(tmp_path_factory):
 
 
 @pytest.mark.parametrize("format", ["safetensors", "pth", "pkl"])
-def test_a_publishers_own_file_is_repeated_from_it(source, tmp_path, format):
+def test_a_conversion_of_a_local_file_is_repeated_from_that_file(source, tmp_path, format):
     folder = convert(source, tmp_path / "out", format=format).folder
     alone = verify(folder)
     assert not alone.repeated
@@ -408,7 +408,7 @@ def test_a_card_is_read_up_to_its_limit_in_bytes(copy):
 
 
 @pytest.mark.parametrize("url", ["http://[::", "https://[x]/a", "//[", "file://[", "hf://", ""])
-def test_an_address_that_is_none_is_refused_in_one_line(copy, url):
+def test_a_malformed_address_is_refused_in_one_line(copy, url):
     change(copy, CONVERSION, "source", "url", to=url)
     change(copy, CONVERSION, "synthetic", to=False)
     change(copy, CONFIG, "synthetic", to=False)

@@ -287,7 +287,7 @@ def test_the_state_dict_is_that_of_the_real_detrex_model(name):
     assert hashlib.sha256(repr(ties).encode()).hexdigest() == model["ties"]
 
 
-def test_every_architecture_is_drawn_and_was_built():
+def test_every_detector_has_random_sizes_and_a_recorded_model():
     kinds = {name for name, kind in architectures().items() if not kind.backbone}
     assert kinds == OWN.keys()
     assert {one["architecture"] for one in reference.detrex_models().values()} == kinds

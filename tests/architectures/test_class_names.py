@@ -105,7 +105,7 @@ def test_a_class_may_be_called_as_a_word_of_yaml(tmp_path):
         "names: &a [*a, *a]\n",
     ],
 )
-def test_anything_else_is_refused(tmp_path, text):
+def test_other_input_is_refused(tmp_path, text):
     path = tmp_path / "classes.txt"
     path.write_text(text)
     with pytest.raises(UsageError, match="no names of classes") as caught:
@@ -164,7 +164,7 @@ def test_heads_of_objects365_have_rows_by_name(of, first, layout):
     assert every == [*range(first, first + 365)]
 
 
-def test_which_classes_other_heads_have_is_not_known():
+def test_classes_of_other_heads_are_unknown():
     assert known_classes(80, original=False, layout="original") is None
     assert known_classes(364, original=False, layout="original") is None
     assert known_classes(80, original=False, layout="detrex").rows["toothbrush"] == 79

@@ -207,7 +207,7 @@ def own_head(rows):
     return specs
 
 
-def test_a_head_of_ones_own_is_never_cut_unless_it_has_as_many_rows():
+def test_a_custom_head_is_cut_only_if_its_rows_match():
     kind = recognise(own_head(20)).architecture
     assert kind.read(own_head(20), "original", {}).num_classes == 20
     assert kind.read(own_head(91), "original", {}).num_classes == 80
@@ -221,7 +221,7 @@ def test_a_head_of_ones_own_is_never_cut_unless_it_has_as_many_rows():
 
 @pytest.mark.parametrize("layout", ["original", "detrex"])
 @pytest.mark.parametrize("name", OF_COCO)
-def test_a_head_that_has_as_many_rows_keeps_them(name, layout):
+def test_a_head_with_matching_rows_is_kept(name, layout):
     variant = reference.load(name)
     specs = variant.source if layout == "original" else variant.target
     usual, usual_plan = planned(name, layout)
@@ -253,7 +253,7 @@ def kind_of(specs):
         ({"class_names": ["cat", "dog"], "new_head": True}, 2, True),
     ],
 )
-def test_only_an_option_starts_a_head_over_that_has_as_many_rows(facts, classes, fresh):
+def test_a_head_with_matching_rows_is_reset_only_on_request(facts, classes, fresh):
     specs = own_head(20)
     made = kind_of(specs).read(specs, "original", facts)
     assert made.num_classes == classes

@@ -84,7 +84,7 @@ def test_the_default_mean_and_std_follow_the_order_of_the_channels():
         ("anchor_detr_r50", {"dilation", "num_heads"}),
     ],
 )
-def test_what_is_assumed_of_an_original_that_nothing_is_said_of(name, assumed):
+def test_facts_that_are_not_given_are_assumed(name, assumed):
     specs, kind, layout = look_at(name)
     images = {"image_format", "pixel_mean", "pixel_std"}
     body = {"backbone_stride_in_1x1"} if name == "detr_r50" else set()
@@ -119,7 +119,7 @@ def test_a_detector_takes_the_facts_of_its_backbone():
         (None, None, True, True),
     ],
 )
-def test_the_users_word_goes_over_the_checkpoints_and_that_over_the_catalogues(
+def test_the_user_overrides_the_checkpoint_and_that_the_catalogue(
     user, arguments, catalogue, known
 ):
     variant = reference.load("conditional_detr_r50")

@@ -48,7 +48,7 @@ def test_without_arguments_it_is_assumed_that_it_is_not_the_baseline():
     assert settled.values["assign_first_stage"] is True
 
 
-def test_a_file_of_detrex_leaves_the_choice_to_its_config():
+def test_a_detrex_file_leaves_the_choice_to_its_config():
     made = KIND.read(DETA.target, "detrex", {})
     lazy = made.overrides(made.preprocessing({})).lazy
     assert not lazy.keys() & {*STAGES, "model.num_queries"}
@@ -82,7 +82,7 @@ def test_heads_of_objects365_keep_every_row():
     assert lazy["model.num_classes"] == lazy["model.criterion.num_classes"] == 366
 
 
-def test_what_a_profiler_left_is_dropped_with_its_reason():
+def test_profiler_buffers_are_dropped_with_a_reason():
     left = {
         "total_ops": TensorSpec("F64", (1,)),
         "backbone.0.body.conv1.total_params": TensorSpec("F64", (1,)),
@@ -96,7 +96,7 @@ def test_what_a_profiler_left_is_dropped_with_its_reason():
     assert plan.specs == DETA.target
 
 
-def test_it_is_never_taken_for_deformable_detr():
+def test_deta_is_never_taken_for_deformable_detr():
     for specs in (DETA.source, DETA.target):
         assert recognise(specs).architecture is KIND
         rest = {key: spec for key, spec in specs.items() if "pix_trans" not in key}

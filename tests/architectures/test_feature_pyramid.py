@@ -150,7 +150,7 @@ def test_another_net_that_takes_the_same_settings_is_refused(net, fits):
     assert net in str(caught.value)
 
 
-def test_it_is_built_with_as_many_maps_as_the_neck_reads():
+def test_the_pyramid_is_built_with_the_maps_that_the_neck_reads():
     made = KIND.from_hyper_parameters(SMALL["feature_pyramid"])
     four, three = (made.build(IMAGENET_RGB, range(4)[-n:]) for n in (4, 3))
     assert list(four.channels) == ["p3", "p4", "p5", "p6"]

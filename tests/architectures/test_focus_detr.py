@@ -26,7 +26,7 @@ SMALL = {
 }
 
 
-def test_it_is_never_taken_for_dino_and_dino_never_for_it():
+def test_focus_detr_and_dino_are_never_confused():
     specs = KIND.from_hyper_parameters(SMALL).target()
     assert recognise(specs).architecture is KIND
     with pytest.raises(ArchitectureError, match="layout detrex of dino") as caught:
@@ -91,7 +91,7 @@ def test_its_config_of_an_r101_gets_the_depth_that_the_file_has():
     assert lazy["model.position_embedding.offset"] == 0
 
 
-def test_it_is_exported_nowhere(tmp_path):
+def test_focus_detr_is_not_exported(tmp_path):
     torch.save({"model": zeros()}, tmp_path / "model_final.pth")
     folder = convert(tmp_path / "model_final.pth", tmp_path / "out").folder
     with pytest.raises(UsageError, match="no layout but detrex's own"):

@@ -88,7 +88,7 @@ def test_the_huge_one_must_be_built_without_gammas() -> None:
     assert "layer_scale" not in HUGE.build(IMAGENET_RGB).kwargs
 
 
-def test_which_blocks_have_a_norm_behind_them_is_in_no_shape() -> None:
+def test_shapes_do_not_show_which_blocks_end_in_a_norm() -> None:
     specs, _ = HUGE.original()
     made, _ = read(specs, {"level2_post_norm_block_ids": [1, 2, 3, 4, 5]})
     assert made.level2_post_norm_block_ids == (1, 2, 3, 4, 5)

@@ -36,7 +36,7 @@ def test_any_common_prefix_is_found(prefix):
     assert (found.prefix, found.outside) == (prefix, 1)
 
 
-def test_a_whole_state_dict_has_no_prefix():
+def test_a_complete_state_dict_has_no_prefix():
     assert find(DETR).prefix == ""
     # the backbone in it is a part of it, and so is that of a detector below a prefix
     assert find(put_below("model.", DETR)).prefix == "model."
@@ -142,7 +142,7 @@ def test_an_inspection_and_a_plan_show_the_prefix(tmp_path: Path) -> None:
         assert planned.plan.dropped["loss.weight"].startswith("outside 'model.'")
 
 
-def test_what_is_wrong_below_a_prefix_says_so(tmp_path: Path) -> None:
+def test_errors_below_a_prefix_name_the_prefix(tmp_path: Path) -> None:
     path = save(tmp_path / "x.pth", below("model.", backbone() | layers("stages.0.0.extra")))
     with pytest.raises(MappingError, match=r"below 'model.': .*stages\.0\.0\.extra"):
         prepare(path)

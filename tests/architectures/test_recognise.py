@@ -25,7 +25,7 @@ def test_a_wrong_architecture_is_refused_with_the_right_one():
     assert caught.value.hint is None
 
 
-def test_what_torchvision_cannot_dilate_is_refused_with_the_way_out():
+def test_a_dilation_that_torchvision_lacks_is_refused_with_an_alternative():
     specs, _ = (
         architecture("conditional_detr")
         .from_hyper_parameters(
@@ -87,7 +87,7 @@ def test_the_original_of_h_deformable_detr_in_one_stage_looks_like_deformable_de
     assert "--arch deformable_detr or --arch h_deformable_detr" in caught.value.hint
 
 
-def test_nothing_but_the_class_tells_what_was_released_at_one_size():
+def test_models_of_one_released_size_are_told_apart_by_class_only():
     for name, other in (("dab_detr", "sqr_detr"), ("dino", "align_detr")):
         specs = reference.load(VARIANTS[name]).target
         found = recognise(specs)
@@ -101,6 +101,6 @@ def test_nothing_but_the_class_tells_what_was_released_at_one_size():
             assert (named.architecture.name, named.notes()) == (chosen, ())
 
 
-def test_what_the_number_of_queries_tells_apart_is_not_called_unsure():
+def test_models_that_the_query_count_tells_apart_are_not_called_unsure():
     for name in ("conditional_detr", "deformable_detr"):
         assert recognise(reference.load(VARIANTS[name]).target).notes() == ()

@@ -95,7 +95,7 @@ def test_affine_files_get_the_statistics_with_which_a_frozen_norm_only_scales() 
         made.plan_export(plan.specs, "caffe2_affine")
 
 
-def test_what_lies_beside_the_weights_of_a_caffe2_file_is_dropped() -> None:
+def test_extra_blobs_of_a_caffe2_file_are_dropped() -> None:
     source = dict(reference.load("c2_msra_r50_d2").source)
     source["conv1_w_momentum"] = source["conv1_w"]
     source["res2_0_branch2a_bn_gamma_momentum"] = TensorSpec("F32", (64,))

@@ -21,7 +21,7 @@ def test_comes_out_as_measured() -> None:
 
 
 @pytest.mark.parametrize("depth", BLOCKS)
-def test_every_depth_is_that_of_timms_model(depth: int) -> None:
+def test_every_depth_matches_timms_model(depth: int) -> None:
     declare()
     timm = pytest.importorskip("timm")
     import torch

@@ -270,7 +270,7 @@ def test_a_cut_is_said_and_can_be_declined(name, rows):
 
 
 @pytest.mark.parametrize(("name", "rows"), [("detr_r50", 91), ("conditional_detr_r50", 92)])
-def test_rows_of_another_loss_are_classes_of_ones_own(name, rows):
+def test_rows_of_another_loss_count_as_custom_classes(name, rows):
     specs = dict(reference.load(name).source)
     specs["class_embed.weight"] = TensorSpec("F32", (rows, 256))
     specs["class_embed.bias"] = TensorSpec("F32", (rows,))
@@ -378,7 +378,7 @@ def test_the_temperature_is_read_from_the_arguments_beside_the_weights(tmp_path,
         *dict.fromkeys(("dab_deformable_detr", "dn_deformable_detr", "detr")).items(),
     ],
 )
-def test_deformable_models_pay_no_heed_to_the_temperature_in_the_arguments(name, read):
+def test_deformable_models_ignore_the_temperature_in_the_arguments(name, read):
     # their scripts say 20 and their models have 10000: obeying costs 0.26 in DN-Deformable-DETR
     arguments = {"pe_temperatureH": 20, "pe_temperatureW": 20}
     facts = architectures()[name].facts_in({"args": arguments})

@@ -117,7 +117,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("saved", reference.transformers_saved())
-def test_what_transformers_writes_lacks_tied_heads_and_gets_them_back(saved: str) -> None:
+def test_tied_heads_missing_from_transformers_files_are_restored(saved: str) -> None:
     name = SAVED[saved.split("_", 1)[1]]
     variant, specs = reference.load(name), reference.load_saved(saved)
     recognised = recognise(specs)

@@ -119,7 +119,7 @@ def changed(**changes: TensorSpec | None) -> dict[str, TensorSpec]:
     return {key: spec for key, spec in specs.items() if spec is not None}
 
 
-def test_heads_are_in_no_shape() -> None:
+def test_shapes_do_not_show_the_heads() -> None:
     specs = changed()
     assert read(specs, {"num_heads": 6})[0] == replace(BASE, num_heads=6)
     with pytest.raises(ArchitectureError, match="7 heads do not divide its 768 channels"):

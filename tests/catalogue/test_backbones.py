@@ -66,7 +66,7 @@ def test_every_file_that_detrex_names_is_there():
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_each_is_planned_from_what_the_catalogue_says_of_it(name):
+def test_each_entry_is_planned_from_its_catalogue_fields(name):
     entry = ENTRIES[name]
     with prepare(name, ConversionOptions(synthetic=True)) as planned:
         made = planned.architecture
@@ -93,7 +93,7 @@ def test_windows_and_sizes_are_those_of_the_name(name):
     assert (hyper["window_size"], hyper["pretrain_img_size"]) == (window, size)
 
 
-def test_only_the_large_focalnet_with_four_levels_has_its_modulator_normalised():
+def test_only_the_large_four_level_focalnet_normalises_its_modulator():
     normalised = [n for n, e in ENTRIES.items() if e.facts.get("normalize_modulator")]
     assert normalised == ["focalnet_large_lrf_384_fl4"]
     with prepare(*normalised, ConversionOptions(synthetic=True)) as planned:
@@ -121,7 +121,7 @@ def test_dinov2_is_resampled_and_its_positions_fit_the_config():
     assert piece.operation.name == "pinv_last2"
 
 
-def test_what_is_not_for_commercial_use_says_so():
+def test_non_commercial_weights_say_so():
     forbidden = {name for name, entry in ENTRIES.items() if entry.non_commercial}
     assert forbidden == {name for name in ENTRIES if name.startswith("mae_")}
     assert all(ENTRIES[name].license == "cc-by-nc-4.0" for name in forbidden)

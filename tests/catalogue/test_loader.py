@@ -79,7 +79,7 @@ def load(tmp_path):
         (ENTRY.replace("mine]", "R50_V1]"), "differs from r50_v1 of resnet.toml only in case"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_and_table(load, tmp_path, text, message):
+def test_errors_name_the_file_and_the_table(load, tmp_path, text, message):
     with pytest.raises(CatalogueError, match=message) as refused:
         load(text)
     said = str(refused.value)

@@ -72,9 +72,7 @@ def test_a_flipped_bit_is_found_however_a_tensor_is_read(tmp_path, way, at):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_byte_is_checked_once_and_what_is_checked_is_read_as_before(
-    tmp_path, way, monkeypatch
-):
+def test_each_byte_is_checked_once_and_reads_as_before(tmp_path, way, monkeypatch):
     make, rows = WAYS[way]
     tensor = make()
     path = tmp_path / "x.pth"
@@ -111,7 +109,7 @@ def test_views_are_checked_while_they_are_read_in_turns(tmp_path):
         assert b"".join(a for _, a in pairs) == whole[: LARGE // 2].numpy().tobytes()
 
 
-def test_what_is_not_read_is_not_checked(tmp_path):
+def test_bytes_that_are_not_read_are_not_checked(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"model": {"w": numbers(5)}, "ema": {"v": numbers(7)}}, path)
     flip(path, "data/1")
@@ -170,7 +168,7 @@ def state():
 
 
 @pytest.mark.parametrize("key", ["class_embed.weight", "backbone.0.body.layer4.2.conv2.weight"])
-def test_nothing_is_made_of_a_damaged_archive(tmp_path, state, key):
+def test_a_damaged_archive_gives_no_output(tmp_path, state, key):
     good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
     torch.save({"model": state}, bad)
     torch.save({"model": {name: value.contiguous() for name, value in state.items()}}, good)

@@ -64,7 +64,7 @@ def test_every_dict_of_tensors_is_listed_and_can_be_chosen(tmp_path):
         assert (chosen.container, len(chosen.specs)) == (name, count)
 
 
-def test_a_missing_container_is_refused_with_what_is_there(tmp_path):
+def test_a_missing_container_is_refused_with_the_existing_ones(tmp_path):
     with pytest.raises(CheckpointError, match=r"at 'ema'; it has 'model' \(2 tensors\)"):
         opened(tmp_path, {"model": weights()}, container="ema")
     with pytest.raises(CheckpointError, match="at 'optimizer'"):

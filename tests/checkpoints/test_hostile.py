@@ -19,7 +19,7 @@ ATTACKS = [*attacks("")]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_each_attack_is_a_real_one(tmp_path, attack):
+def test_each_attack_works_on_an_unprotected_reader(tmp_path, attack):
     mark = tmp_path / "mark"
     unrestricted(attacks(mark)[attack])
     assert mark.exists()

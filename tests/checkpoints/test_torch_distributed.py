@@ -32,7 +32,7 @@ def saved(tmp_path):
     return save(tmp_path / "step_5", {"model": STATE, "epoch": 5, "optimizer": optimizer})
 
 
-def test_what_torch_saves_is_read(saved):
+def test_checkpoints_from_torch_are_read(saved):
     with checkpoints.open(saved) as opened:
         assert opened.format == "torch-distributed"
         assert opened.containers == {"model": 4}

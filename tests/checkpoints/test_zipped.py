@@ -61,7 +61,7 @@ def test_the_checkpoint_is_read_beside_what_else_lies_there(tmp_path, format, me
             assert opened.specs[key].shape == tuple(value.shape)
 
 
-def test_what_deflate_keeps_back_at_the_end_is_read_too(tmp_path):
+def test_the_last_buffered_bytes_of_deflate_are_read(tmp_path):
     state = {"a": torch.zeros(5 << 20), "b": torch.rand(1000)}
     torch.save(state, tmp_path / "inner")
     path = pack(tmp_path / "x.zip", ("m.pth", (tmp_path / "inner").read_bytes()))
@@ -77,7 +77,7 @@ def test_what_deflate_keeps_back_at_the_end_is_read_too(tmp_path):
         ([("a.zip", b"PK\3\4")], "cut short"),
     ],
 )
-def test_anything_else_is_refused(tmp_path, members, says):
+def test_other_input_is_refused(tmp_path, members, says):
     path = pack(tmp_path / "x.zip", *members)
     with pytest.raises(CheckpointError, match=re.escape(says)):
         checkpoints.open(path)

@@ -50,7 +50,7 @@ def detrex_hub(*arguments, **options):
 
 
 @pytest.mark.parametrize("reason", ["EROFS", "EACCES", "ENOSPC"])
-def test_a_target_that_takes_nothing(tmp_path, entries, reason):
+def test_an_unwritable_target(tmp_path, entries, reason):
     root = tmp_path / "root"
     root.mkdir()
     arguments = ("convert", "tiny", "--synthetic", "--catalogue", entries, "-o", root / "tiny")
@@ -64,7 +64,7 @@ def test_a_target_that_takes_nothing(tmp_path, entries, reason):
 
 
 @pytest.mark.parametrize("way", ["is below a file", "is read-only"])
-def test_a_cache_that_takes_nothing(cli, entries, tmp_path, monkeypatch, way):
+def test_an_unwritable_cache(cli, entries, tmp_path, monkeypatch, way):
     """What does not need it works without; what does says where it lies."""
     cache = tmp_path / "file" / "assets"
     if way == "is below a file":
@@ -166,7 +166,7 @@ def test_a_full_disk_under_the_target_is_not_blamed_on_the_cache(tmp_path, entri
     assert "--to" in refused.value.hint
 
 
-def test_a_file_that_may_grow_no_further(tmp_path, entries):
+def test_a_process_at_its_file_size_limit(tmp_path, entries):
     """The kernel itself refuses to write on, in the middle of the weights."""
     import resource
 
@@ -297,7 +297,7 @@ def test_two_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, there):
     assert names(tmp_path) == ["tiny", "tiny.toml"]
 
 
-def test_another_process_is_faster_by_a_moment(tmp_path):
+def test_another_process_finishes_first(tmp_path):
     """Between the look whether a folder is there and the rename to its name."""
     target = tmp_path / "tiny"
     rename = Path.rename
@@ -331,7 +331,7 @@ def test_two_processes_convert_the_same(tmp_path, entries):
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("list", "resnet"), ("list", "--json")])
-def test_a_reader_that_has_seen_enough(arguments):
+def test_a_closed_pipe_ends_the_command_quietly(arguments):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as stdout:

@@ -114,7 +114,7 @@ def test_unfinished_downloads_are_pruned(cli, used):
     assert (source / "seen.json").exists()
 
 
-def test_what_was_not_used_for_long_is_pruned(cli, used):
+def test_weights_unused_for_long_are_pruned(cli, used):
     old = time.time() - 10 * 86400
     (weights,) = converted.root().rglob("*.safetensors")
     os.utime(weights, (old, old))
@@ -130,7 +130,7 @@ def test_what_was_not_used_for_long_is_pruned(cli, used):
     assert ("alice/other", ".pth") in kinds(cli)
 
 
-def test_what_another_process_uses_is_kept(cli, used):
+def test_weights_in_use_by_another_process_are_kept(cli, used):
     locks = [
         *converted.root().glob("*/.lock"),
         *(path / ".lock" for path in next(roots()).iterdir()),

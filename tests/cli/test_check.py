@@ -58,7 +58,7 @@ def test_below_the_threshold_the_table_is_followed_by_one_line_on_stderr(cli, r1
     assert line.startswith(f"Error: {path} with {r18}: 100 of 180 tensors of backbone.* are loaded")
 
 
-def test_json_tells_all_whether_it_passes_or_not(cli, r18, yaml):
+def test_json_has_every_result_on_success_and_failure(cli, r18, yaml):
     result = cli("check", yaml(config_for(r18, depth=34)), "--target", "r34_v1", "--json")
     assert result.code == 1
     document = json.loads(result.out)
@@ -68,7 +68,7 @@ def test_json_tells_all_whether_it_passes_or_not(cli, r18, yaml):
     assert cli("check", yaml(config_for(r18)), "--target", "r18_v1", "--json").document["passed"]
 
 
-def test_of_a_python_config_only_the_checkpoint_is_read(cli, r18, tmp_path):
+def test_a_python_config_is_read_for_its_checkpoint_only(cli, r18, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(f"train = dict()\ntrain.init_checkpoint = {str(r18)!r}\nraise SystemExit\n")
     assert cli("check", path, "--target", "resnet").code == 0
@@ -129,7 +129,7 @@ def test_fix_writes_the_checkpoint_that_fits_too_and_once(cli, r18, tmp_path):
     assert path.read_text() == text
 
 
-def test_fix_leaves_what_it_cannot_mend(cli, r18, yaml):
+def test_fix_leaves_unfixable_configs_unchanged(cli, r18, yaml):
     path = yaml(config_for(r18, depth=34))
     before = path.read_text()
     result = cli("check", path, "--target", "r34_v1", "--fix")

@@ -88,7 +88,7 @@ def test_an_unknown_name_suggests_the_nearest(cli):
     assert "r101_v2" in one_line(cli("info", "r101v2"), 2)
 
 
-def test_entries_of_ones_own(cli, original, tmp_path):
+def test_custom_entries_are_added(cli, original, tmp_path):
     path = tmp_path / "my.toml"
     path.write_text(
         '[weights.mine]\narchitecture = "resnet"\nlayout = "torchvision"\ntitle = "Mine"\n'
@@ -164,7 +164,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(cli, original, tmp_path):
     assert names(tmp_path / "here") == []
 
 
-def test_what_is_assumed_is_printed_with_the_options_that_change_it(cli, original):
+def test_assumed_facts_are_printed_with_the_options_that_change_them(cli, original):
     first = cli("convert", original, "-o", "first")
     (line,) = [one for one in first.err.splitlines() if "they are assumed" in one]
     assumed = load_json(Path("first/conversion.json"))["assumed"]

@@ -49,7 +49,7 @@ def test_every_measured_detector_is_recognised_and_planned_exactly(cli, tmp_path
 
 
 @pytest.mark.parametrize("saved", reference.transformers_saved())
-def test_what_transformers_writes_gives_every_tensor_of_the_detrex_model(cli, tmp_path, saved):
+def test_a_transformers_file_gives_every_tensor_of_the_detrex_model(cli, tmp_path, saved):
     name = SAVED[saved.split("_", 1)[1]]
     specs = reference.load_saved(saved)
     document = planned(cli, hollow(tmp_path / "x.safetensors", specs), name)

@@ -162,12 +162,12 @@ def test_a_checkpoint_in_detrex_names_needs_no_folder(tmp_path):
     assert diff(single, again).equal
 
 
-def test_what_is_not_in_detrex_names_is_not_written_back(tmp_path, detector):
+def test_a_file_without_detrex_names_is_not_exported(tmp_path, detector):
     with pytest.raises(UsageError, match="only weights in detrex's names"):
         export(detector, tmp_path / "back.pth")
 
 
-def test_a_tie_that_is_none_is_refused(tmp_path):
+def test_a_false_tie_is_refused(tmp_path):
     path, _ = original("deformable_detr_r50_refine", tmp_path)
     single = convert(path, tmp_path / "model_final.pth").path
     whole = torch.load(single, weights_only=True)
@@ -227,7 +227,7 @@ def test_the_command_writes_a_folder_for_transformers(cli, tmp_path):
     assert refused.err.count("\n") == 1
 
 
-def test_what_transformers_lacks_is_refused_in_one_line(cli, tmp_path):
+def test_a_model_that_transformers_lacks_is_refused_in_one_line(cli, tmp_path):
     path, _ = original("dino_r50_4scale", tmp_path)
     single = convert(path, tmp_path / "dino.safetensors").path
     refused = cli("export", single, "--to", "transformers")

@@ -31,7 +31,7 @@ def test_no_key_commands_the_terminal(cli, hostile, options):
         assert r"\x1b[2J\nError: fake\r\x9b31m\u202eevil\x00" in done.out
 
 
-def test_nor_does_the_path_of_a_file_or_the_name_of_a_container(cli, hostile):
+def test_paths_and_container_names_send_no_control_characters(cli, hostile):
     for arguments in (("inspect", EVIL), ("inspect", hostile, "--container", EVIL)):
         done = cli(*arguments)
         assert done.code in (1, 2)
@@ -39,7 +39,7 @@ def test_nor_does_the_path_of_a_file_or_the_name_of_a_container(cli, hostile):
         assert done.err[:-1].isprintable()
 
 
-def test_half_characters_are_no_reason_to_fail(cli, tmp_path):
+def test_cut_characters_do_not_fail(cli, tmp_path):
     torch.save({"a": {"w": torch.ones(1)}, "b\ud800": {"w": torch.ones(1)}}, tmp_path / "x.pth")
     done = cli("inspect", tmp_path / "x.pth", "--container", "a")
     assert (done.code, done.err) == (0, "")
@@ -53,7 +53,7 @@ def test_a_thousand_reasons_are_cut(cli, tmp_path):
     assert len(done.err) < 5000
 
 
-def test_what_is_visible_stays_as_it_is():
+def test_visible_characters_are_kept():
     for line in ("plain", "ünï ⚠️ 日本", "a\tb", ""):
         assert visible(line) == line
     document = json.dumps({"a": ["ünï", 1]}, indent=2, ensure_ascii=False)

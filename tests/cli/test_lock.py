@@ -96,7 +96,7 @@ def test_a_source_that_was_replaced_is_refused_and_stays_pinned(cli, mine, mirro
     assert locked(mine).read_bytes() == before
 
 
-def test_what_only_a_mirror_gave_is_not_pinned(cli, mine, mirror):
+def test_a_file_from_a_mirror_alone_is_not_pinned(cli, mine, mirror):
     text = mine.read_text().replace(mirror.url, "http://127.0.0.1:9")
     mine.write_text(text)
     done = cli("lock", tiny.NAME, "--catalogue", mine, DETREX_HUB_MIRROR=mirror.url)
@@ -142,7 +142,7 @@ def test_a_conversion_that_is_not_the_pinned_one_is_refused(cli, mine, tmp_path,
     assert not (tmp_path / "made").exists()
 
 
-def test_what_the_user_wants_otherwise_is_not_compared(cli, mine, tmp_path):
+def test_a_conversion_with_user_options_is_not_compared(cli, mine, tmp_path):
     cli("lock", tiny.NAME, "--catalogue", mine)
     change_result(mine)
     convert(tiny.NAME, tmp_path / "made", extra_catalogues=[mine], synthetic=True)

@@ -102,7 +102,7 @@ def test_convert_and_push_then_load_in_another_process(
         assert str(tmp_path).encode() not in content
 
 
-def test_a_name_of_ones_own_and_a_mirror(cli, login, hub, options, mirror, original, monkeypatch):
+def test_a_custom_name_with_a_mirror(cli, login, hub, options, mirror, original, monkeypatch):
     login("alice", organizations=("lab",))
     mirror.files[f"pub/{original.name}"] = mirror.files.pop(original.name)
     assert "404" in one_line(cli("convert-and-push", "r18", *options))

@@ -129,7 +129,7 @@ def test_an_option_names_a_catalogue(cli, unpublished, config, monkeypatch, comm
     assert done.code == 0, done.err
 
 
-def test_what_is_on_the_hub_already_is_not_pushed_from_there(cli, unpublished, login):
+def test_a_repository_on_the_hub_is_not_pushed_to_another(cli, unpublished, login):
     login("alice", organizations=("detrex",))
     assert cli("convert", tiny.NAME).code == 0
     assert cli("push", f"./{tiny.NAME}", f"detrex/{tiny.NAME}").code == 0

@@ -72,7 +72,7 @@ def chatty(monkeypatch, original):
     return ("diff", original, original)
 
 
-def test_whatever_prints_while_a_command_works_stays_off_stdout(cli, chatty):
+def test_stray_prints_stay_off_stdout(cli, chatty):
     done = cli(*chatty, "--json")
     assert json.loads(done.out)["equal"]
     assert "300 queries" in done.err

@@ -97,7 +97,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("fault", [None, Fault.status(403)], ids=["no fault", "403"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_tells_the_token(
+def test_no_command_prints_the_token(
     cli,
     hub,
     alice,

@@ -144,7 +144,7 @@ def test_its_facts_are_checked_by_their_kinds(cli, place, checkpoint):
     assert "an integer from 1 to 9" in refused.err
 
 
-def test_what_a_user_does_not_say_is_assumed(cli, place, checkpoint):
+def test_a_fact_that_the_user_does_not_give_is_assumed(cli, place, checkpoint):
     converted = cli("convert", checkpoint, "-o", place / "mine")
     assert "wobble" in converted.err
     assert "assumed" in converted.err

@@ -150,7 +150,7 @@ def test_averaged_weights_that_are_not_there(cli, original):
     assert line.endswith(f"Leave out --ema: detrex-hub convert {original}")
 
 
-def test_a_head_of_ones_own_keeps_its_rows(cli, tmp_path):
+def test_a_custom_head_keeps_its_rows(cli, tmp_path):
     variant = reference.load("detr_r50")
     state = {
         key: value[:4].clone() if "class_embed" in key else value

@@ -208,7 +208,7 @@ def test_figures_of_other_weights_are_refused(here, tmp_path):
         ("[" * 100_000, "line 1 of metrics.json"),
     ],
 )
-def test_what_are_no_metrics(here, tmp_path, text, said):
+def test_malformed_metrics_are_refused(here, tmp_path, text, said):
     (tmp_path / "metrics.json").write_text(text)
     assert said in one_line(here(*ARGUMENTS, "--to", "hub"))
 
@@ -275,7 +275,7 @@ def test_the_config_says_what_no_shape_shows(run):
         assert unaware.preprocessing["image_format"] == "RGB"
 
 
-def test_what_is_wrong_with_a_call(here, tmp_path, monkeypatch):
+def test_wrong_calls_are_refused(here, tmp_path, monkeypatch):
     assert "--config" in one_line(here("push", "model_final.pth"), 2)
     OmegaConf.save(config(), "config.yaml")
     line = one_line(here("push", "model_final.pth", "--config", "config.yaml"), 2)
@@ -319,7 +319,7 @@ def test_a_config_that_training_wrote_is_read_and_not_run(run, tmp_path):
         assert planned.architecture.num_heads == 4
 
 
-def test_a_config_that_is_none(here, tmp_path):
+def test_a_malformed_config(here, tmp_path):
     for text, said in (
         ("model: [", "cannot be loaded"),
         ("[1, 2]", "is not a config"),

@@ -47,7 +47,7 @@ def test_an_original_that_cannot_be_downloaded_is_refused(cli, published, tmp_pa
 
 
 @pytest.mark.parametrize("options", [[], ["--no-source"]])
-def test_records_alone_are_not_the_claim(cli, published, options):
+def test_records_alone_do_not_prove_the_weights(cli, published, options):
     done = cli("verify", published[0], *options)
     assert done.code == 0
     assert CLAIM not in done.out

@@ -54,7 +54,7 @@ def test_full_names_of_several_modules_are_judged_against_the_whole_model():
 
 
 @pytest.mark.parametrize(("others", "home"), [(3, "backbone."), (4, "")])
-def test_a_file_is_for_a_module_that_a_quarter_of_its_names_are_found_in(others, home):
+def test_a_file_matches_a_module_that_has_a_quarter_of_its_names(others, home):
     file = {"stem.weight": (4,), **{f"other{i}.bias": (4,) for i in range(others)}}
     found = match(BACKBONE, FileKeys(file, heuristics=True))
     assert found.home == home

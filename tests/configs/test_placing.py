@@ -239,7 +239,7 @@ def test_a_detector_is_refused_by_a_model_of_another_class_and_nothing_changes(d
     assert OmegaConf.to_yaml(cfg) == before
 
 
-def test_a_backbone_is_built_and_the_neck_follows(swin, caplog):
+def test_a_backbone_is_built_and_the_neck_is_adapted(swin, caplog):
     cfg = with_neck()
     with caplog.at_level(logging.INFO, logger="detrex_hub"):
         path = from_hub(swin, model=cfg.model, dataloader=cfg.dataloader, build=True)
@@ -337,7 +337,7 @@ def test_a_backbone_that_takes_the_weights_is_not_replaced(swin):
     assert cfg.model.backbone.embed_dim == 96
 
 
-def test_what_was_built_is_taken_back_where_the_weights_are_not_to_be_had(swin, tmp_path):
+def test_a_built_backbone_is_undone_if_the_weights_are_unavailable(swin, tmp_path):
     import shutil
 
     broken = shutil.copytree(swin, tmp_path / "broken")

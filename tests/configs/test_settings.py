@@ -60,7 +60,7 @@ def test_overrides_are_set_and_each_change_is_logged():
     assert "dataloader.test.mapper.img_format" not in {change.path for change in changes}
 
 
-def test_what_is_right_already_is_left_alone():
+def test_correct_values_are_not_changed():
     cfg = lazy_config()
     settings.apply(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
     before = OmegaConf.to_yaml(cfg)
@@ -216,7 +216,7 @@ def test_a_classic_config_without_the_key_is_refused_untouched():
 
 
 @pytest.mark.parametrize("name", reference.names())
-def test_what_architectures_want_is_allowed(name):
+def test_overrides_of_the_architectures_are_allowed(name):
     specs = reference.load(name).source
     found = recognise(specs)
     made = found.architecture.read(specs, found.layout, {})
@@ -302,7 +302,7 @@ class Tracker:
         "projects.co_mot.modeling.MOT",
     ],
 )
-def test_a_model_that_takes_no_mean_is_left_to_its_loader_which_is_said(caplog, target):
+def test_a_model_without_a_mean_leaves_it_to_the_loader_and_says_so(caplog, target):
     cfg = lazy_config()
     cfg._set_flag("allow_objects", True)
     cfg.model._target_ = target
@@ -318,7 +318,7 @@ def test_a_model_that_takes_no_mean_is_left_to_its_loader_which_is_said(caplog, 
     assert "divide by [58.395, 57.12, 57.375]" in text
 
 
-def test_what_the_architecture_itself_needs_is_refused_where_it_has_no_place():
+def test_a_required_override_without_a_place_is_refused():
     cfg = lazy_config()
     cfg.model._target_ = f"{__name__}.Tracker"
     del cfg.model["pixel_mean"], cfg.model["pixel_std"]
@@ -328,7 +328,7 @@ def test_what_the_architecture_itself_needs_is_refused_where_it_has_no_place():
     assert cfg.model.backbone.stages.depth == 50
 
 
-def test_what_is_taken_from_elsewhere_is_set_there():
+def test_an_interpolated_value_is_set_at_its_source():
     cfg = lazy_config()
     cfg.model.num_queries = 300
     cfg.model.transformer = {"two_stage_num_proposals": "${..num_queries}"}
@@ -343,7 +343,7 @@ def test_what_is_taken_from_elsewhere_is_set_there():
 
 
 @pytest.mark.parametrize("first", ["encoder", "decoder"])
-def test_what_two_nodes_share_and_want_to_differ_is_set_at_each(first):
+def test_a_shared_value_is_set_separately_where_nodes_differ(first):
     # Mask DINO's params.feed_forward is the width of both
     widths = {"encoder": 1024, "decoder": 2048}
     model = OmegaConf.create(
@@ -357,7 +357,7 @@ def test_what_two_nodes_share_and_want_to_differ_is_set_at_each(first):
     assert settings.plan_changes(overrides, model=model, where="x/y") == []
 
 
-def test_settings_tell_what_fits_as_well():
+def test_settings_also_decide_what_fits():
     cfg = lazy_config()
     found = {one.path: one for one in settings.settings(resnet(), model=cfg.model, where="x/y")}
     assert found["model.backbone.stages.depth"].differs
@@ -377,7 +377,7 @@ def assumed(**facts):
     return made.assuming(made.overrides(made.preprocessing(facts)), ("image_format", "pixel_std"))
 
 
-def test_what_is_assumed_replaces_no_value_and_is_warned_of(caplog):
+def test_an_assumed_value_replaces_nothing_and_warns(caplog):
     cfg = lazy_config()
     with caplog.at_level(logging.WARNING, logger="detrex_hub"):
         settings.apply(assumed(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
@@ -391,7 +391,7 @@ def test_what_is_assumed_replaces_no_value_and_is_warned_of(caplog):
     assert any("dataloader.train.mapper.img_format stays BGR" in one for one in warned)
 
 
-def test_what_is_assumed_is_set_where_a_config_says_nothing():
+def test_an_assumed_value_fills_an_empty_config_field():
     cfg = lazy_config()
     del cfg.model.pixel_std
     cfg.model._target_ = f"{__name__}.make_model"

@@ -29,14 +29,14 @@ train.output_dir = "./output"
 '''
 
 
-def test_what_is_assigned_is_read_from_the_text():
+def test_assignments_are_read_from_the_source():
     assert assigned(CONFIG, "train.init_checkpoint").endswith("R-50.pkl")
     assert assigned(CONFIG, "train.max_iter") == 90000
     assert assigned(CONFIG, "model.neck.num_outs") is None
     assert assigned(CONFIG, "train.seed") is None
 
 
-def test_a_line_that_is_there_is_corrected_where_it_is():
+def test_an_existing_line_is_corrected_in_place():
     after = corrected(CONFIG, {"train.init_checkpoint": "x.pth?matching_heuristics=True"})
     assert after == CONFIG.replace(
         '"detectron2://ImageNetPretrained/torchvision/R-50.pkl"  # as ever',
@@ -81,7 +81,7 @@ def test_a_text_without_a_last_newline():
     assert corrected("train = {}", {"train.x": 1}).splitlines()[-1] == "train.x = 1"
 
 
-def test_what_the_config_has_no_name_for_is_refused():
+def test_a_value_without_a_name_in_the_config_is_refused():
     with pytest.raises(ConfigError, match="has no lr_multiplier"):
         corrected(CONFIG, {"lr_multiplier.x": 1})
     with pytest.raises(ConfigError, match="not valid Python"):

@@ -228,7 +228,7 @@ def test_every_detector_is_exported_or_says_why_not():
     ],
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_transformers_lacks_is_refused_with_the_reason(name, layout):
+def test_a_model_that_transformers_lacks_is_refused_with_the_reason(name, layout):
     made, _ = read(name)
     with pytest.raises(ArchitectureError, match="transformers has no model for") as caught:
         made.in_transformers(layout, IMAGENET)

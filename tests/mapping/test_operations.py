@@ -111,7 +111,7 @@ def test_a_permutation_has_an_inverse():
         Permute(0, (0, 0, 1))
 
 
-def test_what_has_no_inverse_is_refused_by_its_name():
+def test_an_operation_without_inverse_is_refused_by_name():
     rules = (FOLDED, Fill("x", "mean", 0.0), Rename("x", "y"))
     with pytest.raises(MappingError) as caught:
         inverse(rules, hint="take the original")

@@ -116,7 +116,7 @@ def test_the_converted_weights_compute_what_the_original_does(made):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_so_do_those_of_a_variant(name, tmp_path):
+def test_converted_variants_compute_what_the_original_does(name, tmp_path):
     made = make(name, tmp_path, VARIANTS[name]())
     found = differences(made, load_state_dict(made.folder))
     assert all(one.is_rounding for one in found), found
@@ -285,7 +285,7 @@ def test_nan_is_no_rounding():
 
 
 @pytest.mark.parametrize("lacking", ["timm", "transformers"])
-def test_what_is_lacking_is_said(lacking, monkeypatch, made):
+def test_a_missing_library_is_named(lacking, monkeypatch, made):
     monkeypatch.setitem(sys.modules, lacking, None)
     with prepare(made.path, ConversionOptions(**made.told)) as planned:
         try:
@@ -303,7 +303,7 @@ def test_an_architecture_without_a_forward_pass_is_said():
 
 
 @pytest.mark.parametrize("name", ["dino", "deta", "maskdino"])
-def test_an_original_that_no_library_has_is_said_to_have_no_second_witness(name):
+def test_an_original_without_a_reference_library_says_so(name):
     model = next(one for one in reference.detrex_models().values() if one["architecture"] == name)
     values = {"num_queries": None, **model["hyper_parameters"]}
     made = architecture(name).from_hyper_parameters(values)
@@ -319,7 +319,7 @@ def test_an_original_that_no_library_has_is_said_to_have_no_second_witness(name)
         ("conditional_detr", {"embed_dim": 128}, "a width of 128"),
     ],
 )
-def test_what_transformers_has_otherwise_is_said(name, otherwise, why):
+def test_differences_in_transformers_are_reported(name, otherwise, why):
     hyper_parameters = {**detr.HYPER_PARAMETERS, "classes_cut_from": None, **otherwise}
     made = architecture(name).from_hyper_parameters(hyper_parameters)
     with pytest.raises(UsageError, match=f"no forward pass of a {name} with {why}"):
@@ -335,7 +335,7 @@ def test_an_original_in_names_of_detrex_is_the_same_already(tmp_path):
     assert "\n" not in str(refused.value)
 
 
-def test_whatever_has_names_of_detrex_keeps_them():
+def test_a_file_with_detrex_names_keeps_them():
     for entry in catalogue.load().values():
         if entry.has_detrex_names:
             made = model_of(entry)

@@ -21,7 +21,7 @@ def _caches(hub, naps):
     """Every test has a cache of its own and waits for nothing."""
 
 
-def test_one_byte_is_asked_for(mirror):
+def test_availability_requests_one_byte(mirror):
     url = mirror.add("w.pth", CONTENT)
     found = available(entry(url))
     assert (found.url, found.size, found.cached) == (url, len(CONTENT), False)
@@ -58,7 +58,7 @@ def test_another_size_is_another_file(mirror):
         available(replace(weights, sources=(pinned,)))
 
 
-def test_what_is_cached_is_not_asked_for(mirror):
+def test_a_cached_file_is_not_requested(mirror):
     weights = entry(mirror.add("w.pth", CONTENT))
     sources.pull(weights)
     mirror.log.clear()

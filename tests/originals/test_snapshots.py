@@ -260,7 +260,7 @@ def test_values_of_other_kinds_say_nothing(tmp_path, config):
         ({**IMAGES, "image_std": [0, 0, 0]}, [127.5, 63.75, 31.875], None),
     ],
 )
-def test_what_the_image_processor_says(tmp_path, processor, mean, std):
+def test_the_image_processor_gives_the_facts(tmp_path, processor, mean, std):
     folder = repository(tmp_path / "x")
     write_json(folder / "preprocessor_config.json", processor)
     with prepare(folder) as planned:
@@ -290,7 +290,7 @@ def test_where_the_stride_of_a_resnet_of_transformers_lies(tmp_path, downsample)
         prepare(folder)
 
 
-def test_the_user_has_the_last_word(tmp_path):
+def test_the_users_choice_wins(tmp_path):
     options = ConversionOptions(facts={"pixel_mean": "1,2,3"})
     with prepare(repository(tmp_path / "x"), options) as planned:
         assert planned.preprocessing["pixel_mean"] == [1.0, 2.0, 3.0]
@@ -358,7 +358,7 @@ def test_deepspeed_s_latest_is_followed(tmp_path):
         ({"config.json": b'{"library_name": "detrex"}'}, "is converted already"),
     ],
 )
-def test_a_folder_that_says_nothing_clear_is_refused(tmp_path, files, says):
+def test_an_ambiguous_folder_is_refused(tmp_path, files, says):
     folder = tmp_path / "x"
     folder.mkdir()
     for name, content in files.items():

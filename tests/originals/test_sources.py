@@ -179,7 +179,7 @@ def test_every_flipped_byte_is_found(mirror, cache):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_not_the_file_is_refused_in_one_line(mirror, cache, waits, fault, reason):
+def test_a_wrong_response_is_refused_in_one_line(mirror, cache, waits, fault, reason):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", fault, times=None)
     with pytest.raises(SourceError, match=reason) as refused:
@@ -190,7 +190,7 @@ def test_what_is_not_the_file_is_refused_in_one_line(mirror, cache, waits, fault
     assert left(cache) == []
 
 
-def test_a_page_for_an_interrupted_download_costs_no_byte(mirror, cache):
+def test_an_error_page_costs_an_interrupted_download_no_byte(mirror, cache):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.cut_during(100_000), times=1)
     mirror.inject("GET", "*", Fault.html(), times=1)
@@ -268,7 +268,7 @@ def test_connections_cut_before_any_answer_are_tried_again(mirror):
     assert sources.pull(entry(url)).sha256 == SHA256
 
 
-def test_getting_nowhere_ends(mirror, cache):
+def test_a_download_without_progress_ends(mirror, cache):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.cut_during(1000), times=None)
     with pytest.raises(SourceError, match=r"breaks off \(4 times\)"):
@@ -471,7 +471,7 @@ def test_a_mirror_without_a_known_digest_is_named(mirror, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [None, OTHER, b"<html>"], ids=["absent", "wrong", "page"])
-def test_a_useless_mirror_costs_a_try(mirror, monkeypatch, content):
+def test_a_useless_mirror_costs_one_attempt(mirror, monkeypatch, content):
     with Mirror() as near:
         if content is not None:
             near.add("w.pth", content)
@@ -504,7 +504,7 @@ def test_an_address_of_the_users(mirror):
     "given",
     ["none.pth", "file:///none.pth", "ftp://host/w.pth", "https://", "https://[", "hf://timm/r50"],
 )
-def test_a_source_that_is_none(given):
+def test_a_malformed_source(given):
     with pytest.raises(UsageError) as refused:
         sources.pull(entry("https://origin.invalid/w.pth"), source=given)
     assert "\n" not in str(refused.value)
@@ -529,7 +529,7 @@ def test_a_copy_where_the_user_wants_it(mirror, tmp_path, to):
     assert sources.pull(entry(url)).path != pulled.path
 
 
-def test_secrets_in_addresses_stay_there(mirror, cache, caplog, capsys):
+def test_secrets_in_addresses_are_not_shown(mirror, cache, caplog, capsys):
     caplog.set_level(logging.DEBUG)
     mirror.add("w.pth", CONTENT)
     login = "://me:hush@"  # pragma: allowlist secret

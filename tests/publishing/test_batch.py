@@ -75,7 +75,7 @@ def begin():
     return running, started, stopped
 
 
-def test_who_interrupts_waits_for_what_runs_to_be_cleared_away():
+def test_an_interruption_waits_until_running_jobs_are_cleaned_up():
     running, started, stopped = begin()
     with pytest.raises(KeyboardInterrupt):
         running.throw(KeyboardInterrupt)
@@ -83,7 +83,7 @@ def test_who_interrupts_waits_for_what_runs_to_be_cleared_away():
     assert len(started) <= 3
 
 
-def test_who_needs_no_more_stops_what_runs():
+def test_leaving_the_loop_early_stops_running_jobs():
     running, started, stopped = begin()
     running.close()
     for _ in range(500):

@@ -50,7 +50,7 @@ def test_the_same_again_is_no_change(published, monkeypatch):
     assert published() == ""
 
 
-def test_what_would_differ_is_named(published):
+def test_files_that_would_differ_are_named(published):
     assert published(title="Another title") == "README.md would differ"
     assert published(license="apache-2.0") == "README.md would differ"
     assert "conversion.json" in published(facts={"image_format": "BGR"})

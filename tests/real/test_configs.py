@@ -125,7 +125,7 @@ def test_a_config_of_another_backbone_is_refused_unchanged(r101, config):
     assert OmegaConf.to_container(cfg.model.backbone) == before
 
 
-def test_a_resnet_is_built_where_a_swin_was(r101, config):
+def test_a_resnet_replaces_a_swin(r101, config):
     cfg = config(SWIN)
     path = from_hub(r101, model=cfg.model, dataloader=cfg.dataloader, build=True)
     model = built(cfg)

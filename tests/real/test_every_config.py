@@ -98,7 +98,7 @@ def empty(cfg):
 
 
 @pytest.mark.parametrize("path", CONFIGS)
-def test_it_starts_from_a_name_that_is_not_published(path, config, server, monkeypatch, caplog):
+def test_a_config_starts_from_an_unpublished_name(path, config, server, monkeypatch, caplog):
     name = weights_of(path)
     monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(server(name)))
     cfg = config(path)

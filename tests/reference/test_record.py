@@ -82,7 +82,7 @@ def test_moves_are_found_by_values(loaded):
     assert loaded.moves == expected
 
 
-def test_what_is_left_over_is_dropped_or_has_no_source(loaded):
+def test_leftover_tensors_are_dropped_or_have_no_source(loaded):
     assert loaded.dropped == ("unused.weight", "unused.bias")
     assert loaded.target_keys_without_source == ("scale",)
     assert loaded.about == {"variant": "toy_r1", "notes": ["a toy"]}

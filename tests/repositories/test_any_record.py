@@ -193,7 +193,7 @@ JOBS = {
 
 
 @pytest.mark.parametrize("job", JOBS.values(), ids=JOBS.keys())
-def test_whatever_lies_in_a_files_place_is_used_or_refused(small, tmp_path, hub, monkeypatch, job):
+def test_anything_in_place_of_a_file_is_used_or_refused(small, tmp_path, hub, monkeypatch, job):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("model: {backbone: {}}\n")
     for name in (*RECORDS, "README.md", "model.safetensors"):
@@ -207,7 +207,7 @@ def test_whatever_lies_in_a_files_place_is_used_or_refused(small, tmp_path, hub,
                 job()
 
 
-def test_a_pipe_in_the_place_that_is_pushed_to_is_not_waited_for(small, tmp_path, hub):
+def test_a_pipe_at_the_push_target_does_not_block(small, tmp_path, hub):
     push(small, "alice/r", to=tmp_path)
     (tmp_path / "alice" / "r" / "README.md").unlink()
     os.mkfifo(tmp_path / "alice" / "r" / "README.md")

@@ -47,7 +47,7 @@ def test_a_commit_needs_neither_network_nor_client(hub, pushed, folder, offline)
     assert hub.seen() == []
 
 
-def test_a_branch_offline_is_what_it_was_last(hub, pushed):
+def test_an_offline_branch_keeps_its_last_commit(hub, pushed):
     done = fetch_elsewhere("alice/r18", HF_HUB_OFFLINE="1")
     assert (done.returncode, done.stderr) == (0, "")
     assert pushed in done.stdout

@@ -95,7 +95,7 @@ def pairs(faults):
 
 
 @pytest.mark.parametrize(("request_", "fault"), pairs(PASSING))
-def test_what_passes_is_waited_for(hub, pushed, naps, monkeypatch, request_, fault):
+def test_temporary_faults_are_retried(hub, pushed, naps, monkeypatch, request_, fault):
     if fault == "stalled":
         for module, name in (
             (constants, "HF_HUB_DOWNLOAD_TIMEOUT"),
@@ -113,7 +113,7 @@ def test_what_passes_is_waited_for(hub, pushed, naps, monkeypatch, request_, fau
 
 
 @pytest.mark.parametrize(("request_", "fault"), pairs(LASTING))
-def test_what_stays_is_one_line(hub, pushed, naps, request_, fault):
+def test_lasting_faults_are_one_line(hub, pushed, naps, request_, fault):
     injected = inject(hub, request_, LASTING[fault], times=None)
     if request_ == "digest":
         # not known now, it is asked for again the next time
@@ -132,7 +132,7 @@ def test_what_stays_is_one_line(hub, pushed, naps, request_, fault):
 
 
 @pytest.mark.parametrize("fault", LASTING)
-def test_what_was_cached_stays_of_use(hub, pushed, naps, fault):
+def test_cached_files_remain_usable(hub, pushed, naps, fault):
     assert fetched() == pushed
     hub.inject("*", "*", LASTING[fault], times=None)
     assert fetched() == pushed

@@ -75,7 +75,7 @@ def one_line(capfd, arguments):
     ],
     ids=lambda value: repr(value[:20]),
 )
-def test_a_record_that_is_no_honest_json(copy, content, says):
+def test_a_malformed_json_record(copy, content, says):
     (copy / "config.json").write_bytes(content)
     with pytest.raises(ConfigError, match=says) as caught:
         from_hub("./r")
@@ -166,7 +166,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_could_lead_elsewhere_is_refused_without_asking_anybody(hub, copy, name):
+def test_an_unsafe_name_is_refused_without_a_request(hub, copy, name):
     with pytest.raises((UsageError, HubError)) as caught:
         from_hub(name)
     assert str(caught.value).isprintable() or "\n" in name or "\0" in name
@@ -205,7 +205,7 @@ def test_a_push_into_a_folder_does_not_leave_it_by_a_link(copy, tmp_path, name):
     assert [*elsewhere.iterdir()] == []
 
 
-def test_what_is_no_regular_file_is_not_waited_for(copy):
+def test_a_special_file_does_not_block(copy):
     (copy / "config.json").unlink()
     os.mkfifo(copy / "config.json")
     with pytest.raises(HubError):

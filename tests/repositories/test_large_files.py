@@ -177,7 +177,7 @@ def test_without_locks_the_part_of_another_process_is_not_used(hub, there, cache
     assert cache.blob.read_bytes() == CONTENT
 
 
-def test_a_file_that_may_grow_no_further_is_resumed_when_it_may(hub, there, cache):
+def test_a_download_stopped_by_the_file_size_limit_is_resumed(hub, there, cache):
     """The kernel itself refuses to write on."""
     import resource
 
@@ -202,7 +202,7 @@ def test_the_progress_is_shown_from_where_it_is(hub, there, cache):
 # networks that break
 
 
-def test_a_line_that_always_breaks_loses_nothing(hub, there, cache, naps):
+def test_a_connection_that_always_breaks_loses_nothing(hub, there, cache, naps):
     hub.storage.inject("GET", "*", Fault.cut_during(1000), times=None)
     with pytest.raises(HubError, match=r"broke off|is incomplete"):
         fetched()
@@ -213,7 +213,7 @@ def test_a_line_that_always_breaks_loses_nothing(hub, there, cache, naps):
     assert ranges(hub) == ["bytes=4000-"]
 
 
-def test_a_line_may_break_as_often_as_it_gets_on(hub, naps):
+def test_a_connection_may_break_any_number_of_times_with_progress(hub, naps):
     content = random.Random(1).randbytes(8 * 2**20)
     hub.put("alice/w", {"w.pth": content})
     hub.storage.inject("GET", "*", Fault.cut_during(2**20 + 1), times=None)
@@ -244,14 +244,14 @@ def test_an_answer_that_is_not_the_file_costs_nothing_of_it(hub, there, cache, n
     [Fault.html(), Fault.status(500), Fault.cut_during(0)],
     ids=["a page", "an error", "a cut"],
 )
-def test_nothing_of_the_file_is_no_part(hub, there, cache, naps, fault):
+def test_an_answer_without_the_file_leaves_no_part(hub, there, cache, naps, fault):
     hub.storage.inject("GET", "*", fault, times=None)
     with pytest.raises(HubError):
         fetched()
     assert not cache.part.exists()
 
 
-def test_a_pause_of_a_day_is_not_waited_for(hub, there, naps):
+def test_a_retry_after_of_a_day_is_not_waited_for(hub, there, naps):
     for server in (hub, hub.storage):
         server.inject("GET", "*", Fault.status(429, retry_after=86400), times=None)
     with pytest.raises(HubError, match="limits the rate"):
@@ -339,7 +339,7 @@ def test_a_second_name_of_another_file_in_place_of_a_part_is_not_emptied(
     assert other.read_bytes() == b"precious"
 
 
-def test_a_pipe_in_place_of_a_part_is_not_waited_for(hub, there, cache):
+def test_a_pipe_in_place_of_a_part_does_not_block(hub, there, cache):
     cache.part.parent.mkdir(parents=True)
     os.mkfifo(cache.part)
     assert fetched() == CONTENT
@@ -348,7 +348,7 @@ def test_a_pipe_in_place_of_a_part_is_not_waited_for(hub, there, cache):
 # the cache
 
 
-def test_what_arrives_is_hashed_on_the_way_and_then_no_more(hub, there, cache, hashed):
+def test_a_download_is_hashed_once_on_arrival(hub, there, cache, hashed):
     leave(cache, CONTENT[:FIRST])
     assert fetched() == CONTENT
     assert fetched(revision=there.id) == CONTENT
@@ -376,7 +376,7 @@ def test_a_cache_without_links_keeps_the_file_once(hub, there, cache, hashed, mo
     assert hashed == []
 
 
-def test_what_is_there_is_not_asked_for_twice(hub, there):
+def test_bytes_on_disk_are_not_requested_again(hub, there):
     assert fetched() == CONTENT
     hub.log.clear()
     assert fetched() == CONTENT
@@ -418,7 +418,7 @@ def test_the_cache_commands_know_parts(hub, there, cache, naps):
 
 
 @pytest.mark.parametrize("what", ["locks", "blobs"])
-def test_a_cache_that_takes_nothing_is_one_line(hub, there, cache, what):
+def test_an_unwritable_cache_is_one_line(hub, there, cache, what):
     place = cache.folder.parent / ".locks" if what == "locks" else cache.folder / "blobs"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"")
@@ -427,7 +427,7 @@ def test_a_cache_that_takes_nothing_is_one_line(hub, there, cache, what):
     assert "\n" not in str(refused.value)
 
 
-def test_too_little_room_is_said_before_and_loses_nothing(hub, there, cache, monkeypatch):
+def test_a_lack_of_disk_space_is_reported_first_and_loses_nothing(hub, there, cache, monkeypatch):
     leave(cache, CONTENT[:FIRST])
     room = [len(CONTENT) - FIRST - 1]
     usage = shutil.disk_usage(cache.folder)
@@ -480,7 +480,7 @@ def test_the_token_goes_to_the_hub_alone(hub, login, moved):
         ("no such revision", "alice/w has no revision 'v2'"),
     ],
 )
-def test_what_the_hub_refuses_is_said_as_ever(hub, there, cache, what, said):
+def test_refusals_of_the_hub_keep_their_messages(hub, there, cache, what, said):
     repository = hub.repository("alice/w")
     repository.private, repository.gated = what == "private", what == "gated"
     name = "none.pth" if what == "no such file" else "w.pth"

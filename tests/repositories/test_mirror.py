@@ -62,7 +62,7 @@ def test_a_fault_strikes_as_often_as_configured(mirror):
 
 
 @pytest.mark.parametrize("fault", [Fault.cut_before(), Fault.lose_answer()])
-def test_no_answer(mirror, fault):
+def test_a_server_that_does_not_answer(mirror, fault):
     mirror.inject("GET", "*", fault)
     with pytest.raises(ConnectionError):
         get(mirror)

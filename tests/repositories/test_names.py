@@ -48,7 +48,7 @@ def test_the_name_of_a_repository_is_accepted(text):
         "x" * 10_000,
     ],
 )
-def test_what_is_not_the_name_of_a_repository_is_refused(text):
+def test_a_malformed_repository_name_is_refused(text):
     assert not names.is_repo_id(text)
     refused(names.repo_id, text)
 
@@ -65,7 +65,7 @@ def test_a_revision_is_accepted(text):
     "text",
     ["", "/", "a/", "/a", "a//b", "..", "a/../b", "a..b", ".a", "a/.b", "a b", "a\n", "a" * 201],
 )
-def test_what_git_would_not_take_as_a_revision_is_refused(text):
+def test_a_revision_that_git_rejects_is_refused(text):
     refused(names.revision, text)
 
 

@@ -109,7 +109,9 @@ def test_the_bytes_that_were_pushed_are_read_back(hub, login, folder):
         ("alice/r18", None, "lab", "alice/r18"),
     ],
 )
-def test_where_it_goes(hub, login, folder, monkeypatch, given, namespace, variable, expected):
+def test_the_destination_follows_from_the_arguments(
+    hub, login, folder, monkeypatch, given, namespace, variable, expected
+):
     login("alice", organizations=("lab",))
     if variable is not None:
         monkeypatch.setenv("DETREX_HUB_NAMESPACE", variable)
@@ -345,7 +347,7 @@ def test_pushed_files_are_those_of_the_folder(hub, login, folder):
     assert contents(folder) == before
 
 
-def test_a_transfer_through_xet_that_fails_says_how_to_do_without(hub, login, folder, monkeypatch):
+def test_a_failed_xet_transfer_says_how_to_disable_xet(hub, login, folder, monkeypatch):
     from huggingface_hub import constants
 
     login("alice")
@@ -356,7 +358,7 @@ def test_a_transfer_through_xet_that_fails_says_how_to_do_without(hub, login, fo
     assert hub.commits("alice/r18") == []
 
 
-def test_a_folder_that_no_load_accepts_is_not_pushed(hub, login, folder, tmp_path):
+def test_a_folder_that_load_refuses_is_not_pushed(hub, login, folder, tmp_path):
     login("alice")
     before = json.loads((folder / "config.json").read_text())
     refused = [

@@ -105,7 +105,7 @@ def complete(hub, folder):
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("request_", [*PUSH, *MORE])
-def test_what_passes_is_waited_for(hub, folder, naps, impatient, request_, fault):
+def test_temporary_faults_are_retried(hub, folder, naps, impatient, request_, fault):
     if fault == "stalled":
         impatient()
     injected = inject(hub, request_, PASSING[fault], times=1)
@@ -120,7 +120,7 @@ def test_what_passes_is_waited_for(hub, folder, naps, impatient, request_, fault
 @pytest.mark.parametrize(
     ("request_", "fault"), sorted({*product([*PUSH, *MORE], LASTING)} - HARMLESS)
 )
-def test_what_stays_is_one_line(hub, folder, naps, request_, fault):
+def test_lasting_faults_are_one_line(hub, folder, naps, request_, fault):
     injected = inject(hub, request_, LASTING[fault], times=None)
     with pytest.raises(DetrexHubError) as refused:
         push(folder)

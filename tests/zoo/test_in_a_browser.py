@@ -160,7 +160,7 @@ def test_a_point_is_a_row(opened):
     assert "row=dino_eva_01_1280_4scale_12ep" in page.evaluate("location.hash")
 
 
-def test_the_keyboard_does_it_all(opened):
+def test_every_action_works_by_keyboard(opened):
     page = opened("#arch=detr")
     page.focus("#commercial")
     focused = "document.activeElement.className.baseVal ?? document.activeElement.className"
@@ -186,7 +186,7 @@ def test_the_keyboard_does_it_all(opened):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_telephone_shows_it_all(opened, scheme):
+def test_the_page_fits_a_phone(opened, scheme):
     page = opened(width=390, color_scheme=scheme, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert not page.is_visible("#license")

@@ -92,7 +92,7 @@ def test_identifiers_occur_once(elements):
     assert len(found) == len(set(found))
 
 
-def test_what_a_catalogue_says_is_text(elements):
+def test_catalogue_values_are_shown_as_text(elements):
     entry = replace(
         KNOWN["r50_v1"],
         title='<script>alert(1)</script><img src="https://example.org/x.png">',
@@ -110,7 +110,7 @@ def test_what_a_catalogue_says_is_text(elements):
     assert not [g for t, g in Elements(text).found if t == "a" and "javascript" in g["href"]]
 
 
-def test_an_entry_of_which_little_is_known_is_a_row():
+def test_an_entry_with_little_data_is_a_row():
     entry = replace(
         KNOWN["r50_v1"],
         hyper_parameters={},
