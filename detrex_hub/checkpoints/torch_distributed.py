@@ -66,6 +66,8 @@ _CLASSES = (
     # before torch 2.2
     "torch.distributed._shard.sharded_tensor.metadata.TensorProperties",
     "torch.distributed._shard.sharded_tensor.metadata.MEM_FORMAT_ENCODING",
+    # a member of an enum, as Python 3.11 writes it
+    "builtins.getattr",
     # where it was saved, which is not read
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
