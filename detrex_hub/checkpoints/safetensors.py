@@ -17,6 +17,7 @@ from detrex_hub.specs import DTYPE_BITS, TensorSpec
 
 _LARGEST_HEADER = 16 << 20
 _LARGEST_PARSED = 64 << 20
+_PREFIX = 8
 
 
 def read(file: File, container: Choice) -> Checkpoint:
@@ -58,6 +59,29 @@ def read(file: File, container: Choice) -> Checkpoint:
             hint="Get the file again",
         )
     return Checkpoint(file, "safetensors", arrays, containers={"": len(arrays)}, metadata=metadata)
+
+
+def header_end(first: bytes) -> int | None:
+    """Where the header of a file ends, by its first eight bytes; None where it is none, or larger
+    than any that is read."""
+    length = int.from_bytes(first[:_PREFIX], "little")
+    return _PREFIX + length if len(first) >= _PREFIX and length <= _LARGEST_HEADER else None
+
+
+def specs_in(header: bytes) -> dict[str, TensorSpec]:
+    """The tensors that the beginning of a file describes, up to the end of its header; none where
+    it is damaged, which the whole file shows.
+
+    The file itself is checked when it is opened.
+    """
+    found = {}
+    try:
+        for key, entry in json.loads(header[_PREFIX:]).items():
+            if key != "__metadata__":
+                found[key] = TensorSpec(entry["dtype"], tuple(map(int, entry["shape"])))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return {}
+    return found if all(spec.dtype in DTYPE_BITS for spec in found.values()) else {}
 
 
 def _place(placed: tuple[str, TensorSpec, int, int]) -> tuple[int, int]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from detrex_hub.catalogue import CatalogueEntry
     from detrex_hub.progress import Progress
     from detrex_hub.seeded import SyntheticCheckpoint
+    from detrex_hub.specs import TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +203,20 @@ def _look_up(
         return None, snapshots.of_file(path) or path
     if snapshots.is_on_hub(text):
         _refuse(f"{text} is a repository", options, "synthetic", "source")
-        return None, snapshots.on_hub(text, options.revision, progress)
+
+        def check(specs: Mapping[str, TensorSpec]) -> None:
+            from detrex_hub.identify import recognised
+
+            recognised(
+                specs,
+                name=text,
+                architecture=options.architecture,
+                layout=options.layout,
+                prefix=options.prefix,
+                facts=options.facts,
+            )
+
+        return None, snapshots.on_hub(text, options.revision, progress, check=check)
     raise UsageError(f"there is no file {text}", hint="See the known names: detrex-hub list")
 
 

@@ -14,7 +14,7 @@ import errno
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,14 @@ from detrex_hub.own_files import read_small
 
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
+    from detrex_hub.specs import TensorSpec
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 _LARGEST_DOCUMENT = 2**20
+# files whose beginnings are looked at before a download, and bytes of each that usually do
+_MOST_HEADERS = 32
+_USUAL_HEADER = 2**17
 
 # the weights of a repository, by transformers' names, in its order
 _OF_REPOSITORY = (
@@ -74,19 +78,28 @@ def in_folder(folder: Path) -> Snapshot:
     return Snapshot(_name_of(folder.resolve()), _weights_in(folder))
 
 
-def on_hub(repo: str, revision: str | None, progress: Progress | None = None) -> Snapshot:
+def on_hub(
+    repo: str,
+    revision: str | None,
+    progress: Progress | None = None,
+    *,
+    check: Callable[[Mapping[str, TensorSpec]], object] | None = None,
+) -> Snapshot:
     """The weights of a repository of transformers or timm on the Hub, downloaded. Each file is
     compared with its digest there.
 
     Args:
         repo: ``owner/name`` or ``owner/name@revision``.
         revision: branch, tag or commit.
+        progress: reports the download.
+        check: gets names and shapes of all tensors before the download, where the files say them
+            at their beginning. What it raises ends the download before it begins.
 
     Raises:
         HubError: the repository or the network fails, or it has no weights by these names.
         UsageError: it is a repository that detrex-hub made.
     """
-    from detrex_hub import repositories
+    from detrex_hub import checkpoints, repositories
 
     repo = repo.removeprefix("hf://")
     fetched = repositories.fetch(repo, [CONFIG], revision=revision, optional=[PREPROCESSOR])
@@ -97,22 +110,47 @@ def on_hub(repo: str, revision: str | None, progress: Progress | None = None) ->
         # below DETREX_HUB_ROOT
         return in_folder(folder)
     for name in _OF_REPOSITORY:
+        files = [name]
+        if name.endswith(".json"):
+            index = repositories.fetch(bare, [CONFIG], revision=commit, optional=[name]).files
+            files = checkpoints.shard_names(index[name]) if name in index else []
+        if check is not None and (specs := _specs(bare, commit, files)):
+            check(specs)
         found = repositories.fetch(
-            bare, [CONFIG], revision=commit, optional=[name], progress=progress
-        )
-        if name in found.files:
-            if name.endswith(".json"):
-                from detrex_hub.checkpoints import shard_names
-
-                shards = shard_names(found.files[name])
-                repositories.fetch(bare, shards, revision=commit, progress=progress)
-            return Snapshot(
-                bare.rpartition("/")[2], found.files[name], f"hf://{bare}@{commit}/{name}"
-            )
+            bare, [CONFIG], revision=commit, optional=[name, *files], progress=progress
+        ).files
+        if name in found:
+            weights = found[name]
+            return Snapshot(bare.rpartition("/")[2], weights, f"hf://{bare}@{commit}/{name}")
     raise HubError(
         f"{bare} has no {' and no '.join(_OF_REPOSITORY)}",
         hint="Download the checkpoint, and convert the file: detrex-hub convert FILE",
     )
+
+
+def _specs(repo: str, commit: str, files: list[str]) -> dict[str, TensorSpec]:
+    """Names and shapes in safetensors files that are not here yet, by their first bytes; none where
+    one of the files does not say them."""
+    from detrex_hub.checkpoints import safetensors
+    from detrex_hub.repositories.download import is_checked
+    from detrex_hub.repositories.first_bytes import first_bytes
+
+    if len(files) > _MOST_HEADERS or not all(name.endswith(".safetensors") for name in files):
+        return {}
+    if all(is_checked(repo, name, commit) for name in files):
+        return {}
+    specs: dict[str, TensorSpec] = {}
+    for name in files:
+        try:
+            first = first_bytes(repo, name, revision=commit, most=_USUAL_HEADER)
+            end = safetensors.header_end(first)
+            if end is not None and end > len(first):
+                first = first_bytes(repo, name, revision=commit, most=end)
+        except HubError:
+            # the download says it better
+            return {}
+        specs |= safetensors.specs_in(first[:end])
+    return specs
 
 
 def is_on_hub(text: str) -> bool:

@@ -47,7 +47,7 @@ def fetch_from_hub(
         folder = _snapshot(found[name], name)
         revision = folder.name
     for name in optional:
-        path = _fetch_if_there(repo_id, name, revision)
+        path = _fetch_if_there(repo_id, name, revision, progress)
         if path is not None:
             found[name] = path
     return Fetched(folder, revision, found)
@@ -67,14 +67,16 @@ def _snapshot(path: Path, name: str) -> Path:
     return folder
 
 
-def _fetch_if_there(repo_id: str, name: str, revision: str | None) -> Path | None:
+def _fetch_if_there(
+    repo_id: str, name: str, revision: str | None, progress: Progress | None
+) -> Path | None:
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     if try_to_load_from_cache(repo_id, name, revision=revision) is _CACHED_NO_EXIST:
         return None
     try:
-        return _fetch(repo_id, name, revision, None)
+        return _fetch(repo_id, name, revision, progress)
     except HubError as error:
         cause = error.__cause__
         if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):

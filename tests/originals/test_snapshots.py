@@ -484,6 +484,38 @@ def test_a_repository_without_usable_weights_is_refused(hub, files, says):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", ["one file", "shards"])
+def test_a_model_of_another_kind_is_refused_before_its_download(hub, tmp_path, kind):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    # a header larger than the first request
+    layers = {f"model.layers.{i}.self_attn.q_proj.weight": torch.zeros(8, 8) for i in range(2000)}
+    weights = {"model.embed_tokens.weight": torch.zeros(2**20), **layers}
+    names = ["model.safetensors"] if kind == "one file" else ["a.safetensors", "b.safetensors"]
+    placed = {key: names[i % len(names)] for i, key in enumerate(weights)}
+    for name in names:
+        save_file({k: t for k, t in weights.items() if placed[k] == name}, folder / name)
+    if kind == "shards":
+        write_json(folder / INDEX, {"weight_map": placed})
+    write_json(folder / "config.json", {"model_type": "llama"})
+    put(hub, folder, "alice/llama")
+    with pytest.raises(ArchitectureError, match="alice/llama matches no known architecture"):
+        prepare("alice/llama")
+    assert all("Range" in request.headers for request in hub.storage.seen("GET"))
+    assert not list(tmp_path.glob("hf-home/hub/*/snapshots/*/*.safetensors"))
+
+
+def test_a_cached_repository_is_converted_offline(hub, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    put(hub, sharded(tmp_path / "x"))
+    with prepare("alice/my.convnext") as planned:
+        expected = planned.provenance
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with hub.quiet(), prepare("alice/my.convnext") as planned:
+        assert planned.provenance == expected
+
+
 def test_a_local_folder_needs_no_network(hub, tmp_path):
     convert(sharded(tmp_path / "x"), tmp_path / "out")
     assert not hub.seen("GET") + hub.seen("HEAD")
