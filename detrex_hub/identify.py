@@ -144,7 +144,7 @@ def _found(
     if _headless(specs, name, kinds, prefix, {"num_classes": _OF_COCO}) is not None:
         backbone = (f"--prefix {quote(found.prefix)}",) if found is not None else ()
         raise ArchitectureError(
-            f"{name} is a detector whose class heads were deleted",
+            f"{name} is a detector whose class heads or label embedding were deleted",
             choices=(f"--num-classes {_OF_COCO}", *backbone),
         )
     if found is None:

@@ -14,8 +14,6 @@ from detrex_hub.errors import DetrexHubError
 REFUSED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 # characters of a message: a file may be refused for thousands of reasons
 _LONGEST = 4000
-# commands with all options that an error may offer
-_TAKE_CHOICES = ("convert", "convert-and-push")
 _AGAIN = "run the same command again to continue"
 
 
@@ -57,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return code or 0
     except DetrexHubError as error:
-        if error.choices and arguments[0] in _TAKE_CHOICES:
+        if error.choices and _takes(arguments[0], error.choices):
             error.complete(_command_line(arguments, error.choices), None)
         return _fail(str(error), error.exit_code)
     except _EndedError as error:
@@ -81,6 +79,17 @@ def run(arguments: Sequence[str]) -> int:
                 REFUSED,
             )
         return _fail(_usage(said(), getattr(error, "ctx", None)), WRONG_USAGE)
+
+
+def _takes(command: str, choices: Sequence[str]) -> bool:
+    """Whether a command has the options that an error offers. What `inspect` finds is said of the
+    command that comes after it."""
+    from detrex_hub.cli.app import COMMANDS, group
+
+    if command not in COMMANDS or command == "inspect":
+        return False
+    known = {name for one in group().commands[command].params for name in one.opts}
+    return {word for one in choices for word in one.split() if word.startswith("-")} <= known
 
 
 def _command_line(arguments: Sequence[str], choices: Sequence[str]) -> str:

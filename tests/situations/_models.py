@@ -45,6 +45,7 @@ def saved(file: str, content: Any) -> Any:
     """What writes a file with `torch.save`."""
 
     def build(folder: Path) -> None:
+        (folder / file).parent.mkdir(exist_ok=True)
         torch.save(content() if callable(content) else content, folder / file)
 
     return build

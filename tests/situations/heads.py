@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tests.situations import Situation
-from tests.situations._models import detector, saved, several, text
+from tests.situations._models import below, detector, saved, several, text
 
 TITLE = "Class heads"
 
@@ -54,8 +54,15 @@ SITUATIONS = (
         "Refused: the detector needs the number, and its backbone alone must be asked for.",
         "detrex-hub convert headless.pth",
         saved("headless.pth", lambda: {"model": _headless()}),
-        ("headless.pth is a detector whose class heads were deleted",),
+        ("headless.pth is a detector whose class heads or label embedding were deleted",),
         refused=True,
+    ),
+    Situation(
+        "The same, in a Lightning module",
+        "The prefix is found as well.",
+        "detrex-hub convert headless.ckpt --num-classes 5",
+        saved("headless.ckpt", lambda: {"state_dict": below("model.", _headless())}),
+        ("below the prefix 'model.'; all keys have it", "made for 5 classes: 0 keep their rows"),
     ),
     Situation(
         "Names with a byte-order mark and Windows line endings",

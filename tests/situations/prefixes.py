@@ -98,6 +98,14 @@ SITUATIONS = (
         ("below the prefix 'encoder_k.'; 57 other tensors are dropped",),
     ),
     Situation(
+        "The same, to be published",
+        "Refused: the commands are complete.",
+        "detrex-hub convert-and-push 'my runs/moco.pth' --to hub",
+        saved("my runs/moco.pth", lambda: {"state_dict": _moco()}),
+        ("holds several sets of weights",),
+        refused=True,
+    ),
+    Situation(
         "A prefix that no key has",
         "Refused, with the prefixes that there are.",
         "detrex-hub convert moco.pth.tar --prefix encoder.",
