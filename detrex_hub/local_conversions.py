@@ -34,7 +34,7 @@ from detrex_hub.repositories.converted import root
 from detrex_hub.staging import assets_variable, publish_files, staging_folder
 
 # part of every key: raised when a folder is laid out in another way
-_VERSION = 1
+_VERSION = 2
 
 
 def find(entry: CatalogueEntry) -> Path | None:
