@@ -35,6 +35,7 @@ CARD = "README.md"
 FILTERS = "filters.png"
 ACCURACY = "accuracy.png"
 PICTURES = (FILTERS, ACCURACY)
+SIGNATURE = "model.sig"
 FORMAT_VERSION = 1
 
 WeightsFile: TypeAlias = Literal["model.safetensors", "model.pth", "model.pkl"]
@@ -52,6 +53,7 @@ MAX_BYTES: Mapping[str, int] = {
     CONVERSION: 8 * 2**20,
     FILTERS: 2**20,
     ACCURACY: 2**20,
+    SIGNATURE: 2**20,
 }
 # Values in a JSON document, at most. The largest record of a known model has 7,000.
 _MAX_VALUES = 200_000

@@ -47,6 +47,7 @@ from detrex_hub.records import (
     CONFIG,
     CONVERSION,
     FILTERS,
+    SIGNATURE,
     WEIGHTS,
     ConversionRecord,
     RecordedSource,
@@ -56,7 +57,7 @@ from detrex_hub.records import (
     recorded_plan,
     to_json,
 )
-from detrex_hub.repositories import names
+from detrex_hub.repositories import names, signing
 from detrex_hub.resolving import resolve
 from detrex_hub.staging import scratch_folder
 
@@ -121,6 +122,8 @@ class _Claims:
     document: Mapping[str, Any]
     card: Path | None
     pictures: Mapping[str, Path]
+    signed: Mapping[str, Path]
+    signature: Path | None
 
     def refuse(self, what: str) -> VerificationError:
         return VerificationError(
@@ -136,6 +139,7 @@ def verify(
     repeat: bool = True,
     source: str | None = None,
     with_numerics: bool = False,
+    public_key: str | os.PathLike[str] | None = None,
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Verification:
@@ -153,6 +157,7 @@ def verify(
         source: a file or URL of the original, where no catalogue names it.
         with_numerics: run the original and the converted weights on the same image as well, which
             needs the library that the original's names belong to.
+        public_key: check the signature of the files with this key.
         extra_catalogues: catalogue files of the user.
         progress: reports downloads and copying.
 
@@ -186,6 +191,8 @@ def verify(
         checks.append(_card(claims, entry))
     if claims.pictures:
         checks.append(_pictures(claims, entry))
+    if claims.signature is not None or public_key is not None:
+        checks.append(_signature(claims, None if public_key is None else Path(public_key)))
     reason = _why_not(claims, entry, source) if repeat else "it was not asked for"
     if with_numerics:
         if reason is not None:
@@ -229,6 +236,13 @@ def _claims(
         repository.document,
         repository.card,
         repository.pictures,
+        {
+            **{name: repository.file(name) for name in (CONFIG, CONVERSION)},
+            **({CARD: repository.card} if repository.card is not None else {}),
+            repository.config.checkpoint.file: repository.weights(),
+            **repository.pictures,
+        },
+        repository.signature,
     )
 
 
@@ -410,6 +424,21 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
         f"{licence}; its text was edited by hand, or made with a catalogue that is not given",
         but=f"{_EDITED} without a catalogue",
     )
+
+
+def _signature(claims: _Claims, public_key: Path | None) -> Proven:
+    """Check the signature over all files of the repository, or say that it was not checked."""
+    if public_key is None:
+        unchecked = "its signature was not checked"
+        return Proven("signature", f"{SIGNATURE} is there. Check it: --public-key KEY", unchecked)
+    if claims.signature is None:
+        raise VerificationError(
+            f"{claims.name} has no {SIGNATURE}, so that no key has signed it",
+            hint="Leave out --public-key to check the rest",
+        )
+    content = read_bytes(claims.signature, where=f"{claims.name}/{SIGNATURE}")
+    seal = signing.check(claims.signed, content, public_key)
+    return Proven("signature", f"{len(seal.files)} files are signed with the key {seal.key[:16]}…")
 
 
 def _pictures(claims: _Claims, entry: CatalogueEntry | None) -> Proven:

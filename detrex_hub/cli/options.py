@@ -183,6 +183,10 @@ Message: TypeAlias = Annotated[
 DryRun: TypeAlias = Annotated[
     bool, Option("--dry-run", help="Show what would be done and write nothing.")
 ]
+SignKey: TypeAlias = Annotated[
+    Path | None,
+    Option(metavar="PRIVATE_KEY", help="Sign the files with this elliptic-curve key."),
+]
 AllowSynthetic: TypeAlias = Annotated[
     bool, Option("--allow-synthetic", help="Allow seeded numbers on the Hub.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
@@ -19,6 +20,7 @@ EXAMPLES = (
     "detrex-hub verify ./r101_v2 --no-source",
     "detrex-hub verify ./mine --source checkpoint.pth",
     "detrex-hub verify detrex/r101_v2 --numerics",
+    "detrex-hub verify detrex/r101_v2 --public-key detrex.pem",
 )
 
 
@@ -37,6 +39,9 @@ def command(
             help="Run the original and the converted weights, and print max |Δ|.",
         ),
     ] = False,
+    public_key: Annotated[
+        Path | None, Option(metavar="KEY", help="Check the signature of the files with this key.")
+    ] = None,
     catalogue: Catalogues = None,
 ) -> None:
     """Check a repository's claims and repeat its conversion.
@@ -55,6 +60,7 @@ def command(
             repeat=not no_source,
             source=source,
             with_numerics=numerics,
+            public_key=public_key,
             extra_catalogues=catalogue or (),
             progress=progress,
         )

@@ -206,6 +206,7 @@ def check_portable(conversion: ConversionOptions, push: PushOptions) -> None:
         "--to": push.to,
         "--catalogue": conversion.extra_catalogues,
         "--source": conversion.source,
+        "--sign-key": push.sign_key,
     }
     for option, value in wrong.items():
         if value:

@@ -36,6 +36,7 @@ class _Options(Struct, frozen=True, kw_only=True):
     message: str | None
     allow_synthetic: bool
     license: str | None
+    sign_key: str | None = None
 
 
 class _Document(Struct, frozen=True, kw_only=True):
@@ -116,6 +117,7 @@ def last_batch() -> LastBatch | None:
             message=said.message,
             allow_synthetic=said.allow_synthetic,
             license=said.license,
+            sign_key=None if said.sign_key is None else Path(said.sign_key),
         ),
     )
 
@@ -158,6 +160,7 @@ def _options(conversion: ConversionOptions, push: PushOptions) -> _Options:
         message=push.message,
         allow_synthetic=push.allow_synthetic,
         license=push.license,
+        sign_key=None if push.sign_key is None else str(push.sign_key.expanduser().absolute()),
     )
 
 

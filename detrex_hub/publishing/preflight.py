@@ -22,9 +22,12 @@ from detrex_hub.originals.opening import catalogued, file_stem
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.publishing.outcomes import Forecast
-from detrex_hub.publishing.unchanged import changes
+from detrex_hub.publishing.unchanged import Signature, changes
+from detrex_hub.records import SIGNATURE
 from detrex_hub.repositories import PushOptions
 from detrex_hub.repositories.client import Remote
+from detrex_hub.repositories.payload import unsigned
+from detrex_hub.repositories.signing import Seal, key_of
 from detrex_hub.repositories.targets import Target, target
 from detrex_hub.staging import scratch_place
 
@@ -66,6 +69,8 @@ def preflight(
             "--synthetic makes seeded numbers instead of weights, which should not be on the Hub",
             hint="Push them into a folder with --to DIR, or pass --allow-synthetic",
         )
+    if push.sign_key is not None:
+        key_of(push.sign_key)
     there = target(push)
     if len(names) > 1:
         told.start(f"checking {len(names)} names", None)
@@ -133,6 +138,8 @@ def _of_entry(
         return forecast
     if held is not None:
         there.check(held)
+        if SIGNATURE in held.files and push.sign_key is None:
+            raise unsigned(there.url(repo_id))
     return replace(
         forecast,
         status="new" if held is None else "changed",
@@ -173,7 +180,11 @@ def _why_changed(
         return error.message
     if record is None:
         return "it holds no conversion"
-    return "; ".join(changes(entry, conversion, held, record, license=push.license))
+    signature = None
+    if push.sign_key is not None:
+        signature = Signature(key_of(push.sign_key), Seal.read(there.signature(held) or b""))
+    found = changes(entry, conversion, held, record, license=push.license, signature=signature)
+    return "; ".join(found)
 
 
 def _size(entry: CatalogueEntry, conversion: ConversionOptions) -> int:

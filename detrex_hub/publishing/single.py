@@ -44,6 +44,7 @@ def convert_and_push(
     message: str | None = None,
     allow_synthetic: bool = False,
     license: str | None = None,
+    sign_key: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> PushResult:
     """Convert weights and push them; nothing is left behind but the repository.
@@ -53,8 +54,8 @@ def convert_and_push(
         repo_id: ``owner/name`` or ``name``; the name of the weights by default.
         architecture, layout, facts, container, prefix, dtype, ema, revision, source,
         synthetic, extra_catalogues: as for `convert`.
-        namespace, to, private, create_pr, dry_run, message, allow_synthetic, license: as for
-            `push`.
+        namespace, to, private, create_pr, dry_run, message, allow_synthetic, license, sign_key: as
+            for `push`.
         progress: reports downloads, copying and uploads.
 
     Raises:
@@ -90,6 +91,7 @@ def convert_and_push(
             message=message,
             allow_synthetic=allow_synthetic,
             license=license,
+            sign_key=None if sign_key is None else Path(sign_key),
         ),
         progress=progress,
     )

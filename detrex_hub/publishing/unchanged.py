@@ -7,8 +7,8 @@ facts and the card of today. What comes out is compared with the digests of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from detrex_hub import card
 from detrex_hub.catalogue import CatalogueEntry
@@ -19,12 +19,33 @@ from detrex_hub.errors import DetrexHubError
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.pictures import first_layer
 from detrex_hub.publishing.replanning import planned_again
-from detrex_hub.records import CARD, CONVERSION, FILTERS, WEIGHTS, ConversionRecord
+from detrex_hub.records import CARD, CONVERSION, FILTERS, SIGNATURE, WEIGHTS, ConversionRecord
 from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.payload import digest
+from detrex_hub.repositories.signing import Seal
 
 # what Python raises where a stranger's record holds a string for a number, or the like
 _OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The key that should sign a repository's files, and what its signature says."""
+
+    key: str
+    there: Seal | None
+
+    def covers(self, files: Mapping[str, str]) -> bool:
+        """Whether the key has signed these files. The picture of the first layer follows from the
+        weights, so that its digest is not known here.
+
+        Args:
+            files: the sha256 of each by name.
+        """
+        if self.there is None or self.there.key != self.key:
+            return False
+        signed = {name: one for name, one in self.there.files.items() if name != FILTERS}
+        return signed == dict(files)
 
 
 def changes(
@@ -34,6 +55,7 @@ def changes(
     record: ConversionRecord,
     *,
     license: str | None = None,
+    signature: Signature | None = None,
 ) -> Iterator[str]:
     """Why a repository is not what would come out; nothing where it is.
 
@@ -43,6 +65,7 @@ def changes(
         there: the files of the repository.
         record: its `conversion.json`.
         license: the licence that the user states.
+        signature: the wanted and the present one; None where none is wanted.
     """
     result = record.result
     if record.synthetic != options.synthetic:
@@ -68,6 +91,11 @@ def changes(
     names = [name for name, content in again.items() if not there.holds(name, digest(content))]
     if filters and FILTERS not in there.files:
         names.append(FILTERS)
+    if signature is not None:
+        expected = {name: digest(content).sha256 for name, content in again.items()}
+        expected[weights] = result.sha256
+        if not names and not signature.covers(expected):
+            names.append(SIGNATURE)
     if names:
         yield f"{' and '.join(sorted(names))} would differ"
 

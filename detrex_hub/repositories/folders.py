@@ -8,16 +8,18 @@ from pathlib import Path
 
 from detrex_hub.errors import HubError, UsageError, VerificationError
 from detrex_hub.folder_files import find_file
-from detrex_hub.records import CARD, CONFIG, CONVERSION, PICTURES, WEIGHTS
+from detrex_hub.records import CARD, CONFIG, CONVERSION, PICTURES, SIGNATURE, WEIGHTS, read_bytes
 from detrex_hub.repositories import names
 from detrex_hub.repositories.payload import Payload, digest
 from detrex_hub.repositories.result import Fetched, PushResult
 from detrex_hub.staging import copy_file, publish_files, remove_abandoned, staging_folder
 
-_OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD, *PICTURES})
+_OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD, SIGNATURE, *PICTURES})
 
 
-def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool) -> PushResult:
+def push_to_folder(
+    payload: Payload, root: Path, repo_id: str, *, dry_run: bool, sign_key: Path | None = None
+) -> PushResult:
     """See `detrex_hub.push`."""
     target = root / repo_id
     if not target.parent.resolve().is_relative_to(root.resolve()):
@@ -26,6 +28,8 @@ def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool)
             hint="Move it away, or choose another folder",
         )
     there = _there(target)
+    signature = read_bytes(target / SIGNATURE) if SIGNATURE in there else None
+    payload = payload.signed(sign_key, signature)
     changed = tuple(
         name
         for name, expected in payload.digests.items()
@@ -39,6 +43,8 @@ def push_to_folder(payload: Payload, root: Path, repo_id: str, *, dry_run: bool)
         created=not target.exists(),
         dry_run=dry_run,
     )
+    if changed:
+        payload.refuse_to_unsign(there, str(target))
     namesakes = _namesakes(target)
     if namesakes:
         raise HubError(

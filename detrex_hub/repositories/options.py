@@ -20,6 +20,7 @@ class PushOptions:
         message: the commit's title.
         allow_synthetic: let a conversion of seeded numbers go to the Hub.
         license: the licence of the weights, an identifier of the Hub, where the card says none.
+        sign_key: a private key that signs the files.
     """
 
     namespace: str | None = None
@@ -30,3 +31,4 @@ class PushOptions:
     message: str | None = None
     allow_synthetic: bool = False
     license: str | None = None
+    sign_key: Path | None = None

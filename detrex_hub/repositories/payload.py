@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,10 +21,12 @@ from detrex_hub.records import (
     CONFIG,
     CONVERSION,
     PICTURES,
+    SIGNATURE,
     ConversionRecord,
     RepositoryConfig,
     read_bytes,
 )
+from detrex_hub.repositories import signing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -78,6 +80,43 @@ class Files:
         """The same with a card whose commands name the repository that it is pushed to."""
         return self
 
+    def signed(self, key: Path | None, there: bytes | None) -> Self:
+        """The same with a signature over all of its files.
+
+        Args:
+            key: the private key; None signs nothing.
+            there: the signature in the repository, which is kept if it was made with the same key
+                over the same files.
+
+        Raises:
+            UsageError: the key cannot be used, or the library ``model-signing`` is not installed.
+        """
+        if key is None:
+            return self
+        digests = {name: digest.sha256 for name, digest in self.digests.items()}
+        content = there
+        if there is None or signing.Seal.read(there) != signing.Seal(signing.key_of(key), digests):
+            content = signing.sign(self.contents, self.folder.resolve().name, key)
+        assert content is not None
+        return replace(
+            self,
+            contents={**self.contents, SIGNATURE: content},
+            digests={**self.digests, SIGNATURE: digest(content)},
+        )
+
+    def refuse_to_unsign(self, there: Collection[str], name: str) -> None:
+        """Refuse files without a signature in the place of signed ones.
+
+        Args:
+            there: the names of the files in the repository.
+            name: of the repository, for the message.
+
+        Raises:
+            HubError: the repository is signed, and these files are not.
+        """
+        if SIGNATURE in there and SIGNATURE not in self.digests:
+            raise unsigned(name)
+
     def _with_card(self, text: str) -> Self:
         content = text.encode()
         return replace(
@@ -130,6 +169,13 @@ class Payload(Files):
                 f" {entry.name} is {entry.license}",
                 hint=f"Render the card again: detrex-hub card {self.folder}",
             )
+
+
+def unsigned(name: str) -> HubError:
+    """The refusal of files without a signature in the place of signed ones."""
+    return HubError(
+        f"{name} is signed, and what would be pushed is not", hint="Sign it: --sign-key PRIVATE_KEY"
+    )
 
 
 def read(folder: Path) -> Payload:

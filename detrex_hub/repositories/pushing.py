@@ -42,7 +42,13 @@ def push_folder(
             raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
         target = target_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
         there = options.to.expanduser()
-        done = push_to_folder(whole.addressed_to(target), there, target, dry_run=options.dry_run)
+        done = push_to_folder(
+            whole.addressed_to(target),
+            there,
+            target,
+            dry_run=options.dry_run,
+            sign_key=options.sign_key,
+        )
         return replace(done, license=said, assumed=dict(whole.record.assumed))
     if whole.config.synthetic and not options.allow_synthetic:
         raise HubError(
@@ -67,6 +73,7 @@ def push_folder(
             private=options.private,
             create_pr=options.create_pr,
             dry_run=options.dry_run,
+            sign_key=options.sign_key,
             message=options.message
             or f"Upload {whole.config.architecture} weights converted by detrex-hub",
             progress=shown,

@@ -14,6 +14,7 @@ from detrex_hub.records import (
     CONFIG,
     CONVERSION,
     PICTURES,
+    SIGNATURE,
     ConversionRecord,
     RepositoryConfig,
     load_json,
@@ -109,6 +110,12 @@ class Repository:
         """The pictures of the card that are there, by file name."""
         fetched = fetch(self.address, [CONFIG], revision=self.commit, optional=PICTURES)
         return {name: fetched.files[name] for name in PICTURES if name in fetched.files}
+
+    @cached_property
+    def signature(self) -> Path | None:
+        """The signature of its files; None where there is none."""
+        fetched = fetch(self.address, [CONFIG], revision=self.commit, optional=[SIGNATURE])
+        return fetched.files.get(SIGNATURE)
 
     def weights(self, progress: Progress | None = None) -> Path:
         """The weights on this machine. They are not yet compared with what the config says.

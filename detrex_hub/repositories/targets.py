@@ -9,7 +9,16 @@ from typing import Protocol
 
 from detrex_hub.errors import UsageError
 from detrex_hub.folder_files import find_file
-from detrex_hub.records import CARD, CONFIG, CONVERSION, WEIGHTS, ConversionRecord
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    PICTURES,
+    SIGNATURE,
+    WEIGHTS,
+    ConversionRecord,
+    read_bytes,
+)
 from detrex_hub.repositories import names
 from detrex_hub.repositories.accounts import account
 from detrex_hub.repositories.client import Client, Remote, require_token
@@ -17,7 +26,7 @@ from detrex_hub.repositories.fetching import fetch
 from detrex_hub.repositories.options import PushOptions
 from detrex_hub.repositories.payload import digest
 from detrex_hub.repositories.pushing import FOLDER_NAMESPACE, target_of
-from detrex_hub.repositories.upload import check_target
+from detrex_hub.repositories.upload import check_target, signature_of
 
 # the repository that a token of a trusted publisher is for; see huggingface_hub
 OIDC_VARIABLE = "HF_OIDC_RESOURCE"
@@ -48,6 +57,13 @@ class Target(Protocol):
 
         Raises:
             ConfigError: it is malformed.
+            HubError: it could not be read.
+        """
+
+    def signature(self, held: Remote) -> bytes | None:
+        """Its `model.sig`; None if it has none.
+
+        Raises:
             HubError: it could not be read.
         """
 
@@ -105,6 +121,9 @@ class _Hub:
         path = fetch(held.id, [CONVERSION], revision=held.commit).files[CONVERSION]
         return ConversionRecord.load(path, where=f"{held.id}/{CONVERSION}")
 
+    def signature(self, held: Remote) -> bytes | None:
+        return signature_of(held)
+
     def check(self, held: Remote) -> None:
         options = self._options
         check_target(Client(held.id), held, private=options.private, create_pr=options.create_pr)
@@ -128,7 +147,7 @@ class _Folder:
             return None
         found = {
             name: path
-            for name in (*WEIGHTS.values(), CONFIG, CONVERSION, CARD)
+            for name in (*WEIGHTS.values(), CONFIG, CONVERSION, CARD, SIGNATURE, *PICTURES)
             if (path := find_file(folder, name)) is not None
         }
         digests = {name: digest(path).sha256 for name, path in found.items()}
@@ -137,6 +156,10 @@ class _Folder:
     def record(self, held: Remote) -> ConversionRecord | None:
         path = find_file(self.root / held.id, CONVERSION)
         return None if path is None else ConversionRecord.load(path)
+
+    def signature(self, held: Remote) -> bytes | None:
+        path = find_file(self.root / held.id, SIGNATURE)
+        return None if path is None else read_bytes(path)
 
     def check(self, held: Remote) -> None:
         return None

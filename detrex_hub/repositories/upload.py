@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.progress import Progress
+from detrex_hub.records import SIGNATURE, read_bytes
 from detrex_hub.repositories.client import Client, Remote, require_token
+from detrex_hub.repositories.fetching import fetch
 from detrex_hub.repositories.payload import Files
 from detrex_hub.repositories.refusals import explain
 from detrex_hub.repositories.result import PushResult
@@ -23,6 +26,7 @@ def push_to_hub(
     private: bool,
     create_pr: bool,
     dry_run: bool,
+    sign_key: Path | None = None,
     message: str,
     progress: Progress,
 ) -> PushResult:
@@ -36,7 +40,10 @@ def push_to_hub(
     check_target(client, before, private=private, create_pr=create_pr)
     payload = payload.addressed_to(client.repo_id)
     client.check_card(payload.card())
+    payload = payload.signed(sign_key, signature_of(before))
     changed = _changed(payload, before)
+    if changed and before is not None:
+        payload.refuse_to_unsign(before.files, before.id)
     result = PushResult(
         repo_id=client.repo_id,
         url=client.url,
@@ -96,6 +103,18 @@ def check_target(client: Client, remote: Remote | None, *, private: bool, create
         )
     if not create_pr:
         client.check_right_to_write()
+
+
+def signature_of(remote: Remote | None) -> bytes | None:
+    """The signature in a repository; None where there is none.
+
+    Raises:
+        HubError: it could not be downloaded.
+    """
+    if remote is None or SIGNATURE not in remote.files:
+        return None
+    path = fetch(remote.id, [SIGNATURE], revision=remote.commit).files[SIGNATURE]
+    return read_bytes(path, where=f"{remote.id}/{SIGNATURE}")
 
 
 def _changed(payload: Files, remote: Remote | None) -> tuple[str, ...]:

@@ -1,0 +1,153 @@
+"""Signatures over a repository's files, made and checked with real keys."""
+
+import subprocess
+import sys
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from detrex_hub import catalogue
+from detrex_hub.errors import HubError, UsageError, VerificationError
+from detrex_hub.repositories import push, signing
+from detrex_hub.repositories.fetching import fetch
+from tests import tiny
+from tests.hub_server import converted_folder
+
+
+def saved(path, key, password=None):
+    protection = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+    )
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """`pair("name")` makes a private and a public key."""
+
+    def _pair(name):
+        key = ec.generate_private_key(ec.SECP256R1())
+        public = tmp_path / f"{name}.pub"
+        public.write_bytes(
+            key.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+        return saved(tmp_path / f"{name}.pem", key), public
+
+    return _pair
+
+
+FILES = {"model.safetensors": b"weights", "README.md": b"card"}
+
+
+def test_a_signature_is_of_these_files_and_this_key(pair):
+    (private, public), (_, other) = pair("mine"), pair("other")
+    made = signing.sign(FILES, "r18", private)
+    assert signing.check(FILES, made, public).files.keys() == FILES.keys()
+    for files in (
+        {**FILES, "README.md": b"another"},
+        {**FILES, "config.json": b"{}"},
+        {"README.md": b"card"},
+    ):
+        with pytest.raises(VerificationError):
+            signing.check(files, made, public)
+    with pytest.raises(VerificationError):
+        signing.check(FILES, made, other)
+    for broken in (b"", b"{}", b"[" * 100_000, made[:-200]):
+        with pytest.raises(VerificationError, match="no model signature"):
+            signing.check(FILES, broken, public)
+
+
+def test_a_key_that_cannot_sign_is_named(tmp_path):
+    curve = ec.generate_private_key(ec.SECP256R1())
+    text = tmp_path / "text.pem"
+    text.write_text("no key")
+    for path, why in (
+        (tmp_path / "none.pem", "cannot be read"),
+        (text, "is no private key"),
+        (saved(tmp_path / "locked.pem", curve, b"secret"), "has a password"),
+        (saved(tmp_path / "rsa.pem", rsa.generate_private_key(65537, 2048)), "no elliptic-curve"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            signing.key_of(path)
+
+
+def test_a_signed_push(hub, login, folder, pair):
+    login("alice")
+    private, public = pair("mine")
+    push(folder, "alice/r18", sign_key=private)
+    names = ["model.safetensors", "config.json", "conversion.json", "README.md"]
+    found = fetch("alice/r18", [*names, "model.sig"])
+    files = {name: found.files[name] for name in names}
+    signing.check(files, found.files["model.sig"].read_bytes(), public)
+    # the library alone accepts what the Hub serves, beside the Hub's own files
+    checked = subprocess.run(
+        [
+            *(sys.executable, "-m", "model_signing", "verify", "key", found.folder),
+            *("--signature", found.folder / "model.sig", "--public_key", public),
+            "--allow_symlinks",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    # the signature of the same files with the same key is kept
+    assert push(folder, "alice/r18", sign_key=private).changed == ()
+    assert push(folder, "alice/r18").changed == ()
+    another, _ = pair("another")
+    assert push(folder, "alice/r18", sign_key=another).changed == ("model.sig",)
+    # no push leaves the signature of other files
+    changed = converted_folder(folder, b"other weights")
+    with pytest.raises(HubError, match="--sign-key"):
+        push(changed, "alice/r18")
+    assert "model.sig" in push(changed, "alice/r18", sign_key=private).changed
+
+
+def test_a_signed_folder(folder, pair, tmp_path):
+    private, public = pair("mine")
+    push(folder, "alice/r18", to=tmp_path / "hub", sign_key=private)
+    assert push(folder, "alice/r18", to=tmp_path / "hub", sign_key=private).changed == ()
+    with pytest.raises(HubError, match="--sign-key"):
+        push(converted_folder(folder, b"other"), "alice/r18", to=tmp_path / "hub")
+    assert public.is_file()
+
+
+@pytest.mark.parametrize("to", [(), ("--to", "hub")])
+def test_signed_weights_are_unchanged_and_verified(hub, login, cli, pair, tmp_path, to):
+    login("alice")
+    private, public = pair("mine")
+    _, other = pair("other")
+    entries = tiny.catalogue(tmp_path / "tiny.toml")
+    command = ("convert-and-push", "tiny", "--synthetic", "--catalogue", entries, *to)
+    command = (*command, *(() if to else ("--allow-synthetic",)))
+    assert cli(*command, "--sign-key", private).code == 0
+    again = cli(*command, "--sign-key", private, "--dry-run", "--json")
+    assert again.document[0]["status"] == "unchanged"
+    unsigned = cli(*command)
+    assert unsigned.code == 0, "nothing changes, so that nothing is unsigned"
+    where = "hub/detrex/tiny" if to else "alice/tiny"
+    verify = ("verify", where, "--no-source", "--catalogue", entries)
+    assert "its signature was not checked" in cli(*verify).out
+    right = cli(*verify, "--public-key", public)
+    assert right.code == 0 and "files are signed" in right.out
+    assert "not the signature" in cli(*verify, "--public-key", other).err
+    assert catalogue.look_up("tiny") is None
+
+
+def test_an_unsigned_repository_is_no_signed_one(hub, login, cli, folder, pair, tmp_path):
+    entries = tiny.catalogue(tmp_path / "tiny.toml")
+    options = ("--synthetic", "--catalogue", entries, "--to", "hub", "-q")
+    assert cli("convert-and-push", "tiny", *options).code == 0
+    verify = ("verify", "hub/detrex/tiny", "--no-source", "--catalogue", entries)
+    assert "signature" not in cli(*verify).out
+    refused = cli(*verify, "--public-key", pair("mine")[1])
+    assert refused.code == 1 and "has no model.sig" in refused.err
