@@ -142,7 +142,7 @@ def _heads(specs: Specs, number: int) -> dict[str, TensorSpec]:
         return {}
     rows = next(
         (
-            spec.shape[0] - _spare(key)
+            max(spec.shape[0] - _spare(key), 1)
             for key, spec in specs.items()
             if key.endswith(_LABELS) and len(spec.shape) == 2
         ),

@@ -3,13 +3,19 @@
 import re
 
 import pytest
+from safetensors.torch import load_file
 
 from detrex_hub.architectures import architecture
+from detrex_hub.conversion import convert
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.identify import identify, recognised
 from detrex_hub.mapping import Fresh, Piece
+from detrex_hub.records import load_json
+from detrex_hub.verification import verify
 from tests import reference
 from tests.architectures.test_variants import DETECTORS
+from tests.checkpoint_files import save
+from tests.situations._models import below, detector
 
 _HEADS = re.compile(r"(class_embed|class_labels_classifier)(\.|$)")
 _LABELS = re.compile(r"(label_enc|label_encoder)\.")
@@ -74,3 +80,20 @@ def test_deleted_rows_are_fresh_and_nothing_else_is(specs, name, layout, what):
     assert again.plan == plan
     expected = architecture(name).from_hyper_parameters(made.architecture.hyper_parameters())
     assert plan.specs.keys() | expected.set_by_model() >= expected.target().keys()
+
+
+def test_a_conversion_without_heads_is_repeated_from_its_record(tmp_path):
+    state = {key: one for key, one in detector().items() if "class_embed" not in key}
+    original = save(tmp_path / "headless.pth", below("model.", state), "state_dict")
+    done = convert(original, tmp_path / "done", facts={"num_classes": 5, "seed": 3})
+    assert verify(tmp_path / "done", source=str(original)).repeated
+    weights = load_file(done.path)
+    heads = [key for key in weights if key.startswith("class_embed.") and key.endswith("weight")]
+    assert all(weights[key].shape == (5, 32) for key in heads)
+    # rows of several heads differ, and another seed gives other rows
+    assert len({weights[key].numpy().tobytes() for key in heads}) == len(heads)
+    other = convert(original, tmp_path / "other", facts={"num_classes": 5, "seed": 4})
+    assert other.sha256 != done.sha256
+    record = load_json(tmp_path / "done" / "conversion.json")
+    assert not any("class_embed" in key for key in record["plan"]["source_tensors"])
+    assert "the file has no class heads: all their rows are fresh" in record["notes"]
