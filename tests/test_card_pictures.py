@@ -71,7 +71,7 @@ def test_an_entry_of_a_catalogue_is_plotted_among_its_family(tmp_path):
     assert pictures(made) == ["accuracy.png", "filters.png"]
     text = (made / "README.md").read_text()
     assert "![Accuracy against parameters](accuracy.png)" in text
-    assert "acc@1 on ImageNet-1k against million parameters" in text
+    assert "acc@1 on ImageNet-1k against the number of parameters" in text
     found = verify(made, repeat=False, extra_catalogues=theirs)
     details = {one.name: one.detail for one in found.checks}
     assert details["pictures"] == "filters.png and accuracy.png, drawn again: the same bytes"

@@ -15,8 +15,9 @@ _WHITE, _GRID, _INK = bytes((255, 255, 255)), bytes((226, 230, 236)), bytes((91,
 _OTHER, _MARKED = bytes((148, 163, 184)), bytes((31, 95, 214))
 # points of a pixel that a disc may cover
 _WHOLE = 16
-# million parameters
-_SIZES = (5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000)
+# round numbers of millions, and how near their lines may be, in pixels
+_SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 7, 15, 30, 70, 150, 300, 700, 1500, 40, 60, 80)
+_NEAR = 70
 
 # five columns of seven pixels for a digit, a row a line
 _DIGITS = {
@@ -71,8 +72,10 @@ def scatter(points: Sequence[Point]) -> bytes:
         canvas.line(_LEFT, y(value), _WIDTH - _RIGHT, y(value))
         text = f"{value:g}"
         canvas.text(text, _LEFT - 10 - 12 * len(text), y(value) - 7)
+    lines: list[int] = []
     for size in _SIZES:
-        if small <= size <= large:
+        if small <= size <= large and all(abs(x(size) - one) >= _NEAR for one in lines):
+            lines.append(x(size))
             canvas.line(x(size), _TOP, x(size), _HEIGHT - _BOTTOM)
             text = f"{size}M"
             canvas.text(text, x(size) - 6 * len(text), _HEIGHT - _BOTTOM + 12)
