@@ -6,7 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,23 +62,15 @@ def weights_of(config: str) -> str | None:
     return weights_for(config, facts["file"], facts["backbone"])
 
 
-def shapes_of(file: str, model: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Names and shapes in a file that a config names, as it is published.
-
-    Args:
-        model: those of the model, for ``eva_o365.pth``, which is published nowhere that a machine
-            could find: a whole detector, of which detrex's model has the backbone.
-    """
+def shapes_of(file: str) -> dict[str, Shape]:
+    """Names and shapes in a file that a config names, as it is published."""
     stem = Path(file).stem
     if stem in CONVERTED:
         target = ResNet(depth=CONVERTED[stem]).target()
         return {"stem.fc.weight": (1000, 2048), **{key: spec.shape for key, spec in target.items()}}
     name = entry_of(file)
-    if name is None:
-        assert stem == "eva_o365", file
-        return {key: shape for key, shape in model.items() if key.startswith("backbone.")}
-    entry = catalogue.load()[name]
-    made = model_of(entry)
+    assert name is not None, file
+    made = model_of(catalogue.load()[name])
     return {key: spec.shape for key, spec in made.original()[0].items()}
 
 
@@ -148,9 +140,6 @@ def _summary() -> Iterator[str]:
 
 
 def _degree(name: str, how: str) -> str:
-    if how == "after" and "backbone" not in record()["configs"][name].get("after", {}):
-        # from_hub has nothing better
-        how = "exact"
     loaded, of = loaded_of(name, how)
     if how == "after":
         # what no file of its kind holds is not missing

@@ -13,16 +13,15 @@ from detrex_hub.configs.matching import Shape
 from tests.detrex_configs import shapes_of
 
 
-def original(file: str, folder: Path, model: Mapping[str, Shape]) -> Path:
+def original(file: str, folder: Path) -> Path:
     """Write what a config's checkpoint file holds, in the container that it comes in.
 
     Args:
         file: what the config says.
         folder: where to write it, under its own name.
-        model: as for `shapes_of`.
     """
     path = folder / Path(file).name
-    tensors = numbered(shapes_of(file, model))
+    tensors = numbered(shapes_of(file))
     if path.suffix == ".pkl":
         arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
         document = {"model": arrays, "__author__": "torchvision", "matching_heuristics": True}

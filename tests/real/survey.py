@@ -137,7 +137,7 @@ def survey(projects: Path, only: Collection[str] = ()) -> dict[str, object]:
             for name in names:
                 cfg = cfgs[name]
                 keys, model = allocated(copy.deepcopy(cfg))
-                path = path or original(str(cfg.train.init_checkpoint), Path(scratch), keys.shapes)
+                path = path or original(str(cfg.train.init_checkpoint), Path(scratch))
                 found[name] |= {"keys": stored(keys, parts), **today(cfg, keys, model, path)}
                 del model
             for name in names if weights else ():
