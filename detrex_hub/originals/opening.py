@@ -7,6 +7,7 @@ describes its conversion.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint, is_averaged
-from detrex_hub.errors import UsageError
+from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.floats import DTYPES
 from detrex_hub.hashing import FileSha256
 from detrex_hub.originals import snapshots
@@ -52,8 +53,21 @@ class Provenance:
     files: tuple[FurtherFile, ...] = ()
 
     def hashed(self, hashing: FileSha256) -> Provenance:
-        """The same with the digests of its files, waited for."""
-        found = {path.name: digest for path, digest in hashing.results().items()}
+        """The same with the digests of its files, waited for.
+
+        Raises:
+            VerificationError: a file of the Hub's cache is not the one that the cache names.
+        """
+        results = hashing.results()
+        for path, digest in results.items():
+            # the content of a large file is named by its sha256
+            named = path.readlink().name if path.is_symlink() else ""
+            if re.fullmatch("[0-9a-f]{64}", named) and named != digest:
+                raise VerificationError(
+                    f"{path} is damaged: its sha256 is {digest}, and the cache names it {named}",
+                    hint=f"Remove it, and download it again: rm {quote(str(path.resolve()))}",
+                )
+        found = {path.name: digest for path, digest in results.items()}
         return replace(
             self,
             sha256=found[self.file],

@@ -15,22 +15,12 @@ from detrex_hub.conversion import prepare
 from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError
 from detrex_hub.publishing import training_run
 from detrex_hub.repositories import fetch
+from tests import training_outputs
 from tests.checkpoint_files import tensors
 from tests.cli.test_commands import one_line
 from tests.hub_server import contents
+from tests.training_outputs import HYPER_PARAMETERS, LAST, checkpoint, config, metrics
 
-HYPER_PARAMETERS = {
-    "backbone": "resnet",
-    "backbone_depth": 18,
-    "num_queries": 7,
-    "num_classes": 3,
-    "encoder_layers": 1,
-    "decoder_layers": 2,
-    "embed_dim": 16,
-    "feedforward_dim": 8,
-    "position_temperature": 20,
-    "position_offset": -0.5,
-}
 H_DEFORMABLE = {
     "backbone": "resnet",
     "backbone_depth": 18,
@@ -46,7 +36,6 @@ H_DEFORMABLE = {
     "with_box_refine": False,
     "as_two_stage": False,
 }
-LAST = 89_999
 
 
 def prepared(checkpoint, config):
@@ -54,82 +43,11 @@ def prepared(checkpoint, config):
     return training_run.prepared(checkpoint, training_run.TrainingRun(config=Path(config)))
 
 
-def layers(number):
-    return {
-        "_target_": "projects.detr.modeling.Layers",
-        "embed_dim": 16,
-        "feedforward_dim": 8,
-        "num_layers": number,
-        "num_heads": 4,
-    }
-
-
-def config(**changes):
-    cfg = OmegaConf.create(
-        {
-            "model": {
-                "_target_": "projects.detr.modeling.DETR",
-                "backbone": {
-                    "_target_": "detectron2.modeling.backbone.ResNet",
-                    "stages": {"_target_": "make_default_stages", "depth": 18},
-                    "out_features": ["res5"],
-                },
-                "in_features": ["res5"],
-                "in_channels": 512,
-                "embed_dim": 16,
-                "num_classes": 3,
-                "num_queries": 7,
-                "criterion": {"_target_": "SetCriterion", "num_classes": 3},
-                "position_embedding": {
-                    "_target_": "PositionEmbeddingSine",
-                    "num_pos_feats": 8,
-                    "temperature": 20,
-                    "offset": -0.5,
-                },
-                "transformer": {
-                    "_target_": "DetrTransformer",
-                    "encoder": layers(1),
-                    "decoder": layers(2),
-                },
-                "pixel_mean": [1.0, 2.0, 3.0],
-                "pixel_std": [4.0, 5.0, 6.0],
-            },
-            "dataloader": {
-                "train": {"mapper": {"img_format": "BGR"}},
-                "test": {
-                    "mapper": {"img_format": "BGR"},
-                    "dataset": {"names": "coco_2017_val"},
-                },
-            },
-            "train": {"model_ema": {"enabled": False}},
-        }
-    )
-    for path, value in changes.items():
-        OmegaConf.update(cfg, path.replace("__", "."), value)
-    return cfg
-
-
-def metrics(*evaluations):
-    lines = [{"iteration": 19, "loss_bbox": 0.3, "lr": 1e-4}]
-    for iteration, value in evaluations:
-        figures = {"bbox/AP": value, "bbox/AP50": value + 1, "bbox/AP-bird": 9.0, "bbox/APs": -1}
-        lines += [{"iteration": iteration, **figures, "bbox/APl": float("nan")}]
-    return "".join(json.dumps(line) + "\n" for line in lines)
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The output folder of a training."""
     monkeypatch.chdir(tmp_path)
-    made = architecture("detr").from_hyper_parameters(HYPER_PARAMETERS)
-    state = tensors(made.target(), made.ties())
-    whole = {
-        "model": state,
-        "optimizer": {"state": {0: {"exp_avg": torch.ones(5)}}},
-        "iteration": LAST,
-        "ema_state": {key: value + 1 for key, value in state.items()},
-    }
-    torch.save(whole, "model_final.pth")
+    state = checkpoint(Path("model_final.pth"))
     OmegaConf.save(config(), "my_detr.yaml")
     (tmp_path / "metrics.json").write_text(metrics((9_999, 11.0), (LAST + 1, 41.25)))
     return state
@@ -369,17 +287,8 @@ def test_the_card_says_that_weights_may_be_of_either_unless_a_class_tells(run, n
 @pytest.fixture
 def output(here, tmp_path):
     """The output folder of a training, as detrex writes it."""
-    folder = tmp_path / "output"
-    folder.mkdir()
-    for name, place in (
-        ("model_final.pth", "model_final.pth"),
-        ("my_detr.yaml", "config.yaml"),
-        ("metrics.json", "metrics.json"),
-    ):
-        (tmp_path / name).replace(folder / place)
-    (folder / "model_0009999.pth").write_bytes(b"an earlier one")
-    (folder / "last_checkpoint").write_text("model_final.pth")
-    return folder
+    training_outputs.output(tmp_path / "output")
+    return tmp_path / "output"
 
 
 def test_the_output_folder_of_a_training_is_pushed(here, output, tmp_path):

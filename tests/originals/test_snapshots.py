@@ -16,6 +16,7 @@ from detrex_hub.errors import (
     ConfigError,
     DetrexHubError,
     UsageError,
+    VerificationError,
 )
 from detrex_hub.exporting import export
 from detrex_hub.inspection import inspect
@@ -400,6 +401,19 @@ def test_a_snapshot_in_the_cache_has_the_name_of_its_repository(hub, tmp_path):
     for what in (folder, folder / INDEX):
         with prepare(what) as planned:
             assert planned.name == "my.convnext"
+
+
+def test_a_damaged_file_of_the_cache_is_refused(hub, tmp_path):
+    put(hub, sharded(tmp_path / "x"))
+    with prepare("alice/my.convnext") as planned:
+        folder = planned.checkpoint.path.parent
+    blob = (folder / "model-1.safetensors").resolve()
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    with pytest.raises(VerificationError, match=r"model-1.safetensors is damaged"):
+        convert(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_repository_that_is_loaded_before_it_is_converted_is_refused(hub, tmp_path):

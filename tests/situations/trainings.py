@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from tests import training_outputs
 from tests.checkpoint_files import content_of
 from tests.reference.trainers import TABLE
 from tests.situations import Situation
@@ -45,6 +46,10 @@ def _accelerate(folder: Path) -> None:
     assert placed.keys() == index["weight_map"].keys()
     text = json.dumps({"weight_map": placed})
     (folder / "saved" / "model.safetensors.index.json").write_text(text)
+
+
+def _of_detrex(folder: Path) -> None:
+    training_outputs.output(folder / "run")
 
 
 def _output(folder: Path, *, pointer: bool = True) -> None:
@@ -109,13 +114,20 @@ SITUATIONS = (
     ),
     Situation(
         "The output folder of detectron2 or detrex, with `last_checkpoint`",
-        "It is followed. `push` takes `config.yaml` and `metrics.json` beside it too.",
+        "It is followed.",
         "detrex-hub convert ./output -o out",
         _output,
         _ORIGINAL,
     ),
     Situation(
-        "The same without `last_checkpoint`",
+        "The output folder of detrex, with `config.yaml` and `metrics.json`",
+        "The newest checkpoint is published, with what both files say of these very weights.",
+        "detrex-hub push ./run ours/my_detr --to hub",
+        _of_detrex,
+        ("hub/ours/my_detr",),
+    ),
+    Situation(
+        "The output folder of detectron2 or detrex without `last_checkpoint`",
         "Refused, with the checkpoints that there are.",
         "detrex-hub convert ./output -o out",
         _two,
