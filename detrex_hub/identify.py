@@ -120,8 +120,17 @@ def recognised(
         raise UsageError(
             f"--layout {layout} needs --arch with an architecture that has it",
             hint=f"Layouts: {', '.join(known)}",
+            choices=[f"--arch {kind.name}" for kind in fitting[:4]],
         )
-    return prefixes.named(specs, fitting[0], layout, name=os.fspath(name), prefix=prefix)
+    (kind,) = fitting
+    if prefix is None:
+        try:
+            found = prefixes.find(specs, name=os.fspath(name), among=[kind])
+            prefix = found.prefix if found.layout == layout else ""
+        except UnrecognisedError:
+            # the user's word goes over the keys
+            prefix = ""
+    return prefixes.named(specs, kind, layout, name=os.fspath(name), prefix=prefix)
 
 
 def _found(
@@ -141,12 +150,9 @@ def _found(
     # a backbone inside a detector may be inside one of these
     if (headless := _headless(specs, name, kinds, prefix, facts)) is not None:
         return headless
-    if _headless(specs, name, kinds, prefix, {"num_classes": _OF_COCO}) is not None:
+    if _headless(specs, name, kinds, prefix, _LIKE_COCO) is not None:
         backbone = (f"--prefix {quote(found.prefix)}",) if found is not None else ()
-        raise ArchitectureError(
-            f"{name} is a detector whose class heads or label embedding were deleted",
-            choices=(f"--num-classes {_OF_COCO}", *backbone),
-        )
+        raise _without_heads(name, *backbone)
     if found is None:
         assert refusal is not None
         raise refusal
@@ -165,7 +171,15 @@ def offer_backbone(error: DetrexHubError, specs: Specs) -> None:
         return
 
 
-_OF_COCO = 80
+_LIKE_COCO: Facts = {"num_classes": 80}
+
+
+def _without_heads(what: str, *choices: str) -> ArchitectureError:
+    number = f"--num-classes {_LIKE_COCO['num_classes']}"
+    return ArchitectureError(
+        f"the class heads or the label embedding of {what} were deleted",
+        choices=(number, *choices),
+    )
 
 
 def _headless(
@@ -227,7 +241,14 @@ def identify(
         )
     settled = kind.settle(specs, layout, facts)
     unsaid = kind.settle(specs, layout, said).assumed if catalogue else settled.assumed
-    made = kind.infer(specs, layout, settled.values)
+    try:
+        made = kind.infer(specs, layout, settled.values)
+    except ArchitectureError:
+        if "num_classes" in kind.facts and deleted_heads.deleted(
+            specs, kind.layouts[layout], _LIKE_COCO
+        ):
+            raise _without_heads(f"the {kind.name}") from None
+        raise
     preprocessing = made.preprocessing(settled.values)
     return Identified(
         specs=specs,

@@ -97,3 +97,12 @@ def test_a_conversion_without_heads_is_repeated_from_its_record(tmp_path):
     record = load_json(tmp_path / "done" / "conversion.json")
     assert not any("class_embed" in key for key in record["plan"]["source_tensors"])
     assert "the file has no class heads: all their rows are fresh" in record["notes"]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_without_their_number_the_deletion_is_named(side):
+    specs = getattr(reference.load("dino_r50_4scale"), side)
+    left = {key: spec for key, spec in specs.items() if not _HEADS.search(key)}
+    with pytest.raises(ArchitectureError, match="class heads or the label") as caught:
+        identify(left, recognised(left, name="x.pth"))
+    assert caught.value.choices[0] == "--num-classes 80"

@@ -9,7 +9,7 @@ from detrex_hub.architectures.prefixes import find
 from detrex_hub.architectures.recognise import UnrecognisedError
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import ArchitectureError, MappingError, UsageError
-from detrex_hub.identify import identify
+from detrex_hub.identify import identify, recognised
 from detrex_hub.inspection import inspect
 from detrex_hub.mapping import ConversionPlan
 from detrex_hub.originals.options import ConversionOptions
@@ -193,3 +193,11 @@ def test_the_backbones_of_real_detectors_are_found(name):
 
 def test_each_real_detector_has_an_expectation():
     assert FOREIGN.keys() == foreign_detectors.load().keys()
+
+
+def test_a_layout_that_is_given_is_found_below_its_prefix_too():
+    specs = put_below("model.", R50) | {"loss.weight": OTHER}
+    found = recognised(specs, name="x.pth", architecture="resnet", layout="torchvision")
+    assert (found.prefix, found.outside) == ("model.", 1)
+    found = recognised(specs, name="x.pth", architecture="resnet", layout="detrex")
+    assert found.prefix == ""

@@ -54,7 +54,7 @@ SITUATIONS = (
         "Refused: the detector needs the number, and its backbone alone must be asked for.",
         "detrex-hub convert headless.pth",
         saved("headless.pth", lambda: {"model": _headless()}),
-        ("headless.pth is a detector whose class heads or label embedding were deleted",),
+        ("the class heads or the label embedding of headless.pth were deleted",),
         refused=True,
     ),
     Situation(
