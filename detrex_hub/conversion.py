@@ -50,7 +50,7 @@ from detrex_hub.identify import Identified, identify, offer_backbone, recognised
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.originals.opening import Original, Provenance, open_original
 from detrex_hub.originals.options import ConversionOptions
-from detrex_hub.pictures import draw_filters, first_layer
+from detrex_hub.pictures import draw_filters, first_layer, shown
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -742,7 +742,10 @@ def filters_of(weights: Path, kind: type[Architecture], image_format: str) -> by
     with checkpoints.open(weights, checksums=False) as checkpoint:
         specs = checkpoint.specs
         key = first_layer(specs)
-        return draw_filters(checkpoint.read(key), specs[key], image_format) if key else None
+        if key is None:
+            return None
+        content = b"".join(checkpoint.chunks(key, [(0, shown(specs[key]))]))
+        return draw_filters(content, specs[key], image_format)
 
 
 def config_of(conversion: Conversion, *, file: WeightsFile, sha256: str) -> RepositoryConfig:

@@ -13,6 +13,8 @@ from detrex_hub.pictures.png import png
 from detrex_hub.specs import TensorSpec
 
 _COLUMNS = 8
+# pixels across of a filter, at most: a stranger's file may have any
+_LARGEST = 64
 # pixels: of the weights side by side, and of the picture, about
 _WEIGHTS, _WIDTH = 80, 400
 _GAP = 1
@@ -32,36 +34,45 @@ def first_layer(specs: Mapping[str, TensorSpec]) -> str | None:
         if spec.dtype in _CODES
         and len(spec.shape) == 4
         and spec.shape[1] == 3
-        and spec.shape[2] == spec.shape[3] > 1
+        and 1 < spec.shape[2] == spec.shape[3] <= _LARGEST
     ]
     return found[0] if len(found) == 1 else None
 
 
+def shown(spec: TensorSpec) -> int:
+    """How many filters of a convolution are drawn: the first 64, or fewer large ones."""
+    return min(spec.shape[0], _columns(spec) ** 2)
+
+
+def _columns(spec: TensorSpec) -> int:
+    return max(1, min(_COLUMNS, _WEIGHTS // (spec.shape[3] + _GAP)))
+
+
 def draw_filters(content: bytes, spec: TensorSpec, image_format: str) -> bytes:
-    """Draw the first filters of a convolution: 64, or fewer large ones.
+    """Draw the first filters of a convolution.
 
     Each filter is scaled by its largest weight: 0 is gray, and a positive weight of a channel is
     more of its colour.
 
     Args:
-        content: the bytes of the weights.
+        content: the bytes of the weights, those of the `shown` filters at least.
         spec: their type and their shape, (filters, 3, height, width).
         image_format: ``RGB`` or ``BGR``, the order of the channels.
 
     Returns:
         a PNG file.
     """
-    values = _numbers(content, spec.dtype)
-    count, _, height, width = spec.shape
+    _, _, height, width = spec.shape
     size = height * width
+    number = shown(spec)
+    values = _numbers(content[: number * 3 * size * spec.itemsize], spec.dtype)
     order = (2, 1, 0) if image_format == "BGR" else (0, 1, 2)
     largest = max(map(abs, values), default=0.0)
-    columns = max(1, min(_COLUMNS, _WEIGHTS // (width + _GAP)))
     tiles = []
-    for first in range(0, min(count, columns**2) * 3 * size, 3 * size):
+    for first in range(0, number * 3 * size, 3 * size):
         tile = values[first : first + 3 * size]
         scale = max(*map(abs, tile), _LEAST * largest)
-        shades = bytes(int(127.5 + 127.5 * value / scale) if scale else 127 for value in tile)
+        shades = bytes(int(127.5 + 127.5 * (value / scale)) if scale else 127 for value in tile)
         planes = [shades[channel * size : (channel + 1) * size] for channel in order]
         pixels = bytes(shade for pixel in zip(*planes, strict=True) for shade in pixel)
         tiles.append([pixels[3 * row * width : 3 * (row + 1) * width] for row in range(height)])

@@ -7,7 +7,7 @@ import pytest
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.catalogue.models import model_of
-from detrex_hub.pictures import draw_filters, first_layer
+from detrex_hub.pictures import draw_filters, first_layer, shown
 from detrex_hub.specs import TensorSpec
 from tests.pictures.test_png import decoded
 
@@ -58,6 +58,11 @@ def test_weights_that_are_no_numbers_are_gray(value):
     assert colours(drawn([value] * 12, (1, 3, 2, 2))) == {b"\x7f\x7f\x7f"}
 
 
+def test_the_largest_numbers_are_drawn():
+    assert colours(drawn([1e308] * 4 + [0.0] * 8, (1, 3, 2, 2), dtype="F64")) == {b"\xff\x7f\x7f"}
+    assert colours(drawn([5e-324] * 4 + [0.0] * 8, (1, 3, 2, 2), dtype="F64"))
+
+
 def test_large_filters_are_fewer_so_that_the_file_stays_small():
     values = [(i * 7919 % 2003) / 1000 - 1 for i in range(768 * 3 * 256)]
     assert len(drawn(values, (768, 3, 16, 16))) < 60_000
@@ -78,4 +83,13 @@ def test_a_layer_that_is_not_one_is_not_drawn():
     assert first_layer({"a": spec}) == "a"
     assert first_layer({"a": spec, "b": spec}) is None
     assert first_layer({"a": TensorSpec("I64", (4, 3, 3, 3))}) is None
+    assert first_layer({"a": TensorSpec("F32", (1, 3, 9000, 9000))}) is None
     assert first_layer({}) is None
+
+
+def test_only_the_filters_that_are_drawn_are_read():
+    spec = TensorSpec("F32", (768, 3, 16, 16))
+    values = [(i * 7919 % 2003) / 1000 - 1 for i in range(shown(spec) * 3 * 256)]
+    few = struct.pack(f"<{len(values)}f", *values)
+    assert shown(spec) == 16
+    assert draw_filters(few, spec, "RGB") == draw_filters(few + bytes(4000), spec, "RGB")
