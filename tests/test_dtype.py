@@ -56,3 +56,13 @@ def test_a_conversion_that_overflows_leaves_no_file(tmp_path: Path) -> None:
         convert(path, tmp_path / "done", dtype="float16")
     assert caught.value.choices == ("--dtype bfloat16", "--dtype float32")
     assert not (tmp_path / "done").exists()
+
+
+def test_numbers_of_eight_bits_stay_or_are_rounded(tmp_path: Path) -> None:
+    state = {key: tensor.to(torch.float8_e4m3fn) for key, tensor in backbone().items()}
+    path = save(tmp_path / "eight.pth", state)
+    assert load_file(convert(path, tmp_path / "as_it_is").path)["stages.0.0.gamma"].dtype is (
+        torch.float8_e4m3fn
+    )
+    made = load_file(convert(path, tmp_path / "rounded", dtype="float16").path)
+    assert torch.equal(made["stages.0.0.gamma"], state["stages.0.0.gamma"].to(torch.float16))
