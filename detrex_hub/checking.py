@@ -46,6 +46,10 @@ from detrex_hub.staging import publish_file, staging_folder
 HEURISTICS = "?matching_heuristics=True"
 
 
+class NoWeightsError(UsageError):
+    """A config names no weights, so that there is nothing to check."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """A checkpoint as the checkpointer reads it, and what is known of it beside.
@@ -301,7 +305,7 @@ def check_config(
 def _written(path: Path) -> str:
     name = source.assigned(_text(path), "train.init_checkpoint")
     if not isinstance(name, str) or not name:
-        raise UsageError(
+        raise NoWeightsError(
             f"{path} does not itself name a file in train.init_checkpoint",
             hint="Pass --checkpoint PATH",
         )
@@ -451,7 +455,7 @@ def _init_checkpoint(cfg: Any) -> str:
     train = getattr(cfg, "train", None)
     name = getattr(train, "init_checkpoint", None)
     if not name:
-        raise UsageError(
+        raise NoWeightsError(
             "the config names no checkpoint in train.init_checkpoint", hint="Pass --checkpoint PATH"
         )
     return str(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +20,8 @@ EXAMPLES = (
     "detrex-hub check configs/my_dino.py --checkpoint detrex/r101_v2 --fix",
     "detrex-hub check configs/my_dino.py model.num_queries=300 --json",
     "detrex-hub check config.yaml --checkpoint r101.pth --target r101_v2",
+    "detrex-hub check projects/dino/configs/dino-swin/dino_swin_tiny_224_4scale_12ep.py "
+    "configs/my_dino.py --skip-others",
 )
 
 
@@ -30,8 +31,8 @@ def command(
     overrides: Annotated[
         list[str] | None,
         Argument(
-            metavar="[PATH=VALUE]...",
-            help="Config values, as on the command line of the training script.",
+            metavar="[CONFIG | PATH=VALUE]...",
+            help="More configs, and config values as on the command line of the training script.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -53,34 +54,76 @@ def command(
     fix: Annotated[
         bool, Option("--fix", help="Write the corrected lines into CONFIG and keep a copy.")
     ] = False,
+    skip_others: Annotated[
+        bool, Option("--skip-others", help="Pass over configs that name no weights.")
+    ] = False,
     catalogue: Catalogues = None,
 ) -> None:
     """Show what detectron2 would load into a config's model.
 
     Replays the matching of names and shapes. No tensor is read.
     """
-    from detrex_hub.checking import check_config, fix_config, refusal
+    from detrex_hub.checking import NoWeightsError, check_config, fix_config, refusal
+    from detrex_hub.errors import DetrexHubError
 
-    extra = catalogue or ()
-    look = partial(
-        check_config,
-        config,
-        checkpoint,
-        min_matched,
-        overrides=overrides or (),
-        target=target,
-        prefix=prefix,
-        extra_catalogues=extra,
-    )
-    with out.progress() as progress:
-        found = look(progress=progress)
-    if fix and (checkpoint is not None or not found.passed):
-        for line in fix_config(config, found, checkpoint=checkpoint, extra_catalogues=extra):
-            out.hint(line)
-        found = look()
-    out.show(found.to_json(), _lines(found, out), bare=[f"{found.share:.4f}"])
-    if not found.passed:
-        raise refusal(found, where=str(config))
+    extra, values = catalogue or (), [one for one in overrides or () if "=" in one]
+    configs = [config, *(Path(one) for one in overrides or () if "=" not in one)]
+
+    def look(path: Path) -> Check:
+        with out.progress() as progress:
+            return check_config(
+                path,
+                checkpoint,
+                min_matched,
+                overrides=values,
+                target=target,
+                prefix=prefix,
+                extra_catalogues=extra,
+                progress=progress,
+            )
+
+    checked: dict[Path, Check] = {}
+    refused: list[DetrexHubError] = []
+    for path in configs:
+        try:
+            found = look(path)
+            if fix and (checkpoint is not None or not found.passed):
+                for line in fix_config(path, found, checkpoint=checkpoint, extra_catalogues=extra):
+                    out.hint(line)
+                found = look(path)
+            checked[path] = found
+            if not found.passed:
+                raise refusal(found, where=str(path))
+        except NoWeightsError as error:
+            if not skip_others:
+                refused.append(error)
+            else:
+                out.hint(f"{path} names no weights, and was passed over")
+        except DetrexHubError as error:
+            refused.append(error)
+    documents = [found.to_json() for found in checked.values()]
+    if len(configs) == 1 and documents:
+        out.show(documents[0], _all_lines(checked, out), bare=_shares(checked))
+    elif len(configs) > 1:
+        named = [{"config": str(p), **one} for p, one in zip(checked, documents, strict=True)]
+        out.show(named, _all_lines(checked, out), bare=_shares(checked))
+    if len(refused) > 1:
+        for one in refused:
+            out.hint(f"Error: {one}")
+        raise DetrexHubError(f"{len(refused)} of {len(configs)} configs were refused")
+    if refused:
+        raise refused[0]
+
+
+def _shares(checked: dict[Path, Check]) -> list[str]:
+    return [f"{found.share:.4f}" for found in checked.values()]
+
+
+def _all_lines(checked: dict[Path, Check], out: Output) -> Iterator[str]:
+    for path, found in checked.items():
+        if len(checked) > 1:
+            yield f"{path}:"
+        yield from _lines(found, out)
 
 
 def _lines(found: Check, out: Output) -> Iterator[str]:
