@@ -94,7 +94,7 @@ def test_each_field_of_a_materialised_file_and_its_seal_has_a_row(tmp_path):
 @pytest.mark.parametrize(
     ("title", "kind"),
     [
-        ("Fields of [weights.&lt;name&gt;]", loader._Weights),
+        ("Fields of [weights.&lt;name&gt;]", loader.Weights),
         ("Fields of one of the sources", loader._Source),
         ('Fields of [sources."&lt;url&gt;"]', lock.Pin),
         ("Fields of a result", lock.ResultPin),
@@ -107,16 +107,16 @@ def test_each_field_of_the_catalogue_and_its_lock_has_a_row(title, kind):
 def test_the_first_fields_of_an_entry_may_stand_in_defaults():
     names = documented(section("Fields of [weights.&lt;name&gt;]"))
     inherited = names[: names.index("sha256_in_name") + 1]
-    assert set(inherited) == set(loader._Defaults.__struct_fields__)
+    assert set(inherited) == set(loader.Defaults.__struct_fields__)
 
 
 def test_the_page_says_which_fields_are_required():
     required = {
         kind: {one.name for one in msgspec.structs.fields(kind) if one.required}
-        for kind in (loader._Weights, loader._Source, lock.Pin, lock.ResultPin)
+        for kind in (loader.Weights, loader._Source, lock.Pin, lock.ResultPin)
     }
     assert required == {
-        loader._Weights: {"architecture", "layout", "title"},
+        loader.Weights: {"architecture", "layout", "title"},
         loader._Source: {"url"},
         lock.Pin: set(),
         lock.ResultPin: {"sha256"},

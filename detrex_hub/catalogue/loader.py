@@ -74,7 +74,7 @@ class _Measured(_Evaluation, frozen=True, kw_only=True):
     value: _Figure
 
 
-class _Defaults(Strict, frozen=True):
+class Defaults(Strict, frozen=True):
     """What entries of a file may have in common."""
 
     architecture: _Identifier | UnsetType = UNSET
@@ -99,7 +99,7 @@ class _Defaults(Strict, frozen=True):
     sha256_in_name: bool = False
 
 
-class _Weights(_Defaults, frozen=True, kw_only=True):
+class Weights(Defaults, frozen=True, kw_only=True):
     """One entry, with what it inherits."""
 
     architecture: _Identifier
@@ -158,7 +158,7 @@ def read_catalogue(path: Path, lock: Lock) -> dict[str, CatalogueEntry]:
     if not problems:
         defaults = document.get("defaults", {})
         weights = document.get("weights", {})
-        converted(defaults, _Defaults, "[defaults]", problems)
+        converted(defaults, Defaults, "[defaults]", problems)
         for name, table in weights.items() if not problems else ():
             entry = _entry(name, table, defaults, path.stem, lock, problems)
             if entry is not None:
@@ -180,7 +180,7 @@ def _entry(
     if not isinstance(table, dict):
         problems.append(f"weights.{name} should be a table")
         return None
-    said = converted(_inherit(table, defaults), _Weights, where, problems)
+    said = converted(_inherit(table, defaults), Weights, where, problems)
     if said is None:
         return None
     found = [*_wrong(name, said)]
@@ -218,7 +218,7 @@ def _inherit(table: Table, defaults: Table) -> Table:
     return values
 
 
-def _wrong(name: str, said: _Weights) -> Iterator[str]:
+def _wrong(name: str, said: Weights) -> Iterator[str]:
     """What types cannot check."""
     if not _NAME.fullmatch(name):
         yield _NAME_RULE
@@ -258,9 +258,9 @@ def _shown(value: str) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
-def _sources(name: str, said: _Weights, lock: Lock, problems: list[str]) -> Iterator[Source]:
+def _sources(name: str, said: Weights, lock: Lock, problems: list[str]) -> Iterator[Source]:
     """The source that `url` and its like beside it describe, then those of `sources`."""
-    given: list[tuple[str, _Source | _Weights]] = [(one.url, one) for one in said.sources]
+    given: list[tuple[str, _Source | Weights]] = [(one.url, one) for one in said.sources]
     if said.url is not UNSET:
         given.insert(0, (said.url, said))
     for url, one in given:
@@ -296,7 +296,7 @@ def _agreed(key: str, url: str, said: Any, locked: Any, problems: list[str]) -> 
     return said
 
 
-def _metrics(said: _Weights, problems: list[str]) -> Iterator[Metric]:
+def _metrics(said: Weights, problems: list[str]) -> Iterator[Metric]:
     common = msgspec.structs.asdict(said.evaluation) if said.evaluation is not UNSET else {}
     for name, given in said.metrics.items():
         own = msgspec.structs.asdict(given) if isinstance(given, _Measured) else {"value": given}

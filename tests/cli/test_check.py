@@ -142,3 +142,22 @@ def test_overrides_need_detectron2(cli, r18, yaml):
     result = cli("check", yaml(config_for(r18)), "model.x=1", "--target", "r18_v1")
     assert result.code == 2
     assert "detectron2" in result.err
+
+
+def test_several_configs_are_checked_in_one_call(cli, r18, yaml, tmp_path):
+    good = yaml(config_for(r18)).rename(tmp_path / "good.yaml")
+    bad = yaml(config_for(r18, depth=34)).rename(tmp_path / "bad.yaml")
+    other = tmp_path / "other.yaml"
+    other.write_text("x: 1\n")
+    done = cli("check", good, other, "--target", "r18_v1", "--skip-others", "--json")
+    assert done.code == 0, done.err
+    assert [one["config"] for one in done.document] == [str(good)]
+    done = cli("check", good, other, "--target", "r18_v1", "--skip-others")
+    assert f"{other} names no weights, and was passed over" in done.err
+    done = cli("check", good, other, "--target", "r18_v1")
+    assert done.code == 2
+    assert "names no checkpoint" in done.err
+    done = cli("check", good, bad, other, "--target", "r34_v1")
+    assert done.code == 1
+    assert f"Error: {bad} with" in done.err
+    assert "3 of 3 configs were refused" in done.err
