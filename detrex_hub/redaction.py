@@ -15,7 +15,8 @@ _PARAMETERS = (
     r"|sig|jwt|x-(?:amz|goog|ms)-[\w-]{0,60}"
 )
 _SECRETS = re.compile(
-    r"(?-i:\bhf_[A-Za-z0-9]{16,})"  # tokens of the Hub
+    r"(?-i:\bhf_(?:jwt_[\w.-]{8,}|[A-Za-z0-9]{16,}))"  # tokens of the Hub
+    r"|(?-i:\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"  # identities of CI jobs
     r"|(?<=Bearer )[^\s'\",]+"
     r"|(?<=://)[^/\s'\"]+(?=@)"  # user and password of an address
     # an address may be a parameter of another one, with its own marks quoted
@@ -23,7 +24,15 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"<((?:[^<>]|<\w{1,40}>){1,200}?) at 0x[0-9a-f]+>", re.IGNORECASE)
-_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
+_VARIABLES = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HUGGINGFACE_HUB_TOKEN",
+    "HF_OIDC_ID_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+)
+# with it, huggingface_hub asks the network for a token
+_OF_PUBLISHER = "HF_OIDC_RESOURCE"
 
 
 def visible(text: str) -> str:
@@ -73,6 +82,8 @@ def without_addresses(text: str) -> str:
 
 def _stored() -> str:
     """The token that `hf auth login` keeps, which may be of any form; empty where the module that
-    reads it was not imported."""
+    reads it was not imported. That of a trusted publisher has a form of its own."""
     module = sys.modules.get("huggingface_hub.utils._auth")
+    if os.environ.get(_OF_PUBLISHER):
+        return ""
     return (module.get_token() or "") if module is not None else ""

@@ -306,7 +306,10 @@ def require_token(repo_id: str) -> None:
     from huggingface_hub import get_token
     from huggingface_hub.errors import LocalTokenNotFoundError
 
-    if get_token() is None:
+    with plainly(repo_id, writing=True):
+        # a trusted publisher's is asked for now
+        token = get_token()
+    if token is None:
         error = explain(LocalTokenNotFoundError(), repo_id, writing=True)
         assert error is not None
         raise error

@@ -117,6 +117,11 @@ _TABLE = (
     ),
     _Refusal("HfHubHTTPError", "{repo}: {endpoint} refused the request{said}", "See {url}"),
     _Refusal(
+        "OIDCError",
+        "{repo}: HF_OIDC_RESOURCE is set, and this job has no identity to exchange for a token",
+        "Give the job the permission `id-token: write`, or unset HF_OIDC_RESOURCE",
+    ),
+    _Refusal(
         "FileMetadataError",
         "The server at {endpoint} is not a Hub",
         "Check HF_ENDPOINT, and whether the network asks you to sign in",

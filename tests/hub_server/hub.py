@@ -40,6 +40,8 @@ class Token:
     text: str
     user: User
     role: str  # "write" or "read"
+    # of a trusted publisher: the only repository that it is for
+    resource: str | None = None
 
 
 @dataclass
@@ -79,6 +81,8 @@ class LoopbackHub(Server):
         self.moved: dict[str, str] = {}
         self.unverified: set[str] = set()
         self.jobs = Jobs()
+        # trusted publishers: the identity token that may write to a repository
+        self.publishers: dict[str, str] = {}
 
     def __enter__(self) -> LoopbackHub:
         self.storage.__enter__()
@@ -98,6 +102,7 @@ class LoopbackHub(Server):
         self.storage.clear()
         self.part_size, self.xet = type(self).part_size, False
         self.jobs.clear()
+        self.publishers.clear()
         for content in (self.users, self.tokens, self.repositories, self.moved, self.unverified):
             content.clear()
 
@@ -181,6 +186,8 @@ class LoopbackHub(Server):
                 return self._validate(request)
             case "POST", ["api", "complete_multipart"]:
                 return self._complete(request)
+            case "POST", ["oauth", "token"]:
+                return self._exchange(request)
             case "POST", ["api", "jobs", namespace]:
                 return self._run_job(namespace, request)
             case "GET", ["api", "jobs", _, job]:
@@ -267,7 +274,8 @@ class LoopbackHub(Server):
         user = self._user(request)
         if user is None or request.token is None:
             raise Refusal(401, "Invalid username or password.")
-        if self.tokens[request.token].role != "write":
+        token = self.tokens[request.token]
+        if token.role != "write" or token.resource not in (None, repository.id):
             raise Refusal(403, "Forbidden: your token has no right to write")
         if not create_pr and not self._owns(user, repository.namespace):
             raise Refusal(
@@ -281,6 +289,22 @@ class LoopbackHub(Server):
         if commit is None:
             raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return commit
+
+    # trusted publishers: https://huggingface.co/docs/hub/trusted-publishers
+
+    def _exchange(self, request: Request) -> Response:
+        asked = request.json()
+        resource = asked["resource"]
+        if (
+            asked["grant_type"] != "urn:ietf:params:oauth:grant-type:token-exchange"
+            or asked["subject_token_type"] != "urn:ietf:params:oauth:token-type:id_token"
+            or self.publishers.get(resource) != asked["subject_token"]
+        ):
+            raise Refusal(403, f"No trusted publisher of {resource} matches this identity")
+        text = f"hf_jwt_{resource.replace('/', '_')}"
+        user = User(resource.partition("/")[0])
+        self.tokens[text] = Token(text, user, "write", resource)
+        return Response.of({"access_token": text, "token_type": "bearer", "expires_in": 3600})
 
     # jobs
 
@@ -296,6 +320,8 @@ class LoopbackHub(Server):
         user = self._user(request)
         if user is None or request.token is None:
             raise Refusal(401, "Invalid username or password.")
+        if self.tokens[request.token].resource is not None:
+            raise Refusal(403, "This token is of no user")
         return Response.of(
             {
                 "type": "user",
@@ -312,6 +338,8 @@ class LoopbackHub(Server):
         asked = request.json()
         namespace = asked.get("organization") or user.name
         repo_id = f"{namespace}/{asked['name']}"
+        if self.tokens[request.token].resource is not None:
+            raise Refusal(403, "A trusted publisher creates no repositories")
         if self.tokens[request.token].role != "write" or not self._owns(user, namespace):
             raise Refusal(
                 403,
