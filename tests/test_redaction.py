@@ -1,12 +1,19 @@
 """What is shown holds no secret, and no object's place in memory."""
 
+import json
 import sys
 
 import pytest
 
 from detrex_hub import messages
 from detrex_hub.errors import HubError
-from detrex_hub.redaction import public_url, redacted, without_addresses
+from detrex_hub.redaction import (
+    public_url,
+    redacted,
+    visible,
+    visible_json,
+    without_addresses,
+)
 
 SECRET = "hush"
 SHOWN = {
@@ -80,6 +87,30 @@ def test_a_secret_is_replaced_and_what_is_around_it_stays():
     assert redacted(f"https://me:{SECRET}@example.org/x?a=1&sig={SECRET}&b=2") == (
         "https://***@example.org/x?a=1&***&b=2"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, and é", "plain, and é"),
+        ("a\ttab stays", "a\ttab stays"),
+        ("a\tred \x1b[31m and\nmore", "a\tred \\x1b[31m and\\nmore"),
+        ("turned \u202e round, \ud800 alone", "turned \\u202e round, \\ud800 alone"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped(text, shown):
+    assert visible(text) == shown
+
+
+def test_json_says_the_same_in_lines_that_a_terminal_prints():
+    said = {"red": "\x7f \x1b[31m", "turned \u202e": ["é", "\x9b", "plain"]}
+    document = json.dumps(said, ensure_ascii=False, indent=2)
+    shown = visible_json(document)
+    assert json.loads(shown) == said
+    assert "é" in shown
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert shown.count("\n") == document.count("\n")
+    assert visible_json('{\n  "a": 1\n}') == '{\n  "a": 1\n}'
 
 
 class Stem:
