@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 
-from detrex_hub.checkpoints import shards
 from detrex_hub.checkpoints.base import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
 from detrex_hub.checkpoints.containers import Choice, is_averaged
@@ -39,6 +38,8 @@ def shard_names(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         CheckpointError: it is no index, is damaged, or names files elsewhere.
     """
+    from detrex_hub.checkpoints import shards
+
     file = File(path)
     try:
         return shards.names(file)

@@ -181,6 +181,8 @@ _MAGIC = (
     (4, b"TFL3", _TFLITE),
     (0, b"\x89HDF\r\n\x1a\n", _HDF5),
 )
+# bytes that every check below may look at
+_SHORTEST = 8
 _TENSORFLOW_MAGIC = bytes.fromhex("57fb808b247547db")
 # fields of onnx.ModelProto that may follow the first one, ir_version: onnx/onnx.proto
 _AFTER_IR_VERSION = frozenset(field << 3 | 2 for field in (2, 3, 4, 6, 7, 8, 14, 20)) | {5 << 3}
@@ -194,6 +196,7 @@ def recognised(file: File, head: bytes) -> Foreign | None:
     Args:
         head: the first bytes.
     """
+    head = head.ljust(_SHORTEST, b"\0")
     for at, magic, found in _MAGIC:
         if head[at : at + len(magic)] == magic:
             return found

@@ -10,11 +10,8 @@ from detrex_hub.checkpoints import (
     foreign,
     numpy_pickle,
     safetensors,
-    shards,
-    torch_distributed,
     torch_legacy,
     torch_zip,
-    zipped,
 )
 from detrex_hub.checkpoints.base import Checkpoint
 from detrex_hub.checkpoints.containers import Choice
@@ -44,6 +41,8 @@ _OTHERS = (
 )
 # torch/export/pt2_archive/constants.py, and before torch 2.7
 _OF_EXPORT = ("archive_format", "serialized_exported_program.json")
+# the module of the first class that `.metadata` names
+_DISTRIBUTED = b"torch.distributed.checkpoint.metadata"
 _TAR = "is a tar archive; torch before 0.1.10 wrote such checkpoints"
 
 
@@ -62,7 +61,7 @@ def reader(file: File) -> Reader:
     if (other := foreign.recognised(file, head)) is not None:
         raise foreign.refusal(file, other)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith(b"{") and shards.is_index(file, text):
+    if text.startswith(b"{") and _is_index(file, text):
         return _shards
     for begin, what, hint in _OTHERS:
         if text.startswith(begin.lower()):
@@ -82,7 +81,7 @@ def _reader(file: File, head: bytes) -> Reader | None:
     # a header length below a terabyte, and the header's first character
     if head[5:9] == b"\0\0\0{":
         return safetensors.read
-    if head[0] == 0x80 and torch_distributed.MARK in head[:128]:
+    if head[0] == 0x80 and _DISTRIBUTED in head[:128]:
         return _distributed
     if head[0] == 0x80:
         return torch_legacy.read if _is_legacy(file) else numpy_pickle.read
@@ -110,6 +109,8 @@ def _archive(file: File, container: Choice) -> Checkpoint:
     if "model.weights.h5" in found:
         raise foreign.refusal(file, foreign.KERAS)
     _refuse_hashed(file)
+    from detrex_hub.checkpoints import zipped
+
     inner = zipped.only_checkpoint(file, found, _begins_checkpoint, _HEAD)
     try:
         opened = _opened_inside(inner, container)
@@ -133,8 +134,18 @@ def _opened_inside(file: File, container: Choice) -> Checkpoint:
     return read(file, container)
 
 
+# what few files are is imported when it is needed, so that opening all others stays fast
+
+
+def _is_index(file: File, text: bytes) -> bool:
+    from detrex_hub.checkpoints import shards
+
+    return shards.is_index(file, text)
+
+
 def _shards(file: File, container: Choice) -> Checkpoint:
     """Open the files of an index. One of them is no index itself."""
+    from detrex_hub.checkpoints import shards
 
     def opened(part: File, container: Choice) -> Checkpoint:
         head = part.read(0, min(part.size, _HEAD))
@@ -149,6 +160,8 @@ def _shards(file: File, container: Choice) -> Checkpoint:
 
 def _distributed(file: File, container: Choice) -> Checkpoint:
     """Open the metadata of a distributed checkpoint."""
+    from detrex_hub.checkpoints import torch_distributed
+
     _refuse_hashed(file)
     return torch_distributed.read(file, container)
 

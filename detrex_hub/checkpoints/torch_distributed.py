@@ -25,8 +25,6 @@ from detrex_hub.checkpoints.siblings import sibling
 from detrex_hub.checkpoints.tiles import Tile, Tiles
 from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 
-MARK = b"torch.distributed.checkpoint.metadata"
-
 # the pickle of one block's archive names one tensor
 _BLOCK_BUDGET = 64 << 10
 # plain values that are read: their number, and the bytes of each one's archive

@@ -179,3 +179,10 @@ def test_a_pickle_that_begins_like_a_caffemodel_is_read(tmp_path):
         pickle.dump({"a": np.zeros(2)}, file, protocol=0)
     with checkpoints.open(tmp_path / "x.pkl") as opened:
         assert list(opened.specs) == ["a"]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_the_shortest_files_are_refused_in_one_line(tmp_path, length):
+    for first in range(256):
+        (tmp_path / "x").write_bytes(bytes([first, 7, 0x12][:length]))
+        assert "\n" not in str(refusal(tmp_path / "x"))
