@@ -58,7 +58,7 @@ constraints: $(STAMP) ## pin all anew, for every supported Python; UPGRADE=-U ta
 	$(COMPILE) --no-annotate --all-extras pyproject.toml -o constraints.txt
 	$(COMPILE) --no-annotate --generate-hashes .github/release-tools.in -o .github/release-tools.txt
 
-cards: $(STAMP) ## render model_cards/ anew
+cards: $(STAMP) ## render model_cards/, and work out the outlines of the catalogue
 	$(BIN)/python -m detrex_hub.card model_cards
 
 zoo: $(STAMP) ## write zoo.html, the page with all weights
