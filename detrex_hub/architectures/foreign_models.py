@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from detrex_hub.architectures.declared import IMAGE_FACTS
 from detrex_hub.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -182,8 +183,13 @@ def for_transformers(
 def check_images(preprocessing: Mapping[str, Any], software: str) -> None:
     """
     Raises:
-        ArchitectureError: the weights read BGR images, and other software gives RGB ones.
+        ArchitectureError: the weights read BGR images, and other software gives RGB ones; or the
+            record says nothing valid of them.
     """
+    wrong = [n for n in IMAGE_FACTS if not IMAGE_FACTS[n].kind.accepts(preprocessing.get(n))]
+    if wrong:
+        # a stranger's record
+        raise ArchitectureError(f"the record of the weights has no valid {', '.join(wrong)}")
     if preprocessing["image_format"] != "RGB":
         raise ArchitectureError(
             f"the weights read BGR images, and the image processors of {software} give RGB ones",

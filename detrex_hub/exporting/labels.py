@@ -29,9 +29,16 @@ class Labels:
     known: bool = True
 
 
-def labels_of(
-    made: Detector, *, given: Sequence[str] | None, recorded: Sequence[str] | None
-) -> Labels:
+def _names(recorded: object) -> tuple[str, ...]:
+    """A list of texts, none where it is something else: it comes from a record, which may be a
+    stranger's."""
+    if not isinstance(recorded, list | tuple):
+        return ()
+    found = tuple(one for one in recorded if isinstance(one, str))
+    return found if len(found) == len(recorded) else ()
+
+
+def labels_of(made: Detector, *, given: Sequence[str] | None, recorded: object) -> Labels:
     """The names of a detector's classes.
 
     Args:
@@ -50,8 +57,9 @@ def labels_of(
                 hint="Give one name for each row, in their order",
             )
         return Labels(tuple(given), "as given")
-    if recorded is not None and len(recorded) == number:
-        return Labels(tuple(recorded), "the classes of the training")
+    trained = _names(recorded)
+    if len(trained) == number:
+        return Labels(trained, "the classes of the training")
     if number == len(coco.NAMES):
         cut = made.classes_cut_from is not None
         return Labels(coco.NAMES, "COCO", known=cut)

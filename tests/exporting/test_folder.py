@@ -1,6 +1,7 @@
 """Folders for transformers: what lies in them, what is refused, and that nothing is lost."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 from detrex_hub.architectures import architecture, coco
 from detrex_hub.comparison import diff
 from detrex_hub.conversion import convert
-from detrex_hub.errors import ArchitectureError, UsageError
+from detrex_hub.errors import ArchitectureError, DetrexHubError, UsageError
 from detrex_hub.exporting import export
 from tests.checkpoint_files import save, tensors
 
@@ -182,3 +183,27 @@ def test_images_in_bgr_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ArchitectureError, match="read BGR images"):
         export(folder, tmp_path / "out", layout="transformers")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "path", "value", "why"),
+    [
+        ("config.json", ("preprocessing", "pixel_mean"), "x", "no valid pixel_mean"),
+        ("config.json", ("preprocessing", "image_format"), None, "no valid image_format"),
+        ("conversion.json", ("facts", "class_names"), 5, None),
+        ("conversion.json", ("facts", "class_names"), [1] * 80, None),
+    ],
+)
+def test_a_record_of_a_stranger_is_refused_or_ignored(detr, tmp_path, record, path, value, why):
+    folder = tmp_path / "theirs"
+    shutil.copytree(detr, folder)
+    document = json.loads((folder / record).read_text())
+    document[path[0]][path[1]] = value
+    (folder / record).write_text(json.dumps(document))
+    if why is None:
+        assert export(folder, tmp_path / "o", layout="transformers").labels.names == coco.NAMES
+        return
+    with pytest.raises(DetrexHubError) as caught:
+        export(folder, tmp_path / "o", layout="transformers")
+    assert not (tmp_path / "o").exists()
+    assert why in str(caught.value) or path[1] in str(caught.value)

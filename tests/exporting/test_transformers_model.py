@@ -6,6 +6,7 @@ The fields were measured with transformers 4.57.1 and 5.24.0, see `foreign_model
 import pytest
 
 from detrex_hub.architectures import architecture, architectures
+from detrex_hub.architectures.foreign_models import for_transformers
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.architectures.transformers_layout import LAYOUTS
 from detrex_hub.errors import ArchitectureError
@@ -309,9 +310,7 @@ def test_the_image_processor_has_the_numbers_of_detrex():
     assert found["size"] == {"shortest_edge": 800, "longest_edge": 1333}
     assert found["do_rescale"] is found["do_normalize"] is found["do_resize"] is True
     with pytest.raises(ArchitectureError, match="BGR"):
-        processor_of(
-            made.in_transformers("transformers", IMAGENET), {**IMAGENET, "image_format": "BGR"}
-        )
+        for_transformers(made, "transformers", {**IMAGENET, "image_format": "BGR"})
 
 
 def test_dab_detr_is_read_by_the_processor_of_conditional_detr():
