@@ -71,6 +71,7 @@ def command(
     create_pr: options.CreatePr = False,
     message: options.Message = None,
     license: options.License = None,
+    collection: options.Collection = None,
     allow_synthetic: options.AllowSynthetic = False,
 ) -> None:
     """Write weights in the original's names, or as a folder that transformers opens.
@@ -97,6 +98,7 @@ def command(
                 create_pr=create_pr,
                 message=message,
                 license=license,
+                collection=collection,
                 allow_synthetic=allow_synthetic,
             ),
             progress=progress,

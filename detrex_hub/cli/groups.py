@@ -94,6 +94,7 @@ class PushGroup:
     create_pr: options.CreatePr = False
     message: options.Message = None
     license: options.License = None
+    collection: options.Collection = None
     sign_key: options.SignKey = None
     allow_synthetic: options.AllowSynthetic = False
     dry_run: options.DryRun = False

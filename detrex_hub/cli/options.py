@@ -177,6 +177,14 @@ CreatePr: TypeAlias = Annotated[
 License: TypeAlias = Annotated[
     str | None, Option(metavar="ID", help="State the licence of the weights if the card has none.")
 ]
+Collection: TypeAlias = Annotated[
+    str | None,
+    Option(
+        metavar="SLUG",
+        help="List the repository in this collection of the Hub, OWNER/WORDS, which is created if "
+        "there is none.",
+    ),
+]
 Message: TypeAlias = Annotated[
     str | None, Option("--message", "-m", metavar="TEXT", help="Set the title of the commit.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def push_exported(
     progress: Progress | None,
 ) -> PushResult:
     """Push an exported folder as one commit, and read it back. See `export`."""
+    from detrex_hub.repositories.collections import add_to_collection
     from detrex_hub.repositories.upload import push_to_hub
 
     text = described.card(repo_id, license).encode()
@@ -69,7 +71,7 @@ def push_exported(
         digests={name: payload.digest(content) for name, content in contents.items()},
     )
     library = "timm" if described.software == "timm" else "transformers"
-    return push_to_hub(
+    done_pushing = push_to_hub(
         files,
         repo_id,
         private=options.private,
@@ -78,6 +80,10 @@ def push_exported(
         message=options.message or f"Upload weights for {library} exported by detrex-hub",
         progress=progress or Silent(),
     )
+    if options.collection is None or options.dry_run:
+        return done_pushing
+    slug = add_to_collection(options.collection, done_pushing.repo_id, private=options.private)
+    return replace(done_pushing, collection=slug)
 
 
 def link_source(

@@ -30,6 +30,7 @@ def push(
     message: str | None = None,
     allow_synthetic: bool = False,
     license: str | None = None,
+    collection: str | None = None,
     sign_key: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> PushResult:
@@ -52,6 +53,8 @@ def push(
         allow_synthetic: let a conversion of seeded numbers go to the Hub.
         license: the licence of the weights, an identifier of the Hub, where the card says none;
             without one nothing goes to the Hub.
+        collection: the slug of a collection that lists the repository, ``owner/words``. It is
+            created if there is none.
         sign_key: a private elliptic-curve key as PEM, with which the files are signed.
         progress: reports uploads.
 
@@ -75,6 +78,7 @@ def push(
         message=message,
         allow_synthetic=allow_synthetic,
         license=license,
+        collection=collection,
         sign_key=None if sign_key is None else Path(sign_key),
     )
     return push_folder(folder, repo_id, options, progress=progress)

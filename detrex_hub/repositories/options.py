@@ -20,6 +20,8 @@ class PushOptions:
         message: the commit's title.
         allow_synthetic: let a conversion of seeded numbers go to the Hub.
         license: the licence of the weights, an identifier of the Hub, where the card says none.
+        collection: the slug of a collection that lists the repository, ``owner/words``. It is
+            created if there is none.
         sign_key: a private key that signs the files.
     """
 
@@ -31,4 +33,5 @@ class PushOptions:
     message: str | None = None
     allow_synthetic: bool = False
     license: str | None = None
+    collection: str | None = None
     sign_key: Path | None = None

@@ -38,8 +38,11 @@ def push_folder(
     if options.to is not None:
         from detrex_hub.repositories.folders import push_to_folder
 
-        if options.private or options.create_pr:
-            raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
+        if options.private or options.create_pr or options.collection:
+            raise UsageError(
+                "A folder has no --private, no --create-pr and no --collection",
+                hint="Leave them out",
+            )
         target = target_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
         there = options.to.expanduser()
         done = push_to_folder(
@@ -62,7 +65,11 @@ def push_folder(
             hint="Ask their authors, then state it: --license apache-2.0",
         )
     from detrex_hub.repositories.client import logged_in_user
+    from detrex_hub.repositories.collections import add_to_collection, check_slug
     from detrex_hub.repositories.upload import push_to_hub
+
+    if options.collection is not None:
+        check_slug(options.collection)
 
     target = target_of(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
     shown = progress or Silent()
@@ -80,6 +87,9 @@ def push_folder(
         )
     finally:
         shown.finish()
+    if options.collection is not None and not options.dry_run:
+        slug = add_to_collection(options.collection, done.repo_id, private=options.private)
+        done = replace(done, collection=slug)
     return replace(done, license=said, assumed=dict(whole.record.assumed))
 
 

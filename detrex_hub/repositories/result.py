@@ -15,7 +15,8 @@ class PushResult:
     ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
     commit that holds the files, None for a folder or while nothing was pushed. ``changed`` are the
     files that were not there or were different; none of them means that nothing was done.
-    ``created`` says whether the repository is new. ``license`` is what the card says. ``assumed``
+    ``created`` says whether the repository is new. ``license`` is what the card says.
+    ``collection`` is the slug of the collection that lists it. ``assumed``
     are facts of the weights that nothing showed when they were converted, with the values taken.
     ``notes`` are those of the conversion of a user's own checkpoint, one line each.
     """
@@ -28,6 +29,7 @@ class PushResult:
     dry_run: bool
     pull_request: int | None = None
     license: str | None = None
+    collection: str | None = None
     notes: tuple[str, ...] = ()
     assumed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,6 +48,7 @@ class PushResult:
             "dry_run": self.dry_run,
             "pull_request": self.pull_request,
             "license": self.license,
+            "collection": self.collection,
             "non_commercial": self.non_commercial,
             "notes": list(self.notes),
             "assumed": dict(self.assumed),

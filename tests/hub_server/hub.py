@@ -83,6 +83,7 @@ class LoopbackHub(Server):
         self.jobs = Jobs()
         # trusted publishers: the identity token that may write to a repository
         self.publishers: dict[str, str] = {}
+        self.collections: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> LoopbackHub:
         self.storage.__enter__()
@@ -103,6 +104,7 @@ class LoopbackHub(Server):
         self.part_size, self.xet = type(self).part_size, False
         self.jobs.clear()
         self.publishers.clear()
+        self.collections.clear()
         for content in (self.users, self.tokens, self.repositories, self.moved, self.unverified):
             content.clear()
 
@@ -178,6 +180,8 @@ class LoopbackHub(Server):
             raise Refusal(401, "Invalid credentials in Authorization header")
         parts = [unquote(part) for part in request.raw_path.strip("/").split("/")]
         match request.method, parts:
+            case method, ["api", "collections", *rest]:
+                return self._collections(method, rest, request)
             case "GET", ["api", "whoami-v2"]:
                 return self._whoami(request)
             case "POST", ["api", "repos", "create"]:
@@ -239,6 +243,51 @@ class LoopbackHub(Server):
                 return self._new_ref(repo_id, kind, revision, request)
         # also the answer to xet-read-token and xet-write-token: this Hub has no Xet
         raise Refusal(404, "Not Found")
+
+    def _collections(self, method: str, rest: list[str], request: Request) -> Response:
+        """As the API documents them: the words of the title and an id are the slug."""
+        match method, rest:
+            case "GET", []:
+                owner = request.query.get("owner", "")
+                listed = [
+                    one for slug, one in self.collections.items() if slug.startswith(f"{owner}/")
+                ]
+                # a list has no positions, and four items of each at most
+                listed = [{**one, "items": one["items"][:4]} for one in listed]
+                return Response.of([{k: one[k] for k in one if k != "position"} for one in listed])
+            case "POST", []:
+                said = request.json()
+                self._may_write(said["namespace"], request)
+                words = "-".join(re.findall("[a-z0-9]+", said["title"].lower()))
+                slug = f"{said['namespace']}/{words}-{len(self.collections):024x}"
+                self.collections[slug] = {
+                    "slug": slug,
+                    "title": said["title"],
+                    "owner": {"name": said["namespace"]},
+                    "items": [],
+                    "lastUpdated": "2026-01-01T00:00:00.000Z",
+                    "position": 0,
+                    "private": said["private"],
+                    "theme": "blue",
+                    "upvotes": 0,
+                }
+                return Response.of(self.collections[slug])
+            case "GET", [owner, name] if f"{owner}/{name}" in self.collections:
+                return Response.of(self.collections[f"{owner}/{name}"])
+            case "POST", [owner, name, "items"] if f"{owner}/{name}" in self.collections:
+                self._may_write(owner, request)
+                found = self.collections[f"{owner}/{name}"]
+                item = request.json()["item"]
+                if any(one["id"] == item["id"] for one in found["items"]):
+                    raise Refusal(409, "Item already in the collection")
+                position = len(found["items"])
+                found["items"].append({"_id": f"{position:024x}", "position": position, **item})
+                return Response.of(found)
+        raise Refusal(404, "Collection not found")
+
+    def _may_write(self, namespace: str, request: Request) -> None:
+        if not self._owns(self._user(request), namespace):
+            raise Refusal(403, "You do not have the rights to write there")
 
     # who may do what
 
