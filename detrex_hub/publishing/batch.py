@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from detrex_hub.errors import DetrexHubError
@@ -72,7 +73,10 @@ def publish_all(
     for published in [Published.without_work(one) for one in forecasts if not one.is_work]:
         memory.finished(published)
         yield published
+    forecast = {one.name: one.status for one in forecasts}
     for published in convert_and_push_all(work, one, jobs=jobs, progress=events):
+        if published.status in ("new", "changed"):
+            published = replace(published, status=forecast[published.name])
         memory.finished(published)
         events.finished(published)
         yield published

@@ -23,7 +23,7 @@ from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.publishing.outcomes import Forecast
 from detrex_hub.publishing.unchanged import Signature, changes
-from detrex_hub.records import SIGNATURE
+from detrex_hub.records import CONFIG, SIGNATURE
 from detrex_hub.repositories import PushOptions
 from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.payload import unsigned
@@ -142,7 +142,8 @@ def _of_entry(
             raise unsigned(there.url(repo_id))
     return replace(
         forecast,
-        status="new" if held is None else "changed",
+        # an interrupted run may have made a repository and put nothing into it
+        status="new" if held is None or CONFIG not in held.files else "changed",
         size=_size(entry, conversion),
     )
 
