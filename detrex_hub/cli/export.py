@@ -30,7 +30,11 @@ def command(
     out: Output,
     what: Annotated[
         str,
-        Argument(metavar="DIR_REPO_OR_FILE", help="A converted folder, owner/name, or a file."),
+        Argument(
+            metavar="DIR_REPO_OR_FILE",
+            help="A converted folder, owner/name, or a file.",
+            autocompletion=options.repositories,
+        ),
     ],
     layout: Annotated[
         str,

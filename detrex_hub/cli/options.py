@@ -14,6 +14,17 @@ def _names(incomplete: str) -> list[str]:
     return [name for name in catalogue.load() if name.startswith(incomplete)]
 
 
+def repositories(incomplete: str) -> list[str]:
+    """Repositories that this machine has."""
+    from detrex_hub.repositories.nearby import repository_ids
+
+    return [name for name in repository_ids() if name.startswith(incomplete)]
+
+
+def _weights(incomplete: str) -> list[str]:
+    return [*_names(incomplete), *repositories(incomplete)]
+
+
 def architecture_names(incomplete: str) -> list[str]:
     from detrex_hub.architectures import architectures
 
@@ -49,7 +60,7 @@ NameOrFile: TypeAlias = Annotated[
     Argument(
         metavar="WEIGHTS",
         help="A name in the catalogue, a checkpoint, a folder, or owner/name on the Hub.",
-        autocompletion=_names,
+        autocompletion=_weights,
     ),
 ]
 Names: TypeAlias = Annotated[
@@ -58,7 +69,11 @@ Names: TypeAlias = Annotated[
 ]
 Repo: TypeAlias = Annotated[
     str,
-    Argument(metavar="REPO_OR_DIR", help="owner/name, owner/name@revision, or a folder."),
+    Argument(
+        metavar="REPO_OR_DIR",
+        help="owner/name, owner/name@revision, or a folder.",
+        autocompletion=repositories,
+    ),
 ]
 Revision: TypeAlias = Annotated[
     str | None, Option(metavar="REV", help="Use this branch, tag or commit.")
