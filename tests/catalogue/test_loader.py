@@ -184,6 +184,22 @@ def test_a_lock_is_read_as_it_was_written_and_written_as_the_same_bytes(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("my_r50-v2", "[weights.my_r50-v2]"),
+        ("my.r50", '[weights."my.r50"]'),
+        ("r\u00e9seau", '[weights."r\u00e9seau"]'),
+    ],
+)
+def test_a_lock_quotes_the_names_that_toml_wants_quoted(tmp_path, name, table):
+    path = tmp_path / "my.lock.toml"
+    lock = Lock(weights={name: ResultPin(sha256=SHA256)})
+    write_lock(path, lock)
+    assert table in path.read_text(encoding="utf-8").splitlines()
+    assert read_lock(path) == lock
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[source.x]", r"unknown table \[source\]"),
