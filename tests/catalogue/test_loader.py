@@ -203,7 +203,7 @@ def test_a_lock_quotes_the_names_that_toml_wants_quoted(tmp_path, name, table):
     ("text", "message"),
     [
         ("[source.x]", r"unknown table \[source\]"),
-        ("sources = 3", "sources should be a table"),
+        ("sources = 3\nweights = 4", "sources should be a table; weights should be a table"),
         ('[sources."https://a"]\nsha265 = "x"', r"\[sources.\"https://a\"\] has an unknown name"),
         ('[sources."https://a"]\nsize = "x"', r"\[sources.\"https://a\"\] size should be"),
         (f'[sources."https://a"]\ncommit = "{"a" * 40}"', "has a commit, which only hf://"),
