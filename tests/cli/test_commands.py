@@ -63,7 +63,7 @@ def test_list_has_every_entry(cli):
     assert [one["name"] for one in cli("list", "--json").document] == list(known)
     rows = [line.split("\t") for line in cli("list", "resnet").out.splitlines()]
     assert ["r18_v1", "ResNet-18", "acc@1 69.8"] in [row[:3] for row in rows]
-    assert all("ResNet" in row[1] for row in rows)
+    assert all(row[1].startswith(("ResNet", "ResNeXt", "Wide ResNet")) for row in rows)
 
 
 def test_info_says_sources_accuracy_and_overrides(cli):
