@@ -212,7 +212,29 @@ def _facts(cfg: Any, made: Architecture) -> dict[str, Any]:
         values = [value for path in fact.config if (value := _at(cfg, path)) is not None]
         if values:
             found[name] = values[0]
+    number = made.hyper_parameters().get("num_classes")
+    names = _registered_classes(cfg)
+    if "source_classes" in made.declared_facts() and len(names) == number:
+        found["source_classes"] = names
     return found
+
+
+def _registered_classes(cfg: Any) -> list[str]:
+    """The names of the classes of the training's dataset, as it is registered in detectron2; none
+    where it is not registered in this process."""
+    if not has_detectron2():
+        return []
+    from detectron2.data import MetadataCatalog
+
+    for part in ("train", "test"):
+        names = _at(cfg, f"dataloader.{part}.dataset.names")
+        name = names if isinstance(names, str) else names[0] if names else None
+        # a catalogue makes an empty entry of a name that it does not have
+        if isinstance(name, str) and name in MetadataCatalog:
+            found = getattr(MetadataCatalog.get(name), "thing_classes", None)
+            if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
+                return found
+    return []
 
 
 def _at(cfg: Any, path: str) -> Any:

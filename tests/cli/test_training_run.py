@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -323,3 +324,22 @@ def test_an_output_folder_without_its_parts_is_refused(here, output, tmp_path):
     (output / "last_checkpoint").unlink()
     OmegaConf.save(config(), output / "config.yaml")
     assert "several checkpoints" in one_line(here("push", "output", "ours/detr"))
+
+
+def test_the_names_of_the_classes_are_those_of_the_registered_dataset(run, tmp_path, monkeypatch):
+    catalogue = {
+        "my_train": types.SimpleNamespace(thing_classes=["cat", "dog", "owl"]),
+        "coco_2017_val": types.SimpleNamespace(thing_classes=["person"] * 80),
+    }
+    monkeypatch.setattr(training_run, "has_detectron2", lambda: True)
+    data = types.SimpleNamespace(MetadataCatalog=catalogue)
+    monkeypatch.setitem(sys.modules, "detectron2.data", data)
+
+    def names_of(**changes):
+        OmegaConf.save(config(**changes), "my_detr.yaml")
+        with prepared("model_final.pth", "my_detr.yaml") as planned:
+            return planned.facts.get("source_classes")
+
+    assert names_of(dataloader__train__dataset__names="my_train") == ["cat", "dog", "owl"]
+    # the names of another number of classes are those of something else
+    assert names_of() is None
