@@ -513,7 +513,8 @@ def _repository(origin: RecordedSource) -> tuple[str, str] | None:
     """The repository of another project that a conversion was made from, and its commit; None where
     it was made from something else."""
     named = hub_file(origin.url or "")
-    if named is None or named[2] != origin.file or not names.is_repo_id(named[0]):
+    # a catalogue's source is one file, without what describes it
+    if named is None or not origin.files or not names.is_repo_id(named[0]):
         return None
     repo, commit, _ = named
     return (repo, commit) if commit is not None and names.is_commit(commit) else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 from detrex_hub.checkpoints.files import PIECE, File, Section, Unpacked, shown, size
 from detrex_hub.checkpoints.zip_directory import Member
@@ -96,10 +95,10 @@ def _inflated(file: File, member: Member) -> Iterator[bytes]:
         hint="Get the file again",
     )
     try:
-        # the last, empty piece asks for what the others left inside
-        for piece in chain(file.pieces(member.offset, member.nbytes), (b"",)):
+        for piece in file.pieces(member.offset, member.nbytes):
             packed, data = piece, b""
-            while not inflating.eof and (packed or len(data) == PIECE or not piece):
+            # a full piece may leave more inside, though nothing is left to be given
+            while not inflating.eof and (packed or len(data) == PIECE):
                 data = inflating.decompress(packed, PIECE)
                 packed = inflating.unconsumed_tail
                 crc = zlib.crc32(data, crc)
@@ -107,8 +106,6 @@ def _inflated(file: File, member: Member) -> Iterator[bytes]:
                 if nbytes > member.unpacked:
                     raise damaged
                 yield data
-                if not packed and not data:
-                    break
     except zlib.error:
         raise damaged from None
     if not inflating.eof or nbytes != member.unpacked or member.crc not in (None, crc):

@@ -46,6 +46,16 @@ def test_an_index_is_read_as_one_checkpoint(tmp_path, write, suffix, index):
         assert len({opened.identity(key) for key in STATE}) == len(STATE)
 
 
+def test_equal_places_in_two_files_are_two_tensors(tmp_path):
+    placed = {}
+    for key in ("a", "b"):
+        save_file({key: torch.full((4,), 1.0)}, tmp_path / f"{key}.safetensors")
+        placed[key] = f"{key}.safetensors"
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": placed}))
+    with checkpoints.open(tmp_path / INDEX) as opened:
+        assert opened.identity("a") != opened.identity("b")
+
+
 def test_a_table_may_come_before_the_map(tmp_path):
     path = shards(tmp_path / "repo")
     document = json.loads(path.read_text())

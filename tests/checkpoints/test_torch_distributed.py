@@ -148,6 +148,24 @@ def test_metadata_that_contradicts_itself_is_refused(tmp_path, change, says):
         checkpoints.open(writing.write(change))
 
 
+def test_blocks_that_overlap_are_refused(tmp_path):
+    writing = Sharded(tmp_path / "sharded")
+    overlapping = [((0, 0), (3, 2)), ((0, 1), (3, 2)), ((3, 0), (3, 2)), ((3, 2), (3, 2))]
+    writing.add("w", torch.rand(6, 4), overlapping)
+    with pytest.raises(CheckpointError, match="do not cover it once"):
+        checkpoints.open(writing.write())
+
+
+def test_items_that_overlap_in_a_file_are_refused(tmp_path):
+    writing = Sharded(tmp_path / "sharded")
+    writing.add("w", torch.rand(6, 4), [((0, 0), (6, 4))])
+    writing.add("v", torch.rand(6, 4), [((0, 0), (6, 4))])
+    later = [*writing.places.values()][1]
+    object.__setattr__(later, "offset", later.offset - 1)
+    with pytest.raises(CheckpointError, match="overlap"):
+        checkpoints.open(writing.write())
+
+
 def test_a_block_of_another_shape_than_said_is_refused_when_it_is_read(tmp_path):
     writing = Sharded(tmp_path / "sharded")
     writing.add("w", torch.rand(6, 4), BLOCKS["rows"])

@@ -62,11 +62,13 @@ def test_the_checkpoint_is_read_beside_what_else_lies_there(tmp_path, format, me
 
 
 def test_the_last_buffered_bytes_of_deflate_are_read(tmp_path):
-    state = {"a": torch.zeros(5 << 20), "b": torch.rand(1000)}
+    # a mebibyte of zeros becomes a thousandth of it
+    state = {"b": torch.rand(1000), "a": torch.zeros(5 << 20)}
     torch.save(state, tmp_path / "inner")
     path = pack(tmp_path / "x.zip", ("m.pth", (tmp_path / "inner").read_bytes()))
     with checkpoints.open(path) as opened:
         assert opened.read("b") == state["b"].numpy().tobytes()
+        assert opened.read("a") == bytes(20 << 20)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,18 @@ def test_a_flipped_bit_is_noticed(tmp_path, method):
     damaged[damaged.rindex(b"PK\1\2") - 10] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(CheckpointError, match="damaged"):
+        checkpoints.open(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_checksum_of_other_bytes_is_refused(tmp_path, method):
+    # a format without checksums of its own
+    written = content(tmp_path, WRITERS["pickle"])
+    path = pack(tmp_path / "x.zip", ("m.pkl", written), method=method)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.rindex(b"PK\1\2") + 16] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match=r"damaged: archive member 'm.pkl'"):
         checkpoints.open(path)
 
 

@@ -477,6 +477,18 @@ def test_a_repository_that_changed_since_is_not_what_was_recorded(hub, tmp_path)
         verify(tmp_path / "out")
 
 
+def test_one_file_of_a_catalogue_s_repository_is_no_whole_repository(hub, tmp_path):
+    put(hub, repository(tmp_path / "x"))
+    convert("alice/my.convnext", tmp_path / "out")
+    path = tmp_path / "out" / "conversion.json"
+    record = json.loads(path.read_text())
+    record["source"]["files"] = []
+    write_json(path, record)
+    found = verify(tmp_path / "out")
+    assert not found.repeated
+    assert "in no catalogue here" in found.not_repeated
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [
