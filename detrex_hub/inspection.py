@@ -25,7 +25,6 @@ from detrex_hub.identify import identify, offer_backbone, recognised
 from detrex_hub.mapping.fold import fold_keys
 from detrex_hub.originals import snapshots
 from detrex_hub.redaction import public_url
-from detrex_hub.resolving import resolve
 from detrex_hub.specs import TensorSpec
 
 if TYPE_CHECKING:
@@ -229,6 +228,9 @@ def weights(
             f"there is no file {text}",
             hint="Give a checkpoint, a folder, owner/name or a name of the catalogue",
         )
+    # a file, which most looks are at, needs nothing that finds and converts repositories
+    from detrex_hub.resolving import resolve
+
     repository = resolve(
         text, revision=revision, extra_catalogues=extra_catalogues, progress=progress
     )
