@@ -29,7 +29,11 @@ SMALL = {
     "detr": detr.HYPER_PARAMETERS,
     "conditional_detr": conditional_detr.HYPER_PARAMETERS,
     "deformable_detr": deformable_detr.HYPER_PARAMETERS,
-    "deformable_detr_refined": {**deformable_detr.HYPER_PARAMETERS, "with_box_refine": True},
+    "deformable_detr_single_scale": {
+        **deformable_detr.HYPER_PARAMETERS,
+        "neck_inputs": 1,
+        "feature_levels": 1,
+    },
     "deformable_detr_two_stage": {
         **deformable_detr.HYPER_PARAMETERS,
         "embed_dim": 256,
