@@ -16,7 +16,7 @@ from pathlib import Path
 from detrex_hub import card
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import layout_of, model_of
-from detrex_hub.errors import ConfigError, DetrexHubError, HubError
+from detrex_hub.errors import ConfigError, DetrexHubError, HubError, UsageError
 from detrex_hub.originals.availability import available
 from detrex_hub.originals.opening import catalogued, file_stem
 from detrex_hub.originals.options import ConversionOptions
@@ -82,8 +82,21 @@ def preflight(
         # an interruption waits for no answer
         threads.shutdown(wait=False, cancel_futures=True)
         told.finish()
-    forecasts = [*found.values()]
+    forecasts = _without_twins([*found.values()])
     return forecasts if jobs is None else _within_disk(forecasts, push, jobs)
+
+
+def _without_twins(forecasts: list[Forecast]) -> list[Forecast]:
+    """The same, with each refused whose repository is that of an earlier one."""
+    first: dict[str | None, str] = {}
+    judged = []
+    for one in forecasts:
+        if one.is_work and first.setdefault(one.repo_id, one.name) != one.name:
+            twin = first[one.repo_id]
+            error = UsageError(f"{one.name} and {twin} would both be {one.repo_id}")
+            one = replace(one, status="refused", refusal=error)
+        judged.append(one)
+    return judged
 
 
 def _forecast(

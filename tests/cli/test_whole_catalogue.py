@@ -174,6 +174,33 @@ def test_originals_do_not_stay(cli, hub, login, origin, tmp_path, monkeypatch):
     assert len([*tmp_path.rglob("sources/*/*.pth")]) == len(NAMES)
 
 
+def test_originals_on_the_hub_do_not_stay_either(cli, hub, login, tmp_path):
+    login("alice")
+    content = tiny.original(tmp_path / "tiny.pth").read_bytes()
+    hub.put("authors/tiny", {"tiny.pth": content})
+    entries = tiny.catalogue(tmp_path / "one.toml", "hf://authors/tiny/tiny.pth", content)
+    options = ("--catalogue", entries)
+    kept = tmp_path / "hf-home" / "hub" / "models--authors--tiny"
+    assert cli("convert-and-push", "tiny", *options).code == 0
+    assert not any(path.is_file() for path in kept.glob("*/**/*.pth"))
+    assert not [*kept.glob("blobs/*")]
+    cli("pull", "tiny", *options)
+    cli("convert-and-push", "tiny", *options, "--to", "hub")
+    assert len([*kept.glob("blobs/*")]) == 1, "what was there before stays"
+
+
+def test_two_files_are_not_pushed_to_one_repository(cli, hub, login, tmp_path):
+    login("alice")
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        tiny.original(tmp_path / place / "tiny.pth")
+    names = [tmp_path / place / "tiny.pth" for place in ("one", "two")]
+    done = cli("convert-and-push", *names, "--license", "mit", "--dry-run", "--json")
+    first, second = json.loads(done.out)
+    assert (first["status"], second["status"]) == ("new", "refused")
+    assert "would both be alice/tiny" in second["reason"]
+
+
 def test_all_into_a_folder(cli, hub, origin):
     origin.add("b.pth", origin.content)
     done = cli("convert-and-push", "--all", "--jobs", "3", "--to", "hub", "--quiet")

@@ -1,0 +1,46 @@
+"""Under which owners a token may create repositories."""
+
+import pytest
+
+from detrex_hub.errors import HubError
+from detrex_hub.repositories.accounts import Account, account
+
+
+def of(role="write", scopes=(), **organizations):
+    return Account("alice", organizations, role, frozenset(scopes))
+
+
+def test_what_a_token_may_write(hub, login):
+    login("alice", organizations=("lab",))
+    found = account()
+    assert (found.name, set(found.organizations), found.role) == ("alice", {"lab"}, "write")
+    for owner in ("alice", "lab"):
+        found.check_right_to_create(owner)
+    of(lab="contributor").check_right_to_create("lab")
+    of("fineGrained", ["lab"], lab="write").check_right_to_create("lab")
+
+
+@pytest.mark.parametrize(
+    ("who", "owner", "why"),
+    [
+        (of("read"), "alice", "may only read"),
+        (of(), "lab", "no member of lab"),
+        (of(lab="read"), "lab", "may only read in the organisation lab"),
+        (of("fineGrained", ["alice"], lab="write"), "lab", "no right to write to lab"),
+    ],
+)
+def test_what_it_may_not(who, owner, why):
+    with pytest.raises(HubError, match=why):
+        who.check_right_to_create(owner)
+
+
+def test_the_scopes_of_a_fine_grained_token(hub, login, monkeypatch):
+    login("alice")
+    scoped = [
+        {"entity": {"type": "org", "name": "lab"}, "permissions": ["repo.content.read"]},
+        {"entity": {"type": "user", "name": "alice"}, "permissions": ["repo.write"]},
+    ]
+    token = {"role": "fineGrained", "fineGrained": {"scoped": scoped}}
+    said = {"name": "alice", "orgs": [{"name": "lab"}], "auth": {"accessToken": token}}
+    monkeypatch.setattr("huggingface_hub.HfApi.whoami", lambda self: said)
+    assert account().scopes == {"alice"}
