@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from detrex_hub.configs.matching import FileKeys, ModelKeys, caffe2_name, match
+from detrex_hub.configs.matching import (
+    FileKeys,
+    Match,
+    ModelKeys,
+    ModuleCount,
+    caffe2_name,
+    match,
+)
 from detrex_hub.errors import CheckpointError
 
 
@@ -195,3 +202,31 @@ def test_two_caffe2_names_that_become_one():
     file = FileKeys({"conv1_w": (4,), "conv1.w": (4,)}, heuristics=True, caffe2=True)
     with pytest.raises(CheckpointError, match="both become"):
         match(BACKBONE, file)
+
+
+def test_counts_by_module_are_those_of_the_parts_of_the_home_and_of_whole_modules_beside_it():
+    found = Match(
+        home="backbone.",
+        loaded={
+            "backbone.res10.0.weight": "res10.0.weight",
+            "backbone.res10.1.weight": "res10.1.weight",
+            "backbone.res2.0.weight": "res2.0.weight",
+            "neck.0.weight": "0.weight",
+        },
+        missing=("backbone.res2.1.weight", "backbone.res2.1.bias", "transformer.a.b.weight"),
+        silent=frozenset(),
+        unexpected=("fc.weight", "fc.bias", "scale", "layer1_extra.weight", "0.weight"),
+        wrong_shape={"backbone.stem.conv1.weight": ((1,), (2,))},
+        doubtful=("neck.0.weight",),
+    )
+    assert found.modules() == [
+        ModuleCount("0", unexpected=1),
+        ModuleCount("backbone.res2", loaded=1, missing=2),
+        ModuleCount("backbone.res10", loaded=2),
+        ModuleCount("backbone.stem", wrong_shape=1),
+        ModuleCount("fc", unexpected=2),
+        ModuleCount("layer1_extra", unexpected=1),
+        ModuleCount("neck", doubtful=1),
+        ModuleCount("scale", unexpected=1),
+        ModuleCount("transformer", missing=1),
+    ]
