@@ -112,7 +112,7 @@ class Machine:
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
-        self.left = budget
+        self.allowed = self.left = budget
         # a secret factor: with it no file can choose which of its memo's keys collide
         self._factor = int.from_bytes(os.urandom(7), "little") + 1
         self._byte, self._take = window.byte, window.take
@@ -132,7 +132,7 @@ class Machine:
                     raise ValueError(f"unknown opcode 0x{code:02x}")
                 self.left -= costs[code]
                 if self.left < 0:
-                    raise _too_much()
+                    raise _too_much(max(self.allowed, BUDGET))
                 operation()
         except EOFError:
             raise window.file.error(
@@ -156,7 +156,7 @@ class Machine:
         """Take something from the budget before it is made."""
         self.left -= nbytes
         if self.left < 0:
-            raise _too_much()
+            raise _too_much(max(self.allowed, BUDGET))
 
     # --- strings -------------------------------------------------------------------------------
 
@@ -559,8 +559,8 @@ def _is_plain_key(key: Any) -> bool:
     return not isinstance(key, float | complex | tuple | list | dict)
 
 
-def _too_much() -> ValueError:
-    return ValueError(f"its objects would take more than {size(BUDGET)} of memory")
+def _too_much(budget: int) -> ValueError:
+    return ValueError(f"its objects would take more than {size(budget)} of memory")
 
 
 # opcode -> method, and what its result may take in memory

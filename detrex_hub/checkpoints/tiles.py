@@ -13,8 +13,7 @@ from detrex_hub.specs import TensorSpec
 # rows of a tensor that is split along several dimensions are put together so many bytes at a time
 _BAND = 8 << 20
 _LARGEST_ROW = 64 << 20
-# blocks that are compared pair by pair
-_MOST_BLOCKS = 512
+_NOT_ONCE = "is in blocks that do not cover it once"
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,6 @@ class Tile:
     @property
     def numel(self) -> int:
         return math.prod(self.shape)
-
-    def overlaps(self, other: Tile) -> bool:
-        """Whether both have an element in common."""
-        return all(
-            start < there + length and there < start + size
-            for start, size, there, length in zip(
-                self.offsets, self.shape, other.offsets, other.shape, strict=True
-            )
-        )
 
 
 class Tiles:
@@ -65,29 +55,30 @@ class Tiles:
         self._check()
 
     def _check(self) -> None:
-        shape = self.spec.shape
-        for tile in self.tiles:
-            if len(tile.shape) != len(shape) or len(tile.offsets) != len(shape):
-                raise ValueError("is in blocks of another number of dimensions")
-            if any(
-                start + length > whole
-                for start, length, whole in zip(tile.offsets, tile.shape, shape, strict=True)
-            ):
-                raise ValueError("has a block that reaches outside of it")
-        if sum(tile.numel for tile in self.tiles) != self.spec.numel:
-            raise ValueError("is in blocks that do not cover it once")
-        if self._by_rows:
-            end = 0
-            for tile in self.tiles:
-                if tile.offsets and tile.offsets[0] != end:
-                    raise ValueError("is in blocks that do not cover it once")
-                end = end + tile.shape[0] if tile.shape else 0
+        """Each dimension is cut at the same places everywhere, and each cell is there once."""
+        shape, cells = self.spec.shape, 1
+        if any(
+            len(one.shape) != len(shape) or len(one.offsets) != len(shape) for one in self.tiles
+        ):
+            raise ValueError("is in blocks of another number of dimensions")
+        if not self.spec.numel and not self.tiles:
             return
-        if len(self.tiles) > _MOST_BLOCKS:
-            raise ValueError(f"is in {len(self.tiles)} blocks, and not in rows")
-        if any(a.overlaps(b) for i, a in enumerate(self.tiles) for b in self.tiles[:i]):
-            raise ValueError("is in blocks that do not cover it once")
-        if self._row > _LARGEST_ROW:
+        for axis, whole in enumerate(shape):
+            lengths: dict[int, int] = {}
+            for tile in self.tiles:
+                if lengths.setdefault(tile.offsets[axis], tile.shape[axis]) != tile.shape[axis]:
+                    raise ValueError(_NOT_ONCE)
+            end = 0
+            for start in sorted(lengths):
+                if start != end:
+                    raise ValueError(_NOT_ONCE)
+                end += lengths[start]
+            if end != whole:
+                raise ValueError(_NOT_ONCE)
+            cells *= len(lengths)
+        if len(self.tiles) != cells or len({tile.offsets for tile in self.tiles}) != cells:
+            raise ValueError(_NOT_ONCE)
+        if not self._by_rows and self._row > _LARGEST_ROW:
             raise ValueError(f"is split within its rows, which are of {size(self._row)}")
 
     @property
@@ -131,6 +122,8 @@ class Tiles:
                 f"{TensorSpec(self.spec.dtype, tile.shape)} should be"
             )
         array.check()
+        if array.storage.nbytes < array.spec.nbytes:
+            raise self.file.error("damaged: a block repeats its elements, as no saved one does")
         return array
 
     def _whole_rows(self, first: int, last: int) -> Iterator[bytes | memoryview]:

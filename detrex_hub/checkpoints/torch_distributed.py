@@ -25,6 +25,9 @@ from detrex_hub.checkpoints.siblings import sibling
 from detrex_hub.checkpoints.tiles import Tile, Tiles
 from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 
+# Of its many small objects each takes a third of what is charged for it. A model of 1000 tensors,
+# trained with Adam on 8 processes, has 24,000 blocks.
+_METADATA_BUDGET = 3 * BUDGET
 # the pickle of one block's archive names one tensor
 _BLOCK_BUDGET = 64 << 10
 # plain values that are read: their number, and the bytes of each one's archive
@@ -95,7 +98,9 @@ def read(file: File, container: Choice) -> Checkpoint:
             `containers.checkpoint`.
     """
     placeholders: dict[str, None] = {}
-    metadata = Machine(Window(file, 0, file.size), _KNOWN, placeholders, budget=BUDGET).load()
+    metadata = Machine(
+        Window(file, 0, file.size), _KNOWN, placeholders, budget=_METADATA_BUDGET
+    ).load()
     if not isinstance(metadata, _Record) or metadata.kind != "Metadata":
         raise file.error("is no metadata of a distributed checkpoint")
     items, stored = metadata["state_dict_metadata"], metadata["storage_data"]

@@ -127,7 +127,7 @@ def _place(found, **changes):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda found: _chunk(found, sizes=(7, 4)), "reaches outside of it"),
+        (lambda found: _chunk(found, sizes=(7, 4)), "do not cover it once"),
         (lambda found: _chunk(found, sizes=(1, 4)), "do not cover it once"),
         (lambda found: _chunk(found, sizes=(2, 4, 1)), "another number of dimensions"),
         (lambda found: _chunk(found, offsets=(1, 0)), "no place for its block"),
@@ -154,6 +154,29 @@ def test_blocks_that_overlap_are_refused(tmp_path):
     writing.add("w", torch.rand(6, 4), overlapping)
     with pytest.raises(CheckpointError, match="do not cover it once"):
         checkpoints.open(writing.write())
+
+
+def test_a_block_that_repeats_its_elements_is_refused(tmp_path):
+    writing = Sharded(tmp_path / "sharded")
+
+    class Expanded:
+        dtype = torch.float32
+
+        def size(self):
+            return torch.Size((6, 4))
+
+        def __getitem__(self, place):
+            return self
+
+        def clone(self):
+            return torch.zeros(1).expand(6, 4)
+
+    writing.add("w", Expanded(), [((0, 0), (6, 4))])
+    with (
+        checkpoints.open(writing.write()) as opened,
+        pytest.raises(CheckpointError, match="repeats its elements"),
+    ):
+        opened.read("w")
 
 
 def test_items_that_overlap_in_a_file_are_refused(tmp_path):
@@ -217,3 +240,19 @@ def test_metadata_of_another_class_is_refused(tmp_path):
     path.write_bytes(pickle.dumps(metadata.MetadataIndex("w")))
     with pytest.raises(CheckpointError, match="is no metadata of a distributed checkpoint"):
         checkpoints.open(path)
+
+
+def test_the_metadata_of_many_processes_is_read(tmp_path):
+    count = 10_000
+    chunks, places = [], {}
+    for row in range(count):
+        offsets = torch.Size([row])
+        chunks.append(metadata.ChunkStorageMetadata(offsets, torch.Size([1])))
+        place = filesystem._StorageInfo("a.distcp", 10 * row, 10)
+        places[metadata.MetadataIndex("w", offsets)] = place
+    properties = metadata.TensorProperties(dtype=torch.uint8)
+    items = {"w": metadata.TensorStorageMetadata(properties, torch.Size([count]), chunks)}
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(metadata.Metadata(items, None, places)))
+    (tmp_path / "a.distcp").write_bytes(bytes(10 * count))
+    with checkpoints.open(tmp_path / ".metadata") as opened:
+        assert opened.specs["w"].shape == (count,)
