@@ -228,12 +228,13 @@ def _within_disk(forecasts: list[Forecast], push: PushOptions, jobs: int) -> lis
     ]
     sizes = sorted((one.size for one in judged if one.is_work), reverse=True)
     at_once = sum(sizes[:jobs]) * _ON_DISK
+    what = f"--jobs {jobs}"
     if push.to is not None and _same_disk(push.to, place):
         at_once += sum(sizes)
+        what += f" with all results in {push.to}"
     if at_once > free:
         raise DetrexHubError(
-            f"--jobs {jobs} needs up to {_gb(at_once)} of disk at {place}, where {_gb(free)} are "
-            "free",
+            f"{what} needs up to {_gb(at_once)} of disk at {place}, where {_gb(free)} are free",
             hint=f"Free space there, choose another place with {variable}, or use fewer --jobs",
         )
     return judged

@@ -10,10 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from detrex_hub import catalogue
+from detrex_hub.publishing import preflight
 from tests import tiny
 from tests.hub_server import Fault, Mirror
 
@@ -187,6 +189,28 @@ def test_originals_on_the_hub_do_not_stay_either(cli, hub, login, tmp_path):
     cli("pull", "tiny", *options)
     cli("convert-and-push", "tiny", *options, "--to", "hub")
     assert len([*kept.glob("blobs/*")]) == 1, "what was there before stays"
+
+
+def test_more_than_the_disk_holds_is_refused_before_any_work(cli, hub, login, origin, monkeypatch):
+    login("alice")
+    origin.add("b.pth", origin.content)
+    size = len(origin.content)
+
+    def free(count):
+        usage = SimpleNamespace(free=count)
+        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage)
+
+    free(2 * size - 1)
+    done = cli("convert-and-push", "--all", "--json")
+    assert set(statuses(done).values()) == {"refused"} and "of disk at" in done.out
+    free(4 * size - 1)
+    done = cli("convert-and-push", "--all", "--jobs", "2")
+    assert done.code == 1 and "--jobs 2 needs up to" in done.err
+    assert not hub.repositories
+    assert {one.headers["Range"] for one in origin.seen()} == {"bytes=0-0"}
+    assert cli("convert-and-push", "--all", "--jobs", "1", "--dry-run").code == 0
+    done = cli("convert-and-push", "--all", "--to", "hub", "--dry-run")
+    assert done.code == 1 and "with all results in hub" in done.err
 
 
 def test_two_files_are_not_pushed_to_one_repository(cli, hub, login, tmp_path):
