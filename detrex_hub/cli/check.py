@@ -13,6 +13,7 @@ from detrex_hub.cli.output import Output
 
 if TYPE_CHECKING:
     from detrex_hub.checking import Check
+    from detrex_hub.config_checks import CheckedConfig
     from detrex_hub.configs.settings import Setting
 
 EXAMPLES = (
@@ -63,67 +64,55 @@ def command(
 
     Replays the matching of names and shapes. No tensor is read.
     """
-    from detrex_hub.checking import NoWeightsError, check_config, fix_config, refusal
-    from detrex_hub.errors import DetrexHubError
+    from detrex_hub.config_checks import check_configs, refusal_of
 
-    extra, values = catalogue or (), [one for one in overrides or () if "=" in one]
-    configs = [config, *(Path(one) for one in overrides or () if "=" not in one)]
-
-    def look(path: Path) -> Check:
-        with out.progress() as progress:
-            return check_config(
-                path,
-                checkpoint,
-                min_matched,
-                overrides=values,
-                target=target,
-                prefix=prefix,
-                extra_catalogues=extra,
-                progress=progress,
-            )
-
-    checked: dict[Path, Check] = {}
-    refused: list[DetrexHubError] = []
-    for path in configs:
-        try:
-            found = look(path)
-            if fix and (checkpoint is not None or not found.passed):
-                for line in fix_config(path, found, checkpoint=checkpoint, extra_catalogues=extra):
-                    out.hint(line)
-                found = look(path)
-            checked[path] = found
-            if not found.passed:
-                raise refusal(found, where=str(path))
-        except NoWeightsError as error:
-            if not skip_others:
-                refused.append(error)
-            else:
-                out.hint(f"{path} names no weights, and was passed over")
-        except DetrexHubError as error:
-            refused.append(error)
-    documents = [found.to_json() for found in checked.values()]
-    if len(configs) == 1 and documents:
-        out.show(documents[0], _all_lines(checked, out), bare=_shares(checked))
-    elif len(configs) > 1:
-        named = [{"config": str(p), **one} for p, one in zip(checked, documents, strict=True)]
-        out.show(named, _all_lines(checked, out), bare=_shares(checked))
-    if len(refused) > 1:
-        for one in refused:
-            out.hint(f"Error: {one}")
-        raise DetrexHubError(f"{len(refused)} of {len(configs)} configs were refused")
-    if refused:
-        raise refused[0]
+    given = overrides or ()
+    with out.progress() as progress:
+        checked = check_configs(
+            [config, *(Path(one) for one in given if "=" not in one)],
+            checkpoint,
+            min_matched,
+            overrides=[one for one in given if "=" in one],
+            target=target,
+            prefix=prefix,
+            fix=fix,
+            skip_others=skip_others,
+            extra_catalogues=catalogue or (),
+            progress=progress,
+        )
+    _show(checked, out)
+    if (error := refusal_of(checked)) is not None:
+        raise error
 
 
-def _shares(checked: dict[Path, Check]) -> list[str]:
-    return [f"{found.share:.4f}" for found in checked.values()]
+def _show(checked: list[CheckedConfig], out: Output) -> None:
+    """Print the checks. The error of a single config is left to the end of the command."""
+    errors = [one.error for one in checked if one.error is not None]
+    for line in (note for one in checked for note in one.notes):
+        out.hint(line)
+    several = len(checked) > 1
+    documents = [
+        {"config": str(one.path), **document} if several else document
+        for one in checked
+        if (document := one.to_json()) is not None
+    ]
+    if several or documents:
+        found = [(one.path, one.found) for one in checked if one.found is not None]
+        out.show(
+            documents if several else documents[0],
+            _all_lines(found, out),
+            bare=[f"{check.share:.4f}" for _, check in found],
+        )
+    if len(errors) > 1:
+        for error in errors:
+            out.hint(f"Error: {error}")
 
 
-def _all_lines(checked: dict[Path, Check], out: Output) -> Iterator[str]:
-    for path, found in checked.items():
-        if len(checked) > 1:
+def _all_lines(found: list[tuple[Path, Check]], out: Output) -> Iterator[str]:
+    for path, check in found:
+        if len(found) > 1:
             yield f"{path}:"
-        yield from _lines(found, out)
+        yield from _lines(check, out)
 
 
 def _lines(found: Check, out: Output) -> Iterator[str]:

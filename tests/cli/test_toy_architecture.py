@@ -9,7 +9,6 @@ from tests.configs.test_settings import lazy_config
 
 MODULE = '''
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from detrex_hub import kinds
@@ -20,8 +19,7 @@ from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename
 
 
-@dataclass(frozen=True, kw_only=True)
-class ToyNet(Architecture):
+class ToyNet(Architecture, frozen=True, kw_only=True):
     """Two convolutions."""
 
     width: int
