@@ -111,7 +111,7 @@ def remove(names: Sequence[str] = ()) -> Iterator[Removal]:
         if not any(one.name in called for one in stored):
             known = sorted({one.name for one in stored})
             raise UsageError(
-                f"the cache holds nothing of {name[:120]!r}",
+                f"the cache has nothing named {name[:120]!r}",
                 hint=f"It holds: {', '.join(known)}" if known else "It is empty",
             )
     for one in stored:

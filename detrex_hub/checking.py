@@ -115,13 +115,13 @@ class Check:
         if self.match.doubtful:
             first = self.match.doubtful[0]
             found.append(
-                f"{self.match.loaded[first]!r} of the file lands in {first}, outside "
+                f"{self.match.loaded[first]!r} of the file is loaded into {first}, outside "
                 f"{self.match.home}*"
             )
         if self.conflict is not None:
             found.append(self.conflict)
         found += [
-            f"{one.path} is {one.before!r} and the weights need {one.wanted!r}"
+            f"{one.path} is {one.before!r}, but the weights need {one.wanted!r}"
             for one in self.differences
         ]
         return tuple(found)
@@ -306,7 +306,7 @@ def _written(path: Path) -> str:
     name = source.assigned(_text(path), "train.init_checkpoint")
     if not isinstance(name, str) or not name:
         raise NoWeightsError(
-            f"{path} does not itself name a file in train.init_checkpoint",
+            f"{path} itself does not set train.init_checkpoint",
             hint="Pass --checkpoint PATH",
         )
     return name
@@ -346,8 +346,8 @@ def fix_config(
     path = Path(path)
     if path.suffix != ".py":
         raise ConfigError(
-            f"{path} is not a Python file, and --fix writes nothing else",
-            hint="Give its values on the training script's command line",
+            f"{path} is not a Python file, and --fix edits only those",
+            hint="Pass its values on the training script's command line",
         )
     before = _text(path)
     values = _corrections(found, checkpoint, extra_catalogues)
@@ -456,7 +456,7 @@ def _init_checkpoint(cfg: Any) -> str:
     name = getattr(train, "init_checkpoint", None)
     if not name:
         raise NoWeightsError(
-            "the config names no checkpoint in train.init_checkpoint", hint="Pass --checkpoint PATH"
+            "train.init_checkpoint of the config names no checkpoint", hint="Pass --checkpoint PATH"
         )
     return str(name)
 
@@ -464,7 +464,7 @@ def _init_checkpoint(cfg: Any) -> str:
 def _model(cfg: Any) -> Any:
     if getattr(cfg, "model", None) is None:
         raise ConfigError(
-            "the config has no model", hint="Give a LazyConfig as detrex's projects/ have them"
+            "the config has no model", hint="Give a LazyConfig, as in detrex's projects/"
         )
     return cfg.model
 
@@ -490,17 +490,17 @@ def _notes(found: Match, weights: Weights) -> Iterator[str]:
     if found.apart:
         key, source = next(iter(found.apart.items()))
         yield (
-            f"{source!r} of the file was tried for {key} too; only its shape kept it out "
-            f"({len(found.apart)} such)"
+            f"{source!r} of the file also matches {key} by name, but has another shape "
+            f"({len(found.apart)} such tensors)"
         )
     if weights.alike:
         names = " or ".join(f"detrex/{name}" for name in weights.alike)
         yield (
-            f"the file has the name of the original of {names}, but its content does "
+            f"the file is named like the original of {names}, but its content does "
             "not show that it is that file"
         )
     if weights.overrides is None:
-        yield "it is not known which images these weights need"
+        yield "the file does not show which images these weights need"
     elif assumed := _lazy(weights.overrides):
         yield f"the file does not show {', '.join(assumed)}: the config keeps its values"
 
@@ -554,7 +554,7 @@ def read_weights(
     path, _, query = name.partition("?")
     if _is_repository(path, extra_catalogues):
         if prefix:
-            raise UsageError(f"--prefix is for files, and {path} is a repository")
+            raise UsageError(f"--prefix is for files, but {path} is a repository")
         return _from_repository(path.removeprefix("hf://"), name, extra_catalogues, progress)
     return _from_file(_local(path), query, name, model, prefix or "", extra_catalogues)
 
@@ -621,15 +621,15 @@ def _local(path: str) -> Path:
             from detectron2.utils.file_io import PathManager
         except ImportError:
             raise UsageError(
-                f"{path} is fetched by detectron2, which is not installed here",
-                hint="Download it and say: --checkpoint FILE",
+                f"{path} can be downloaded only by detectron2, which is not installed here",
+                hint="Download it, then pass: --checkpoint FILE",
             ) from None
         try:
             return Path(PathManager.get_local_path(path))
         except Exception as error:
             raise CheckpointError(
                 f"{path} could not be downloaded: {type(error).__name__}: {error}",
-                hint="Download it and say: --checkpoint FILE",
+                hint="Download it, then pass: --checkpoint FILE",
             ) from error
     raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
 
@@ -674,7 +674,7 @@ def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
         kept = {key: shape for key, shape in shapes.items() if not key.endswith("_momentum")}
         return FileKeys(kept, heuristics=True, caffe2=True)
     if checkpoint.format == "pickle":
-        raise _unreadable(checkpoint, f"it is a pickle, and its name ends in {path.suffix!r}")
+        raise _unreadable(checkpoint, f"it is a pickle, but its name ends in {path.suffix!r}")
     if checkpoint.placeholders and _torch_is_wary():
         raise _unreadable(
             checkpoint, f"torch 2.6 and newer refuse {', '.join(checkpoint.placeholders[:3])} in it"
@@ -685,7 +685,7 @@ def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
         ours = {key: s for key, s in shapes.items() if not key.endswith("num_batches_tracked")}
         return FileKeys(ours, heuristics=True)
     if container not in (None, "model"):
-        raise _unreadable(checkpoint, f"its weights lie under {container!r} instead of 'model'")
+        raise _unreadable(checkpoint, f"its weights are under {container!r} instead of 'model'")
     if container is None and checkpoint.format != "safetensors":
         flagged = caffe2 = False
     if query not in ("", HEURISTICS[1:]) and not query.startswith("matching_heuristics="):

@@ -160,8 +160,8 @@ class Conversion:
         if not self.assumed:
             return None
         return (
-            f"Nothing in {self.provenance.file} shows these, so they are assumed: "
-            f"{as_options(self.assumed)}. If they are wrong, convert it again with other values."
+            f"{self.provenance.file} does not show these values, so they are assumed: "
+            f"{as_options(self.assumed)}. If they are wrong, convert again with other values."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -439,8 +439,8 @@ def _check_origin(
         theirs = as_options({name: _OF_MSRA[name] for name in unsaid})
         raise ArchitectureError(
             f"{file} comes from Caffe, since every running mean in it is 0 and every running "
-            f"variance 1: nothing shows its {', '.join(unsaid)}. Set them all. MSRA's ResNets have "
-            "the values of this command",
+            f"variance 1. It does not show {', '.join(unsaid)}: set all of them. This command has "
+            "the values of MSRA's ResNets",
             choices=[theirs],
         )
 
@@ -458,7 +458,7 @@ def _check_entry(entry: CatalogueEntry, made: Architecture, file: str) -> None:
         )
         raise ArchitectureError(
             f"{file} is not {entry.name}: it has {says}",
-            hint=f"Convert it under its own name: detrex-hub convert {quote(file)}",
+            hint=f"Convert the file itself: detrex-hub convert {quote(file)}",
         )
 
 
@@ -541,7 +541,7 @@ def _compare_with_lock(conversion: Conversion, sha256: str) -> None:
     else:
         why = "The original or its entry in the catalogue has changed"
     raise VerificationError(
-        f"{conversion.name}: the conversion has the sha256 {sha256}, and the catalogue's lock says "
+        f"{conversion.name}: the conversion has the sha256 {sha256}, but the catalogue's lock says "
         f"{expected.sha256}",
         hint=f"{why}. See what differs: detrex-hub lock {conversion.name} --check",
     )
@@ -650,7 +650,7 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
     if other is not None:
         raise VerificationError(
             f"{other} differs from the source after it was written",
-            hint="Check disk and memory of this machine, then convert again",
+            hint="Check the disk and memory of this machine, then convert again",
         )
     for alias, move in plan.twins.items():
         stored = plan.moves[plan.ties[alias]]
@@ -661,8 +661,8 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
         if not same_bytes(conversion.chunks(alike), conversion.chunks(stored)):
             raise VerificationError(
                 f"{alias} and {stored.target} differ in {conversion.provenance.file}, "
-                "and the detrex model holds one tensor for both",
-                hint="The checkpoint comes from a changed model and cannot be converted",
+                "but the detrex model has one tensor for both",
+                hint="The checkpoint is from a modified model and cannot be converted",
             )
 
 

@@ -44,7 +44,10 @@ class HubHandler(PathHandler):  # type: ignore[misc]
         self._check_kwargs(kwargs)
         loaded = loading.load(_repository(path))
         if loaded.commit is not None and not _pinned(path):
-            log(f"{path} is {_at(path, loaded.commit)} now; write that to load the same again")
+            log(
+                f"{path} is now {_at(path, loaded.commit)}; write that to load the same weights "
+                "later"
+            )
         if not loaded.configured and loaded.overrides:
             log(_needs(path, loaded), logging.WARNING)
         return loaded.path
@@ -119,7 +122,9 @@ def _needs(path: str, loaded: loading.Loaded) -> str:
             f"from_hub({repo!r}, model=model, dataloader=dataloader)"
         )
     if assumed := listed(name for name in loaded.overrides if name in loaded.assumed):
-        said.append(f"These are assumed for its weights, since nothing shows them: {assumed}")
+        said.append(
+            f"These values are assumed for its weights, because no file shows them: {assumed}"
+        )
     return ". ".join(said)
 
 

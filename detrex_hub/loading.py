@@ -282,7 +282,7 @@ def tensors_of(
         dtype = getattr(torch, _TORCH_NAMES[spec.dtype], None)
         if dtype is None:
             raise CheckpointError(
-                f"{key} is {spec}, which torch {torch.__version__} does not know",
+                f"{key} is {spec}, which torch {torch.__version__} does not support",
                 hint="Upgrade: pip install -U torch",
             )
         data = bytearray()

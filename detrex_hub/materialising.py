@@ -109,7 +109,7 @@ def checked(repository: Repository) -> Iterator[Checkpoint]:
         raise VerificationError(
             f"{name}/{described.checkpoint.file} is not the file that {CONFIG} describes: "
             f"its sha256 is {found} instead of {described.checkpoint.sha256}",
-            hint=f"Do not use it; compare with: detrex-hub verify {name}",
+            hint=f"Do not use it. Check it with: detrex-hub verify {name}",
         )
 
 
@@ -181,8 +181,11 @@ def _locked_folder(key: str) -> Iterator[Path]:
             temporary.mkdir(mode=0o700, exist_ok=True)
         if not _is_private(temporary) or not _is_made(folder):
             raise UsageError(
-                f"neither {cache} nor {temporary} can be written to by this user and by no other",
-                hint=f"Free space there, or set {assets_variable()} or TMPDIR to a folder of yours",
+                f"neither {cache} nor {temporary} is writable by this user only",
+                hint=(
+                    f"Free space there, or set {assets_variable()} or TMPDIR to a folder that "
+                    "only you can write to"
+                ),
             )
     lock = FileLock(folder / ".lock")
     try:

@@ -115,7 +115,7 @@ def _wanted(names: Sequence[str], extra: Sequence[Path]) -> list[tuple[Path, Cat
         entry = catalogue.find(name, extra)
         if entry.name not in every:
             raise UsageError(
-                f"{entry.name} is in the built-in catalogue, and the lock to be written is "
+                f"{entry.name} is in the built-in catalogue, but the lock to be written is "
                 f"{' or '.join(map(str, files))}",
                 hint=f"Leave --catalogue out, and unset {catalogue.CATALOGUE_VARIABLE}",
             )
@@ -133,7 +133,7 @@ def _pinned(
     if on_hub is None and pulled.url != public_url(source.url):
         sources.remove(entry)  # the next pull would take it from the cache
         raise SourceError(
-            f"{entry.name} comes from {pulled.url}, and nothing proves that it is the file at "
+            f"{entry.name} comes from {pulled.url}, but nothing proves that it is the file at "
             f"{public_url(source.url)}",
             hint=f"Unset {MIRROR_VARIABLE}, and lock it again",
         )
@@ -205,6 +205,6 @@ def disagreement(found: Sequence[Pinned], *, check: bool) -> DetrexHubError | No
     if failed:
         return DetrexHubError(f"{len(wrong)} of {len(found)} entries are refused: {names}{more}")
     return DetrexHubError(
-        f"the lock differs from what {len(wrong)} of {len(found)} entries give: {names}{more}",
+        f"the lock differs for {len(wrong)} of {len(found)} entries: {names}{more}",
         hint=f"Write it: detrex-hub lock {' '.join(one.name for one in wrong[:8])}",
     )

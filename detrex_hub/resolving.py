@@ -152,7 +152,7 @@ def folder_of(name: str, *, progress: Progress | None = None) -> Path:
     if found.commit is not None:
         raise UsageError(
             f"{found.address} is on the Hub already",
-            hint="Convert the original to have a folder to push: detrex-hub convert NAME",
+            hint="Convert the original into a folder, then push that: detrex-hub convert NAME",
         )
     return found.folder
 
@@ -236,7 +236,7 @@ def _compare_with_lock(entry: CatalogueEntry, found: Repository) -> None:
     sha256 = found.config.checkpoint.sha256
     if sha256 != entry.result.sha256:
         raise VerificationError(
-            f"{found.name}: the weights have the sha256 {sha256}, and the catalogue's lock pins "
-            f"{entry.name} by {entry.result.sha256}",
+            f"{found.name}: the weights have the sha256 {sha256}, but the catalogue's lock pins "
+            f"{entry.name} to {entry.result.sha256}",
             hint=f"Do not use them. Convert the original: detrex-hub convert {entry.name}",
         )

@@ -240,7 +240,7 @@ class _Attempt:
             start, total = self._accept(response)
             self._receive(response, start, total)
         if total is not None and self._part.size != total:
-            raise PassingError(f"breaks off after {self._part.size} of {total} bytes")
+            raise PassingError(f"ends after {self._part.size} of {total} bytes")
 
     def _headers(self) -> Mapping[str, str]:
         part = self._part
@@ -266,7 +266,7 @@ class _Attempt:
             same = part.pinned or (part.version is not None and part.version.may_be(version))
             sized = file.size is None or version.total == file.size
             if span is None or int(span[1]) != part.size or not same or not sized:
-                self._stop_resuming("sends another part than requested")
+                self._stop_resuming("sends a part that was not requested")
             start = part.size
             self.resumed = self.resumed or start > 0
         elif not part.pinned:

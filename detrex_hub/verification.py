@@ -182,8 +182,8 @@ def verify(
         _state_dict(claims),
         Proven(
             "plan",
-            f"{len(plan.moves)} moves, {len(plan.dropped)} drops and {len(plan.ties)} ties are "
-            f"those of the mapper{_computed_by(plan)}",
+            f"{len(plan.moves)} moves, {len(plan.dropped)} drops and {len(plan.ties)} ties match "
+            f"the mapper{_computed_by(plan)}",
         ),
         _description(claims, entry, again),
     ]
@@ -196,7 +196,7 @@ def verify(
     reason = _why_not(claims, entry, source) if repeat else "it was not asked for"
     if with_numerics:
         if reason is not None:
-            raise UsageError(f"--numerics needs the original, and none is read: {reason}")
+            raise UsageError(f"--numerics needs the original, which is not read: {reason}")
         numerics.check(again.architecture, claims.record.source.layout)
     if reason is None:
         checks += _repeat(claims, entry, source, extra_catalogues, progress, with_numerics)
@@ -273,7 +273,7 @@ def _bytes(claims: _Claims) -> Proven:
     ):
         if found != claimed:
             raise claims.refuse(
-                f"{described.checkpoint.file} has the sha256 {found}, and {where} says {claimed}"
+                f"{described.checkpoint.file} has the sha256 {found}, but {where} says {claimed}"
             )
     return Proven("bytes", f"{described.checkpoint.file} has the recorded sha256 {found}")
 
@@ -299,7 +299,7 @@ def _state_dict(claims: _Claims) -> Proven:
     ):
         if claimed != found:
             raise claims.refuse(
-                f"{CONVERSION} says {name} {claimed}, and {described.checkpoint.file} holds {found}"
+                f"{CONVERSION} says {name} {claimed}, but {described.checkpoint.file} has {found}"
             )
     return Proven(
         "state dict",
@@ -332,7 +332,7 @@ def _plan_again(claims: _Claims) -> Identified:
     expected = recorded_plan(plan, specs)
     for part in ("mapper", "moves", "dropped", "ties", "source_tensors"):
         if getattr(record.plan, part) != getattr(expected, part):
-            raise claims.refuse(f"the {part} in {CONVERSION} are not those of the mapper")
+            raise claims.refuse(f"the {part} in {CONVERSION} do not match the mapper")
     return again
 
 
@@ -345,9 +345,9 @@ def _description(claims: _Claims, entry: CatalogueEntry | None, again: Identifie
     # what the catalogue says of another file says nothing of this one
     may_be = unsaid | (entry.facts.keys() if entry is not None else set())
     if not unsaid <= record.assumed.keys() <= may_be and (record.assumed or not vouched):
-        raise claims.refuse(f"{CONVERSION} calls other facts assumed than those that are")
+        raise claims.refuse(f"{CONVERSION} marks the wrong facts as assumed")
     if any(again.settled.get(name) != value for name, value in record.assumed.items()):
-        raise claims.refuse(f"{CONVERSION} assumes other values than were taken")
+        raise claims.refuse(f"{CONVERSION} records other assumed values than were used")
     try:
         preprocessing = made.preprocessing(again.settled)
         overrides = made.assuming(made.overrides(preprocessing), record.assumed)
@@ -370,13 +370,14 @@ def _description(claims: _Claims, entry: CatalogueEntry | None, again: Identifie
     says, should = to_json(described), to_json(expected)
     for part in should:
         if says[part] != should[part]:
-            raise claims.refuse(f"{part} in {CONFIG} is not what follows from {CONVERSION}")
+            raise claims.refuse(f"{part} in {CONFIG} does not follow from {CONVERSION}")
     if entry is not None:
         facts = record.facts
         for name, value in entry.facts.items():
             if facts.get(name) != value:
                 raise claims.refuse(
-                    f"{CONVERSION} says {name} {facts.get(name)!r}, and the catalogue {value!r}"
+                    f"{CONVERSION} says {name} {facts.get(name)!r}, but the catalogue says "
+                    f"{value!r}"
                 )
     return Proven(
         "description",
@@ -411,17 +412,17 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
         # if the licence is unknown, the publisher states it
         if says.get(name) != should.get(name) and (name != "license" or "license" in should):
             raise claims.refuse(
-                f"{CARD} says {name} {str(says.get(name))[:80]!r}, and these weights have "
+                f"{CARD} says {name} {str(says.get(name))[:80]!r}, but these weights have "
                 f"{should.get(name)!r}"
             )
     licence = f"{CARD} says the licence {str(says.get('license'))[:80]}"
     if text in _unedited(claims, made, text, says.get("license")):
-        return Proven("card", f"{licence}, and is the card that the records produce")
+        return Proven("card", f"{licence}, and matches the records")
     if entry is not None:
         return Proven("card", f"{licence}; its text was edited by hand", but=_EDITED)
     return Proven(
         "card",
-        f"{licence}; its text was edited by hand, or made with a catalogue that is not given",
+        f"{licence}; its text was edited by hand, or made with another catalogue",
         but=f"{_EDITED} without a catalogue",
     )
 
@@ -464,7 +465,7 @@ def _pictures(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
     return Proven("pictures", f"{same}, drawn again: the same bytes")
 
 
-_EDITED = "its card is not the one that the records produce"
+_EDITED = "its card does not match the records"
 # what the Hub shows beside a repository's name and people rely on
 _PROMISES = ("license", "license_name", "license_link", "library_name", "base_model")
 
@@ -493,19 +494,21 @@ def _why_not(claims: _Claims, entry: CatalogueEntry | None, source: str | None) 
     if source is not None:
         return None
     if claims.described.synthetic:
-        return None if entry else "the catalogue has no weights of that name"
+        return None if entry else "the catalogue has no weights with that name"
     if origin.url is None or origin.url.startswith("file:"):
         kind = "folder, with" if origin.files else "file"
         return (
             f"it was made from the publisher's own {kind} {origin.file[:80]!r}; "
-            f"give that with --source {'DIR' if origin.files else 'FILE'}"
+            f"pass that with --source {'DIR' if origin.files else 'FILE'}"
         )
     if entry is None and _repository(origin) is not None:
         return None
     if entry is None:
-        return "its weights are in no catalogue here; give one with --catalogue FILE, or --source"
+        return (
+            "its weights are in no catalogue here; pass one with --catalogue FILE, or pass --source"
+        )
     if not any(one.layout == origin.layout for one in entry.sources):
-        return "the catalogue knows these weights in another layout only"
+        return "the catalogue has these weights only in another layout"
     return None
 
 
@@ -539,12 +542,12 @@ def _repeat(
         recorded = record.source.sha256
         if recorded is not None and provenance.sha256 != recorded:
             raise claims.refuse(
-                f"the original has the sha256 {provenance.sha256}, and {CONVERSION} says {recorded}"
+                f"the original has the sha256 {provenance.sha256}, but {CONVERSION} says {recorded}"
             )
         done = execute(conversion, scratch / "again", format=format, progress=progress)
         if done.sha256 != described.checkpoint.sha256:
             raise claims.refuse(
-                f"the conversion was repeated and gave other weights: their sha256 is "
+                f"the repeated conversion gave other weights: their sha256 is "
                 f"{done.sha256}" + _other_version(claims)
             )
         _same_record(claims, load_json(scratch / "again" / CONVERSION))
@@ -560,7 +563,7 @@ def _repeat(
         original = Proven(
             "original",
             f"{what}: the same {described.checkpoint.file}",
-            but=f"its original is {provenance.url}, which its publisher names and no catalogue"
+            but=f"its original is {provenance.url}, which only the publisher names, not a catalogue"
             if recorded_address
             else None,
         )
@@ -710,7 +713,7 @@ def _same_record(claims: _Claims, again: dict[str, Any]) -> None:
                 should["sha256"] = None
                 should["files"] = [one | {"sha256": None} for one in should["files"]]
         if part != "recognised_by" and says != should:
-            raise claims.refuse(f"{part} in {CONVERSION} is not what the repeated conversion gives")
+            raise claims.refuse(f"{part} in {CONVERSION} differs from the repeated conversion")
 
 
 def _other_version(claims: _Claims) -> str:

@@ -437,7 +437,7 @@ def test_differences_beyond_the_mapping_come_from_the_architecture(variant, smal
     text = render(*detector(variant))
     assert ("1.2e-3" in text) == small_eps
     assert ("top-k" in text) == top_k
-    assert "by 0.08 in DETR and by 0.48 in" in text
+    assert "by 0.08 measured in DETR, by 0.48 in" in text
 
 
 def test_a_swap_of_norms_is_not_folded_away():

@@ -128,7 +128,7 @@ def test_half_a_backbone_does_not_pass(converted):
     assert found.share == pytest.approx(100 / 180)
     assert not found.passed
     assert "100 of 180 tensors of backbone.*" in found.summary()
-    assert "model.backbone.stages.depth is 34 and the weights need 18" in found.summary()
+    assert "model.backbone.stages.depth is 34, but the weights need 18" in found.summary()
     assert not check_with(config_for(converted, depth=34), 34, min_matched=0.5).passed
 
 

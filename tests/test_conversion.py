@@ -361,7 +361,7 @@ def test_assumed_facts_are_in_the_record_the_config_and_the_card(
     assert {"model.pixel_mean", "MODEL.PIXEL_STD", "INPUT.FORMAT"} <= set(paths)
     assert "model.backbone.stages.depth" not in paths
     card = (tmp_path / "mine/README.md").read_text()
-    assert "Assumed, since nothing in the original file shows it" in card
+    assert "Assumed, because the original file does not show it" in card
     assert done.conversion.assumption is not None
     assert "--fact image_format=RGB" in done.conversion.assumption
     assert verify(tmp_path / "mine").checks

@@ -88,7 +88,7 @@ def test_an_open_path_tells_what_it_meant(commit, caplog):
         assert f"hf://alice/r18@{commit}" in caplog.text
         caplog.clear()
         g_pathmgr.get_local_path(f"hf://alice/r18@{commit}")
-        assert "now; write that" not in caplog.text
+        assert "; write that" not in caplog.text
 
 
 def test_a_path_warns_of_needed_settings_until_they_are_set(commit, caplog, monkeypatch):
@@ -100,7 +100,9 @@ def test_a_path_warns_of_needed_settings_until_they_are_set(commit, caplog, monk
     assert "model.backbone.stages.depth = 18" in text
     assert "apply_overrides(cfg, 'alice/r18')" in text
     assert "from_hub('alice/r18', model=model" in text
-    needed, assumed = text.split("These are assumed for its weights, since nothing shows them: ")
+    needed, assumed = text.split(
+        "These values are assumed for its weights, because no file shows them: "
+    )
     assert "model.pixel_std" not in needed
     assert "model.pixel_std = [58.395, 57.12, 57.375]" in assumed
     assert "\n" not in text

@@ -261,15 +261,13 @@ def details(verification):
 
 def test_an_edited_card_is_said_to_be_one(copy):
     found = verify(copy)
-    assert "is the card that the records produce" in details(found)["card"]
+    assert "matches the records" in details(found)["card"]
     assert found.summary == f"{copy} is what it claims to be"
     text = (copy / "README.md").read_text()
     replace(copy / "README.md", (text + "Buy more at example.org\n").encode())
     found = verify(copy)
     assert "edited by hand" in details(found)["card"]
-    assert found.summary == (
-        f"{copy} is what it claims to be; its card is not the one that the records produce"
-    )
+    assert found.summary == (f"{copy} is what it claims to be; its card does not match the records")
 
 
 def test_a_card_that_is_no_text(copy):

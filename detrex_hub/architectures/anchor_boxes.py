@@ -31,9 +31,9 @@ from detrex_hub.architectures.transformer_layers import (
 from detrex_hub.errors import ArchitectureError
 
 _INVERSE_SIGMOID = (
-    "transformers cuts the inverse sigmoid of DAB-DETR at 1e-5, detrex at 1e-3, and no field says "
-    "so. A reference point closer than 1e-3 to the border of the image moves boxes by up to 1e-3 "
-    "of its size."
+    "transformers cuts the inverse sigmoid of DAB-DETR at 1e-5, detrex at 1e-3, and its config "
+    "has no field for this. A reference point closer than 1e-3 to the border of the image moves "
+    "boxes by up to 1e-3 of its size."
 )
 
 
@@ -84,14 +84,14 @@ class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
         temperature = self.position_temperature
         if temperature is None or not float(temperature).is_integer():
             raise ArchitectureError(
-                f"its positions have a temperature of {temperature}, and transformers takes whole "
+                f"its position temperature is {temperature}, but transformers takes only whole "
                 "numbers",
                 hint="Write the original's layout instead: --to original",
             )
         if not self.modulate_hw_attn:
             raise ArchitectureError(
-                "width and height do not modulate its cross-attention, and they always do in "
-                "transformers",
+                "width and height do not modulate its cross-attention, but in transformers "
+                "they always do",
                 hint="Write the original's layout instead: --to original",
             )
         return TransformersModel(

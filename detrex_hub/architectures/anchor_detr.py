@@ -43,8 +43,8 @@ class AnchorDetr(Detector, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "anchor_detr"
     not_in_transformers: ClassVar[str | None] = (
-        "its queries are anchor points with several patterns, and its attention can be of "
-        "rows and columns"
+        "its queries are anchor points with several patterns, and its attention can be "
+        "row-column decoupled"
     )
     cuts_inverse_sigmoid: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"AnchorDETR"})

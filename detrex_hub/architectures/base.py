@@ -367,7 +367,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
     @property
     def keeps_rows(self) -> str:
         """What to do where rows were cut away, so that there is no way back."""
-        return "The detrex model has no place for them: take them from the original file"
+        return "The detrex model does not have them: take them from the original file"
 
     def read_by(self, inputs: int) -> Mapping[str, int]:
         """The feature maps of a backbone that a neck reads, with their channels.
@@ -523,8 +523,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
             ArchitectureError: timm has no such model.
         """
         raise ArchitectureError(
-            f"exports to timm have no {self.name}",
-            hint="Those that are written: ResNet, Swin, ConvNeXt, ViT-MAE",
+            f"timm cannot be given a {self.name}",
+            hint="These can be exported to timm: ResNet, Swin, ConvNeXt, ViT-MAE",
         )
 
     def plan_export(self, specs: Specs, layout: str) -> ConversionPlan:
@@ -620,7 +620,7 @@ _COUNTS = ("total_ops", "total_params")
 _PROFILED = "counted by a profiler"
 # buffers of torch's `AveragedModel` and of mmengine's `BaseAveragedModel`, beside the model
 _AVERAGES = ("n_averaged", "steps")
-_AVERAGED = "counted by the averaging of weights"
+_AVERAGED = "counter of the weight averaging"
 
 # far beyond any model, and what a state dict is written out for at once
 _LARGEST_SIZE = 2**20

@@ -135,7 +135,8 @@ def find_body(
     if "stem.conv1.weight" in inner:
         if dilation:
             raise ArchitectureError(
-                "the backbone is detectron2's ResNet, and a dilated one is not built on it",
+                "the backbone is detectron2's ResNet, but detrex builds dilated models on "
+                "torchvision's",
                 hint="Convert without --dc5",
             )
         return FoundBody(ResNet, inner, "detrex")
@@ -145,7 +146,7 @@ def find_body(
         kind = TorchvisionResNet if dilation or torchvision else ResNet
         return FoundBody(kind, inner, "torchvision")
     if other_prefix is None:
-        raise ArchitectureError("the backbone is not a ResNet, and this layout has no other")
+        raise ArchitectureError("the backbone is not a ResNet, and this layout has only ResNets")
     return _find_other(_below(other_prefix, specs))
 
 
@@ -154,8 +155,8 @@ def _find_other(inner: Specs) -> FoundBody:
     found = recognise(inner, name="the backbone", among=backbones)
     if found.layout != "detrex":
         raise ArchitectureError(
-            f"the backbone is a {found.architecture.name} in the layout {found.layout}, which no "
-            "detector has it in"
+            f"the backbone is a {found.architecture.name} in the layout {found.layout}, which "
+            "no detector uses"
         )
     return FoundBody(found.architecture, inner, found.layout)
 

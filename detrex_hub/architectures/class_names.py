@@ -15,7 +15,7 @@ from detrex_hub.architectures import coco, objects365
 from detrex_hub.errors import UsageError
 
 _HINT = (
-    "Write a name a line or a JSON list of names, or give COCO annotations, a config.json with "
+    "Write one name per line or a JSON list of names, or give COCO annotations, a config.json with "
     "id2label, a data.yaml of YOLO, or metadata of detectron2 with thing_classes. "
     "See: detrex-hub convert --help"
 )
@@ -66,7 +66,7 @@ def read_names(path: Path) -> list[str]:
         names = []
     names = [name.strip() for name in names if isinstance(name, str)] if _all_text(names) else []
     if not names or not all(names):
-        raise UsageError(f"{path} holds no names of classes", hint=_HINT)
+        raise UsageError(f"{path} contains no class names", hint=_HINT)
     return names
 
 
@@ -77,7 +77,7 @@ def _all_text(names: Sequence[Any]) -> bool:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{path} is too large to hold names of classes", hint=_HINT)
+            raise UsageError(f"{path} is too large for a file of class names", hint=_HINT)
         data = path.read_bytes()
         encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
         return data.decode(encoding)

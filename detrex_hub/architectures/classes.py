@@ -32,7 +32,7 @@ FACTS: Mapping[str, Fact] = {
     "classes": Fact(
         kinds.Choice("auto", "coco", "keep"),
         "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 COCO "
-        "classes, coco does so or refuses, keep leaves them whole",
+        "classes, coco does the same or refuses, keep changes nothing",
         default="auto",
     ),
     "num_classes": Fact(
@@ -41,7 +41,7 @@ FACTS: Mapping[str, Fact] = {
     ),
     "class_names": Fact(
         kinds.ListOf(kinds.Text(), 1, _MOST_CLASSES),
-        "their names in order: those that the source has too keep their rows",
+        "their names in order; classes that the source has too keep their rows",
     ),
     "source_classes": Fact(
         kinds.ListOf(kinds.Text(), 1, _MOST_CLASSES),
@@ -49,12 +49,12 @@ FACTS: Mapping[str, Fact] = {
     ),
     "new_head": Fact(
         kinds.Flag(),
-        "whether all rows are fresh, whatever the file and the names say",
+        "whether all rows are fresh, even if the file has rows for these classes",
         default=False,
     ),
     "exact_names": Fact(
         kinds.Flag(),
-        "whether only equal names of classes match, without other spellings and synonyms",
+        "whether class names must be equal to match, without other spellings and synonyms",
         default=False,
     ),
     "seed": Fact(
@@ -175,14 +175,14 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
     choice, theirs = facts["classes"], facts.get("source_classes")
     if theirs is not None and len(theirs) != rows:
         raise ArchitectureError(
-            f"the class head has {rows} rows of classes, and its source names {len(theirs)} classes"
+            f"the class head has {rows} class rows, but its source names {len(theirs)} classes"
         )
     original = layout != "detrex" and rows == released and (theirs is None or _of_coco(theirs))
     usual = ClassRows("coco80", rows, coco.CATEGORIES) if original else None
     if facts["new_head"] or "num_classes" in facts or "class_names" in facts:
         if choice != "auto":
             raise UsageError(
-                f"--classes {choice} and a head for other classes exclude each other",
+                f"--classes {choice} cannot be combined with a head for other classes",
                 choices=["--classes auto"],
             )
         has = len(usual.rows) if usual else rows
@@ -195,8 +195,8 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
         return _prepared(rows, has, known, facts)
     if choice == "coco" and not original:
         raise ArchitectureError(
-            f"the class head has {rows} rows of classes, and COCO's can be cut from {released} "
-            "rows of an original",
+            f"the class head has {rows} class rows, but only an original with {released} rows "
+            "can be cut to COCO's",
             choices=("--classes keep",),
         )
     return usual if choice != "keep" else None
@@ -234,8 +234,8 @@ def _prepared(
         return ClassRows(f"{number} classes", rows, (None,) * number, tuple(names), seed=seed)
     if known is None:
         raise ArchitectureError(
-            f"the class head has {rows} rows, which are not known to be of COCO's classes or of "
-            "Objects365's, so that no row can be found by a name",
+            f"the class head has {rows} rows, which are not known to be COCO's or "
+            "Objects365's classes, so no row can be found by name",
             choices=("--new-head",),
         )
     found = matched(names, known, exact=exact)
@@ -258,6 +258,6 @@ def _check_distinct(names: Sequence[str], exact: bool) -> None:
     if doubled:
         listed = "; ".join(", ".join(same) for same in doubled[:4])
         raise UsageError(
-            f"the classes have names that occur twice: {listed}",
+            f"these class names occur twice: {listed}",
             choices=() if exact else ("--exact-names",),
         )

@@ -23,8 +23,8 @@ from detrex_hub.architectures.reading import shape_of
 from detrex_hub.errors import ArchitectureError
 
 _LOADER = (
-    "the model normalises no images: the config's own loader must do so, with the mean and "
-    "deviation that the weights were trained with"
+    "the model does not normalise images: the config's data loader must do it, with the "
+    "mean and standard deviation of the training"
 )
 
 
@@ -75,7 +75,9 @@ class CoMot(Detector, frozen=True, kw_only=True):
         queries = shape_of(specs, "position.weight")[0]
         shadows = shape_of(specs, "position_offset.weight")[0]
         if shadows % queries:
-            raise ArchitectureError(f"{shadows} shadows are not as many for each of {queries}")
+            raise ArchitectureError(
+                f"{shadows} shadows cannot be divided equally among {queries} queries"
+            )
         return cls(
             **(found | read_levels(specs, layout, facts)),
             num_queries=queries,

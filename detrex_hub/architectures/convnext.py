@@ -27,7 +27,7 @@ from detrex_hub.mapping import Drop, Rename, Rule, in_target_names, prefixed
 from detrex_hub.specs import TensorSpec
 
 _CLASSIFIER = "ImageNet classifier"
-_FINAL_NORM = "norm before the ImageNet classifier, which is no output norm of a stage"
+_FINAL_NORM = "norm before the ImageNet classifier, not an output norm of a stage"
 _FIRST_NORM = "norm of the stage of stride 4, which detrex's configs do not return"
 
 _BLOCK = "stages.{i}.{j}"
@@ -93,8 +93,8 @@ _TRANSFORMERS_KEYS = (
     "encoder.stages.0.layers.0.dwconv.weight",
 )
 _V2 = (
-    "it is a ConvNeXt V2 (its blocks have a global response normalization, grn), and detrex has no "
-    "such model"
+    "it is a ConvNeXt V2 (its blocks have a global response normalization, grn), which detrex does "
+    "not have"
 )
 
 
@@ -161,7 +161,7 @@ class ConvNeXt(StagedBackbone, frozen=True, kw_only=True):
         shapes = Shapes(in_target_names(RULES[layout], specs), "ConvNeXt")
         stages = shapes.count("stages.{n}.0.dwconv.weight")
         if stages != 4:
-            raise shapes.refusal(f"it has {stages} stages, and detrex's has 4")
+            raise shapes.refusal(f"it has {stages} stages, but detrex's has 4")
         return cls(
             depths=tuple(shapes.count(f"stages.{i}.{{n}}.dwconv.weight") for i in range(stages)),
             dims=tuple(shapes(f"stages.{i}.0.dwconv.weight", 4)[0] for i in range(stages)),
@@ -202,7 +202,7 @@ class ConvNeXt(StagedBackbone, frozen=True, kw_only=True):
     def in_timm(self) -> TimmModel:
         if self.output_norms:
             raise ArchitectureError(
-                "the weights hold output norms of stages, and timm's ConvNeXt has none",
+                "the weights contain output norms of stages, which timm's ConvNeXt does not have",
                 hint="Export to transformers instead: --to transformers",
             )
         return TimmModel(

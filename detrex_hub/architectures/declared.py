@@ -132,8 +132,8 @@ def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts
         shown = fact.shown(specs, layout) if fact.shown is not None else None
         if value is not None and shown is not None and value != shown:
             raise UsageError(
-                f"{name} is said to be {value}, and the shapes show {shown}",
-                hint=f"Leave {name} out, or say {as_options({name: shown})}",
+                f"{name} was given as {value}, but the shapes show {shown}",
+                hint=f"Leave {name} out, or pass {as_options({name: shown})}",
             )
         if value is None:
             value = shown

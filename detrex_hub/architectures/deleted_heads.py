@@ -72,7 +72,7 @@ class Deleted(Struct, frozen=True):
         """What a user should know, one line each."""
         lacking = (("class heads", self.heads), ("embedding of labels", self.labels))
         said = " and ".join(f"no {what}" for what, specs in lacking if specs)
-        return (f"the file has {said}: all their rows are fresh",) if said else ()
+        return (f"the file has {said}: all their rows are newly initialised",) if said else ()
 
 
 NOTHING = Deleted({}, {})

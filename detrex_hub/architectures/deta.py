@@ -45,7 +45,7 @@ class Deta(Detector, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "deta"
     not_in_transformers: ClassVar[str | None] = (
-        "version 5 has no DETA any more, whose proposals are chosen by overlap"
+        "transformers 5 no longer has DETA, whose proposals are chosen by overlap"
     )
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.deta.DeformableDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {
@@ -137,6 +137,6 @@ class Deta(Detector, frozen=True, kw_only=True):
         # projects/deta/modeling/deformable_transformer.py, and the original alike
         return (
             *notes,
-            "proposals are chosen from 1000 tokens of all feature maps: an image with fewer ends "
-            "in an error (256 x 320 pixels are enough)",
+            "proposals are chosen from 1000 tokens over all feature maps: an image with fewer "
+            "tokens raises an error (256 x 320 pixels are enough)",
         )

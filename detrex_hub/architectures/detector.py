@@ -62,9 +62,9 @@ FACTS: Mapping[str, Fact] = {
 """The facts of every detector, beside those of its backbone."""
 
 _PADDING = (
-    "detrex ignores padding masks when it evaluates. In a batch of images of different sizes "
-    "the logits of a padded one differ, measured by 0.08 in DETR and by 0.48 in "
-    "Deformable-DETR. One image at a time, as detectron2's test loader gives them, is exact."
+    "detrex ignores padding masks when it evaluates. In a batch of images of different sizes, "
+    "the logits of a padded image differ: by 0.08 measured in DETR, by 0.48 "
+    "in Deformable-DETR. One image at a time, as in detectron2's test loader, is exact."
 )
 _INVERSE_SIGMOID = (
     "detrex's inverse sigmoid is cut at 1e-3, the original's at 1e-5. A reference point "
@@ -72,7 +72,7 @@ _INVERSE_SIGMOID = (
 )
 _TOP_K = (
     "The encoder proposes queries by top-k. In float32, proposals that are nearly equal "
-    "may come in another order than in the original."
+    "may be in a different order than in the original."
 )
 
 # before the names of a backbone's facts and hyper-parameters, where a detector has them
@@ -303,7 +303,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
             Architecture.in_transformers(self, layout, preprocessing)
         if self.unknown:
             raise ArchitectureError(
-                f"no weight shows {', '.join(self.unknown)}, which transformers must know",
+                f"the weights do not show {', '.join(self.unknown)}, which transformers needs",
                 hint="Set it, such as: --fact dilation=true",
             )
         backbone = detector_backbone(
@@ -385,7 +385,8 @@ class Detector(Architecture, frozen=True, kw_only=True):
         notes: tuple[str, ...] = ()
         if self.unknown:
             notes = (
-                f"no weight shows {', '.join(self.unknown)}: left as the training config has it",
+                f"the weights do not show {', '.join(self.unknown)}: the training config keeps "
+                "its value",
             )
         if self.classes_cut_from is None:
             return notes
@@ -396,7 +397,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
             *notes,
             f"class heads cut {self.classes_cut_from} -> {now} rows: the 80 COCO classes"
             f"{' and no object' if self.no_object_rows else ''}"
-            " (--classes keep leaves classes of your own whole)",
+            " (to keep all rows of your own classes: --classes keep)",
         )
 
     @property
@@ -415,7 +416,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
     def keeps_rows(self) -> str:
         if self.chosen is None:
             return super().keeps_rows
-        return "Class heads are kept whole by: detrex-hub convert FILE --classes keep"
+        return "Keep all rows of the class heads: detrex-hub convert FILE --classes keep"
 
     @property
     def unknown(self) -> tuple[str, ...]:

@@ -84,8 +84,8 @@ _TRANSFORMERS_KEYS = (
     "encoder.layer.0.layer_scale1.lambda1",
 )
 _GIANT = (
-    "it is DINOv2-g, whose feed-forward layers are gated (SwiGLU), and detectron2's ViT has none "
-    "such"
+    "it is DINOv2-g, whose feed-forward layers are gated (SwiGLU); detectron2's ViT has no such "
+    "layers"
 )
 
 
@@ -160,6 +160,6 @@ class DINOv2(ViTMAE, frozen=True, kw_only=True):
     def notes(self) -> tuple[str, ...]:
         return (
             *super().notes(),
-            "class and register tokens are left out, which detectors do not have: the original "
-            "attends to them, so its features differ from these",
+            "class and register tokens are dropped, because detectors do not have them. The "
+            "original attends to them, so its features differ",
         )

@@ -41,7 +41,7 @@ BODY: tuple[Rule, ...] = kept(
     "blocks.{i}.mlp.w3.*",
 )
 
-_ROTATIONS = "rotary positions, which the model computes for its own sizes of image and window"
+_ROTATIONS = "rotary positions, which the model computes for its own image and window sizes"
 ROTATIONS_DROPPED: Mapping[str, tuple[Rule, ...]] = {
     "original": (
         Drop("rope.*", _ROTATIONS, optional=True),
@@ -82,7 +82,7 @@ class EVA02(PlainViT, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "eva02"
     not_in_transformers: ClassVar[str | None] = (
-        "its attention turns queries and keys by rotary positions of windows"
+        "its attention rotates queries and keys by window positions"
     )
     family: ClassVar[str] = "EVA-02"
     layouts: ClassVar[Mapping[str, Layout]] = {
@@ -179,8 +179,9 @@ class EVA02(PlainViT, frozen=True, kw_only=True):
     def notes(self) -> tuple[str, ...]:
         return (
             *super().notes(),
-            f"its rotary positions fit square images of {self.node}.img_size pixels alone, to "
-            "which the detector of detrex's projects/dino_eva pads; that of projects/dino does not",
+            f"its rotary positions fit only square images of {self.node}.img_size pixels. The "
+            "detector in detrex's projects/dino_eva pads to that size, the one in projects/dino "
+            "does not",
         )
 
     def build(

@@ -42,15 +42,15 @@ _NET = "net_"
 _SCALES = {2: 4.0, 3: 2.0, 4: 1.0, 5: 0.5}
 _TOP_BLOCK = "detectron2.modeling.backbone.fpn.LastLevelMaxPool"
 
-_DETECTOR = "head of the original detector, which detrex's has another one for"
-_FINEST = "map of stride 4, which detrex's detectors do not read"
-_ROTATIONS = "rotary positions, which the model computes for its own sizes of image and window"
+_DETECTOR = "head of the original detector, which detrex replaces by its own"
+_FINEST = "map of stride 4, which detrex's detectors do not use"
+_ROTATIONS = "rotary positions, which the model computes for its own image and window sizes"
 _DROPPED: tuple[Rule, ...] = (
     Drop("backbone.simfp_2.**", _FINEST, optional=True),
     Drop("proposal_generator.**", _DETECTOR, optional=True),
     Drop("roi_heads.**", _DETECTOR, optional=True),
-    Drop("pixel_mean", "mean of the pixels, which a config says", optional=True),
-    Drop("pixel_std", "standard deviation of the pixels, which a config says", optional=True),
+    Drop("pixel_mean", "pixel mean, which is set in the config", optional=True),
+    Drop("pixel_std", "pixel standard deviation, which is set in the config", optional=True),
 )
 
 
@@ -105,14 +105,14 @@ class FeaturePyramid(Architecture, frozen=True, kw_only=True):
         rotated = [key for key in net if key.endswith(".freqs_cos")]
         if issubclass(found.architecture, EVA02) and 0 < len(rotated) <= 2:
             raise ArchitectureError(
-                f"the backbone's rotary positions are stored once, as {', '.join(rotated)}: no "
-                "shape shows which blocks have windows",
-                hint="Convert a checkpoint that holds them for every block, as training writes it",
+                f"the backbone's rotary positions are stored once, as {', '.join(rotated)}: "
+                "shapes do not show which blocks have windows",
+                hint="Convert a checkpoint that has them for every block, as training writes it",
             )
         if not {"blocks.0.attn.rel_pos_h", "rope_glb.freqs_cos"} & net.keys():
             raise ArchitectureError(
-                "the backbone's net has neither relative nor rotary positions, so that no shape "
-                "shows its heads and windows"
+                "the backbone's net has neither relative nor rotary positions, so shapes do not "
+                "show its heads and windows"
             )
         made = found.architecture.read(net, found.layout, {})
         assert isinstance(made, PlainViT)
@@ -219,9 +219,9 @@ class FeaturePyramid(Architecture, frozen=True, kw_only=True):
         if isinstance(self.net, EVA02):
             return (self.net.notes()[-1],)
         return (
-            "no weight shows the size that images were padded to: left as the training config has "
-            f"it ({self.node}.square_pad). {self.node}.net.img_size is what fits the shape of the "
-            "relative positions",
+            "the weights do not show the size that images were padded to: the training config "
+            f"keeps its value ({self.node}.square_pad). {self.node}.net.img_size is set to fit "
+            "the shape of the relative positions",
         )
 
     def build(

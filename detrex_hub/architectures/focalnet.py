@@ -38,7 +38,7 @@ BODY: tuple[Rule, ...] = kept(
 )
 
 HEADS_DROPPED: tuple[Rule, ...] = (
-    Drop("norm.*", "norm before the ImageNet classifier, which is no output norm of a stage"),
+    Drop("norm.*", "norm before the ImageNet classifier, not an output norm of a stage"),
     Drop("head.*", "ImageNet classifier", optional=True),
 )
 
@@ -130,8 +130,8 @@ class FocalNet(StagedBackbone, frozen=True, kw_only=True):
         ),
         "normalize_modulator": Fact(
             kinds.FLAG,
-            "whether the modulator is divided by the number of levels, as in the released large "
-            "FocalNet with 4 levels alone",
+            "whether the modulator is divided by the number of levels, as only in the released "
+            "large FocalNet with 4 levels",
             default=_is_normalized,
             assumed=True,
             config=(".normalize_modulator",),
@@ -268,8 +268,8 @@ class FocalNet(StagedBackbone, frozen=True, kw_only=True):
         if not self.normalize_modulator:
             return ()
         return (
-            "these weights want normalize_modulator=True, which detrex's configs leave False "
-            "(without it, the stage outputs of the large one with 4 levels are off by 22.7)",
+            "these weights need normalize_modulator=True, but detrex's configs have False "
+            "(then the stage outputs of the large model with 4 levels are off by 22.7)",
         )
 
     def arguments(self) -> dict[str, Any]:

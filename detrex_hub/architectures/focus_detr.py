@@ -64,7 +64,7 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
         if self.encoder_layers > self.decoder_layers:
             raise ArchitectureError(
                 f"Focus-DETR with {self.encoder_layers} encoder layers and {self.decoder_layers} "
-                "decoder layers, and detrex builds none with more of the former"
+                "decoder layers, but detrex cannot build one with more encoder than decoder layers"
             )
 
     @classmethod
@@ -124,11 +124,11 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
     def notes(self) -> tuple[str, ...]:
         return (
             *super().notes(),
-            "the shares of tokens that encoder layers attend to are in no weight: detrex has "
-            "constants for them (half of all, down to a tenth in the last layer)",
+            "the weights do not show which share of the tokens each encoder layer attends to: "
+            "detrex has constants (half of all tokens, down to a tenth in the last layer)",
             # projects/focus_detr/modeling/transformer_layer.py: topk_sa
             "an image needs about 3000 tokens over all feature maps, so that 300 are left in the "
-            "last layer; one with fewer ends in an error (512 x 512 pixels are enough)",
+            "last layer. An image with fewer tokens raises an error (512 x 512 pixels are enough)",
         )
 
 

@@ -125,7 +125,7 @@ def check_positions(
     if grid is not None:
         raise ArchitectureError(
             f"this {name} has learned position embeddings, whose names differ between "
-            "transformers 4.57 and 5, so that no folder opens in both",
+            "transformers 4.57 and 5, so one folder cannot open in both",
             hint="Write the original's layout instead: --to original",
         )
     wrong = []
@@ -135,7 +135,7 @@ def check_positions(
         wrong.append(f"offset {offset} instead of {fixed_offset}")
     if wrong:
         raise ArchitectureError(
-            f"transformers' {name} has other position embeddings, and no field for them: "
+            f"transformers' {name} has different position embeddings, and no field for them: "
             + ", ".join(wrong),
             hint="Write the original's layout instead: --to original",
         )
@@ -192,6 +192,6 @@ def check_images(preprocessing: Mapping[str, Any], software: str) -> None:
         raise ArchitectureError(f"the record of the weights has no valid {', '.join(wrong)}")
     if preprocessing["image_format"] != "RGB":
         raise ArchitectureError(
-            f"the weights read BGR images, and the image processors of {software} give RGB ones",
+            f"the weights need BGR images, but the image processors of {software} give RGB",
             hint="Use the weights in detrex, with from_hub",
         )

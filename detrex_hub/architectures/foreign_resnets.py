@@ -81,7 +81,8 @@ def detector_backbone(
     """
     if not isinstance(body, ResNet | TorchvisionResNet):
         raise ArchitectureError(
-            f"the backbone is a {body.name}, and exports to transformers have ResNets alone",
+            f"the backbone is a {body.name}, but only detectors with a ResNet can be exported to "
+            "transformers",
             hint="Use the detector in detrex, with from_hub",
         )
     if own:
@@ -96,12 +97,17 @@ def detector_backbone(
         }
     if stride_in_1x1:
         raise ArchitectureError(
-            "the stride lies in the 1x1 convolutions, and timm's ResNet has it in the 3x3 ones",
-            hint="Export for transformers' own ResNet, which has both: --to transformers_no_timm",
+            "the stride is in the 1x1 convolutions, but in timm's ResNet it is in the 3x3 "
+            "convolutions",
+            hint=(
+                "Export for transformers' own ResNet, which supports both: --to "
+                "transformers_no_timm"
+            ),
         )
     if read not in (1, 3):
         raise ArchitectureError(
-            f"the detector reads {read} stages, and transformers reads 1 or 3 of timm's ResNet",
+            f"the detector reads {read} stages, but transformers reads 1 or 3 stages of timm's "
+            "ResNet",
             hint="Export for transformers' own ResNet: --to transformers_no_timm",
         )
     return {

@@ -37,7 +37,7 @@ class GroupDetr(ConditionalDetr, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "group_detr"
     not_in_transformers: ClassVar[str | None] = (
-        "its queries are of several groups, and Conditional-DETR's of one"
+        "it has several groups of queries, and Conditional-DETR has one"
     )
     taken_by: ClassVar[frozenset[str]] = frozenset({"GroupDETR"})
     # there is no original
@@ -65,7 +65,7 @@ class GroupDetr(ConditionalDetr, frozen=True, kw_only=True):
         if groups is not None and self.learned_queries % groups:
             raise ArchitectureError(
                 f"{self.learned_queries} queries are not {groups} groups of equal size",
-                hint="Say how many groups there are: --fact group_nums=N",
+                hint="Set the number of groups: --fact group_nums=N",
             )
 
     @classmethod

@@ -77,7 +77,7 @@ def _chosen_blocks(specs: Specs, facts: Facts) -> tuple[int, ...]:
     blocks, number = facts.get("level2_post_norm_block_ids", ()), _post_norms(specs)
     if len(blocks) != number:
         raise UsageError(
-            f"level2_post_norm_block_ids has {len(blocks)} blocks, and the shapes show {number}"
+            f"level2_post_norm_block_ids has {len(blocks)} blocks, but the shapes show {number}"
         )
     return tuple(blocks)
 

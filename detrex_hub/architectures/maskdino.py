@@ -343,10 +343,10 @@ class MaskDino(Detector, frozen=True, kw_only=True):
     def notes(self) -> tuple[str, ...]:
         return (
             *super().notes(),
-            "no weight shows whether instances, panoptic or semantic segmentation are given: "
-            "model.instance_on, panoptic_on and semantic_on of the config",
-            "detrex's model asks for height and width in every input, and LazyConfig.load fails on "
-            "its configs (detrex e244e6c): import projects.maskdino.configs.models instead",
+            "the weights do not show whether the output is instance, panoptic or semantic "
+            "segmentation: model.instance_on, panoptic_on and semantic_on of the config",
+            "detrex's model needs height and width in every input. LazyConfig.load fails on its "
+            "configs (detrex e244e6c): import projects.maskdino.configs.models instead",
         )
 
 

@@ -139,6 +139,6 @@ def read_heads(specs: Specs, facts: Facts, levels: int) -> int:
         raise ArchitectureError(
             f"attention weights have {heads * POINTS} rows a level: {heads} heads with {POINTS} "
             f"points, as detrex has them, and not {known}",
-            hint=f"If there are {heads} heads, say so with --fact num_heads={heads}",
+            hint=f"If there are {heads} heads, pass --fact num_heads={heads}",
         )
     return heads

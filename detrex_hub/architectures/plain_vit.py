@@ -29,8 +29,8 @@ from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rule
 
 CLASS_TOKEN = "class token, which detectors do not have"
-MASK_TOKEN = "stands for masked patches in pretraining"
-FINAL_NORM = "final norm of the pretraining, which the backbone lacks"
+MASK_TOKEN = "mask token, used only in pretraining"
+FINAL_NORM = "final norm of the pretraining, which the backbone does not have"
 
 HEADS_DROPPED: tuple[Rule, ...] = (
     Drop("cls_token", CLASS_TOKEN, optional=True),
@@ -153,9 +153,9 @@ class PlainViT(Architecture, frozen=True, kw_only=True):
     def notes(self) -> tuple[str, ...]:
         attending = [i for i in range(self.depth) if i not in self.window_block_indexes]
         found = [
-            "which blocks attend in windows is the config's choice; one for another depth needs "
-            f"{self.node}.window_block_indexes too (for {self.depth} blocks, detrex's configs have "
-            f"all but {', '.join(map(str, attending))})"
+            "the config chooses which blocks use window attention. A config for another depth "
+            f"needs {self.node}.window_block_indexes too (for {self.depth} blocks, detrex's "
+            f"configs have all but {', '.join(map(str, attending))})"
         ]
         if self.patch_size != 16:
             found.append(
@@ -213,7 +213,7 @@ def positions(shapes: Shapes, patch_size: int) -> tuple[int, bool]:
     for side, token in ((isqrt(rows - 1), True), (isqrt(rows), False)):
         if side > 0 and side**2 + token == rows:
             return side * patch_size, token
-    raise shapes.refusal(f"pos_embed has {rows} positions, which are those of no square image")
+    raise shapes.refusal(f"pos_embed has {rows} positions, which do not fit a square image")
 
 
 def num_heads(head_dim: Callable[[Specs], int | None]) -> Fact:
@@ -250,7 +250,7 @@ def heads(shapes: Shapes, facts: Facts, embed_dim: int) -> int:
     number: int | None = facts.get("num_heads")
     if number is None:
         raise shapes.refusal(
-            f"no shape shows how many heads its {embed_dim} channels have. Set it with "
+            f"shapes do not show how many heads its {embed_dim} channels have. Set "
             "--fact num_heads=N"
         )
     if embed_dim % number:

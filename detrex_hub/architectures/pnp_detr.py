@@ -37,7 +37,7 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
         unsample_abstract_number: vectors that stand for these points.
         test_time_sample_ratio: share of the points that is sampled at inference; None where it is
             not known, since no shape shows it.
-        pos_embed_kproj: whether the points that are not sampled are weighed by their positions too.
+        pos_embed_kproj: whether the points that are not sampled are also weighted by position.
     """
 
     score_pred_net: str = "2layer-fc-256"
@@ -56,7 +56,7 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
         # 0.333 for 0.5 moves logits by 0.2 to 0.35
         "test_time_sample_ratio": Fact(
             kinds.Share(),
-            "share of the points that is sampled at inference; the original evaluates with "
+            "share of the points that are sampled at inference; the original evaluates "
             "several shares",
             default=released(0.5),
             assumed=True,
@@ -64,7 +64,7 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
         ),
         "pos_embed_kproj": Fact(
             kinds.FLAG,
-            "whether the points that are not sampled are weighed by their positions too",
+            "whether the points that are not sampled are also weighted by their positions",
             default=False,
             assumed=True,
             config=(_POSITIONS,),
@@ -81,7 +81,7 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.score_pred_net not in _SCORERS or self.kproj_net not in _WEIGHERS:
             raise ArchitectureError(
-                f"PnP-DETR has no sampler of {self.score_pred_net} and {self.kproj_net}"
+                f"PnP-DETR has no sampler with {self.score_pred_net} and {self.kproj_net}"
             )
 
     @classmethod

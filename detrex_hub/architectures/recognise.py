@@ -35,12 +35,12 @@ class Recognition(Struct, frozen=True):
             rest = (
                 f"{self.outside} other tensors are dropped" if self.outside else "all keys have it"
             )
-            found.append(f"the weights lie below the prefix {self.prefix!r}; {rest}")
+            found.append(f"the weights are below the prefix {self.prefix!r}; {rest}")
         if self.may_be:
             others, name = " or ".join(self.may_be), self.architecture.name
             found.append(
-                f"the weights may be of {others} instead of {name}: all keys and shapes are the "
-                f"same. If you know it, convert with: --arch {others}"
+                f"the weights may be {others} instead of {name}: all keys and shapes are the "
+                f"same. If they are, convert with: --arch {others}"
             )
         return tuple(found)
 
@@ -109,8 +109,8 @@ def recognise(
         for text, reason in kind.no_counterpart.items():
             if (key := _first(text, specs, ordered)) is not None:
                 raise ArchitectureError(
-                    f"{what} has no counterpart: {reason}",
-                    hint=f"The key {key} shows it. For others see: detrex-hub list",
+                    f"detrex has no model for {what}: {reason}",
+                    hint=f"The key {key} shows this. See the known weights: detrex-hub list",
                 )
     candidates = [
         _judge(architecture, layout_name, layout, specs, ordered, named=len(among) == 1)
@@ -187,8 +187,8 @@ def _check_released(found: _Candidate, specs: Specs, what: str) -> None:
     name = found.architecture.name
     released = " or ".join(map(str, alike.released))
     raise ArchitectureError(
-        f"{what} has the keys of {' and of '.join((name, *alike.names))}, and no key tells which "
-        f"it is; {name} was released with {released} queries, and {alike.queries} is {spec}",
+        f"{what} has the keys of {' and of '.join((name, *alike.names))}, and no key tells them "
+        f"apart; {name} was released with {released} queries, and {alike.queries} is {spec}",
         choices=_choices((name, *alike.names)),
     )
 

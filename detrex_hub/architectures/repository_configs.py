@@ -112,9 +112,9 @@ def _detector(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in _ALWAYS[kind].items():
         if config.get(name, value) != value:
             raise ArchitectureError(
-                f"{CONFIG} says {name} {config[name]!r}, and detrex's model has no setting for it: "
+                f"{CONFIG} says {name} {config[name]!r}, but detrex's model has no setting for it: "
                 f"it computes as with {value!r}",
-                hint="Train it with detrex from a model with the usual setting",
+                hint="Train in detrex from a model with the usual setting",
             )
     found = {
         "dilation": _dilation(config),
@@ -157,7 +157,7 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
         stride = arguments.get("output_stride") if isinstance(arguments, Mapping) else None
         if stride not in (None, 32):
             raise ArchitectureError(
-                f"{CONFIG} says output_stride {stride!r}, and detectron2's backbones have 32"
+                f"{CONFIG} says output_stride {stride!r}, but detectron2's backbones have 32"
             )
         return dict(_TIMM_RESNET) if "res" in str(config.get("architecture")) else {}
     kind = config.get("model_type")
@@ -167,8 +167,8 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if config.get("downsample_in_first_stage", False) is not False:
         raise ArchitectureError(
-            f"{CONFIG} says downsample_in_first_stage, and the first stage of detectron2's ResNet "
-            "keeps the size of its input"
+            f"{CONFIG} says downsample_in_first_stage, but the first stage of detectron2's "
+            "ResNet does not downsample"
         )
     return {"stride_in_1x1": config.get("downsample_in_bottleneck") is True}
 
@@ -194,7 +194,7 @@ def _same(config: Mapping[str, Any], one: str, other: str, default: int) -> Any:
     first, second = config.get(one, default), config.get(other, default)
     if first != second:
         raise ArchitectureError(
-            f"{CONFIG} says {one} {first!r} and {other} {second!r}, and detrex has one setting for "
+            f"{CONFIG} says {one} {first!r} and {other} {second!r}, but detrex has one setting for "
             "both",
         )
     return first

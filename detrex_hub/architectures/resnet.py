@@ -74,7 +74,7 @@ BLOCKS = {
 }
 
 DEPTH = kinds.Choice(*BLOCKS)
-COUNTERS_INITIALISED = "the counters of BatchNorm, which nothing reads when it evaluates"
+COUNTERS_INITIALISED = "the counters of BatchNorm, which are not used in evaluation"
 _MODULE = "detectron2.modeling.backbone.resnet"
 
 _STAGES = range(4)
@@ -101,7 +101,7 @@ def _check_foldable(specs: Specs, layout: str) -> None:
     if layout not in CAFFE2_MEANS or _BIAS not in specs:
         lacks = _BIAS if _BIAS not in specs else "mean of the first norm to fold it into"
         raise UsageError(
-            f"the bias of the first convolution cannot be folded: there is no {lacks}",
+            f"the bias of the first convolution cannot be folded: {lacks} is missing",
             hint="Convert without --fact conv1_bias=fold",
         )
 
@@ -124,7 +124,7 @@ def _detrex_rules(target: Iterable[str], *, classifier: bool) -> tuple[Rule, ...
         Drop("stem.conv1.norm.num_batches_tracked", COUNTER, optional=True),
         Drop("res{i}.{j}.*.norm.num_batches_tracked", COUNTER, optional=True),
         Drop("linear.*", CLASSIFIER, optional=True),
-        Drop("stem.fc.*", "dead key of an older converter, read by no model", optional=True),
+        Drop("stem.fc.*", "unused key of an older converter", optional=True),
     )
 
 
@@ -158,14 +158,14 @@ def _pixel_std(specs: Specs, layout: str, facts: Facts) -> list[float]:
 
 
 _BGR = (
-    "Caffe2's models read BGR images: of deviation 1 and with the stride in the 1x1 convolution "
-    "those of MSRA, which have no groups, and of ImageNet's deviation the others. No shape shows "
-    "it. The first convolution absorbs it, so that a stock config reads the weights, with: "
+    "Caffe2's models read BGR images. MSRA's, which have no groups, use a deviation of 1 and "
+    "the stride in the 1x1 convolution. The others use ImageNet's deviation. Shapes do not "
+    "show this. To fold it into the first convolution, so that a stock config fits, pass: "
     "--fact absorb_preprocessing=true"
 )
 _DOWNSAMPLING = (
-    "the config.json of the model says where the stride lies (downsample_in_bottleneck), which no "
-    "shape shows. Without it the stride is taken to lie in the 3x3 convolution. If that is wrong, "
+    "the model's config.json says where the stride is (downsample_in_bottleneck), which shapes "
+    "do not show. Without it, the stride is assumed in the 3x3 convolution. If that is wrong, "
     "convert with: --fact stride_in_1x1=true"
 )
 _TRANSFORMERS_KEYS = (
@@ -174,15 +174,15 @@ _TRANSFORMERS_KEYS = (
 )
 _CAFFE2_KEYS = ("conv1_w", "res2_0_branch2a_w")
 _AFFINE = (
-    "The file has no statistics of its norms: mean 0 and variance 1 - 1e-5 are written, with which "
-    "FrozenBatchNorm2d multiplies by exactly the file's scale; detectron2's own loader takes "
+    "The file has no statistics for its norms. Mean 0 and variance 1 - 1e-5 are written, so "
+    "FrozenBatchNorm2d multiplies by exactly the file's scale. detectron2's own loader uses "
     "variance 1, which is off by up to 2e-4"
 )
 _BIAS = "conv1_b"
 _MMDET = (
-    "the backbone alone is converted. mmdetection's backbones of style 'caffe' have the stride in "
-    "the 1x1 convolution and read BGR images of deviation 1, and no shape shows it. For these say: "
-    "--fact stride_in_1x1=true --image-format BGR --fact pixel_std=1,1,1"
+    "only the backbone is converted. mmdetection's backbones of style 'caffe' have the stride in "
+    "the 1x1 convolution and read BGR images of deviation 1, which shapes do not show. For "
+    "these, pass: --fact stride_in_1x1=true --image-format BGR --fact pixel_std=1,1,1"
 )
 
 
@@ -258,13 +258,13 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         "pixel_std": replace(IMAGE_FACTS["pixel_std"], default=_pixel_std),
         "absorb_preprocessing": Fact(
             kinds.FLAG,
-            "let the first convolution absorb the order of BGR channels and their deviations, so "
-            "that the weights read RGB images of ImageNet's mean and deviation",
+            "fold the BGR order and the deviations into the first convolution, so that "
+            "the weights read RGB images with ImageNet's mean and deviation",
             default=False,
         ),
         "conv1_bias": Fact(
             kinds.Choice("drop", "fold"),
-            "what becomes of the bias of Caffe2's first convolution (conv1_b): drop, as detectron2 "
+            "how to treat the bias of Caffe2's first convolution (conv1_b): drop it, as detectron2 "
             "does, or fold it into the mean of the norm, as the original computes",
             default=_conv1_bias,
             assumed=True,
@@ -276,7 +276,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         ),
         "stride_in_1x1": Fact(
             kinds.FLAG,
-            "whether the stride lies in the first 1x1 convolution (MSRA), depth 50 and more",
+            "whether the stride is in the first 1x1 convolution (MSRA), for depth 50 and more",
             default=_stride_in_1x1,
             assumed=True,
             config=(
@@ -367,7 +367,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         mean = IMAGENET_RGB["pixel_mean"][::-1]
         if facts.get("image_format") != "BGR" or list(facts.get("pixel_mean", mean)) != mean:
             raise UsageError(
-                "the first convolution absorbs BGR images of ImageNet's mean alone: "
+                "the first convolution can absorb only BGR images with ImageNet's mean: "
                 f"[{', '.join(map(str, mean))}]",
                 hint="Convert without --fact absorb_preprocessing=true",
             )
@@ -407,7 +407,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
 
         if self.num_classes is not None:
             raise ArchitectureError(
-                "the weights hold a classifier, and exports are of backbones alone",
+                "the weights contain a classifier, but only backbones are exported",
                 hint="Convert without --keep-classifier",
             )
         stages = [f"stage{number}" for number in range(1, 5)]

@@ -105,7 +105,7 @@ _DETECTRON2 = {
 _AFFINE = {"s": "weight", "b": "bias"}
 # "riv" holds the variance itself, and no inverse of it
 _FACEBOOK = {**_AFFINE, "rm": "running_mean", "riv": "running_var"}
-_NO_BIAS = "bias of a convolution, which is zero and detectron2's convolutions do not have"
+_NO_BIAS = "bias of a convolution: it is zero, and detectron2's convolutions have none"
 # FrozenBatchNorm2d adds this to the variance
 _EPS = 1e-5
 
@@ -120,7 +120,7 @@ def _caffe2(parameters: Mapping[str, str]) -> tuple[Rule, ...]:
         ),
         Drop(
             "conv1_b",
-            "bias of the first convolution, which detectron2's loader drops too",
+            "bias of the first convolution, which detectron2's loader also drops",
             optional=True,
         ),
         *(Drop(f"{blob}_b", _NO_BIAS, optional=True) for blob in _BLOBS if blob != "conv1"),

@@ -34,6 +34,6 @@ class SqrDetr(DabDetr, frozen=True, kw_only=True):
     def notes(self) -> tuple[str, ...]:
         return (
             *super().notes(),
-            "detrex has no class of its own for it: a DABDETR takes these weights, and detects the "
-            "same with either decoder. Training as SQR does needs DabDetrTransformerDecoder_qr",
+            "detrex has no separate class for SQR: a DABDETR takes these weights and detects "
+            "the same with either decoder. SQR training needs DabDetrTransformerDecoder_qr",
         )

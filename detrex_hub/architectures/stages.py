@@ -22,12 +22,12 @@ from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, indices
 
 OUTPUT_NORMS_INITIALISED = (
-    "norms behind the stages (weight 1 and bias 0), which the weights do not hold and detrex "
-    "initialises alike"
+    "norms after the stages (weight 1 and bias 0), which the weights do not contain. detrex "
+    "initialises them to the same values"
 )
 FINAL_NORM_INITIALISED = (
-    "the norm behind the last stage (weight 1 and bias 0), which the weights do not hold: take the "
-    "stages, with features_only=True"
+    "the norm after the last stage (weight 1 and bias 0), which the weights do not contain: use "
+    "the stages, with features_only=True"
 )
 
 
@@ -55,7 +55,7 @@ class Shapes:
         found = indices(self._specs, text, "n")
         if not found or found != tuple(range(len(found))):
             numbers = ", ".join(map(str, found)) or "none"
-            raise self.refusal(f"{text} should be numbered from 0 without gaps, and n is {numbers}")
+            raise self.refusal(f"{text} should be numbered from 0 without gaps, but n is {numbers}")
         return len(found)
 
     def norms(self) -> tuple[int, ...]:

@@ -61,13 +61,14 @@ _OUTPUT_NORMS = kept("norm{i}.*", optional=True)
 
 _MASKS = Drop(
     "layers.{i}.blocks.{j}.attn_mask",
-    "mask of the shifted windows at the pretraining size, computed from the image's",
+    "mask of the shifted windows at the pretraining size, which the model computes from the "
+    "image size",
     optional=True,
 )
 _CLASSIFIER = "ImageNet classifier"
-_FINAL_NORM = "norm before the ImageNet classifier, which is no output norm of a stage"
+_FINAL_NORM = "norm before the ImageNet classifier, not an output norm of a stage"
 _FIRST_NORM = "norm of the stage of stride 4, which detrex's configs do not return"
-_MASK_TOKEN = "stands for masked patches in pretraining"
+_MASK_TOKEN = "mask token, used only in pretraining"
 
 _IN_TRANSFORMERS = "encoder.layers.{i}.blocks.{j}"
 _ATTENTION = f"{_IN_TRANSFORMERS}.attention"
@@ -165,7 +166,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 
 # the layouts whose files have detrex's names where shapes are read
 _OWN_NAMES = ("original", "timm", "detrex")
-_OTHER_WINDOW = "belongs to the windows of the file, and the model computes its own"
+_OTHER_WINDOW = "fits the windows of the file only; the model computes its own"
 _TABLES: Mapping[str, type[BicubicTable] | type[GeometricTable]] = {
     "bicubic": BicubicTable,
     "geometric": GeometricTable,
@@ -173,8 +174,8 @@ _TABLES: Mapping[str, type[BicubicTable] | type[GeometricTable]] = {
 
 _BLOCK_KEYS = ("patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table")
 _V2 = (
-    "it is a Swin Transformer V2 (its attention has a logit_scale), and neither detrex nor "
-    "detectron2 has such a model"
+    "it is a Swin Transformer V2 (its attention has a logit_scale), which neither "
+    "detrex nor detectron2 has"
 )
 _TRANSFORMERS_KEYS = (
     "embeddings.patch_embeddings.projection.weight",
@@ -277,10 +278,12 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
     facts: ClassVar[Mapping[str, Fact]] = {
         "window_size": Fact(
             kinds.Integer(least=2, most=64),
-            "window to resample the relative position tables for, in patches",
+            "window size, in patches, to resample the relative position tables for",
         ),
         "table_resampling": Fact(
-            kinds.Choice(*_TABLES), "how: bicubic, or geometric as timm does", default="bicubic"
+            kinds.Choice(*_TABLES),
+            "resampling method: bicubic, or geometric as in timm",
+            default="bicubic",
         ),
     }
     built_by: ClassVar[str] = "detectron2.modeling.backbone.swin.SwinTransformer"
@@ -322,17 +325,18 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
         ]
         windows = [(isqrt(rows) + 1) // 2 for rows, _ in tables]
         if [(2 * window - 1) ** 2 for window in windows] != [rows for rows, _ in tables]:
-            raise shapes.refusal("a relative_position_bias_table is that of no square window")
+            raise shapes.refusal("a relative_position_bias_table does not fit a square window")
         if len(set(windows)) > 1:
             raise shapes.refusal(
-                f"its stages have windows of {windows}, and detectron2's have one in common"
+                f"its stages have windows of {windows}, but detectron2's Swin has one size for "
+                "all stages"
             )
         hidden, _ = shapes("layers.0.blocks.0.mlp.fc1.weight", 2)
         ape = "absolute_pos_embed" in shapes
         if ape and layout != "detrex":
             raise shapes.refusal(
-                "it has an absolute position embedding, laid out as (1, patches, channels), which "
-                "detectron2 has as (1, channels, height, width); no released Swin has one"
+                "it has an absolute position embedding with the layout (1, patches, channels), "
+                "but detectron2's is (1, channels, height, width). No released Swin has one"
             )
         made = cls(
             embed_dim=embed_dim,
@@ -376,9 +380,9 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
         like = "timm" if self.table_resampling == "geometric" else "Swin-Transformer"
         return (
             f"relative position tables were resampled from windows of {self.source_window} to "
-            f"{self.window_size} ({self.table_resampling}, as {like} does): the model computes "
-            "something else than the original and is meant to be trained on. Libraries resample "
-            "differently, by 3 to 15 % of a stage's output",
+            f"{self.window_size} ({self.table_resampling}, as {like} does). The model no longer "
+            "computes what the original does: train it further. Resampling differs between "
+            "libraries by 3 to 15 % of a stage's output",
         )
 
     @property
@@ -440,7 +444,7 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
         self._check_export()
         if self.output_norms:
             raise ArchitectureError(
-                "the weights hold output norms of stages, and timm's Swin has none",
+                "the weights contain output norms of stages, which timm's Swin does not have",
                 hint="Export to transformers instead: --to transformers",
             )
         return TimmModel(
@@ -466,7 +470,8 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
     def _check_export(self) -> None:
         if self.ape or not self.patch_norm:
             raise ArchitectureError(
-                "exports have no absolute position embedding, and a norm of the patches always",
+                "exports never have an absolute position embedding, and always have a norm of "
+                "the patches",
                 hint="Use the weights in detrex, with from_hub",
             )
 

@@ -156,8 +156,8 @@ class TimmResNetD(Architecture, frozen=True, kw_only=True):
 
     def notes(self) -> tuple[str, ...]:
         return (
-            "newer versions of timm give every norm_layer a device, which detectron2's "
-            "FrozenBatchNorm2d does not take: timm 1.0.20 builds this backbone, 1.0.31 does not",
+            "newer versions of timm pass a device to every norm_layer, which detectron2's "
+            "FrozenBatchNorm2d does not accept: timm 1.0.20 builds this backbone, 1.0.31 does not",
         )
 
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:

@@ -67,7 +67,7 @@ class TorchvisionResNet(Architecture, frozen=True, kw_only=True):
     facts: ClassVar[Mapping[str, Fact]] = {
         "dilation": Fact(
             kinds.FLAG,
-            "whether the last stage is dilated (DC5); as the config has it where nothing says it",
+            "whether the last stage is dilated (DC5); the config decides if nothing says it",
             config=(".dilation",),
         )
     }

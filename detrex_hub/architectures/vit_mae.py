@@ -128,8 +128,8 @@ _TRANSFORMERS_KEYS = (
     "encoder.layer.0.attention.attention.query.weight",
 )
 _EPS = (
-    "transformers' config of ViTMAE says layer_norm_eps 1e-12; its original and detectron2 have "
-    "1e-6, which the weights were trained with: the outputs differ from transformers' by 2e-7 of "
+    "transformers' config of ViTMAE says layer_norm_eps 1e-12, but the original and "
+    "detectron2 have 1e-6, as in training. The outputs differ from transformers' by 2e-7 of "
     "their largest value"
 )
 
@@ -175,7 +175,7 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
     facts: ClassVar[Mapping[str, Fact]] = {
         "num_heads": num_heads(_head_dim),
         "patch_size": Fact(
-            kinds.Integer(least=2, most=64), "patches to resample the kernels for, in pixels"
+            kinds.Integer(least=2, most=64), "patch size, in pixels, to resample the kernels for"
         ),
     }
     tables: ClassVar[Mapping[str, tuple[Rule, ...]]] = RULES
@@ -277,12 +277,13 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
             super().in_transformers(layout, preprocessing)
         if not self.pretrain_use_cls_token:
             raise ArchitectureError(
-                "its positions have none for a class token, which transformers' VitDet leaves out",
+                "its positions have none for a class token, which transformers' VitDet requires",
                 hint="Export to timm instead: --to timm",
             )
         if not self.mlp_ratio.is_integer():
             raise ArchitectureError(
-                f"its mlp_ratio is {self.mlp_ratio}, and transformers' VitDet takes whole numbers",
+                f"its mlp_ratio is {self.mlp_ratio}, but transformers' VitDet takes only whole "
+                "numbers",
                 hint="Export to timm instead: --to timm",
             )
         return backbone(

@@ -253,7 +253,7 @@ def licensed(card: str, license: str) -> str:
     said = license_of(card)
     if said is not None:
         if said != license:
-            raise UsageError(f"the licence of these weights is {said}, and not {license}")
+            raise UsageError(f"the licence of these weights is {said}, not {license}")
         return card
     head, dashes, body = card.partition("\n---\n")
     head = re.sub(r"(?m)^(pipeline_tag: .*)$", rf"\1\nlicense: {license}", head, count=1)

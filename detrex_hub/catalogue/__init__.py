@@ -231,7 +231,7 @@ def _joined(files: Iterable[Path]) -> Mapping[str, CatalogueEntry]:
     for path in files:
         for name, entry in _of_built_in_file(path).items():
             if name in entries:
-                raise CatalogueError(f"{path}: [weights.{name}] is in {entries[name].family} too")
+                raise CatalogueError(f"{path}: [weights.{name}] is also in {entries[name].family}")
             _refuse_case_twin(name, entries, path)
             entries[name] = entry
     return entries
@@ -283,5 +283,5 @@ def _refuse_case_twin(name: str, entries: Mapping[str, CatalogueEntry], path: Pa
             raise CatalogueError(
                 f"{path}: [weights.{name}] differs from {other} of {entries[other].family}.toml "
                 "only in case",
-                hint="Take another name, or the same one to replace it",
+                hint="Use another name, or the same name to replace it",
             )

@@ -22,7 +22,7 @@ Origin: TypeAlias = Literal["authors", "converted", "trained"]
 
 ORIGINS: Mapping[Origin, str] = {
     "authors": "published by the authors",
-    "converted": "the authors' weights, as converted by detrex",
+    "converted": "the authors' weights, converted by detrex",
     "trained": "trained in detrex",
 }
 """The origins in words, for readers."""

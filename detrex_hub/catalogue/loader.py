@@ -274,7 +274,7 @@ def _sources(name: str, said: Weights, lock: Lock, problems: list[str]) -> Itera
         pin = lock.sources.get(url, Pin())
         sha256 = _agreed("sha256", url, one.sha256, pin.sha256, problems)
         if sha256 and prefix and not sha256.startswith(prefix):
-            problems.append(f"{url} has sha256 {sha256[:12]}…, and {prefix} in its name")
+            problems.append(f"{url} has sha256 {sha256[:12]}…, but {prefix} in its name")
         yield Source(
             layout=_or(one.layout, said.layout),
             url=url,
@@ -292,7 +292,7 @@ def _agreed(key: str, url: str, said: Any, locked: Any, problems: list[str]) -> 
     if said is UNSET:
         return locked
     if locked is not None and locked != said:
-        problems.append(f"{key} of {url} is {said}, and {locked} in the lock")
+        problems.append(f"{key} of {url} is {said}, but {locked} in the lock")
     return said
 
 
@@ -303,7 +303,9 @@ def _metrics(said: Weights, problems: list[str]) -> Iterator[Metric]:
         told = {**common, **{key: value for key, value in own.items() if value is not UNSET}}
         missing = [key for key in _EVALUATION if told.get(key, UNSET) is UNSET]
         if missing:
-            problems.append(f"metrics: {name} lacks {', '.join(missing)}, which evaluation can say")
+            problems.append(
+                f"metrics: {name} lacks {', '.join(missing)}; set it there or in evaluation"
+            )
         elif not math.isfinite(told["value"]):
             problems.append(f"metrics: {name} should be a number")
         elif not _is_page(told["source"]):
@@ -319,4 +321,4 @@ def _same_names(entries: Mapping[str, CatalogueEntry]) -> Iterator[str]:
         for name in (entry.name, *entry.aliases):
             first = seen.setdefault(name.lower(), entry.name)
             if first != entry.name or (name != entry.name and name.lower() == first.lower()):
-                yield f"[weights.{first}] and [weights.{entry.name}] are both called {name}"
+                yield f"[weights.{first}] and [weights.{entry.name}] both have the name {name}"

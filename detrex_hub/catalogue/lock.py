@@ -91,7 +91,7 @@ def read_lock(path: Path) -> Lock:
             if made is not None:
                 found[name] = made  # type: ignore[assignment]
     problems += [
-        f"[sources.{_key(url)}] has a commit, which only hf:// has"
+        f"[sources.{_key(url)}] has a commit, which only hf:// sources have"
         for url, pin in sources.items()
         if pin.commit and not url.startswith("hf://")
     ]

@@ -44,7 +44,7 @@ def parse(path: Path) -> Table:
     except FileNotFoundError:
         raise CatalogueError(
             f"there is no catalogue file {path}",
-            hint="Look at --catalogue and DETREX_HUB_CATALOGUE",
+            hint="Check --catalogue and DETREX_HUB_CATALOGUE",
         ) from None
     except OSError as error:
         raise CatalogueError(f"{path} cannot be read: {error.strerror}") from None

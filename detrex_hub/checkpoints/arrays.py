@@ -59,7 +59,7 @@ class StoredArray:
         if self.offset < 0 or min(shape, default=0) < 0 or min(strides, default=0) < 0:
             raise ValueError("has a negative offset, size or stride")
         if math.prod(filter(None, shape)) * itemsize >= _TOO_MANY:
-            raise ValueError(f"has sizes beyond all bounds: {self.spec}")
+            raise ValueError(f"has impossible sizes: {self.spec}")
         if not self.spec.numel:
             return
         span = _span(shape, strides, itemsize)

@@ -190,7 +190,7 @@ def _leaf(value: Any) -> StoredArray | Unsupported | None:
     return value if isinstance(value, StoredArray | Unsupported) else None
 
 
-_OVER_AND_OVER = "its dicts contain each other over and over"
+_OVER_AND_OVER = "its dicts are nested too often"
 
 
 def _containers(file: File, root: Any) -> dict[str, _Container]:

@@ -89,7 +89,7 @@ class File:
             while len(data) < nbytes:
                 more = self._read_at(offset + len(data), nbytes - len(data))
                 if not more:
-                    raise self.error("got shorter while it was being read")
+                    raise self.error("was truncated while it was read")
                 data += more
         except OSError as error:
             raise self.error(f"cannot be read: {error.strerror or error}") from None

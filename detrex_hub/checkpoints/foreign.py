@@ -107,7 +107,7 @@ PACKED = "_packed_params._packed_params"
 """What the key of a quantised layer's weight and bias ends with: a tuple of both."""
 QUANTIZED_TENSORS = Foreign(
     "holds quantised tensors of torch",
-    "Turn them into plain ones with torch",
+    "Dequantise them with torch",
     code='import torch; d = torch.load(FILE, "cpu"); '
     'd = d.get("state_dict", d.get("model", d)); '
     f'd = [(k, v) if torch.is_tensor(v) else (k.replace("{PACKED}", n), t) '

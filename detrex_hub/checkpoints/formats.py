@@ -71,7 +71,9 @@ def reader(file: File) -> Reader:
     # protocols 0 and 1 have no mark; their dicts begin so
     if head[:1] in b"(}c":
         return torch_legacy.read if _is_legacy(file) else numpy_pickle.read
-    raise file.error("is of no known format: no torch checkpoint, pickle or safetensors file")
+    raise file.error(
+        "has no known format: it is not a torch checkpoint, a pickle or a safetensors file"
+    )
 
 
 def _reader(file: File, head: bytes) -> Reader | None:
@@ -151,7 +153,7 @@ def _shards(file: File, container: Choice) -> Checkpoint:
         head = part.read(0, min(part.size, _HEAD))
         read = _reader(part, head) if head else None
         if read is None:
-            raise part.error("is no safetensors file and no torch checkpoint")
+            raise part.error("is neither a safetensors file nor a torch checkpoint")
         return read(part, container)
 
     _refuse_hashed(file)
@@ -168,7 +170,7 @@ def _distributed(file: File, container: Choice) -> Checkpoint:
 
 def _refuse_hashed(file: File) -> None:
     if isinstance(file, HashedFile):
-        raise file.error("does not hold the weights itself, and a single file is needed")
+        raise file.error("does not contain the weights itself, but a single file is needed")
 
 
 def _begins_checkpoint(head: bytes) -> bool:

@@ -136,7 +136,7 @@ class Machine:
                 operation()
         except EOFError:
             raise window.file.error(
-                "is cut short, its pickle does not end", hint="Get the file again"
+                "is truncated: its pickle does not end", hint="Get the file again"
             ) from None
         except (
             ArithmeticError,

@@ -28,7 +28,7 @@ def read(file: File, container: Choice) -> Checkpoint:
     """
     length = int.from_bytes(file.read(0, 8), "little")
     if length > file.size - 8:
-        raise file.error("is cut short: its header does not end", hint="Get the file again")
+        raise file.error("is truncated: its header does not end", hint="Get the file again")
     if length > _LARGEST_HEADER:
         raise file.error(f"refused: a header of {size(length)}")
     header = _parse(file, file.read(8, length))
@@ -53,7 +53,7 @@ def read(file: File, container: Choice) -> Checkpoint:
         arrays[key] = StoredArray(data, spec, start)
         end = stop
     if end != data.nbytes:
-        what = "is cut short" if end > data.nbytes else "is longer than its tensors"
+        what = "is truncated" if end > data.nbytes else "is longer than its tensors"
         raise file.error(
             f"{what}: {size(data.nbytes)} of data, the header says {size(end)}",
             hint="Get the file again",
@@ -118,7 +118,7 @@ def _placed(file: File, key: str, entry: Any) -> tuple[str, TensorSpec, int, int
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         named = f" {shown(dtype)}" if isinstance(dtype, str) else ""
-        raise file.error(f"tensor {shown(key)} is of an unknown type{named}")
+        raise file.error(f"tensor {shown(key)} has an unknown type{named}")
     if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise file.error(f"damaged header: tensor {shown(key)} has no valid shape or offsets")
     return key, TensorSpec(dtype, tuple(shape)), offsets[0], offsets[1]

@@ -46,7 +46,9 @@ def names(file: File) -> list[str]:
     """
     found = sorted(set(_listed(file).values()))
     if len(found) > _MOST_SHARDS:
-        raise file.error(f"refused: it names {len(found)} files, and at most {_MOST_SHARDS} fit")
+        raise file.error(
+            f"refused: it names {len(found)} files, and at most {_MOST_SHARDS} are allowed"
+        )
     for name in found:
         check_name(file, name)
     return found
@@ -136,5 +138,5 @@ def _compare(file: File, name: str, keys: set[str], found: Mapping[str, StoredAr
         more = f" and {len(which) - 3} more" if len(which) > 3 else ""
         raise file.error(
             f"is not the index of {name}, which {what} {some}{more}",
-            hint="Get all files of one version again",
+            hint="Download all files of one version again",
         )

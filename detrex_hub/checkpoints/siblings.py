@@ -19,7 +19,9 @@ def check_name(file: File, name: str) -> None:
         CheckpointError: it could.
     """
     if not _NAME.fullmatch(name) or len(name) > 255:
-        raise file.error(f"refused: it names the file {shown(name)}, which is not one beside it")
+        raise file.error(
+            f"refused: it names the file {shown(name)}, which is not in the same folder"
+        )
 
 
 def sibling(file: File, name: str) -> Path:
@@ -35,7 +37,7 @@ def sibling(file: File, name: str) -> Path:
         raise file.error(f"refused: {error.message}", hint=error.hint) from None
     if found is None:
         raise file.error(
-            f"needs the file {name} beside it, which is not there",
+            f"needs the file {name} in the same folder, which is missing",
             hint="Download all files of the repository into one folder",
         )
     return found

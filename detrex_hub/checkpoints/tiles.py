@@ -13,7 +13,7 @@ from detrex_hub.specs import TensorSpec
 # rows of a tensor that is split along several dimensions are put together so many bytes at a time
 _BAND = 8 << 20
 _LARGEST_ROW = 64 << 20
-_NOT_ONCE = "is in blocks that do not cover it once"
+_NOT_ONCE = "is stored in blocks that do not cover it exactly once"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Tiles:
         if any(
             len(one.shape) != len(shape) or len(one.offsets) != len(shape) for one in self.tiles
         ):
-            raise ValueError("is in blocks of another number of dimensions")
+            raise ValueError("is stored in blocks with another number of dimensions")
         if not self.spec.numel and not self.tiles:
             return
         for axis, whole in enumerate(shape):

@@ -102,7 +102,7 @@ def read(file: File, container: Choice) -> Checkpoint:
         Window(file, 0, file.size), _KNOWN, placeholders, budget=_METADATA_BUDGET
     ).load()
     if not isinstance(metadata, _Record) or metadata.kind != "Metadata":
-        raise file.error("is no metadata of a distributed checkpoint")
+        raise file.error("is not the metadata of a distributed checkpoint")
     items, stored = metadata["state_dict_metadata"], metadata["storage_data"]
     if not isinstance(items, dict) or not isinstance(stored, dict):
         raise file.error("damaged: it lists no tensors")
@@ -137,7 +137,7 @@ def _places(stored: dict[Any, Any]) -> Iterator[tuple[tuple[str, tuple[int, ...]
         name, start, nbytes = info["relative_path"], info["offset"], info["length"]
         if info["transform_descriptors"]:
             raise ValueError(
-                f"{shown(str(key))} is transformed (compressed, say), which is not read"
+                f"{shown(str(key))} is transformed (for example compressed), which is not supported"
             )
         if (
             not isinstance(key, str)
@@ -178,7 +178,7 @@ def _opened(file: File, places: Mapping[Any, _Place]) -> dict[str, File]:
         for name, path in paths.items():
             parts[name] = File(path, checksums=file.checksums)
             if end[name] > parts[name].size:
-                raise parts[name].error("is cut short", hint="Get the file again")
+                raise parts[name].error("is truncated", hint="Get the file again")
     except BaseException:
         for part in parts.values():
             part.close()
@@ -235,7 +235,7 @@ class _Reading:
         offsets, shape = _sizes(chunk["offsets"], key), _sizes(chunk["sizes"], key)
         place = self.places.get((key, offsets))
         if place is None:
-            raise ValueError(f"has no place for its block at {list(offsets)}")
+            raise ValueError(f"does not list its block at {list(offsets)}")
         return Tile(offsets, shape, partial(self._block, key, place))
 
     def _block(self, key: str, place: _Place) -> StoredArray:

@@ -116,7 +116,7 @@ def read_object(
             place.offset = window.skip(place.nbytes)
         except EOFError:
             raise file.error(
-                f"is cut short: storage {shown(str(key))} of {size(place.nbytes)} is incomplete",
+                f"is truncated: storage {shown(str(key))} of {size(place.nbytes)} is incomplete",
                 hint="Get the file again",
             ) from None
     if storages:

@@ -82,7 +82,7 @@ def _object(
             raise ValueError("refers to a storage whose name is not text")
         member = found.get(f"{prefix}data/{key}")
         if member is None:
-            raise ValueError(f"refers to storage {shown(key)}, which the archive has not")
+            raise ValueError(f"refers to storage {shown(key)}, which is not in the archive")
         member.check()
         if type(numel) is not int or numel != member.nbytes // element_size(dtype):
             raise ValueError(f"storage {shown(key)} of {size(member.nbytes)} has two sizes")
@@ -106,5 +106,5 @@ def _index(file: File, found: dict[str, Member]) -> Member:
     if any(name.endswith("/constants.pkl") for name in found):
         raise foreign.refusal(file, foreign.TORCHSCRIPT)
     if len(names) != 1:
-        raise file.error("is an archive, but not one that torch.save writes")
+        raise file.error("is an archive, but torch.save does not write such archives")
     return found[names[0]]

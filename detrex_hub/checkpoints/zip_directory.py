@@ -190,7 +190,7 @@ def _end(file: File) -> tuple[int, int, int]:
         at = begin + file.read(begin, file.size - begin).rfind(b"PK\5\6")
         if at < begin or at + END.size > file.size:
             raise file.error(
-                "is cut short: an archive without the directory at its end", hint=_AGAIN
+                "is truncated: an archive without the directory at its end", hint=_AGAIN
             )
     *_, disk, start_disk, here, count, nbytes, start, comment = END.unpack(file.read(at, END.size))
     if at + END.size + comment != file.size or disk or start_disk or here != count:

@@ -42,7 +42,7 @@ def only_checkpoint(
         if not name.endswith("/") and not name.startswith("__MACOSX/") and "/." not in f"/{name}"
     ]
     if len(names) > _MOST_MEMBERS:
-        raise file.error(f"is an archive of {len(names)} files, and not a checkpoint")
+        raise file.error(f"is an archive of {len(names)} files, not a checkpoint")
     fitting = [name for name in names if is_checkpoint(_head(file, found[name], head))]
     if not fitting:
         raise file.error("is a zip archive, and no file in it is a checkpoint")

@@ -37,13 +37,13 @@ class JobsGroup:
 
     jobs: Annotated[int, Option(metavar="N", min=1, help="Work on N names at once.")] = 1
     on_jobs: Annotated[
-        bool, Option("--on-jobs", help="Do the work on Hugging Face Jobs, and follow it.")
+        bool, Option("--on-jobs", help="Run on Hugging Face Jobs and follow the logs.")
     ] = False
-    flavor: Annotated[
-        str, Option(metavar="NAME", help="Use this hardware of Hugging Face Jobs.")
-    ] = "cpu-basic"
+    flavor: Annotated[str, Option(metavar="NAME", help="Use this Hugging Face Jobs hardware.")] = (
+        "cpu-basic"
+    )
     shards: Annotated[
-        int, Option(metavar="N", min=1, help="Share the names out to N jobs on Hugging Face.")
+        int, Option(metavar="N", min=1, help="Split the names over N jobs on Hugging Face.")
     ] = 1
 
     @property
@@ -75,7 +75,7 @@ class BatchGroup:
         list[str] | None,
         Option(
             metavar="FAMILY",
-            help="Take this architecture or catalogue file alone. Repeatable.",
+            help="Take only this architecture or catalogue file. Repeatable.",
         ),
     ] = None
     but: Annotated[
@@ -95,7 +95,7 @@ class BatchGroup:
         """
         chosen = self.all or bool(self.only)
         if sum((bool(names), chosen, self.retry_failed)) != 1:
-            raise BadParameter("give names, --all, --only or --retry-failed")
+            raise BadParameter("pass names, --all, --only or --retry-failed")
         if self.but and not chosen:
             raise BadParameter("--except needs --all or --only")
         if conversion.source is not None and len(names) != 1:

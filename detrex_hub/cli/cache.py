@@ -42,7 +42,9 @@ def command(
     all: Annotated[bool, Option("--all", help="With rm: everything.")] = False,
     older_than: Annotated[
         float | None,
-        Option(metavar="DAYS", min=0, help="With prune: also what was not used for so long."),
+        Option(
+            metavar="DAYS", min=0, help="With prune: also remove weights unused for this many days."
+        ),
     ] = None,
 ) -> None:
     """List what the cache holds, or remove it.
@@ -52,7 +54,7 @@ def command(
     from detrex_hub.cache_contents import contents, prune, remove
 
     if (action is Action.rm) != (bool(names) or all) or (names and all):
-        raise BadParameter("NAME or --all goes with rm, and rm needs one of them")
+        raise BadParameter("pass NAME or --all with rm, and only with rm")
     if older_than is not None and action is not Action.prune:
         raise BadParameter("--older-than goes with prune")
     if action is Action.list:

@@ -18,7 +18,8 @@ def command(
         str, Argument(metavar="NAME_OR_DIR", help="A name in the catalogue, or a converted folder.")
     ],
     repo: Annotated[
-        str | None, Option(metavar="OWNER/NAME", help="Name this repository in its commands.")
+        str | None,
+        Option(metavar="OWNER/NAME", help="Name this repository in the card's commands."),
     ] = None,
     catalogue: Catalogues = None,
 ) -> None:

@@ -38,7 +38,9 @@ def command(
     ] = None,
     checkpoint: Annotated[
         str | None,
-        Option(metavar="PATH_OR_REPO", help="Use this instead of train.init_checkpoint."),
+        Option(
+            metavar="PATH_OR_REPO", help="Use this checkpoint instead of train.init_checkpoint."
+        ),
     ] = None,
     min_matched: Annotated[
         float,
@@ -48,7 +50,9 @@ def command(
         str | None,
         Option(
             metavar="CHECKPOINT_OR_ARCH",
-            help="Say what the model holds, if detectron2 is not installed to build it.",
+            help=(
+                "Describe the model by a checkpoint or architecture if detectron2 is not installed."
+            ),
         ),
     ] = None,
     prefix: Prefix = None,
@@ -143,7 +147,10 @@ def _lines(found: Check, out: Output) -> Iterator[str]:
     for key in found.match.doubtful:
         yield f"doubtful: {found.match.loaded[key]} of the file is loaded into {key}"
     if found.absent:
-        yield f"initialised by the model, as no such file holds them: {len(found.absent)} tensors"
+        yield (
+            "initialised by the model, because such files never contain them: "
+            f"{len(found.absent)} tensors"
+        )
     for note in found.notes:
         yield f"note: {note}"
     if found.passed:

@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
         if said is None:
             return _fail(
                 f"internal error: {type(error).__name__}: {error}. Please report "
-                f"it with what {DEBUG_VARIABLE}=1 shows",
+                f"it with the output of {DEBUG_VARIABLE}=1",
                 REFUSED,
             )
         return _fail(_usage(said(), getattr(error, "ctx", None)), WRONG_USAGE)

@@ -45,7 +45,7 @@ class ConversionGroup:
 
         Raises:
             BadParameter: a fact has no name or no value.
-            UsageError: two options exclude each other, or the file holds no names of classes.
+            UsageError: two options exclude each other, or the file contains no class names.
         """
         from detrex_hub.originals.options import ConversionOptions
 

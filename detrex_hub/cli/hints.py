@@ -21,7 +21,7 @@ def of_conversion(done: Converted) -> Iterator[str]:
     if conversion.another_file:
         yield (
             f"This is not the published file of {conversion.name}: its sha256 differs. "
-            "The card claims no accuracy."
+            "The card states no accuracy."
         )
     if conversion.synthetic:
         yield SYNTHETIC
@@ -37,4 +37,6 @@ def of_push(result: PushResult | None) -> Iterator[str]:
     if result.assumed:
         from detrex_hub.architectures.declared import as_options
 
-        yield f"{result.repo_id} assumes what no file showed: {as_options(result.assumed)}"
+        yield (
+            f"{result.repo_id} has assumed values that no file shows: {as_options(result.assumed)}"
+        )

@@ -24,20 +24,20 @@ def command(
     revision: Revision = None,
     prefix: Annotated[
         str | None,
-        Option(metavar="PREFIX", help="Put PREFIX before every key, such as 'backbone.'."),
+        Option(metavar="PREFIX", help="Add PREFIX to every key, such as 'backbone.'."),
     ] = None,
     num_classes: NumClasses = None,
     classes_from: ClassesFrom = None,
     seed: Seed = None,
     no_convert: Annotated[
         bool,
-        Option("--no-convert", help="Do not convert a name that no repository has."),
+        Option("--no-convert", help="Do not convert names that are not published."),
     ] = False,
     keep_original: Annotated[
         bool, Option("--keep-original", help="Keep the original after converting it.")
     ] = False,
     check: Annotated[
-        bool, Option("--check", help="Read a cached .pth whole. Write it again if it is damaged.")
+        bool, Option("--check", help="Read the whole cached .pth. Write it again if it is damaged.")
     ] = False,
     catalogue: Catalogues = None,
 ) -> None:

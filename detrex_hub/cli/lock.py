@@ -25,7 +25,7 @@ def command(
     names: Names = None,
     all: Annotated[bool, Option("--all", help="Everything in the catalogue.")] = False,
     check: Annotated[
-        bool, Option("--check", help="Write nothing; exit with 1 where the lock differs.")
+        bool, Option("--check", help="Write nothing; exit with 1 if the lock differs.")
     ] = False,
     catalogue: Catalogues = None,
 ) -> None:

@@ -103,12 +103,12 @@ Dtype: TypeAlias = Annotated[
     str | None,
     Option(
         metavar="float32|float16|bfloat16|float64",
-        help="Round floating point numbers to this type. They keep their own by default.",
+        help="Round floating point numbers to this type. Default: keep their type.",
     ),
 ]
 Prefix: TypeAlias = Annotated[
     str | None,
-    Option(metavar="PREFIX", help="Take the keys below this prefix, such as backbone., alone."),
+    Option(metavar="PREFIX", help="Take only the keys below this prefix, such as backbone."),
 ]
 Synthetic: TypeAlias = Annotated[
     bool,
@@ -148,11 +148,11 @@ ExactNames: TypeAlias = Annotated[
     bool,
     Option(
         "--exact-names",
-        help="Keep the rows of equal names alone, without other spellings and synonyms.",
+        help="Keep rows only for equal names, without other spellings and synonyms.",
     ),
 ]
 NewHead: TypeAlias = Annotated[
-    bool, Option("--new-head", help="Start class heads over, even if they have N rows.")
+    bool, Option("--new-head", help="Reset all rows of class heads, even if they have N rows.")
 ]
 Seed: TypeAlias = Annotated[
     int | None, Option(metavar="N", help="Seed the new rows of class heads. Default: 0.")
@@ -162,15 +162,15 @@ Ema: TypeAlias = Annotated[
 ]
 ImageFormat: TypeAlias = Annotated[
     str | None,
-    Option(metavar="RGB|BGR", help="Set the order of the channels, and of mean and std."),
+    Option(metavar="RGB|BGR", help="Set the channel order of images, mean and std."),
 ]
 FactsOption: TypeAlias = Annotated[
     list[str] | None,
     Option(
         "--fact",
         metavar="NAME=VALUE",
-        help="Set what shapes cannot show, such as pixel_std=1,1,1 in the order of the image "
-        "format. Repeatable.",
+        help="Set an option that shapes cannot show, such as pixel_std=1,1,1 in channel "
+        "order. Repeatable.",
     ),
 ]
 

@@ -39,7 +39,7 @@ def command(
     ] = None,
     config: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Use the config that the checkpoint was trained with."),
+        Option(metavar="FILE", help="Describe the checkpoint by its training config."),
     ] = None,
     metrics: Annotated[
         Path | None,

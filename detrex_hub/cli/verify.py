@@ -29,7 +29,7 @@ def command(
     repo: Repo,
     revision: Revision = None,
     no_source: Annotated[
-        bool, Option("--no-source", help="Check the records alone. Do not repeat the conversion.")
+        bool, Option("--no-source", help="Check only the records. Do not repeat the conversion.")
     ] = False,
     source: Source = None,
     numerics: Annotated[
@@ -52,7 +52,7 @@ def command(
     from detrex_hub.verification import verify
 
     if no_source and source is not None:
-        raise UsageError("--source and --no-source exclude each other")
+        raise UsageError("--source and --no-source cannot be combined")
     with out.progress() as progress:
         found = verify(
             repo,

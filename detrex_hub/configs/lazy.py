@@ -150,7 +150,7 @@ def _detectron2(module: str) -> Any:
             raise
         raise UsageError(
             "This needs detectron2, which is not installed here",
-            hint="Name what the model holds instead: --target CHECKPOINT_OR_ARCH",
+            hint="Describe the model instead: --target CHECKPOINT_OR_ARCH",
         ) from None
 
 

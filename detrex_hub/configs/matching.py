@@ -207,7 +207,10 @@ def _aligned(
             raise CheckpointError(
                 f"detectron2 refuses to match by suffix: {source!r} of the file fits both "
                 f"{by[source]!r} and {key!r} of the model",
-                hint="Load by exact names: from_hub(..., prefix=...), or no matching_heuristics",
+                hint=(
+                    "Load by exact names: from_hub(..., prefix=...), or leave out "
+                    "matching_heuristics"
+                ),
             )
         taken[key] = source
         by[source] = key

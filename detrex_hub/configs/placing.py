@@ -103,9 +103,9 @@ def check_inside(
         node = _at(model, path) if model is not None else None
         if node is not None and lineage_of(node) and not takes(inner, node):
             raise ConfigError(
-                f"{path} cannot take the weights of {where}: {described(node)}, and they are those "
-                f"of a {' or '.join(sorted(_takers(inner)))}",
-                hint="Start from a config with such a backbone, or let it be replaced: "
+                f"{path} cannot take the weights of {where}: {described(node)}, but the weights "
+                f"are for a {' or '.join(sorted(_takers(inner)))}",
+                hint="Start from a config with such a backbone, or replace it: "
                 "from_hub(..., build=True)",
             )
 
@@ -290,8 +290,8 @@ def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str
         )
     if call.square_images is not None and not target_of(model).startswith(_PADDING):
         raise ConfigError(
-            f"the backbone of {where} reads square images of {call.square_images} pixels alone, "
-            f"and this detector does not pad to them: {described(model)}",
+            f"the backbone of {where} reads only square images of {call.square_images} pixels, "
+            f"but this detector does not pad to them: {described(model)}",
             hint="Start from a config of detrex's projects/dino_eva",
         )
     return call

@@ -84,7 +84,7 @@ def check(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
         _check_one(key, value, paths.yacs, where)
     for path in overrides.assumed:
         if path not in {**overrides.lazy, **overrides.lazy_if_present, **overrides.yacs}:
-            raise ConfigError(f"{where} assumes a value of {path[:120]!r}, which it does not set")
+            raise ConfigError(f"{where} assumes a value for {path[:120]!r}, which it does not set")
     return overrides
 
 
@@ -202,14 +202,14 @@ def loader_notes(wanted: Iterable[Setting], model: Any) -> Iterator[str]:
             for one in told
         )
         yield (
-            f"the model takes no {names} ({described(model)}): the config's own loader must "
+            f"the model takes no {names} ({described(model)}): the config's data loader must "
             f"normalise {' '.join((*order, 'images'))}: {numbers} (pixels of 0 to 255; for pixels "
             "of 0 to 1 divide these numbers by 255)"
         )
     for one in wanted:
         if not one.has_place and one.path.startswith("dataloader."):
             mapper = one.path.rpartition(".")[0]
-            yield f"{mapper} takes no image format: it must give {one.wanted} images"
+            yield f"{mapper} takes no image format: it must produce {one.wanted} images"
 
 
 def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
@@ -221,7 +221,7 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
     """
     if not overrides.yacs:
         raise ConfigError(
-            f"a classic config has no keys for what the weights of {where} need",
+            f"a classic config has no keys for the settings that the weights of {where} need",
             hint="Start from a LazyConfig of detrex's projects",
         )
     wanted: list[Setting] = []
@@ -349,8 +349,11 @@ def _setting(
     differs = _differs(before, value)
     if differs and path in DECIDED_BY_CONFIG:
         raise ConfigError(
-            f"the config says {path} = {before} and the weights of {where} say {value}",
-            hint=f"Set {path} = {value} and what depends on it, or convert with --num-classes",
+            f"the config says {path} = {before}, but the weights of {where} need {value}",
+            hint=(
+                f"Set {path} = {value} and the settings that depend on it, or convert with "
+                "--num-classes"
+            ),
         )
     source = _source(node, leaf, here) if differs else None
     if source is not None and source not in apart:
@@ -567,8 +570,8 @@ def _warn_of_assumed(wanted: list[Setting], where: str) -> None:
     for one in wanted:
         if one.assumed and one.differs and not one.is_change:
             log(
-                f"{where}: {one.path} stays {one.before}. {one.wanted} is assumed for these "
-                "weights, and nothing in their file shows it",
+                f"{where}: {one.path} stays {one.before}. {one.wanted} is assumed for "
+                "these weights; their file does not show it",
                 logging.WARNING,
             )
 

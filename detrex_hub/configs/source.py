@@ -59,7 +59,8 @@ def corrected(text: str, values: Mapping[str, Any]) -> str:
         root = path.partition(".")[0]
         if root not in known:
             raise ConfigError(
-                f"the config has no {root} of its own to set {path} on", hint="Set it yourself"
+                f"the config does not define {root} itself, so {path} cannot be set",
+                hint="Set it yourself",
             )
         found = _assignments(tree, path)
         line = _statement(path, value)

@@ -95,7 +95,7 @@ def export(
     chosen = _layout(source.architecture, layout)
     if class_names is not None:
         raise UsageError(
-            "a single file holds no names of classes",
+            "a single file has no place for class names",
             hint="Write a folder instead: --to transformers -o FOLDER",
         )
     target = Path(to) if to is not None else Path(f"{source.name}-{chosen}.{format or 'pth'}")
@@ -133,10 +133,10 @@ def _layout(made: Architecture, layout: str) -> str:
         made.in_transformers(layout, {})
     if not layouts:
         raise UsageError(
-            f"{made.name} has no layout but detrex's own to be written in",
+            f"{made.name} can be written only in detrex's own layout",
             hint="Use the weights as they are: its authors trained with detrex",
         )
     raise UsageError(
-        f"{made.name} has no layout {layout!r} to be written in",
+        f"{made.name} cannot be written in the layout {layout!r}",
         hint=f"Choose one: --to {' or '.join(layouts)}",
     )

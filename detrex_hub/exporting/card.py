@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # of a detector in transformers, whatever its architecture
 PIPELINE_DIFFERENCES = (
-    "detrex rounds the longer side of a resized image, transformers cuts it off. Where they differ "
-    "by a pixel, boxes differ by about one pixel, and scores by about 0.001.",
+    "detrex rounds the longer side of a resized image up or down, transformers always down. If "
+    "the sizes differ by a pixel, boxes differ by about one pixel and scores by about 0.001.",
     "transformers masks padding in a batch of images of different sizes, detrex does not. One "
     "image at a time is equal.",
     "A pipeline prints at most 100 detections, and does not clip boxes to the image.",

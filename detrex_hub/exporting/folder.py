@@ -75,8 +75,8 @@ class Described:
         notes = []
         if self.assumed:
             notes.append(
-                f"Assumed, since nothing states it: {as_options(self.assumed)}. Set what is "
-                "otherwise with --fact"
+                f"Assumed, because no file states it: {as_options(self.assumed)}. Set "
+                "other values with --fact"
             )
         if self.labels is not None and not self.labels.known:
             names = self.labels.names

@@ -53,8 +53,8 @@ def labels_of(made: Detector, *, given: Sequence[str] | None, recorded: object) 
     if given is not None:
         if len(given) != number:
             raise UsageError(
-                f"there are {len(given)} names, and the class heads have {number} rows",
-                hint="Give one name for each row, in their order",
+                f"there are {len(given)} names, but the class heads have {number} rows",
+                hint="Give one name for each row, in row order",
             )
         return Labels(tuple(given), "as given")
     trained = _names(recorded)

@@ -33,8 +33,8 @@ def check_push(
     names.repo_id(repo_id)
     if described.source.synthetic and not options.allow_synthetic:
         raise HubError(
-            f"{described.source.name} holds seeded numbers instead of weights (--synthetic), which "
-            "should not be on the Hub",
+            f"{described.source.name} contains seeded numbers instead of weights (--synthetic), "
+            "which should not be on the Hub",
             hint="Leave --push out, or pass --allow-synthetic",
         )
     if license is None:
@@ -44,7 +44,7 @@ def check_push(
         )
     if repo_id == origin_of(described.source):
         raise HubError(
-            f"{repo_id} holds the weights for detrex, which an export would replace",
+            f"{repo_id} contains the weights for detrex, which an export would replace",
             hint=f"Push to another repository, such as {repo_id}-{described.software}",
         )
 

@@ -32,7 +32,7 @@ def write_file(
     if target.is_dir():
         raise UsageError(f"{target} is a folder", hint="Name a file with -o")
     if target.exists() and target.samefile(source.path):
-        raise UsageError(f"{target} is where the weights come from", hint="Name another with -o")
+        raise UsageError(f"{target} is the source of the weights", hint="Name another with -o")
     made = source.architecture
     if layout in TRANSFORMERS:
         # the config of transformers says the number of classes, so that cut heads go as they are

@@ -103,8 +103,8 @@ def _of_file(text: str, given: dict[str, Any]) -> Source:
         known = recognised(checkpoint.specs, name=text, prefix="")
         if known.layout != "detrex":
             raise UsageError(
-                f"{text} is {known.architecture.name} ({known.layout}), and only weights in "
-                "detrex's names are written back",
+                f"{text} is {known.architecture.name} ({known.layout}), but only weights with "
+                "detrex's names can be exported",
                 hint=f"Convert it first: detrex-hub convert {quote(text)}",
             )
         found = identify(checkpoint.specs, known, given=given, metadata=checkpoint.metadata)
@@ -131,7 +131,7 @@ def _with_facts(source: Source, given: Mapping[str, Any]) -> Source:
         before = known.get(name)
         if before is not None and name not in source.assumed and before != value:
             raise UsageError(
-                f"{name} of {source.name} is {before}, and not {value}",
+                f"{name} of {source.name} is {before}, not {value}",
                 hint=f"Leave it out: {as_options({name: value})}",
             )
     hyper_parameters = made.hyper_parameters()
@@ -172,7 +172,7 @@ def check_ties(source: Source, checkpoint: Checkpoint) -> None:
                 checkpoints.same_bytes(checkpoint.chunks(first), checkpoint.chunks(key))
             ):
                 raise VerificationError(
-                    f"{first} and {key} differ in {source.path.name}, and the model holds one "
+                    f"{first} and {key} differ in {source.path.name}, but the model has one "
                     "tensor for both",
-                    hint="The checkpoint comes from a changed model and cannot be exported",
+                    hint="The checkpoint is from a modified model and cannot be exported",
                 )

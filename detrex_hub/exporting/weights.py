@@ -75,6 +75,6 @@ def write_weights(
     if other is not None:
         raise VerificationError(
             f"{other} differs from the source after it was written",
-            hint="Check disk and memory of this machine, then export again",
+            hint="Check the disk and memory of this machine, then export again",
         )
     return Written(plan, sha256, path.stat().st_size)

@@ -248,7 +248,7 @@ def plan(
                 pieces = _taken(key, rule.rows)
                 move(template(rule.target).fill(bound), taken, pieces)
                 if all(isinstance(piece, Fresh) for piece in pieces):
-                    dropped[key] = f"replaced by fresh rows ({rule.rows.name})"
+                    dropped[key] = f"replaced by new rows ({rule.rows.name})"
             case Compute():
                 others = tuple(template(text).fill(bound) for text in rule.using)
                 used.update(others)

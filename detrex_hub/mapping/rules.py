@@ -234,7 +234,7 @@ def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, 
     problems = []
     if lost:
         problems.append(
-            "the rows that were cut away cannot be written back: "
+            "the rows that were cut cannot be restored: "
             + "; ".join(
                 f"{_targets(targets)} holds {rows.count} of {rows.of} rows ({rows.name})"
                 for rows, targets in lost.items()
@@ -242,11 +242,13 @@ def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, 
         )
     if computed:
         problems.append(
-            "computed tensors have no way back: "
+            "computed tensors cannot be restored: "
             + "; ".join(f"{_targets(targets)} by {name}" for name, targets in computed.items())
         )
     if nameless:
-        problems.append(f"numbers in these names were not kept: {', '.join(sorted(nameless))}")
+        problems.append(
+            f"the new names do not keep the numbers in these names: {', '.join(sorted(nameless))}"
+        )
     if problems:
         raise MappingError("; ".join(problems), hint=hint)
     return tuple(found)

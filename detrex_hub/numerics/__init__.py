@@ -128,14 +128,14 @@ def _model(made: Architecture, layout: str) -> _Model:
     resampling = sorted({one.name for one in _operations(made, layout) if one.approximate})
     if resampling:
         raise UsageError(
-            "--numerics compares outputs, and resampled tensors have others than the original "
-            f"({', '.join(resampling)})",
+            "--numerics compares outputs, but resampled tensors give other outputs than the "
+            f"original ({', '.join(resampling)})",
             hint="Leave --numerics out: verify resamples them again and compares the bytes",
         )
     if layout == "detrex":
         raise UsageError(
-            "--numerics has no other forward pass to compare with: the original has detrex's own "
-            "names already, and its tensors are the very same here, byte for byte",
+            "--numerics has nothing to compare: the original already has detrex's "
+            "names, and its tensors are the same here, byte for byte",
             hint="Leave --numerics out: verify compares the bytes without it",
         )
     model: Any = None
@@ -143,8 +143,8 @@ def _model(made: Architecture, layout: str) -> _Model:
         model = import_module(f"detrex_hub.numerics.{made.name}")
     if model is None:
         raise UsageError(
-            f"--numerics has no second witness for {made.name} ({layout}): no library that pip "
-            "installs runs this original. Its mapping is held to a table that was measured beside "
+            f"--numerics cannot run the original of {made.name} ({layout}): no library on "
+            "the package index has it. Its mapping is tested against a table that was measured on "
             "the original model",
             hint="Leave --numerics out: verify converts again and compares the bytes. It runs "
             f"{', '.join(_runnable())}",

@@ -40,7 +40,7 @@ def image_size(made: ConditionalDetr) -> int:
     if made.embed_dim != _WIDTH:
         raise UsageError(
             f"--numerics has no forward pass of a {made.name} with a width of {made.embed_dim}: "
-            f"the original has {_WIDTH} always"
+            f"the original always has {_WIDTH}"
         )
     return 96
 

@@ -92,7 +92,7 @@ def image_size(made: AnchorBoxDetector) -> int:
     lacking = {
         "a learned position embedding": made.position_grid is not None,
         "cross-attention that width and height do not modulate": not made.modulate_hw_attn,
-        f"a width of {made.embed_dim}, with which detrex's cannot run": made.embed_dim != _WIDTH,
+        f"a width of {made.embed_dim}, which detrex's cannot run": made.embed_dim != _WIDTH,
     }
     for what, is_so in lacking.items():
         if is_so:

@@ -58,7 +58,7 @@ def image_size(made: DeformableDetr) -> int:
     if made.as_two_stage and made.embed_dim != _WIDTH:
         raise UsageError(
             f"--numerics has no forward pass of a {made.name} in two stages with a width of "
-            f"{made.embed_dim}: detrex and the original have {_WIDTH} always"
+            f"{made.embed_dim}: detrex and the original always have {_WIDTH}"
         )
     chosen = made.learned_queries if made.as_two_stage else 0
     for size in range(96, 1600, 32):

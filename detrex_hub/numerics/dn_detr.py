@@ -27,8 +27,8 @@ LAYOUTS = ("original",)
 def image_size(made: DnDetr) -> int:
     if not made.with_indicator:
         raise UsageError(
-            "--numerics has no forward pass of a dn_detr without indicator, with which detrex's "
-            "cannot run"
+            "--numerics has no forward pass of a dn_detr without indicator, because detrex's "
+            "cannot run that way"
         )
     return dab_detr.image_size(made)
 

@@ -39,8 +39,8 @@ def available(entry: CatalogueEntry) -> Available:
         except SourceError as error:
             failures.append(f"{public_url(url)}: {error}")
     raise SourceError(
-        f"no source of {entry.name} answers: {'; '.join(failures)}",
-        hint=f"Give a file or another address: --source FILE_OR_URL with {entry.name} alone",
+        f"no source of {entry.name} responds: {'; '.join(failures)}",
+        hint=f"Give a file or another address: --source FILE_OR_URL with only {entry.name}",
     )
 
 

@@ -126,7 +126,7 @@ def _client(httpx: Any) -> Any:
             headers={"user-agent": f"detrex-hub/{__version__}"},
         )
     except (ValueError, ImportError, httpx.InvalidURL):
-        raise SourceError("is behind a proxy whose settings here cannot be used") from None
+        raise SourceError("is behind a proxy whose settings on this machine are invalid") from None
 
 
 def _check(response: httpx.Response) -> None:

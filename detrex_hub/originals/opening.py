@@ -196,7 +196,7 @@ def catalogued(what: str | os.PathLike[str], options: ConversionOptions) -> Cata
     if entry is not None:
         _refuse(f"{text} is a name of the catalogue", options, "revision")
         if options.source is not None and options.synthetic:
-            raise UsageError("--source and --synthetic exclude each other")
+            raise UsageError("--source and --synthetic cannot be combined")
     return entry
 
 
@@ -298,10 +298,7 @@ def _passed_over(checkpoint: Checkpoint | SyntheticCheckpoint) -> Iterator[str]:
         if is_averaged(name) and _AVERAGED_PART * count >= len(checkpoint.specs)
     ]
     if names:
-        yield (
-            f"averaged weights lie beside the ones that are taken: {', '.join(names)}. "
-            "Take those with --ema"
-        )
+        yield (f"the file also has averaged weights: {', '.join(names)}. Use them with --ema")
 
 
 def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:
@@ -315,7 +312,7 @@ def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]
         file="synthetic",
         size=sum(spec.nbytes for spec in specs.values()),
         sha256=None,
-        pinned_by="nothing: seeded numbers instead of weights",
+        pinned_by="none: seeded numbers instead of weights",
     )
 
 

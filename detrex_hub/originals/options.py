@@ -47,14 +47,14 @@ class ConversionOptions:
 
     def __post_init__(self) -> None:
         if self.ema and self.container is not None:
-            raise UsageError("--ema and --container exclude each other")
+            raise UsageError("--ema and --container cannot be combined")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise UsageError(
                 f"numbers cannot be rounded to {self.dtype!r}",
                 choices=[f"--dtype {name}" for name in DTYPES],
             )
         if self.dtype is not None and self.synthetic:
-            raise UsageError("--dtype and --synthetic exclude each other")
+            raise UsageError("--dtype and --synthetic cannot be combined")
 
     @property
     def reads_another_way(self) -> bool:

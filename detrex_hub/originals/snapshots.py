@@ -258,7 +258,7 @@ def _found_in(folder: Path) -> Path:
     some = ", ".join(path.name for path in found[:5])
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     raise CheckpointError(
-        f"{folder} holds several checkpoints, and no last_checkpoint: {some}{more}",
+        f"{folder} contains several checkpoints and no last_checkpoint: {some}{more}",
         hint=f"Choose one: detrex-hub convert {shlex.quote(str(found[-1]))}",
     )
 
@@ -273,7 +273,7 @@ def _hint(folder: Path) -> str:
     ]
     if fitting:
         newest = max(fitting, key=lambda path: path.stat().st_mtime)
-        return f"A folder in it does: detrex-hub convert {shlex.quote(str(newest))}"
+        return f"Convert the folder in it: detrex-hub convert {shlex.quote(str(newest))}"
     return "Give the file itself, or see the known names: detrex-hub list"
 
 
@@ -294,12 +294,12 @@ def _pointed(folder: Path, pointer: str) -> Path | None:
         # DeepSpeed's names a folder
         inner = folder / name
         if inner.is_symlink() or not inner.is_dir():
-            raise CheckpointError(f"{path} names {name[:80]}, which is no folder beside it")
+            raise CheckpointError(f"{path} names {name[:80]}, which is not a folder beside it")
         return _found_in(inner)
     found = find_file(folder, name)
     if found is None:
         raise CheckpointError(
-            f"{path} names {name[:80]}, which is not there",
+            f"{path} names {name[:80]}, which does not exist",
             hint=f"Give another checkpoint of the run, or remove {path}",
         )
     return found

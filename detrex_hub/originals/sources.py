@@ -185,7 +185,7 @@ def _pull_given(entry: CatalogueEntry, url: str, progress: Progress) -> Pulled:
     problem = url_problem(url)
     if problem is not None:
         raise UsageError(
-            f"{public_url(url)} is not a source", hint=f"It should be {problem}, or a file"
+            f"{public_url(url)} is not a valid source", hint=f"Give {problem}, or a file"
         )
     file = f"{entry.name}.pth" if url.startswith("gdrive") else file_name(url)
     source = Source(layout="given", url=url, file=file)
@@ -230,7 +230,7 @@ def refuse_unreachable(url: str) -> None:
         folder, _, file = url.partition("://")[2].partition("/")
         raise SourceError(
             f"only the folder is known{f' that {file} lies in' if file else ''}, whose files have "
-            f"no addresses; look into https://drive.google.com/drive/folders/{folder}"
+            f"no addresses; open https://drive.google.com/drive/folders/{folder}"
         )
     if _offline():
         raise SourceError("HF_HUB_OFFLINE forbids downloading")

@@ -124,7 +124,7 @@ def convert_and_push_all(
         running.stop()
         raise
     except BaseException:
-        log.warning("stopping what runs; interrupt again to leave it as it is")
+        log.warning("stopping the running jobs; interrupt again to quit at once")
         running.stop()
         yield from running.results()
         raise

@@ -83,7 +83,9 @@ class _Shard:
         for one in self.forecasts:
             status, said = self.rows.get(one.name, (None, ""))
             if status is None:
-                reason = self.error or self.failure or f"the log of job {self.id} does not name it"
+                reason = (
+                    self.error or self.failure or f"the log of job {self.id} does not mention it"
+                )
                 yield Published(name=one.name, status="failed", error=DetrexHubError(reason))
             elif status in ("refused", "failed"):
                 yield Published(name=one.name, status=status, error=DetrexHubError(said))
@@ -211,7 +213,7 @@ def check_portable(conversion: ConversionOptions, push: PushOptions) -> None:
     for option, value in wrong.items():
         if value:
             raise UsageError(
-                f"{option} names files of this machine, which a job elsewhere does not have",
+                f"{option} names files of this machine, which a remote job cannot read",
                 hint=f"Leave out {option} or --on-jobs",
             )
 

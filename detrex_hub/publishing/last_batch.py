@@ -134,7 +134,7 @@ def what_failed(conversion: ConversionOptions, push: PushOptions) -> LastBatch:
     last = last_batch()
     if last is None:
         raise UsageError(
-            "no batch is remembered on this machine",
+            "no batch is recorded on this machine",
             hint="Name what to publish: detrex-hub convert-and-push --all",
         )
     push = replace(push, dry_run=False)
@@ -142,7 +142,7 @@ def what_failed(conversion: ConversionOptions, push: PushOptions) -> LastBatch:
     plain = _options(ConversionOptions(), PushOptions())
     if given not in (plain, _options(last.conversion, last.push)):
         raise UsageError(
-            "--retry-failed repeats the last batch with its own options, and these are others",
+            "--retry-failed repeats the last batch with its own options, but these differ",
             hint="Leave them out: detrex-hub convert-and-push --retry-failed",
         )
     return last

@@ -126,7 +126,7 @@ def _of_user(name: str, there: Target) -> Forecast:
         repo_id=repo_id,
         url=there.url(repo_id),
         size=path.stat().st_size if path.is_file() else 0,
-        why=None if held is None else "its conversion is compared with what is there",
+        why=None if held is None else "its conversion is compared with the published one",
     )
 
 
@@ -187,7 +187,7 @@ def _why_changed(
 ) -> str:
     """What changes in a repository; empty where nothing does."""
     if conversion.reads_another_way:
-        return "its conversion is compared with what is there"
+        return "its conversion is compared with the published one"
     try:
         record = there.record(held)
     except ConfigError as error:

@@ -31,8 +31,8 @@ _DATASETS = {"coco_2017_val": "COCO val2017", "lvis_v1_val": "LVIS v1 val"}
 
 
 _NO_ACCURACY = (
-    "the card states no accuracy, since metrics.json holds none of these very weights. Where the "
-    "averaged ones were evaluated, push them with --ema"
+    "the card states no accuracy, because metrics.json has no evaluation of these weights. If the "
+    "averaged weights were evaluated, push them with --ema"
 )
 
 
@@ -84,7 +84,7 @@ def beside(folder: Path, run: TrainingRun) -> TrainingRun:
     config, metrics = run.config or folder / CONFIG, run.metrics
     if not config.is_file():
         raise UsageError(
-            f"{config} does not exist, and nothing says how the weights in {folder} were trained",
+            f"{config} does not exist, so it is not known how the weights in {folder} were trained",
             hint=f"Give their config: detrex-hub push {shlex.quote(os.fspath(folder))} --config "
             "config.yaml",
         )
@@ -121,7 +121,7 @@ def prepared(
     """
     if run.config is None:
         raise UsageError(
-            f"{os.fspath(checkpoint)} is a checkpoint, and nothing says how it was trained",
+            f"{os.fspath(checkpoint)} is a checkpoint, and it is not known how it was trained",
             hint=f"Give its config: detrex-hub push {os.fspath(checkpoint)} --config config.yaml",
         )
     path, metrics, ema = run.config, run.metrics, run.ema
@@ -129,12 +129,12 @@ def prepared(
     named = name or path.stem
     if name is None and named == "config":
         raise UsageError(
-            f"{path} gives the weights no name",
+            f"no name for the weights follows from {path}",
             hint=f"Name them: detrex-hub push {os.fspath(checkpoint)} OWNER/NAME --config {path}",
         )
     if path.suffix == ".py" and path.is_file() and not has_detectron2():
         raise UsageError(
-            f"{path} is a program, and detectron2, which would run it, is not installed here",
+            f"{path} is a Python config, which needs detectron2; it is not installed here",
             hint="Give the config.yaml that training wrote beside the checkpoint",
         )
     cfg = load_config(path)
@@ -264,7 +264,7 @@ def _check_config(planned: Conversion, cfg: Any, path: Path) -> None:
     )
     told = [change for change in changes if change.before is not None]
     if told:
-        says = "; ".join(f"{one.path} is {one.before} and they need {one.wanted}" for one in told)
+        says = "; ".join(f"{one.path} is {one.before}, but they need {one.wanted}" for one in told)
         raise ConfigError(
             f"{path} is not the config of the weights in {planned.provenance.file}: {says}",
             hint="Give the config.yaml that training wrote beside the checkpoint",
@@ -277,14 +277,14 @@ def _check_averaging(cfg: Any, metrics: str | os.PathLike[str], *, ema: bool) ->
     averaging = _at(cfg, "train.model_ema.enabled") is True
     if averaging and not ema:
         raise UsageError(
-            f"the figures in {os.fspath(metrics)} are those of the averaged weights, since the "
-            "config says train.model_ema.enabled",
+            f"the figures in {os.fspath(metrics)} are for the averaged weights, since the "
+            "config sets train.model_ema.enabled",
             hint="Publish these with --ema, or leave --metrics out",
         )
     if ema and not averaging:
         raise UsageError(
-            f"the figures in {os.fspath(metrics)} are not those of the averaged weights, since the "
-            "config does not say train.model_ema.enabled",
+            f"the figures in {os.fspath(metrics)} are not for the averaged weights, since the "
+            "config does not set train.model_ema.enabled",
             hint="Leave --ema out, or --metrics",
         )
 
@@ -334,7 +334,7 @@ def _evaluation_of(path: Path, iteration: Any, checkpoint: str) -> Evaluation:
     found = evaluations(path)
     if not found:
         raise DetrexHubError(
-            f"{path} holds no evaluation, such as bbox/AP",
+            f"{path} has no evaluation, such as bbox/AP",
             hint="Evaluate during training (train.eval_period), or leave --metrics out",
         )
     if type(iteration) is not int:
@@ -344,7 +344,7 @@ def _evaluation_of(path: Path, iteration: Any, checkpoint: str) -> Evaluation:
     if not fitting:
         some = ", ".join(str(one.iteration) for one in found[-5:])
         raise DetrexHubError(
-            f"{path} holds no evaluation of {checkpoint}, which was saved at iteration "
+            f"{path} has no evaluation of {checkpoint}, which was saved at iteration "
             f"{iteration}; it has evaluations of {some}",
             hint="Push a checkpoint that was evaluated, or leave --metrics out",
         )

@@ -42,7 +42,7 @@ class Account:
         if owner != self.name and owner not in self.organizations:
             known = ", ".join([self.name, *self.organizations])
             raise HubError(
-                f"{self.name} is no member of {owner}, so that nothing can be pushed there",
+                f"{self.name} is not a member of {owner}, so you cannot push there",
                 hint=f"Choose one of these with --namespace: {known}",
             )
         if self.organizations.get(owner) == "read":

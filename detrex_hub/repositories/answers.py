@@ -72,7 +72,8 @@ def refuse_wrong(response: httpx.Response) -> None:
         etag = headers.get("x-linked-etag") or headers.get("etag") or "none"
         if not names.is_commit(commit) or not _ETAG.fullmatch(etag):
             raise HubError(
-                f"{asked.where}: the server names no commit and version in a form that Hubs use",
+                f"{asked.where}: the server gives no commit and version in the form that the Hub "
+                "uses",
                 hint="Check HF_ENDPOINT",
             )
     if asked.limit is not None:

@@ -54,7 +54,7 @@ def push_to_folder(
     strays = sorted(there - _OURS)
     if changed and strays:
         raise HubError(
-            f"{target} holds files that are not detrex-hub's, which replacing it would delete: "
+            f"{target} contains other files, which replacing the folder would delete: "
             f"{', '.join(strays[:5])}",
             hint="Move them away, or choose another folder",
         )
@@ -97,7 +97,7 @@ def _there(target: Path) -> set[str]:
         return set()
     if target.is_symlink() or not target.is_dir():
         raise HubError(
-            f"{target} is a symbolic link or a file, and is not replaced",
+            f"{target} is a symbolic link or a file, so it is not replaced",
             hint="Move it away, or choose another folder",
         )
     return {path.name for path in target.iterdir()}
@@ -120,7 +120,7 @@ def find(repo: str, revision: str | None) -> Path | None:
                 f"{repo} is not a folder", hint="Make it with: detrex-hub convert NAME -o DIR"
             )
         if revision is not None:
-            raise UsageError(f"{repo} is a folder, which has no revision {revision!r}")
+            raise UsageError(f"{repo} is a folder, and folders have no revision {revision!r}")
         return folder
     name, revision = names.split(repo, revision)
     if revision is None:

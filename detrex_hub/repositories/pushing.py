@@ -40,7 +40,7 @@ def push_folder(
 
         if options.private or options.create_pr or options.collection:
             raise UsageError(
-                "A folder has no --private, no --create-pr and no --collection",
+                "--private, --create-pr and --collection need a repository, not a folder",
                 hint="Leave them out",
             )
         target = target_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
@@ -55,8 +55,8 @@ def push_folder(
         return replace(done, license=said, assumed=dict(whole.record.assumed))
     if whole.config.synthetic and not options.allow_synthetic:
         raise HubError(
-            f"{folder} holds seeded numbers instead of weights (--synthetic), which should not be "
-            "on the Hub",
+            f"{folder} contains seeded numbers instead of weights (--synthetic), which should not "
+            "be on the Hub",
             hint="Push it into a folder with --to DIR, or pass --allow-synthetic",
         )
     if said is None:

@@ -78,7 +78,7 @@ _TABLE = (
     _Refusal(
         "HfHubHTTPError",
         "{endpoint} does not accept your token{said}",
-        "Log in again with: hf auth login (HF_TOKEN, where set, comes first)",
+        "Log in again with: hf auth login (HF_TOKEN, if set, comes first)",
         (401,),
     ),
     _Refusal(
@@ -147,7 +147,7 @@ _TABLE = (
     _Refusal("TooManyRedirects", "{repo}: {endpoint} redirects again and again", "See {url}"),
     _Refusal(
         "TransportError",
-        "The connection to {endpoint} broke off",
+        "The connection to {endpoint} was lost",
         _LATER,
         error=UnreachableHubError,
     ),
@@ -240,9 +240,10 @@ def explain(
 def damaged(repo: str, file: str) -> VerificationError:
     """The line for a file that arrived wrong again."""
     return VerificationError(
-        f"{repo}: {file} was downloaded twice, and its sha256 was not the Hub's; it was removed",
+        f"{repo}: {file} was downloaded twice, and both times its sha256 differed from the Hub's; "
+        "it was removed",
         hint="Try again later or over another network. If that fails, "
-        "inform the owner of the repository",
+        "tell the owner of the repository",
     )
 
 

@@ -85,7 +85,9 @@ def target(options: PushOptions) -> Target:
     if options.to is None:
         return _Hub(options)
     if options.private or options.create_pr:
-        raise UsageError("A folder has no --private and no --create-pr", hint="Leave them out")
+        raise UsageError(
+            "--private and --create-pr need a repository, not a folder", hint="Leave them out"
+        )
     return _Folder(options, options.to.expanduser())
 
 

@@ -59,7 +59,7 @@ def push_to_hub(
         before = client.read()
         if before is None:
             raise HubError(
-                f"{client.repo_id} was created, and the Hub does not show it",
+                f"{client.repo_id} was created, but the Hub does not show it yet",
                 hint="Run the same command again in a minute",
             )
     pushed = _Push(client, payload, message, create_pr, progress)
@@ -68,7 +68,7 @@ def push_to_hub(
     except HubError as error:
         if result.created:
             raise HubError(
-                f"{error.message}. The repository was created and holds nothing yet",
+                f"{error.message}. The repository was created and is still empty",
                 hint=error.hint,
             ) from error
         raise
@@ -76,7 +76,7 @@ def push_to_hub(
         _read_back(client, payload, changed, commit)
     except HubError as error:
         raise HubError(
-            f"{error.message}. Commit {commit[:12]} was made, and could not be compared",
+            f"{error.message}. Commit {commit[:12]} was made, but could not be checked",
             hint=f"Compare it later: detrex-hub verify {client.repo_id}@{commit[:12]}",
         ) from error
     url = client.url if number is None else f"{client.url}/discussions/{number}"
@@ -92,13 +92,13 @@ def check_target(client: Client, remote: Remote | None, *, private: bool, create
     if remote is None:
         if create_pr:
             raise HubError(
-                f"{client.repo_id} does not exist, so that no pull request can be opened there",
-                hint="Push without --create-pr to make it, or check the name",
+                f"{client.repo_id} does not exist, so a pull request cannot be opened there",
+                hint="Push without --create-pr to create it, or check the name",
             )
         return
     if private and not remote.private:
         raise HubError(
-            f"{remote.id} exists and is public, so that nothing pushed there would be private",
+            f"{remote.id} exists and is public, so a push there would not be private",
             hint=f"Make it private at {client.url}/settings, or push without --private",
         )
     if not create_pr:
@@ -215,7 +215,7 @@ class _Push:
                 f"{self.client.repo_id}: {', '.join(touched)} changed during the push; "
                 "nothing of yours was pushed",
                 hint=f"Look at {self.client.url}/commits/main, then run the same command again "
-                "to put yours on top",
+                "to commit on top",
             ) from error
 
     def _refusal(self, error: Exception) -> Exception:

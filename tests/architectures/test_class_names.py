@@ -108,7 +108,7 @@ def test_a_class_may_be_called_as_a_word_of_yaml(tmp_path):
 def test_other_input_is_refused(tmp_path, text):
     path = tmp_path / "classes.txt"
     path.write_text(text)
-    with pytest.raises(UsageError, match="no names of classes") as caught:
+    with pytest.raises(UsageError, match="no class names") as caught:
         read_names(path)
     assert "data.yaml of YOLO" in caught.value.hint
 
@@ -174,5 +174,5 @@ def test_classes_of_other_heads_are_unknown():
 def test_lines_of_any_length_are_refused_as_well(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("a" * 100_000 + "!\n" + "(" * 100_000)
-    with pytest.raises(UsageError, match="no names of classes"):
+    with pytest.raises(UsageError, match="no class names"):
         read_names(path)

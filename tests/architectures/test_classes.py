@@ -100,7 +100,7 @@ def test_panoptic_rows_are_of_other_classes(layout):
     name = "detr_r50_panoptic"
     specs = reference.load(name).source if layout == "panoptic" else reference.load(name).target
     kind = recognise(specs).architecture
-    with pytest.raises(ArchitectureError, match="250 rows, which are not known to be of COCO's"):
+    with pytest.raises(ArchitectureError, match="250 rows, which are not known to be COCO's"):
         kind.read(specs, layout, MINE)
     assert kind.read(specs, layout, {"num_classes": 2}).num_classes == 2
 
@@ -182,8 +182,8 @@ def test_detr_has_no_focal_prior(tmp_path):
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"classes": "keep", "num_classes": 3}, "exclude each other"),
-        ({"classes": "coco", "class_names": ["cat"]}, "coco and a head for other classes"),
+        ({"classes": "keep", "num_classes": 3}, "cannot be combined"),
+        ({"classes": "coco", "class_names": ["cat"]}, "cannot be combined with a head"),
         ({"num_classes": 0}, "num_classes should be an integer from 1"),
         ({"num_classes": True}, "num_classes should be an integer from 1"),
         ({"num_classes": 3, "class_names": ["a", "b"]}, "2 names for 3 classes"),
@@ -212,7 +212,7 @@ def test_a_custom_head_is_cut_only_if_its_rows_match():
     assert kind.read(own_head(20), "original", {}).num_classes == 20
     assert kind.read(own_head(91), "original", {}).num_classes == 80
     assert kind.read(own_head(91), "original", {"classes": "keep"}).num_classes == 91
-    with pytest.raises(ArchitectureError, match="has 20 rows"):
+    with pytest.raises(ArchitectureError, match="has 20 class rows"):
         kind.read(own_head(20), "original", {"classes": "coco"})
     with pytest.raises(ArchitectureError, match="--new-head"):
         kind.read(own_head(20), "original", {"class_names": ["cat"]})
@@ -260,7 +260,7 @@ def test_a_head_with_matching_rows_is_reset_only_on_request(facts, classes, fres
     moves = made.plan(specs, "original").moves
     assert rows_are_fresh(moves["class_embed.weight"]) == fresh
     assert bool(made.notes() and "get fresh ones" in made.notes()[-1]) == fresh
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         kind_of(specs).read(specs, "original", {**facts, "classes": "keep"})
 
 
@@ -279,7 +279,7 @@ def test_names_of_classes_in_three_kinds_of_files(tmp_path):
     assert read_names(path) == ["cat", "tv"]
     for text in ("", "[]", '{"a": 1}', "[1, 2]", "[", '{"categories": [{"name": "x"}]}'):
         path.write_text(text)
-        with pytest.raises(UsageError, match="no names of classes"):
+        with pytest.raises(UsageError, match="no class names"):
             read_names(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_names(tmp_path / "none")

@@ -30,7 +30,9 @@ def test_comes_out_as_measured(name: str) -> None:
     stated = reference.load(name).about["config"]["constructor"]
     assert {name: stated[name] for name in made.arguments()} == made.arguments()
     assert not [key for key in plan.moves if key.startswith("norm")]
-    assert "no output norm" in plan.dropped["head.norm.bias" if layout == "timm" else "norm.bias"]
+    assert (
+        "not an output norm" in plan.dropped["head.norm.bias" if layout == "timm" else "norm.bias"]
+    )
 
 
 def test_transformers_comes_out_as_measured_and_goes_back() -> None:
@@ -109,13 +111,13 @@ def changed(**changes: TensorSpec | None) -> dict[str, TensorSpec]:
 )
 def test_version_2_is_refused_with_the_reason(key: str) -> None:
     specs = changed(**{key: TensorSpec("F32", (1, 1, 1, 384))})
-    with pytest.raises(ArchitectureError, match=r"ConvNeXt V2 .* detrex has no such model"):
+    with pytest.raises(ArchitectureError, match=r"ConvNeXt V2 .* which detrex does not have"):
         read(specs)
 
 
 def test_a_missing_stage_is_refused() -> None:
     specs = {key: spec for key, spec in changed().items() if not key.startswith("stages.3")}
-    with pytest.raises(ArchitectureError, match="it has 3 stages, and detrex's has 4"):
+    with pytest.raises(ArchitectureError, match="it has 3 stages, but detrex's has 4"):
         read(specs)
 
 

@@ -35,7 +35,7 @@ def test_a_fact_that_is_said_is_not_assumed():
 
 def test_a_fact_that_shapes_show_is_not_assumed_and_cannot_be_another():
     assert settled({"n": 4}) == Settled({"size": 3, "twice": 6, "shown": 4}, ("size",))
-    with pytest.raises(UsageError, match=r"shown is said to be 5, and the shapes show 4"):
+    with pytest.raises(UsageError, match=r"shown was given as 5, but the shapes show 4"):
         settled({"n": 4}, shown=5)
 
 

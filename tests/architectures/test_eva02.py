@@ -26,7 +26,7 @@ def test_comes_out_as_measured() -> None:
     stated = {**EVA02.defaults, **stated}
     assert {name: stated[name] for name in made.arguments()} == made.arguments()
     assert list(made.window_block_indexes) == stated["window_block_indexes"]
-    assert "computes for its own sizes" in plan.dropped["blocks.0.attn.rope.freqs_cos"]
+    assert "computes for its own image" in plan.dropped["blocks.0.attn.rope.freqs_cos"]
     assert not [key for key in plan.moves if "rope" in key]
 
 
@@ -52,7 +52,7 @@ def test_files_without_rotary_positions_have_heads_of_64_channels_by_default() -
     specs = {k: spec for k, spec in reference.load(NAME).source.items() if "rope" not in k}
     assert read(specs)[0] == LARGE
     assert read(specs, {"num_heads": 8})[0] == replace(LARGE, num_heads=8)
-    with pytest.raises(UsageError, match=r"num_heads is said to be 8, and the shapes show 16"):
+    with pytest.raises(UsageError, match=r"num_heads was given as 8, but the shapes show 16"):
         read(reference.load(NAME).source, {"num_heads": 8})
 
 

@@ -69,7 +69,7 @@ def test_rotary_positions_of_another_model_are_never_moved():
     variant = reference.load("eva02_L_m38m_to_o365")
     plan = KIND.read(variant.source, "detector", {}).plan(variant.source, "detector")
     assert not [key for key in plan.moves if "rope" in key]
-    assert "computes for its own sizes" in plan.dropped["backbone.net.rope_glb.freqs_cos"]
+    assert "computes for its own image" in plan.dropped["backbone.net.rope_glb.freqs_cos"]
 
 
 def test_dino_keeps_every_tensor_that_detrex_wrote():

@@ -94,7 +94,7 @@ def test_its_config_of_an_r101_gets_the_depth_that_the_file_has():
 def test_focus_detr_is_not_exported(tmp_path):
     torch.save({"model": zeros()}, tmp_path / "model_final.pth")
     folder = convert(tmp_path / "model_final.pth", tmp_path / "out").folder
-    with pytest.raises(UsageError, match="no layout but detrex's own"):
+    with pytest.raises(UsageError, match="only in detrex's own layout"):
         export(folder, tmp_path / "there.pth")
 
 

@@ -92,7 +92,7 @@ def test_shapes_do_not_show_which_blocks_end_in_a_norm() -> None:
     specs, _ = HUGE.original()
     made, _ = read(specs, {"level2_post_norm_block_ids": [1, 2, 3, 4, 5]})
     assert made.level2_post_norm_block_ids == (1, 2, 3, 4, 5)
-    with pytest.raises(UsageError, match="has 2 blocks, and the shapes show 5"):
+    with pytest.raises(UsageError, match="has 2 blocks, but the shapes show 5"):
         read(specs, {"level2_post_norm_block_ids": [1, 2]})
 
 

@@ -114,7 +114,7 @@ def test_co_mots_shadows_are_read_from_its_shapes():
     for path in ("model.g_size", "model.criterion.g_size", "model.post_process.g_size"):
         assert lazy[path] == 3
     assert lazy["model.num_queries"] == 60
-    assert "normalises no images" in made.notes()[-1]
+    assert "does not normalise images" in made.notes()[-1]
     specs["position_offset.weight"] = TensorSpec("F32", (181, 4))
     with pytest.raises(ArchitectureError, match="181 shadows"):
         type(made).read(specs, "detrex", {})

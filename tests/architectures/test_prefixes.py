@@ -126,7 +126,7 @@ def test_verify_repeats_a_conversion_from_its_recorded_prefix(tmp_path: Path) ->
     record.write_text(
         record.read_text().replace('"prefix": "encoder_k."', '"prefix": "encoder_q."')
     )
-    with pytest.raises(Exception, match="are not those of the mapper"):
+    with pytest.raises(Exception, match="do not match the mapper"):
         verify(tmp_path / "moco", source=str(original))
 
 

@@ -102,7 +102,7 @@ def test_extra_blobs_of_a_caffe2_file_are_dropped() -> None:
     made, layout = read(source)
     dropped = made.plan(source, layout).dropped
     assert "momentum" in dropped["conv1_w_momentum"]
-    assert "loader drops too" in dropped["conv1_b"]
+    assert "loader also drops" in dropped["conv1_b"]
 
 
 @pytest.mark.parametrize("name", ["c2_msra_r50_d2", "c2_fair_x101_32x8d_riv"])
@@ -211,7 +211,7 @@ def test_the_first_convolution_absorbs_bgr_images_on_request() -> None:
         ("hf_resnet50", {}),
         ("c2_msra_r50_d2", {"pixel_mean": [0.0, 0.0, 0.0]}),
     ):
-        with pytest.raises(UsageError, match="ImageNet's mean alone"):
+        with pytest.raises(UsageError, match="with ImageNet's mean"):
             read(reference.load(name).source, asked | facts)
 
 

@@ -293,10 +293,10 @@ TABLE = "layers.{}.blocks.0.attn.relative_position_bias_table"
     ("changes", "why"),
     [
         ({TABLE.format(2): TensorSpec("F32", (27**2, 12))}, r"windows of \[7, 7, 14, 7\]"),
-        ({TABLE.format(1): TensorSpec("F32", (170, 6))}, "no square window"),
+        ({TABLE.format(1): TensorSpec("F32", (170, 6))}, "not fit a square window"),
         ({TABLE.format(1): TensorSpec("F32", (169,))}, "should have 2 dimensions"),
         ({TABLE.format(3): None}, r"no key layers\.3\.blocks\.0\.attn"),
-        ({"layers.2.blocks.3.norm1.weight": None}, "without gaps, and n is 0, 1, 2, 4, 5"),
+        ({"layers.2.blocks.3.norm1.weight": None}, "without gaps, but n is 0, 1, 2, 4, 5"),
         ({"absolute_pos_embed": TensorSpec("F32", (1, 3136, 96))}, "absolute position embedding"),
         ({"patch_embed.proj.weight": TensorSpec("F32", (96, 3, 4, 0))}, "4 dimensions"),
     ],

@@ -259,9 +259,9 @@ def test_a_cut_is_said_and_can_be_declined(name, rows):
     # the same number of rows may be classes of one's own
     made, _ = planned(name)
     assert made.notes() == (
-        f"class heads cut {rows} -> {80 + rows - 91} rows: the 80 COCO classes"
-        f"{' and no object' if rows == 92 else ''} (--classes keep leaves classes of your own "
-        "whole)",
+        f"class heads cut {rows} -> {80 + rows - 91} rows: the 80 COCO "
+        f"classes{' and no object' if rows == 92 else ''} (to keep all rows of your own classes: "
+        "--classes keep)",
     )
     kept, plan = planned(name, classes="keep")
     assert kept.notes() == ()

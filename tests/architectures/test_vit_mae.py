@@ -127,7 +127,7 @@ def test_shapes_do_not_show_the_heads() -> None:
     with pytest.raises(UsageError, match=r"num_heads should be an integer .*'True'"):
         read(specs, {"num_heads": True})
     odd = replace(BASE, embed_dim=100, num_heads=4)
-    with pytest.raises(ArchitectureError, match="Set it with --fact num_heads=N"):
+    with pytest.raises(ArchitectureError, match="Set --fact num_heads=N"):
         read(odd.original()[0])
     assert read(odd.original()[0], {"num_heads": 4})[0] == odd
     shown = replace(BASE, relative_positions=True).target()
@@ -138,7 +138,7 @@ def test_shapes_do_not_show_the_heads() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"pos_embed": TensorSpec("F32", (1, 199, 768))}, "199 positions, which are those of no"),
+        ({"pos_embed": TensorSpec("F32", (1, 199, 768))}, "199 positions, which do not fit"),
         ({"pos_embed": TensorSpec("F32", (197, 768))}, "should have 3 dimensions"),
         ({"blocks.4.norm1.weight": None}, "n is 0, 1, 2, 3, 5"),
         ({"blocks.0.ls1.gamma": TensorSpec("F32", (768,))}, r"it has blocks\.0\.ls1\.gamma"),

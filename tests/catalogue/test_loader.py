@@ -73,9 +73,9 @@ def load(tmp_path):
         ),
         (ENTRY.replace("mine]", '"a--b"]'), "is not a valid name"),
         (ENTRY + "aliases = ['a--b']", "aliases: 'a--b' is not a valid name"),
-        (ENTRY + "aliases = ['MINE']", r"are both called MINE"),
-        (ENTRY + ENTRY.replace("mine]", "other]\naliases = ['mine']"), "are both called mine"),
-        (ENTRY + ENTRY.replace("mine]", "Mine]"), "are both called Mine"),
+        (ENTRY + "aliases = ['MINE']", r"both have the name MINE"),
+        (ENTRY + ENTRY.replace("mine]", "other]\naliases = ['mine']"), "both have the name mine"),
+        (ENTRY + ENTRY.replace("mine]", "Mine]"), "both have the name Mine"),
         (ENTRY.replace("mine]", "R50_V1]"), "differs from r50_v1 of resnet.toml only in case"),
     ],
 )

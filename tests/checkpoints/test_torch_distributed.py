@@ -127,18 +127,18 @@ def _place(found, **changes):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda found: _chunk(found, sizes=(7, 4)), "do not cover it once"),
-        (lambda found: _chunk(found, sizes=(1, 4)), "do not cover it once"),
+        (lambda found: _chunk(found, sizes=(7, 4)), "do not cover it exactly once"),
+        (lambda found: _chunk(found, sizes=(1, 4)), "do not cover it exactly once"),
         (lambda found: _chunk(found, sizes=(2, 4, 1)), "another number of dimensions"),
-        (lambda found: _chunk(found, offsets=(1, 0)), "no place for its block"),
-        (lambda found: found.state_dict_metadata["w"].chunks.pop(), "do not cover it once"),
-        (lambda found: _place(found, relative_path="../x.distcp"), "not one beside it"),
-        (lambda found: _place(found, relative_path="/etc/passwd"), "not one beside it"),
+        (lambda found: _chunk(found, offsets=(1, 0)), "does not list its block"),
+        (lambda found: found.state_dict_metadata["w"].chunks.pop(), "do not cover it exactly once"),
+        (lambda found: _place(found, relative_path="../x.distcp"), "not in the same folder"),
+        (lambda found: _place(found, relative_path="/etc/passwd"), "not in the same folder"),
         (lambda found: _place(found, relative_path="gone.distcp"), "needs the file gone.distcp"),
-        (lambda found: _place(found, length=1 << 40), "cut short"),
+        (lambda found: _place(found, length=1 << 40), "truncated"),
         (lambda found: _place(found, offset=-1), "invalid"),
         (lambda found: _place(found, transform_descriptors=["zstd"]), "compressed"),
-        (lambda found: found.storage_data.clear(), "no place for its block"),
+        (lambda found: found.storage_data.clear(), "does not list its block"),
     ],
 )
 def test_metadata_that_contradicts_itself_is_refused(tmp_path, change, says):
@@ -152,7 +152,7 @@ def test_blocks_that_overlap_are_refused(tmp_path):
     writing = Sharded(tmp_path / "sharded")
     overlapping = [((0, 0), (3, 2)), ((0, 1), (3, 2)), ((3, 0), (3, 2)), ((3, 2), (3, 2))]
     writing.add("w", torch.rand(6, 4), overlapping)
-    with pytest.raises(CheckpointError, match="do not cover it once"):
+    with pytest.raises(CheckpointError, match="do not cover it exactly once"):
         checkpoints.open(writing.write())
 
 
@@ -238,7 +238,7 @@ def test_code_in_the_metadata_is_not_run(tmp_path):
 def test_metadata_of_another_class_is_refused(tmp_path):
     path = tmp_path / ".metadata"
     path.write_bytes(pickle.dumps(metadata.MetadataIndex("w")))
-    with pytest.raises(CheckpointError, match="is no metadata of a distributed checkpoint"):
+    with pytest.raises(CheckpointError, match="is not the metadata of a distributed checkpoint"):
         checkpoints.open(path)
 
 

@@ -78,7 +78,7 @@ def test_the_last_buffered_bytes_of_deflate_are_read(tmp_path, beyond):
     [
         ([("a.txt", b"x")], "no file in it is a checkpoint"),
         ([("a.pth", b"\x80\2}."), ("b.pth", b"\x80\2}.")], "holds 2 checkpoints: 'a.pth', 'b.pth'"),
-        ([("a.zip", b"PK\3\4")], "cut short"),
+        ([("a.zip", b"PK\3\4")], "truncated"),
     ],
 )
 def test_other_input_is_refused(tmp_path, members, says):

@@ -181,7 +181,7 @@ def test_assumed_facts_are_printed_with_the_options_that_change_them(cli, origin
     plan = cli("convert", original, "--dry-run")
     assert f"assumes: {line}" in plan.out
     pushed = cli("push", "first", "me/first", "--to", "hub", "--license", "mit")
-    assert "me/first assumes what no file showed: --fact image_format=RGB" in pushed.err
+    assert "me/first has assumed values that no file shows: --fact image_format=RGB" in pushed.err
 
 
 def test_options_about_what_no_shape_shows(cli, original, detector):

@@ -76,7 +76,7 @@ def test_dinos_embedding_of_labels_does_not_go_back(name):
     made = architectures()["dino"].read(variant.source, "original", {"classes": "keep"})
     with pytest.raises(MappingError, match=r"label_enc.weight holds 91 of 92 rows") as caught:
         made.plan_export(made.plan(variant.source, "original").specs, "original")
-    assert "no place for them" in str(caught.value)
+    assert "does not have them" in str(caught.value)
     assert "--classes keep" not in str(caught.value)
 
 
@@ -163,7 +163,7 @@ def test_a_checkpoint_in_detrex_names_needs_no_folder(tmp_path):
 
 
 def test_a_file_without_detrex_names_is_not_exported(tmp_path, detector):
-    with pytest.raises(UsageError, match="only weights in detrex's names"):
+    with pytest.raises(UsageError, match="only weights with detrex's names"):
         export(detector, tmp_path / "back.pth")
 
 
@@ -189,7 +189,7 @@ def test_a_target_that_cannot_be_is_refused(tmp_path, original):
         export(folder, tmp_path / "back.pkl")
     with pytest.raises(UsageError, match="is a folder"):
         export(folder, tmp_path)
-    with pytest.raises(UsageError, match="where the weights come from"):
+    with pytest.raises(UsageError, match="is the source of the weights"):
         export(folder, folder / "model.safetensors")
 
 
@@ -205,7 +205,7 @@ def test_the_command(cli, original):
     assert document["absent"]["fc.bias"] == "ImageNet classifier"
     refused = cli("export", "r18", "--to", "caffe")
     assert refused.code == 2
-    said = "Error: resnet has no layout 'caffe' to be written in. Choose one: --to torchvision or "
+    said = "Error: resnet cannot be written in the layout 'caffe'. Choose one: --to torchvision or "
     assert refused.err.startswith(said)
     assert refused.err.count("\n") == 1
 

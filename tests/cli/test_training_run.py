@@ -274,15 +274,15 @@ def test_the_card_says_that_weights_may_be_of_either_unless_a_class_tells(run, n
     OmegaConf.save(cfg, "trained.yaml")
     with prepared("model.pth", "trained.yaml") as planned:
         assert planned.architecture.name == name
-        assert not [note for note in planned.notes if "may be of" in note]
+        assert not [note for note in planned.notes if "may be " in note]
     with prepare("model.pth") as planned:
         assert planned.architecture.name in ("dino", "dab_detr")
-        (note,) = [note for note in planned.notes if "may be of" in note]
+        (note,) = [note for note in planned.notes if "may be " in note]
         assert "--arch" in note
     del cfg.model._target_
     OmegaConf.save(cfg, "built_by_a_function.yaml")
     with prepared("model.pth", "built_by_a_function.yaml") as planned:
-        assert [note for note in planned.notes if "may be of" in note]
+        assert [note for note in planned.notes if "may be " in note]
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_an_output_folder_without_its_parts_is_refused(here, output, tmp_path):
     line = one_line(here("push", "output", "ours/detr", "--metrics", "gone.json", "--to", "hub"))
     assert "gone.json" in line
     (output / "config.yaml").unlink()
-    assert "nothing says how" in one_line(here("push", "output", "ours/detr"), 2)
+    assert "not known how" in one_line(here("push", "output", "ours/detr"), 2)
     (output / "last_checkpoint").unlink()
     OmegaConf.save(config(), output / "config.yaml")
     assert "several checkpoints" in one_line(here("push", "output", "ours/detr"))

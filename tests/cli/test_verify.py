@@ -54,8 +54,7 @@ def test_records_alone_do_not_prove_the_weights(cli, published, options):
     assert "the conversion was not repeated" in done.out
     # the card says what the catalogue knew
     assert done.out.splitlines()[-1].endswith(
-        "agrees with its own records; its card is not the one that the records produce without a"
-        " catalogue"
+        "agrees with its own records; its card does not match the records without a catalogue"
     )
 
 

@@ -82,7 +82,7 @@ def test_the_same_folder_has_the_same_bytes(detr, tmp_path):
 def test_a_file_alone_holds_a_cut_head_too(detr, tmp_path):
     done = export(detr, tmp_path / "detr.safetensors", layout="transformers")
     assert load_file(done.path)["class_labels_classifier.bias"].shape == (81,)
-    with pytest.raises(UsageError, match="single file holds no names"):
+    with pytest.raises(UsageError, match="single file has no place for class names"):
         export(detr, tmp_path / "x.pth", layout="transformers", class_names=["a"])
 
 
@@ -117,7 +117,7 @@ def test_classes_of_a_training_are_named_by_the_user_or_by_numbers(tmp_path):
     assert config_of(named)["id2label"] == {"0": "cat", "1": "dog", "2": "owl"}
     assert config_of(named)["encoder_attention_heads"] == 4
     assert "num_heads" not in named.assumed
-    with pytest.raises(UsageError, match="2 names, and the class heads have 3 rows"):
+    with pytest.raises(UsageError, match="2 names, but the class heads have 3 rows"):
         export(path, tmp_path / "x", layout="transformers", class_names=["cat", "dog"])
 
 

@@ -246,9 +246,14 @@ def test_a_model_that_transformers_lacks_is_refused_with_the_reason(name, layout
         ("deformable_detr_r50", {"position_offset": 0}, "offset 0 instead of -0.5", "original"),
         ("deformable_detr_r50", {"neck_inputs": 2}, "reads 2 stages", "transformers_no_timm"),
         ("deformable_detr_r50", {"neck_inputs": 1}, "4 feature maps of one", "no_timm"),
-        ("dab_detr_r50", {"position_temperature": 20.5}, "takes whole numbers", "--to original"),
+        (
+            "dab_detr_r50",
+            {"position_temperature": 20.5},
+            "takes only whole numbers",
+            "--to original",
+        ),
         ("dab_detr_r50", {"modulate_hw_attn": False}, "do not modulate", "--to original"),
-        ("detr_r50", {"num_heads": None}, "no weight shows num_heads", "--fact"),
+        ("detr_r50", {"num_heads": None}, "do not show num_heads", "--fact"),
     ],
 )
 def test_values_that_transformers_has_no_field_for_are_refused(name, change, why, do):
@@ -265,7 +270,7 @@ def _plain(change):
 
 def test_backbones_that_transformers_lacks_are_refused():
     made, _ = read("detr_r50")
-    with pytest.raises(ArchitectureError, match="stride lies in the 1x1") as caught:
+    with pytest.raises(ArchitectureError, match="stride is in the 1x1") as caught:
         made.in_transformers("transformers", {**IMAGENET, "stride_in_1x1": True})
     assert "transformers_no_timm" in caught.value.hint
     own = made.in_transformers("transformers_no_timm", {**IMAGENET, "stride_in_1x1": True})
@@ -276,7 +281,7 @@ def test_backbones_that_transformers_lacks_are_refused():
     unknown = type(dilated).from_hyper_parameters(
         {k: v for k, v in dilated.hyper_parameters().items() if k != "backbone_dilation"}
     )
-    with pytest.raises(ArchitectureError, match="no weight shows dilation"):
+    with pytest.raises(ArchitectureError, match="do not show dilation"):
         unknown.in_transformers("transformers", IMAGENET)
     swin = {
         "backbone": "swin",

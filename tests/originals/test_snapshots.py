@@ -347,13 +347,16 @@ def test_deepspeed_s_latest_is_followed(tmp_path):
     ("files", "says"),
     [
         ({}, "holds no checkpoint"),
-        ({"a.pth": b"", "b.pth": b""}, "holds several checkpoints, and no last_checkpoint: a.pth"),
+        (
+            {"a.pth": b"", "b.pth": b""},
+            "contains several checkpoints and no last_checkpoint: a.pth",
+        ),
         ({"last_checkpoint": b"gone.pth"}, "names gone.pth, which is not there"),
         ({"last_checkpoint": b".."}, "names no file"),
         ({"last_checkpoint": b"\xff\xfe"}, "cannot be read as text"),
         ({"last_checkpoint": b"x" * 5000}, "cannot be read as text"),
         ({"latest": b"../.."}, "names no file"),
-        ({"latest": b"gone"}, "which is no folder beside it"),
+        ({"latest": b"gone"}, "which is not a folder beside it"),
         ({"model.safetensors": b"x", "config.json": b"{"}, "config.json is not valid JSON"),
         ({"model.safetensors": b"x", "config.json": b" " * 2**21}, "is too large"),
         ({"config.json": b'{"library_name": "detrex"}'}, "is converted already"),
@@ -450,7 +453,7 @@ def test_a_repository_on_the_hub_is_converted_and_verified(hub, tmp_path, kind):
     assert "base_model: alice/my.convnext" in done.documents["README.md"]
     verified = verify(tmp_path / "out")
     assert verified.repeated
-    assert f"its original is {source['url']}, which its publisher names" in verified.summary
+    assert f"its original is {source['url']}, which only the publisher names" in verified.summary
 
 
 def test_a_revision_is_taken_and_recorded(hub, tmp_path):
@@ -497,7 +500,7 @@ def test_one_file_of_a_catalogue_s_repository_is_no_whole_repository(hub, tmp_pa
         ({"config.json": b'{"library_name": "detrex"}'}, "is converted already"),
         (
             {"config.json": b"{}", INDEX: b'{"weight_map": {"a": "../x.safetensors"}}'},
-            "not one beside it",
+            "not in the same folder",
         ),
         ({"config.json": b" " * (2**20 + 1)}, "is larger than 1 MiB"),
         ({"config.json": b"{}", INDEX: b" " * (16 * 2**20 + 1)}, "is larger than 16 MiB"),
@@ -623,7 +626,7 @@ def test_only_heads_of_coco_s_classes_are_cut(tmp_path, names, cut):
 
 
 def test_names_of_another_head_are_refused(tmp_path):
-    with pytest.raises(ArchitectureError, match=r"5 rows of classes, and its source names 4"):
+    with pytest.raises(ArchitectureError, match=r"5 class rows, but its source names 4"):
         prepare(labelled(tmp_path, LABELS[:4], rows=5))
 
 

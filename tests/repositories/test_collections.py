@@ -65,5 +65,5 @@ def test_a_collection_of_another_owner_is_refused(hub, alice, folder):
 def test_a_dry_run_and_a_folder_have_none(hub, alice, folder, tmp_path):
     push(folder, "alice/one", collection="alice/zoo", dry_run=True)
     assert not hub.collections
-    with pytest.raises(UsageError, match="no --collection"):
+    with pytest.raises(UsageError, match="--collection need"):
         push(folder, "alice/one", to=tmp_path / "hub", collection="alice/zoo")

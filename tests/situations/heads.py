@@ -45,7 +45,7 @@ SITUATIONS = (
         saved("headless.pth", lambda: {"model": _headless()}),
         (
             "deformable_detr (original)",
-            "the file has no class heads: all their rows are fresh",
+            "the file has no class heads: all their rows are newly initialised",
             "class heads made for 5 classes: 0 keep their rows, 5 get fresh ones (seed 0)",
         ),
     ),
@@ -122,7 +122,7 @@ SITUATIONS = (
         "Refused: its lines are not taken for odd classes.",
         "detrex-hub convert detr.pth --classes-from classes.csv",
         _with(text("classes.csv", "id,name", "1,cat", "2,owl")),
-        ("classes.csv holds no names of classes",),
+        ("classes.csv contains no class names",),
         refused=True,
     ),
     Situation(
@@ -138,7 +138,7 @@ SITUATIONS = (
         "Refused, until all rows may be fresh.",
         "detrex-hub convert own.pth --classes-from names.txt",
         several([saved("own.pth", lambda: {"model": _of(7)}), text("names.txt", "cat", "owl")]),
-        ("the class head has 7 rows, which are not known to be of COCO's classes",),
+        ("the class head has 7 rows, which are not known to be COCO's",),
         refused=True,
     ),
     Situation(

@@ -64,7 +64,7 @@ SITUATIONS = (
             "lightning.ckpt",
             lambda: {"state_dict": below("model.", detector()) | layers("criterion.projection")},
         ),
-        ("deformable_detr (original)", "the weights lie below the prefix 'model.';"),
+        ("deformable_detr (original)", "the weights are below the prefix 'model.';"),
     ),
     Situation(
         "A detector of another project: `backbone.bottom_up.` beside its head",

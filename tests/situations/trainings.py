@@ -131,7 +131,7 @@ SITUATIONS = (
         "Refused, with the checkpoints that there are.",
         "detrex-hub convert ./output -o out",
         _two,
-        ("holds several checkpoints",),
+        ("contains several checkpoints",),
         refused=True,
     ),
     Situation(

@@ -79,7 +79,9 @@ def write(
     if len(keys) < len(listed) or keys & ties.keys() or not keys >= set(ties.values()):
         raise ValueError("a key occurs twice, or a tie leads to no tensor")
     if bare and (extra or format == "pkl"):
-        raise ValueError("a bare state dict has nothing beside it, and is not a pickle of arrays")
+        raise ValueError(
+            "a bare state dict cannot be combined with extra entries or a pickle of arrays"
+        )
     with Sink(path) as sink:
         if format == "safetensors":
             safetensors.write(sink, listed, metadata or {}, ties)

@@ -61,15 +61,15 @@ _OPCODES = {
     "EXT4": (b"\x84\1\0\0\0", "extension registry"),
     "NEXT_BUFFER": (b"\x97", "buffers outside the file"),
     "READONLY_BUFFER": (b"\x98", "buffers outside the file"),
-    "a frame longer than the file": (b"\x95" + struct.pack("<Q", 2**60), "cut short"),
-    "a text of 2**63 bytes": (b"\x8d" + struct.pack("<Q", 2**63), "cut short"),
-    "bytes of 2**64 - 1": (b"\x8e" + b"\xff" * 8, "cut short"),
-    "a bytearray of 2**63": (b"\x96" + struct.pack("<Q", 2**63), "cut short"),
+    "a frame longer than the file": (b"\x95" + struct.pack("<Q", 2**60), "truncated"),
+    "a text of 2**63 bytes": (b"\x8d" + struct.pack("<Q", 2**63), "truncated"),
+    "bytes of 2**64 - 1": (b"\x8e" + b"\xff" * 8, "truncated"),
+    "a bytearray of 2**63": (b"\x96" + struct.pack("<Q", 2**63), "truncated"),
     "an integer of 2 GB": (b"\x8b" + struct.pack("<I", 2**31 - 1), "an integer of 2.15 GB"),
     "an integer of no digits": (b"Lnone\n", "an invalid number: 'none'"),
     "a float of no digits": (b"Fone\n", "an invalid number: 'one'"),
     "an integer in a line of a megabyte": (b"I" + b"1" * 2**20 + b"\n", "a line of 1.05 MB"),
-    "a line that never ends": (b"S'" + b"a" * 2**12, "cut short"),
+    "a line that never ends": (b"S'" + b"a" * 2**12, "truncated"),
     "an unquoted string": (b"Sabc\n", "unquoted string"),
     "text that is no UTF-8": (text(b"\xff\xfe"), "damaged"),
     "a global with a blank": (name("os system", "x"), "a global named 'os system.x'"),
@@ -149,7 +149,7 @@ _TENSORS = {
     ),
     "no element, sizes beyond 2**63": (
         {"shape": (2**32, 0, 2**32), "strides": (0, 0, 0)},
-        "sizes beyond all bounds",
+        "impossible sizes",
     ),
     "two sizes, one stride": ({"shape": (1, 2)}, "has 2 dimensions and 1 strides"),
     "65 dimensions": ({"shape": (1,) * 65, "strides": (1,) * 65}, "invalid shape"),
@@ -305,9 +305,9 @@ def _archives():
     raw_index, raw_pair = (b"a/data.pkl", INDEX), (b"a/data/0", PAIR)
     deflated = {"compression": zipfile.ZIP_DEFLATED}
     return {
-        "cut after a quarter": (cut(0.25), "cut short"),
-        "cut in the middle": (cut(0.5), "cut short"),
-        "without its last byte": (lambda p: p.write_bytes(zipped(*_GOOD)[:-1]), "cut short"),
+        "cut after a quarter": (cut(0.25), "truncated"),
+        "cut in the middle": (cut(0.5), "truncated"),
+        "without its last byte": (lambda p: p.write_bytes(zipped(*_GOOD)[:-1]), "truncated"),
         "bytes behind its end": (
             lambda p: p.write_bytes(zipped(*_GOOD) + b"more"),
             "directory is invalid",
@@ -379,7 +379,7 @@ def _archives():
         ),
         "two indices": (
             lambda p: p.write_bytes(zipped(*_GOOD, ("b/data.pkl", INDEX))),
-            "not one that torch.save writes",
+            "torch.save does not write",
         ),
         "no index": (
             lambda p: p.write_bytes(zipped(("a/b", b"x"))),
@@ -414,8 +414,8 @@ def _streams():
 
     half = b"G" + struct.pack(">d", 0.5)
     return {
-        "cut in its index": (of(good[: len(good) // 2]), "cut short"),
-        "cut in a storage": (of(good[:-3]), "cut short: storage '0' of 8 bytes is incomplete"),
+        "cut in its index": (of(good[: len(good) // 2]), "truncated"),
+        "cut in a storage": (of(good[:-3]), "truncated: storage '0' of 8 bytes is incomplete"),
         "big-endian": (of(stream(root, {"0": PAIR}, little_endian=False)), "is big-endian"),
         "a storage of two sizes": (of(stream(root, {"0": (PAIR, 5)})), "has two sizes"),
         "a storage of 2**63 elements": (
@@ -432,7 +432,7 @@ def _streams():
         ),
         "storages named by lists": (
             of(stream(root, {"0": PAIR}, keys=b"](](]]]]eee"[:-1])),
-            "cut short|no text|damaged|refused",
+            "truncated|no text|damaged|refused",
         ),
         "no list of storages": (of(stream(root, {"0": PAIR}, keys=b"N")), "no list of storages"),
         "an unlisted storage": (of(stream(root, {}, keys=b"]")), "storage '0' is missing"),
@@ -500,7 +500,7 @@ def _headers():
         "a tensor of a wrong size": (header(one(shape=[3]), PAIR), r"is F32 \[3\] in 8 bytes"),
         "a tensor beyond the file": (
             header(one(shape=[4], data_offsets=[0, 16]), PAIR),
-            "is cut short",
+            "is truncated",
         ),
         "bytes that are no tensor's": (header(one(), PAIR + b"more"), "longer than its tensors"),
         "a tensor that ends before it begins": (header(one(data_offsets=[8, 0]), PAIR), sense),
@@ -518,15 +518,15 @@ def _headers():
         ),
         "no element, sizes beyond 2**63": (
             header(one(shape=[0, 2**62, 2**62], data_offsets=[0, 0])),
-            "sizes beyond all bounds",
+            "impossible sizes",
         ),
         "65 dimensions": (header(one(shape=[1] * 65), PAIR), sense),
-        "an unknown type": (header(one(dtype="F99"), PAIR), "of an unknown type 'F99'"),
+        "an unknown type": (header(one(dtype="F99"), PAIR), "an unknown type 'F99'"),
         "a type that commands terminals": (
             header(one(dtype="\x1b[2J"), PAIR),
             r"unknown type '\\x1b\[2J'",
         ),
-        "a type that is a list": (header(one(dtype=["F32"]), PAIR), "of an unknown type"),
+        "a type that is a list": (header(one(dtype=["F32"]), PAIR), "an unknown type"),
         "a key of half a character": (
             header('{"\\ud800":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}', PAIR),
             r"'\\ud800' is not valid text",
