@@ -16,7 +16,7 @@ def command(
     name: Name,
     catalogue: Catalogues = None,
 ) -> None:
-    """Show sources, licence and accuracy of weights, and the facts that they take."""
+    """Show sources, licence, accuracy and facts of weights."""
     from detrex_hub.catalogue import find
     from detrex_hub.inspection import about
 
