@@ -259,7 +259,7 @@ def _suggestions(what: str | os.PathLike[str], container: str | None) -> tuple[s
     file = quote(os.fspath(what))
     if container is not None:
         file += f" --container {quote(container)}"
-    look = f"Look at the keys: detrex-hub inspect {file} --keys" if Path(what).is_file() else None
+    look = f"Look at the keys: detrex-hub inspect {file} --keys" if Path(what).exists() else None
     return f"detrex-hub convert {file}", look
 
 

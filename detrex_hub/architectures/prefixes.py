@@ -22,6 +22,7 @@ from detrex_hub.architectures.recognise import (
     below,
     recognise,
 )
+from detrex_hub.checkpoints.wrappers import without_wrappers
 from detrex_hub.errors import ArchitectureError, DetrexHubError, UsageError
 from detrex_hub.mapping import template
 
@@ -152,13 +153,32 @@ def _completed(prefix: str, specs: Specs, name: str | None) -> str:
     if not prefix:
         return ""
     whole = prefix if prefix.endswith(".") else f"{prefix}."
-    if not any(key.startswith(whole) and key != whole for key in specs):
-        most = [one for one, _ in Counter(_outermost(specs)).most_common(4)]
+    if not _has(specs, whole):
+        # as the keys stand in the file, before the names of wrappers are removed
+        model = without_wrappers(whole)
+        if not model or _has(specs, model):
+            return model
         raise UsageError(
             f"no key of {name or 'this state dict'} begins with {whole!r}",
-            choices=_choices(most),
+            choices=_found(specs) or _choices(_most_common(specs)),
         )
     return whole
+
+
+def _found(specs: Specs) -> tuple[str, ...]:
+    """The prefixes that a trial finds, as options."""
+    try:
+        return _choices([find(specs).prefix])
+    except ArchitectureError as error:
+        return tuple(one for one in error.choices if one.startswith("--prefix "))
+
+
+def _most_common(keys: Iterable[str]) -> list[str]:
+    return [one for one, _ in Counter(_outermost(keys)).most_common(4)]
+
+
+def _has(specs: Specs, prefix: str) -> bool:
+    return any(key.startswith(prefix) and key != prefix for key in specs)
 
 
 def _choices(prefixes: Iterable[str]) -> tuple[str, ...]:

@@ -42,3 +42,8 @@ def unwrapped(keys: Collection[str]) -> tuple[dict[str, str], str]:
     if len(found) < len(as_they_are):
         return as_they_are, ""
     return found, "".join(f"{name}." for name in removed)
+
+
+def without_wrappers(prefix: str) -> str:
+    """What stands before a model's keys, such as ``module.backbone.``, as `unwrapped` leaves it."""
+    return "".join(f"{name}." for name in prefix.split(".") if name and name not in _WRAPPERS)

@@ -93,12 +93,28 @@ def _takes(command: str, choices: Sequence[str]) -> bool:
 
 
 def _command_line(arguments: Sequence[str], choices: Sequence[str]) -> str:
-    """The command line, to be completed by one of the choices."""
-    given = [*arguments]
-    if choices[0].startswith("--container"):
+    """The command line, to be completed by one of the choices, without what a choice replaces."""
+    from detrex_hub.cli.app import group
+
+    offered = {word for one in choices for word in shlex.split(one) if word.startswith("-")}
+    if "--container" in offered:
         # the two exclude each other
-        given = [one for one in given if one != "--ema"]
-    return shlex.join(["detrex-hub", *given])
+        offered.add("--ema")
+    replaced = {
+        name: not one.is_flag
+        for one in group().commands[arguments[0]].params
+        if not one.multiple and offered & {*one.opts}
+        for name in one.opts
+    }
+    given = ["detrex-hub"]
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in replaced:
+            given.append(word)
+        elif replaced[name] and not equals:
+            next(words, None)
+    return shlex.join(given)
 
 
 def _leave_stdout() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from detrex_hub.errors import UsageError
@@ -47,14 +48,20 @@ class ConversionOptions:
 
     def __post_init__(self) -> None:
         if self.ema and self.container is not None:
-            raise UsageError("--ema and --container cannot be combined")
+            raise UsageError(
+                "--ema and --container cannot be combined",
+                choices=["--ema", f"--container {quote(self.container)}"],
+            )
         if self.dtype is not None and self.dtype not in DTYPES:
             raise UsageError(
                 f"numbers cannot be rounded to {self.dtype!r}",
                 choices=[f"--dtype {name}" for name in DTYPES],
             )
         if self.dtype is not None and self.synthetic:
-            raise UsageError("--dtype and --synthetic cannot be combined")
+            raise UsageError(
+                "--dtype and --synthetic cannot be combined",
+                choices=[f"--dtype {self.dtype}", "--synthetic"],
+            )
 
     @property
     def reads_another_way(self) -> bool:

@@ -36,6 +36,29 @@ def test_any_common_prefix_is_found(prefix):
     assert (found.prefix, found.outside) == (prefix, 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("module.backbone.", "backbone."),
+        ("module._orig_mod.backbone", "backbone."),
+        ("backbone.", "backbone."),
+    ],
+)
+def test_a_prefix_may_be_given_with_the_names_of_wrappers(given, taken):
+    # keys are shown without them, and the file has them
+    assert find(put_below("backbone.", R50), prefix=given).prefix == taken
+    assert find(R50, prefix="module.").prefix == ""
+
+
+@pytest.mark.parametrize(
+    ("specs", "right"), [(R50, "''"), (put_below("model.", R50), "model.")], ids=["none", "model"]
+)
+def test_a_wrong_prefix_is_answered_with_the_one_that_works(specs, right):
+    with pytest.raises(UsageError) as refused:
+        find(specs, prefix="nope.")
+    assert refused.value.choices == (f"--prefix {right}",)
+
+
 def test_a_complete_state_dict_has_no_prefix():
     assert find(DETR).prefix == ""
     # the backbone in it is a part of it, and so is that of a detector below a prefix

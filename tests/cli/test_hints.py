@@ -5,9 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import detrex_hub
 from detrex_hub.cli.app import COMMANDS, group
+from detrex_hub.cli.failures import _command_line
+from tests.checkpoint_files import save
 
 ROOT = Path(detrex_hub.__file__).parent
 NAMED = re.compile(r"detrex-hub ([a-z][a-z-]*)((?: [^ \n;,|`'\")]+)*)")
@@ -37,3 +40,31 @@ def test_commands_in_messages_have_their_options(path):
                 continue
             named = {word for word in rest.split() if re.fullmatch("--?[a-z][a-z-]*", word)}
             assert named <= {*options(command), "--help"}, text
+
+
+@pytest.mark.parametrize(
+    ("given", "choices", "shown"),
+    [
+        ("a.pth --prefix x -o out", ["--prefix model."], "a.pth -o out"),
+        ("a.pth --prefix=x", ["--prefix model."], "a.pth"),
+        ("a.pth --out=b --arch swin", ["--arch resnet --layout other"], "a.pth --out=b"),
+        ("a.pth -o x -o y", ["-o z"], "a.pth"),
+        ("a.pth --ema", ["--container x"], "a.pth"),
+        ("a.pth --synthetic --dtype float16", ["--dtype float16", "--synthetic"], "a.pth"),
+        # may be given several times
+        ("a.pth --fact a=b", ["--fact c=d"], "a.pth --fact a=b"),
+    ],
+)
+def test_a_choice_replaces_what_was_given(given, choices, shown):
+    line = _command_line(["convert", *given.split()], choices)
+    assert line == f"detrex-hub convert {shown}"
+
+
+def test_keys_of_a_folder_that_is_not_recognised_can_be_looked_at(cli):
+    Path("saved").mkdir()
+    save(Path("saved/pytorch_model.bin"), {"odd.weight": torch.ones(2, 2)})
+    ended = cli("convert", "saved", "-o", "out")
+    assert ended.code == 1
+    (line,) = [one for one in ended.err.splitlines() if one.startswith("Error: ")]
+    assert line.endswith(": detrex-hub inspect saved --keys")
+    assert cli("inspect", "saved", "--keys").code == 0

@@ -99,7 +99,7 @@ def test_averaged_weights_that_are_passed_over_are_named(cli, tmp_path, trained)
     assert torch.equal(written["class_embed.0.bias"], state["class_embed.0.bias"])
     # the record and the card tell it too
     assert "--ema" in Path("out/conversion.json").read_text()
-    assert "also has averaged weights" in Path("out/README.md").read_text()
+    assert "averaged weights lie beside" in Path("out/README.md").read_text()
     assert cli("verify", "out", "--source", path).code == 0
     assert "--ema" in cli("convert", path, "--dry-run").out
     assert "--ema" in cli("inspect", path).out
@@ -130,7 +130,11 @@ def test_the_average_is_found_among_several_dicts_of_unusual_names(cli, tmp_path
     torch.save({"teacher": state, "student": state, "student_ema": state}, path)
     assert "--container" in one_line(cli("convert", path))
     assert cli("convert", path, "--ema", "--dry-run").code == 0
-    assert "cannot be combined" in one_line(cli("convert", path, "--ema", "--container", "x"), 2)
+    line = one_line(cli("convert", path, "--ema", "--container", "x"), 2)
+    assert line.endswith(
+        f"cannot be combined. Choose one: detrex-hub convert {path} --ema "
+        f"or detrex-hub convert {path} --container x"
+    )
 
 
 @pytest.mark.parametrize("name", ["model_ema", "state_dict_ema", "ema"])
