@@ -1,4 +1,4 @@
-"""What the statistics of BatchNorm say of where weights come from.
+"""Where weights come from, judged by the statistics of BatchNorm.
 
 A network of Caffe's has the statistics of its BatchNorm folded into weight and bias. Detectron's
 converters write mean 0 and variance 1 (or 1 - 1e-5) in their place. Such networks read BGR images,
@@ -20,7 +20,7 @@ def has_folded_statistics(checkpoint: Checkpoint) -> bool:
     """Whether every running mean is 0 and every running variance 1, while weights are trained.
 
     One mean that is not 0 is enough for an answer, so that of most files one small tensor is read.
-    Norms as they are initialised, with weights of 0 or 1, are none of Caffe's.
+    Newly initialised norms, with weights of 0 or 1, do not count as Caffe's.
     """
     norms = [key.removesuffix(_MEAN) for key in checkpoint.specs if key.endswith(_MEAN)]
     return (

@@ -1,4 +1,4 @@
-"""What the caches of this machine hold of weights, and how to remove it.
+"""List the weights in the caches of this machine, and remove them.
 
 Conversions, ``.pth`` files and originals lie in huggingface_hub's assets cache, repositories of the
 Hub in its own cache, which its own functions list and clear.
@@ -70,7 +70,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Removal:
-    """What became of a thing: ``removed``, or kept because another process uses it."""
+    """The result of a removal: ``removed``, or kept because another process uses it."""
 
     stored: Stored
     removed: bool

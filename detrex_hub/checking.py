@@ -74,7 +74,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What a load does to a model, and where the config and the weights differ.
+    """The result of loading weights into a model, and the differences between config and weights.
 
     ``share`` is the part of the module that the weights are for which is loaded, 0 to 1;
     ``prefix`` stands before the keys of the weights in the file;
@@ -99,7 +99,7 @@ class Check:
 
     @property
     def differences(self) -> tuple[Setting, ...]:
-        """What the config must say for the weights, and does not. What is merely assumed of the
+        """The settings that the weights need and the config lacks. What is merely assumed of the
         weights is none."""
         return tuple(one for one in self.settings if one.is_change)
 
@@ -602,7 +602,7 @@ def _described(name: str, file: FileKeys, described: RepositoryConfig, where: st
 
 
 def _prefix(file: FileKeys, kind: type[Architecture], described: RepositoryConfig) -> str:
-    """What stands before the backbone's own names in all keys of a file."""
+    """The prefix of the backbone's own names in all keys of a file."""
     names = kind.from_hyper_parameters(described.hyper_parameters).target()
     for key in file.shapes:
         for start in (0, *(dot.end() for dot in re.finditer(r"\.", key))):
@@ -758,8 +758,8 @@ def _recognised(
 def _told_apart(
     specs: Specs, kinds: Sequence[type[Architecture]], prefix: str, name: str
 ) -> Recognition:
-    """What a state dict is by its keys. Where they say none of ``kinds``, and fit one of these all
-    the same, it is that one."""
+    """The architecture of a state dict, judged by its keys. Where they say none of ``kinds``, and
+    fit one of these all the same, it is that one."""
     found, refusal = None, None
     try:
         found = prefixes.find(specs, name=name, prefix=prefix)

@@ -156,7 +156,7 @@ class Conversion:
 
     @property
     def assumption(self) -> str | None:
-        """What is assumed, in one line that says how to change it."""
+        """The assumed values, in one line that says how to change them."""
         if not self.assumed:
             return None
         return (
@@ -165,7 +165,7 @@ class Conversion:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What would be done, without having read a tensor."""
+        """The planned conversion; no tensor was read."""
         return {
             "name": self.name,
             "architecture": self.architecture.name,
@@ -193,7 +193,7 @@ class Conversion:
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What a conversion left on disk. ``folder`` is None where a single file was asked for."""
+    """The files that a conversion wrote. ``folder`` is None where a single file was asked for."""
 
     conversion: Conversion
     path: Path
@@ -604,7 +604,7 @@ def _author(conversion: Conversion) -> str:
 
 
 def loading_keys(author: str, matching_heuristics: bool) -> dict[str, Any]:
-    """What stands beside ``model`` in a file for detectron2's `DetectionCheckpointer`.
+    """The entries beside ``model`` in a file for detectron2's `DetectionCheckpointer`.
 
     Backbones ask for its suffix heuristics, since their keys lack the model's prefix; whole models
     are loaded by exact key.
@@ -613,7 +613,7 @@ def loading_keys(author: str, matching_heuristics: bool) -> dict[str, Any]:
 
 
 def author_of(layout: str) -> str:
-    """Whose names a file had; detectron2 would convert a file by "Caffe2" once more."""
+    """The author of the file's names; detectron2 would convert a file by "Caffe2" a second time."""
     return "torchvision" if layout == "torchvision" else "third_party"
 
 
@@ -684,7 +684,7 @@ def _identities(conversion: Conversion, move: Move) -> list[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What stands beside converted weights, by file name: `config.json`, `conversion.json` and the
+    """The files beside converted weights, by name: `config.json`, `conversion.json` and the
     card, and the pictures that need no weights."""
 
     texts: Mapping[str, str]

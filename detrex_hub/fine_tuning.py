@@ -117,8 +117,8 @@ def with_classes(
 
 
 def _facts(repository: Repository) -> dict[str, Any]:
-    """What a repository knows of its weights and their shapes do not show. What it merely assumes
-    is left to be assumed again."""
+    """The facts that a repository states and shapes do not show. Values that it only assumes are
+    left out, to be assumed again."""
     described, assumed = repository.config, repository.record.assumed
     kind = architecture(described.architecture)
     known: dict[str, Any] = {

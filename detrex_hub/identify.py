@@ -1,4 +1,4 @@
-"""What a state dict is: the one place where keys, shapes, facts and the catalogue meet."""
+"""Identify a state dict: the one place where keys, shapes, facts and the catalogue meet."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Identified:
 
     @cached_property
     def plan(self) -> ConversionPlan:
-        """What becomes of each tensor of the state dict, proven to lose nothing.
+        """The plan for each tensor of the state dict, proven to lose nothing.
 
         Raises:
             MappingError: the keys do not fit the mapper.

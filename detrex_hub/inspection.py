@@ -1,4 +1,4 @@
-"""What a checkpoint or a catalogue entry is, before anything is done with it."""
+"""Describe a checkpoint or a catalogue entry without converting it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a checkpoint holds and, where its keys tell, what it is.
+    """The contents of a checkpoint and, if its keys show it, its architecture.
 
     ``wrapper`` was removed from the keys, such as ``module.``; ``others`` are further dicts of
     tensors in the file, with their number of tensors; ``runs`` are the keys folded, with the number

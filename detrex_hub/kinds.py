@@ -18,7 +18,7 @@ class Kind(ABC):
     @property
     @abstractmethod
     def meaning(self) -> str:
-        """What is accepted, in words: ``true or false``."""
+        """The accepted values in words: ``true or false``."""
 
     @property
     @abstractmethod

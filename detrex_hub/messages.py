@@ -70,7 +70,7 @@ class _LogFile(logging.Handler):
             self._as_without_us(record)
 
     def _as_without_us(self, record: logging.LogRecord) -> None:
-        """What `logging` does with a record for which there is no handler."""
+        """The default action of `logging` for a record without a handler."""
         last = logging.lastResort
         if last is not None and record.levelno >= last.level:
             last.handle(record)

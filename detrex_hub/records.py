@@ -123,7 +123,7 @@ class StoredCheckpoint(Struct, frozen=True, kw_only=True):
 
 
 class RepositoryConfig(Struct, frozen=True, kw_only=True):
-    """What `config.json` holds: enough to load the weights and to set a training config right.
+    """The content of `config.json`: enough to load the weights and to set a training config right.
 
     ``preprocessing`` has ``image_format`` (RGB or BGR), ``pixel_mean`` and ``pixel_std`` (0..255,
     in the order of the channels).
@@ -180,7 +180,7 @@ class RepositoryConfig(Struct, frozen=True, kw_only=True):
 
 
 class Tool(Struct, frozen=True, kw_only=True):
-    """What made a conversion."""
+    """The tool that made a conversion."""
 
     name: Text
     version: Text
@@ -237,7 +237,7 @@ class ComputedTensor(Struct, frozen=True, kw_only=True):
 
 
 class RecordedPlan(Struct, frozen=True, kw_only=True):
-    """What became of every source tensor."""
+    """The recorded plan: the fate of every source tensor."""
 
     mapper: Text
     mapper_sha256: Text = ""
@@ -281,7 +281,7 @@ class RecordedResult(Struct, frozen=True, kw_only=True):
 
 
 class Proof(Struct, frozen=True, kw_only=True):
-    """What was compared after the result was written and opened again."""
+    """The comparison after the result was written and opened again."""
 
     tensors_compared: Count
     bytes_compared: Count

@@ -103,7 +103,7 @@ def checked(document: Any, kind: type[T]) -> T:
 
 
 def problem(error: Exception, root: str = "") -> str:
-    """What msgspec found wrong, in plain words: ``checkpoint.sha256 is missing``.
+    """A problem that msgspec found, in plain words: ``checkpoint.sha256 is missing``.
 
     Args:
         error: what it raised.

@@ -75,7 +75,7 @@ def problem(path: Path, subject: str, *, whole: bool = False) -> str | None:
 
 
 def _look(handle: int, subject: str) -> dict[str, Any]:
-    """What a look at an open file sees."""
+    """The state of an open file."""
     state = os.fstat(handle)
     last = max(state.st_size - _BLOCK, 0)
     sample = hashlib.sha256()

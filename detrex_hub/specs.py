@@ -1,4 +1,4 @@
-"""What is known of a tensor without reading it: element type and shape."""
+"""A tensor's element type and shape, known without reading it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Download:
 
 @dataclass(frozen=True)
 class _Version:
-    """What a server says of a file. It identifies the version."""
+    """A server's description of a file, which identifies its version."""
 
     etag: str | None = None
     last_modified: str | None = None

@@ -80,7 +80,7 @@ class Proven:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was verified of a repository.
+    """The result of verifying a repository.
 
     ``repeated`` says whether the conversion was repeated from the original; ``not_repeated`` why
     it was not.

@@ -19,10 +19,10 @@ def architectures() -> Mapping[str, type[Architecture]]:
 
 
 def architecture(name: str) -> type[Architecture]:
-    """The architecture of a name; the others are not imported.
+    """The architecture with this name. The others are not imported.
 
     Raises:
-        UsageError: there is none; the message lists those that there are.
+        UsageError: the name is unknown. The message lists the known ones.
     """
     kind = _of_module(name) if name in _modules() else None
     if kind is None:

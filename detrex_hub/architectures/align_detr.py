@@ -26,7 +26,7 @@ class AlignDetr(Dino, frozen=True, kw_only=True):
     taken_by: ClassVar[frozenset[str]] = frozenset({"AlignDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
     layouts: ClassVar[Mapping[str, Layout]] = {
-        # the keys of DINO, which says so
+        # these are DINO's keys, and DINO's `look_alikes` names Align-DETR
         "detrex": Layout(
             present=Dino.layouts["detrex"].present,
             absent=Dino.layouts["detrex"].absent,

@@ -1,4 +1,4 @@
-"""What every architecture answers: layouts, hyper-parameters, rules, target specs, overrides."""
+"""The interface of an architecture: layouts, hyper-parameters, rules, target specs, overrides."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ class Layout(Struct, frozen=True):
 
 
 class Overrides(Struct, frozen=True):
-    """What a training config must say for the weights to work.
+    """The settings that a training config needs for the weights to work.
 
     ``lazy`` are LazyConfig dotted paths; ``lazy_if_present`` the same, set only where a config has
     the path; ``lazy_remove`` paths that must not be there; ``yacs`` keys of classic configs.
-    Values are numbers, strings, booleans, and lists of them. ``assumed`` are those of the paths
-    whose values are merely assumed, so that a config with others keeps them.
+    Values are numbers, strings, booleans, and lists of them. ``assumed`` lists the paths whose
+    values are only assumed. A config that has other values keeps them.
     """
 
     lazy: PlainValues = {}
@@ -122,7 +122,7 @@ class Overrides(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """Something to be built, by import path and arguments: plain values and further calls.
+    """A call to build an object: import path and arguments (plain values and further calls).
 
     Written by an architecture, never read from a repository. ``partial`` stands for the callable
     with these arguments bound to it, instead of for what it returns.
@@ -189,7 +189,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
 
     @property
     def backbone_label(self) -> str:
-        """What tables call the backbone: its family and its released size, such as ``Swin-T``."""
+        """The backbone's name in tables: family and released size, such as ``Swin-T``."""
         return self.name
 
     @classmethod
@@ -209,14 +209,14 @@ class Architecture(Struct, frozen=True, kw_only=True):
     @classmethod
     @abstractmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> Architecture:
-        """As `read`, with facts that are settled: one without a value has no default."""
+        """Like `read`, with settled facts: a fact without a value has no default."""
 
     @classmethod
     def facts_of(cls, specs: Specs, layout: str, given: Facts) -> Mapping[str, Fact]:
-        """The facts that can be said of a state dict, by name.
+        """The facts that can be given for a state dict, by name.
 
         Args:
-            given: what is said, since one fact may decide which others there are.
+            given: the facts that were given. One fact may decide which others exist.
         """
         return applying({**IMAGE_FACTS, **cls.facts}, specs)
 
@@ -230,8 +230,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
         metadata: Mapping[str, Any] | None = None,
         catalogue: Facts | None = None,
     ) -> dict[str, Any]:
-        """The stated facts, each checked by its kind: those of the user, whose word goes over
-        that of the checkpoint, whose word goes over that of the catalogue.
+        """The given facts, each checked by its kind. The user's override the checkpoint's, and
+        those override the catalogue's.
 
         Args:
             specs: the source state dict.
@@ -247,7 +247,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         own = cls.facts_in(metadata or {})
 
         def said(declared: Mapping[str, Fact]) -> dict[str, Any]:
-            # a repository speaks of a kind of model, which may have more facts than this one
+            # a repository describes a kind of model, which may have more facts than this one
             theirs = {
                 name: value
                 for name, value in stated.items()
@@ -261,7 +261,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def settle(cls, specs: Specs, layout: str, facts: Facts) -> Settled:
-        """Give every fact a value, and say which are merely assumed.
+        """Give every fact a value, and list which values are only assumed.
 
         Raises:
             UsageError: a fact is of another kind, or contradicts the shapes.
@@ -269,7 +269,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return settle({**IMAGE_FACTS, **cls.facts}, specs, layout, facts)
 
     def declared_facts(self) -> dict[str, Fact]:
-        """The facts that there are with these hyper-parameters, their config paths in full."""
+        """The facts of a model with these hyper-parameters, with full config paths."""
         return {
             name: replace(fact, config=tuple(map(self._below_node, fact.config)))
             for name, fact in applying({**IMAGE_FACTS, **self.facts}, self.target()).items()
@@ -317,15 +317,15 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return ()
 
     def set_by_model(self) -> frozenset[str]:
-        """Target keys that no checkpoint holds: constants, and layers that the original lacks."""
+        """Target keys that no checkpoint has: constants, and layers that the original lacks."""
         return frozenset()
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the conversion beyond its plan, one line each."""
+        """Remarks for the user beyond the plan of the conversion, one line each."""
         return ()
 
     def notes_on(self, layout: str) -> tuple[str, ...]:
-        """`notes`, and what there is to say of files of a layout."""
+        """`notes`, and the remark on files of a layout."""
         note = self.layouts[layout].note
         return self.notes() if note is None else (*self.notes(), note)
 
@@ -352,21 +352,21 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return ()
 
     def dropped(self) -> dict[str, TensorSpec]:
-        """What the original's own state dict holds and the detrex model has no place for."""
+        """Keys of the original's own state dict that the detrex model does not have."""
         return {}
 
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Facts that a checkpoint states about itself, beside its weights."""
+        """Facts that a checkpoint states in the entries beside its weights."""
         return {}
 
     @abstractmethod
     def overrides(self, preprocessing: Mapping[str, Any]) -> Overrides:
-        """What a config must say, given image format, mean and std."""
+        """The settings that a config needs, given image format, mean and std."""
 
     @property
     def keeps_rows(self) -> str:
-        """What to do where rows were cut away, so that there is no way back."""
+        """Hint for a plan that cut rows away and cannot be reversed."""
         return "The detrex model does not have them: take them from the original file"
 
     def read_by(self, inputs: int) -> Mapping[str, int]:
@@ -479,8 +479,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return found
 
     def as_stored(self) -> Self:
-        """The same model, without what its conversion cut away or computed, which says nothing of
-        the weights as they are now."""
+        """The same model without the record of cut or computed tensors, which does not describe the
+        weights as they are now."""
         return self
 
     def as_released(self) -> tuple[Self, dict[str, Any]]:
@@ -576,7 +576,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return specs, same_as
 
     def prove(self, found: Specs) -> None:
-        """Compare a state dict with the one that the detrex model has.
+        """Compare a state dict with that of the detrex model.
 
         Raises:
             ArchitectureError: naming every missing, unexpected and mismatched key.
@@ -622,7 +622,7 @@ _PROFILED = "counted by a profiler"
 _AVERAGES = ("n_averaged", "steps")
 _AVERAGED = "counter of the weight averaging"
 
-# far beyond any model, and what a state dict is written out for at once
+# far more than any model has, and few enough to build a state dict at once
 _LARGEST_SIZE = 2**20
 _MOST_LAYERS = 1000
 _COUNT_LAYERS = ("layers", "levels", "depth", "depths")

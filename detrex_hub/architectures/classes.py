@@ -92,7 +92,7 @@ class ClassRows(Struct, frozen=True):
         return all(row is None for row in self.rows)
 
     def described(self) -> str:
-        """What becomes of the classes, in one line."""
+        """How the classes change, in one line."""
         kept = sum(row is not None for row in self.rows)
         taken = self._taken_as()
         named = f": {', '.join(self.unknown[:8])}" if self.unknown else ""

@@ -129,7 +129,7 @@ class ConditionalDetr(Detector, frozen=True, kw_only=True):
         )
 
     def parts_with_queries(self) -> tuple[Part, ...]:
-        """What Group-DETR has too, which counts its queries otherwise."""
+        """The fields shared with Group-DETR, which counts its queries differently."""
         width = self.embed_dim
         shape = Shape(width, self.feedforward_dim, self.num_heads)
         last = LastMap(self.body)

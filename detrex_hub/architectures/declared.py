@@ -1,8 +1,9 @@
-"""What an architecture declares beside its rules: facts, and the config paths that it may set.
+"""The declarations of an architecture beside its rules: facts, and the config paths that it may
+set.
 
-A fact is what a conversion must know and no shape shows. It comes from a user, a training config, a
-checkpoint's own arguments or the catalogue. Where nothing says it, its default is taken. A default
-that is merely assumed is called so wherever the result goes.
+A fact is a value that a conversion needs and that shapes do not show. It comes from a user, a
+training config, a checkpoint's own arguments or the catalogue. Where nothing says it, its default
+is taken. A default that is merely assumed is called so wherever the result goes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Facts: TypeAlias = Mapping[str, Any]
 
 
 class Fact(Struct, frozen=True):
-    """What a conversion must know and no shape shows.
+    """A value that a conversion needs and that shapes do not show.
 
     Args:
         kind: the values that it can have.

@@ -241,7 +241,7 @@ class DeformableDetr(Detector, frozen=True, kw_only=True):
         )
 
     def parts_without_queries(self) -> tuple[Part, ...]:
-        """What H-Deformable-DETR has too."""
+        """The fields shared with H-Deformable-DETR."""
         width = self.embed_dim
         shape = Shape(width, self.feedforward_dim, self.num_heads)
         return (

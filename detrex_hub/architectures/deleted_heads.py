@@ -36,7 +36,7 @@ _ANCHORS = ("refpoint_embed.weight", "anchor_box_embed.weight")
 
 
 class Deleted(Struct, frozen=True):
-    """What a file lacks of a detector. ``heads`` and ``labels`` are specs by key."""
+    """The heads that a file lacks. ``heads`` and ``labels`` are specs by key."""
 
     heads: Mapping[str, TensorSpec]
     labels: Mapping[str, TensorSpec]
@@ -45,7 +45,7 @@ class Deleted(Struct, frozen=True):
         return bool(self.heads or self.labels)
 
     def facts(self) -> Facts:
-        """What follows for a conversion: rows of heads that are put back are fresh."""
+        """The choice of classes for a conversion: all rows of restored heads are fresh."""
         return {"new_head": True} if self.heads else {}
 
     def put_back(self, specs: Specs) -> Specs:
@@ -69,7 +69,7 @@ class Deleted(Struct, frozen=True):
         )
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should know, one line each."""
+        """Remarks for the user, one line each."""
         lacking = (("class heads", self.heads), ("embedding of labels", self.labels))
         said = " and ".join(f"no {what}" for what, specs in lacking if specs)
         return (f"the file has {said}: all their rows are newly initialised",) if said else ()
@@ -89,7 +89,7 @@ def _fresh(move: Move, absent: frozenset[str], seed: int) -> Move:
 
 
 def deleted(specs: Specs, layout: Layout, facts: Facts) -> Deleted:
-    """What a state dict of a layout lacks, where the number of classes is known.
+    """The heads that a state dict lacks, if the number of classes is known.
 
     Args:
         specs: the state dict.

@@ -420,7 +420,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What a config must say, and neither shapes nor facts show."""
+        """Settings that a config needs and that neither shapes nor facts show."""
         facts = applying(self.facts, self.target())
         found = [name for name in facts if getattr(self, name, 0) is None]
         if isinstance(self.body, TorchvisionResNet) and self.body.dilation is None:

@@ -12,7 +12,7 @@ from detrex_hub.kinds import Kind
 
 
 class ReturnedMaps(Part, frozen=True):
-    """What a config says of the feature maps that a backbone returns.
+    """Overrides for the feature maps that a backbone returns.
 
     Args:
         body: the backbone, which declares the paths.
@@ -27,7 +27,7 @@ class ReturnedMaps(Part, frozen=True):
 
 
 class LastMap(Part, frozen=True):
-    """What a config says of the feature map that DETR reads: the last one of its backbone.
+    """Overrides for the feature map that DETR reads: the last one of its backbone.
 
     Args:
         body: the backbone.

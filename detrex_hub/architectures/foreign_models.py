@@ -1,4 +1,4 @@
-"""What folders for transformers and timm say of a model beside its weights.
+"""The description of a model in folders for transformers and timm.
 
 Fields and their effects were measured with transformers 4.57.1 and 5.24.0. A config in the old
 style names timm's backbone and opens in both: 4.57 refuses a `timm_backbone` as backbone_config.
@@ -41,7 +41,7 @@ class TransformersModel(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What transformers calls it."""
+        """The name in transformers."""
         return str(self.config["model_type"])
 
     def snippet(self, folder: str) -> str:
@@ -80,7 +80,7 @@ class TimmModel(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What timm calls it."""
+        """The name in timm."""
         return self.architecture
 
     @property

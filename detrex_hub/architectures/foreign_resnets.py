@@ -68,7 +68,7 @@ def own_resnet(body: Architecture, *, stride_in_1x1: bool) -> dict[str, Any]:
 def detector_backbone(
     body: Architecture, *, own: bool, read: int, stride_in_1x1: bool
 ) -> dict[str, Any]:
-    """What a detector's config says of its ResNet.
+    """The fields of a detector's config for its ResNet.
 
     Args:
         body: the backbone of the detrex model.

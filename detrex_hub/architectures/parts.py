@@ -1,4 +1,4 @@
-"""What a detector is made of: parts, each with its keys in detrex and where they come from.
+"""The parts of a detector, each with its keys in detrex and their sources.
 
 A detector lists its parts. Its mapper, its state dict, its ties and what it asks of a config are
 those of the parts together, so that one list can be checked by eye beside the two models.
@@ -46,7 +46,7 @@ class Part(Struct, frozen=True):
         return {}
 
     def overrides(self) -> dict[str, Any]:
-        """What a config must say for it: LazyConfig path -> value."""
+        """The settings that it needs: LazyConfig path -> value."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""What plain ViTs have in common: one width from end to end, below ViTDet's feature pyramid.
+"""The common base of plain ViTs: one width from end to end, below ViTDet's feature pyramid.
 
 Facts: detectron2 02b5c4e2, `modeling/backbone/vit.py`, and detrex e244e6c,
 `modeling/backbone/eva_02.py`. Both attend in windows, but for the last block of each fourth of the
@@ -128,7 +128,7 @@ class PlainViT(Architecture, frozen=True, kw_only=True):
         return target
 
     def arguments(self) -> dict[str, Any]:
-        """What the class must be given for these weights, by its own names."""
+        """The arguments of the class for these weights, by its own names."""
         return {
             "embed_dim": self.embed_dim,
             "depth": self.depth,

@@ -29,7 +29,7 @@ class Recognition(Struct, frozen=True):
     outside: int = 0
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it, one line each."""
+        """Remarks for the user, one line each."""
         found = []
         if self.prefix:
             rest = (
@@ -198,7 +198,7 @@ def _choices(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _known_as(specs: Specs) -> tuple[str, ...]:
-    """What a state dict is that is not what it was said to be."""
+    """The real architecture of a state dict that does not match the given one."""
     try:
         found = recognise(specs)
     except ArchitectureError:

@@ -1,4 +1,4 @@
-"""What a repository of transformers or timm says of its weights, as facts.
+"""The facts that a repository of transformers or timm states about its weights.
 
 Its ``config.json`` and ``preprocessor_config.json`` lie in a checkpoint's metadata under their
 names. They are a stranger's: a value of another kind than expected says nothing. A setting that

@@ -1,4 +1,4 @@
-"""What backbones of several stages have in common: how their shapes are read and what is built on
+"""The common base of backbones with several stages: how their shapes are read and what is built on
 their feature maps."""
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ class StagedBackbone(Architecture, frozen=True, kw_only=True):
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """What the class must be given for these weights, by its own names."""
+        """The arguments of the class for these weights, by its own names."""
 
     @property
     def drop_path_rate(self) -> float | None:
-        """What detrex's configs of this size train with; None for the class's default."""
+        """The value in detrex's configs of this size; None for the class's default."""
         return None
 
     @property

@@ -18,7 +18,7 @@ from detrex_hub.mapping import Rule, prefixed
 
 
 class Shape(Struct, frozen=True):
-    """What encoder and decoder have in common.
+    """The common shape of encoder and decoder layers.
 
     Args:
         width: of an embedding.

@@ -1,7 +1,7 @@
 """Model cards: the `README.md` of a repository, made from its records and the catalogue.
 
 A card names the commands of its own repository. A conversion does not know where its result will
-be pushed to, so its card says ``detrex/<name>``; `addressed` says another repository in its stead.
+be pushed to, so its card says ``detrex/<name>``; `addressed` replaces it by another repository.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a card says, out of the records and the catalogue; `body` says how it looks."""
+"""The content of a card, from the records and the catalogue. The template defines its form."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ _METRIC_TYPES = {"acc@1": "accuracy", "acc@5": "top_5_accuracy"}
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedConversion:
-    """What is known of a conversion before it is made: the part of its record that a card shows."""
+    """The part of a conversion's record that a card shows and that is known before the
+    conversion."""
 
     name: str
     source: RecordedSource
@@ -77,7 +78,7 @@ Record: TypeAlias = ConversionRecord | PlannedConversion
 def metadata(
     config: RepositoryConfig, record: Record, entry: CatalogueEntry | None
 ) -> dict[str, Any]:
-    """What stands between the dashes: plain values, for the Hub's search and filters.
+    """The metadata between the dashes: plain values for the Hub's search and filters.
 
     Synthetic weights claim no accuracy, no data that they were trained on, and no model that they
     were made from.
@@ -121,7 +122,7 @@ def body_values(
     another: bool,
     pictures: Collection[str] = (),
 ) -> dict[str, Any]:
-    """What stands in the body, by the names that `body` prints it by.
+    """The values of the body, by the names that the template uses.
 
     Args:
         config: what is described.
@@ -136,7 +137,7 @@ def body_values(
     """
     kind = architecture(config.architecture)
     name = record.name
-    # what was trained here, and not published elsewhere, has no source
+    # weights that were trained here and not published elsewhere have no source
     trained = entry is not None and not entry.sources
     plan = _plan(record.plan)
     return {
@@ -161,7 +162,7 @@ def body_values(
         "plotted": _plotted(entry) if ACCURACY in pictures else None,
         "relatives": [] if config.synthetic else _relatives(entry),
         "metric_pages": _links(one.source for one in entry.metrics if one.source) if entry else "",
-        # what was trained in detrex has no other model to differ from
+        # weights that were trained in detrex have no original to differ from
         "differences": []
         if trained or (entry and entry.origin == "trained")
         else _differences(config, record.facts),
@@ -263,7 +264,7 @@ def _snippet(config: RepositoryConfig, name: str) -> dict[str, Any]:
     path = PurePosixPath(base_config)
     lazy = config.overrides.lazy
     return {
-        # the dataset decides these and no weights may, and detrex's configs are for COCO's
+        # the dataset decides these, not the weights; detrex's configs are for COCO
         "decided": [
             Markdown(f"{decided} = {lazy[decided]:d}")
             for decided in sorted(DECIDED_BY_CONFIG.intersection(lazy))
@@ -310,7 +311,7 @@ def _overrides(config: RepositoryConfig) -> dict[str, Any]:
         *((path, "", "must not be there") for path in overrides.lazy_remove),
     ]
     return {
-        # what is always set first, the model before the data
+        # settings that always apply come first, and the model before the data
         "lazy": sorted(lazy, key=lambda row: (row[2], row[0].startswith("dataloader."), row[0])),
         "yacs": [(key, _python(value)) for key, value in sorted(overrides.yacs.items())],
         "classic": any(key.startswith("MODEL.RESNETS.") for key in overrides.yacs),
@@ -387,7 +388,7 @@ def _relatives(entry: CatalogueEntry | None) -> list[tuple[str, str, Markdown]]:
 
 
 def _plan(plan: RecordedPlan | None) -> dict[str, Any]:
-    """What became of each tensor, and the types of those that were read."""
+    """The fate of each tensor, and the types of the tensors that were read."""
     if plan is None:
         return {"planned": False, "types": ""}
     specs = plan.specs()
@@ -410,7 +411,7 @@ def _fate(
     moved: Sequence[Pattern],
     dropped: int,
 ) -> str:
-    """What became of the tensors, in figures."""
+    """How many tensors were renamed, computed, kept and dropped."""
     total, changed = sum(one.tensors for one in patterns), sum(one.tensors for one in moved)
     computed = sum(one.tensors for one in patterns if _COMPUTED in one.note)
     counts = {
@@ -423,12 +424,12 @@ def _fate(
 
 
 def _proof(record: Record) -> dict[str, int] | None:
-    """What a conversion compared; None before one."""
+    """The counts of the conversion's proof; None before a conversion."""
     return msgspec.structs.asdict(record.proof) if isinstance(record, ConversionRecord) else None
 
 
 def _result_rows(config: RepositoryConfig, record: Record) -> list[tuple[str, Markdown]]:
-    """What a conversion wrote, as (name, Markdown)."""
+    """The output of a conversion, as (name, Markdown)."""
     if not isinstance(record, ConversionRecord):
         return []
     tool, size = record.tool, number(record.result.size)
@@ -503,7 +504,7 @@ def _links_to(sources: Iterable[Source], *, without: str | None) -> Markdown:
 
 
 def _label(url: str, file: str) -> Markdown:
-    """What to call a source's file."""
+    """The label of a source's file."""
     if url.startswith("gdrive-folder"):
         return text("a folder of Google Drive")
     on_hub = hub_file(url)
@@ -553,8 +554,7 @@ def _rows_taken(rows: Sequence[tuple[int, int]], spec: TensorSpec | None) -> str
 
 
 def _dropped(plan: RecordedPlan) -> Iterator[tuple[str, Markdown, int]]:
-    """(reason, folded keys, number of keys) of what went nowhere, the most of them that a card
-    should have."""
+    """(reason, folded keys, number of keys) of dropped tensors, up to a card's limit."""
     by_reason: dict[str, list[str]] = {}
     for key, reason in plan.dropped.items():
         by_reason.setdefault(clean(reason), []).append(key)
@@ -568,7 +568,7 @@ def _ties(plan: RecordedPlan) -> Iterator[Pair]:
 
 
 def _rows(patterns: Iterable[Pattern]) -> list[tuple[Markdown, str, str, int]]:
-    """(sources, target, note, tensors) of patterns, the most of them that a card should have."""
+    """(sources, target, note, tensors) of patterns, up to a card's limit."""
     return [
         (_sum(one.sources) or md("new"), one.target, one.note, one.tensors)
         for one in itertools.islice(patterns, _MOST_PATTERNS)
@@ -601,7 +601,7 @@ def _pages(entry: CatalogueEntry | None) -> list[Markdown]:
 
 
 def _differences(config: RepositoryConfig, facts: Mapping[str, Any]) -> list[str]:
-    """What the detrex model computes differently from the original, whatever the mapping."""
+    """How the detrex model computes differently from the original, for any mapping."""
     if not config.hyper_parameters:
         # an entry of the catalogue that leaves them to the file's shapes
         return []

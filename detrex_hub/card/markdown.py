@@ -1,4 +1,4 @@
-"""Markdown that says what it is given and nothing else.
+"""Markdown that shows exactly the given values, with no markup from them.
 
 Keys, reasons, names and addresses come from strangers' checkpoints and repositories. Whatever a
 `template` prints, or is put into a literal by `md` or into a line by `joined`, is escaped unless it

@@ -21,7 +21,7 @@ _METADATA = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
 
 
 def read_metadata(card: str, *, where: str) -> dict[str, Any]:
-    """What stands between a card's dashes, by name. All values are strings, lists or mappings.
+    """The metadata between a card's dashes, by name. All values are strings, lists or mappings.
 
     Args:
         card: the text of a card; without metadata the result is empty.

@@ -1,4 +1,4 @@
-"""What the catalogue knows of published weights."""
+"""The catalogue's data on published weights."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What the conversion of an entry gives: the sha256 of ``model.safetensors``, and the version
+    """The result of an entry's conversion: the sha256 of ``model.safetensors``, and the version
     of the mapper that made it, where that is recorded."""
 
     sha256: str

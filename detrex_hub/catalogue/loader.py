@@ -75,7 +75,7 @@ class _Measured(_Evaluation, frozen=True, kw_only=True):
 
 
 class Defaults(Strict, frozen=True):
-    """What entries of a file may have in common."""
+    """The fields that entries of a file can share."""
 
     architecture: _Identifier | UnsetType = UNSET
     layout: _Identifier | UnsetType = UNSET
@@ -219,7 +219,7 @@ def _inherit(table: Table, defaults: Table) -> Table:
 
 
 def _wrong(name: str, said: Weights) -> Iterator[str]:
-    """What types cannot check."""
+    """Check what types cannot express."""
     if not _NAME.fullmatch(name):
         yield _NAME_RULE
     for alias in said.aliases:

@@ -1,4 +1,4 @@
-"""What the architectures imply of an entry: its backbone, its parameters, and its size.
+"""The outline of an entry, derived from its architecture: backbone, parameters and size.
 
 Working it out takes some milliseconds for each entry. So it is written down for the built-in
 entries, in `built_in.outlines.json`, which the tests compare with the architectures.
@@ -19,7 +19,7 @@ BUILT_IN_OUTLINES = Path(__file__).with_name("built_in.outlines.json")
 
 
 class Outline(msgspec.Struct, frozen=True):
-    """What is known of a model without its file.
+    """The data of a model that is known without its file.
 
     ``backbone`` as tables name it, such as ``Swin-T``. ``parameters`` counts the numbers in the
     converted weights, as their card does. ``size`` is that of the converted tensors, in bytes.

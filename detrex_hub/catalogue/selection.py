@@ -15,7 +15,7 @@ _SIZES = {"tiny": "t", "small": "s", "base": "b", "large": "l", "xlarge": "xl", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What entries must have to be listed. None stands for anything.
+    """The conditions for entries to be listed. None allows any value.
 
     Args:
         text: words, each part of a name, an alias, the title or the architecture.

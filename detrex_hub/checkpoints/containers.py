@@ -1,4 +1,4 @@
-"""What an unpickled object holds: dicts of tensors, and plain values beside them."""
+"""The contents of an unpickled object: dicts of tensors, and plain values beside them."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def _nothing(file: File, root: Any) -> tuple[str]:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in a word or two."""
+    """A description of a value in a word or two."""
     if isinstance(value, Placeholder | Global):
         return value.name
     if isinstance(value, Blob):

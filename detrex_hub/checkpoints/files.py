@@ -138,7 +138,7 @@ class Section(File):
 
 
 class Unpacked(File):
-    """What a compressed file holds, in a temporary file without a name.
+    """The contents of a compressed file, in a temporary file without a name.
 
     Args:
         path: of the compressed file, for messages.

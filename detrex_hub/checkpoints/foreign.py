@@ -55,7 +55,7 @@ class Foreign:
 
 
 def zero_optimizer(path: Path) -> Foreign:
-    """What a file of the optimizer is. Stages below 3 leave the whole model beside it."""
+    """The format of an optimizer file. Stages below 3 leave the whole model beside it."""
     whole = path.with_name(_WHOLE).is_file()
     return _ZERO_OPTIMIZER if whole else replace(ZERO_3, what=_ZERO_OPTIMIZER.what)
 

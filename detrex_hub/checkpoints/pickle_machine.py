@@ -70,7 +70,7 @@ class Global:
 
 
 class Placeholder:
-    """What an unknown global would have made: its name and what was given to it."""
+    """A placeholder for the result of an unknown global: its name and arguments."""
 
     __slots__ = ("args", "items", "members", "name", "state")
 

@@ -1,4 +1,4 @@
-"""A checkpoint that somebody packed into a zip archive, as the zoo's Focus-DETR files are.
+"""A checkpoint inside a zip archive, such as the zoo's Focus-DETR files.
 
 A stored member is read where it lies. A deflated one is unpacked into a temporary file, which takes
 no more space than the archive's directory says, and no more than weights can gain by compression.
@@ -87,7 +87,7 @@ def _head(file: File, member: Member, nbytes: int) -> bytes:
 
 
 def _inflated(file: File, member: Member) -> Iterator[bytes]:
-    """What a deflated member holds, compared with its size and its CRC-32."""
+    """The contents of a deflated member, compared with its size and its CRC-32."""
     inflating = zlib.decompressobj(-zlib.MAX_WBITS)
     crc = nbytes = 0
     damaged = file.error(

@@ -1,4 +1,4 @@
-"""What `detrex-hub convert-and-push` prints, and the options that choose the names of a batch."""
+"""The output of `detrex-hub convert-and-push`, and the options that choose the names of a batch."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ SYNTHETIC = "These are seeded numbers in the original's shapes, not the real wei
 
 
 def of_conversion(done: Converted) -> Iterator[str]:
-    """What a user should know of the weights that were converted."""
+    """Hints for the user on the converted weights."""
     conversion = done.conversion
     yield from conversion.notes
     if conversion.assumption is not None:
@@ -28,7 +28,7 @@ def of_conversion(done: Converted) -> Iterator[str]:
 
 
 def of_push(result: PushResult | None) -> Iterator[str]:
-    """What a user should know of the weights that were pushed."""
+    """Hints for the user on the pushed weights."""
     if result is None:
         return
     yield from result.notes

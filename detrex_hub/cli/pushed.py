@@ -16,7 +16,7 @@ def lines(result: PushResult) -> Iterator[str]:
 
 
 def outcome(result: PushResult) -> str:
-    """What happened, in a word or two."""
+    """The result in a word or two."""
     if not result.changed:
         return "unchanged"
     if result.dry_run:

@@ -55,7 +55,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
 
 def _read_yaml(path: Path) -> Any:
-    """What `LazyConfig.save` wrote, without running any of it.
+    """The content of a file that `LazyConfig.save` wrote, read without running it.
 
     Functions, classes and objects stand in it by name. detectron2 imports or even calls them, and
     fails on the lambdas in the optimizers of detrex's configs; here functions and classes of

@@ -1,4 +1,4 @@
-"""What detectron2's checkpointer loads of a file, replayed on names and shapes.
+"""Replay, on names and shapes, which tensors of a file detectron2's checkpointer loads.
 
 The rules are those of ``DetectionCheckpointer`` at 70f45430, which detrex pins, and 02b5c4e2, the
 newest: the same code. ``Checkpointer._load_model`` of fvcore 0.1.5 is part of it. No tensor is
@@ -23,7 +23,7 @@ _AT_HOME = 0.25
 
 @dataclass(frozen=True)
 class ModelKeys:
-    """What the checkpointer sees of a model.
+    """A model as the checkpointer sees it.
 
     ``shapes`` is its state dict; ``ties`` are groups of names of one and the same tensor;
     ``statistics`` are the running means and variances of detectron2's ``FrozenBatchNorm2d``, which
@@ -39,7 +39,7 @@ class ModelKeys:
 
 @dataclass(frozen=True)
 class FileKeys:
-    """What the checkpointer makes of a file before it looks at the model.
+    """A file as the checkpointer prepares it, before it looks at the model.
 
     ``heuristics`` says whether names are matched by suffix (`readable` knows when they are);
     ``caffe2`` whether they are Caffe2's and are renamed first.
@@ -64,7 +64,7 @@ class ModuleCount:
 
 @dataclass(frozen=True)
 class Match:
-    """What a load does.
+    """The result of a load.
 
     Attributes:
         home: prefix of the module that the file is for, such as ``backbone.``; empty where it is

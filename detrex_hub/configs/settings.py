@@ -186,7 +186,7 @@ def apply(
 
 
 def loader_notes(wanted: Iterable[Setting], model: Any) -> Iterator[str]:
-    """What the config's own loader must do for images, where no node takes the values.
+    """The work on images that the config's data loader must do if no node takes the values.
 
     Args:
         wanted: what weights want of a config, from `settings`.
@@ -429,7 +429,7 @@ def _is_list(node: Any) -> bool:
 
 
 def described(node: Any) -> str:
-    """What a node builds, for messages."""
+    """The class that a node builds, for messages."""
     name = target_of(node)
     return (
         f"it is a {name}" if name else f"it is not a node that can be built ({type(node).__name__})"
@@ -520,7 +520,7 @@ def _accepts(node: Any, name: str, *, guess: bool = True) -> bool:
 
 
 def imported(path: str) -> Any:
-    """What a dotted path names, if its module is imported already."""
+    """The object at a dotted path, if its module is already imported."""
     parts = path.split(".")
     for length in range(len(parts) - 1, 0, -1):
         found: Any = sys.modules.get(".".join(parts[:length]))

@@ -36,7 +36,7 @@ def origin_of(source: Source) -> str | None:
 
 
 def license_of_source(source: Source) -> str | None:
-    """What the source's card says of the licence; None where it says nothing.
+    """The licence in the source's card; None if it states none.
 
     Raises:
         ConfigError: the card cannot be read.

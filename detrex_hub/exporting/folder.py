@@ -37,7 +37,7 @@ _BILINEAR = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What is written beside the weights.
+    """The content of an exported folder beside the weights.
 
     Args:
         source: the weights.
@@ -71,7 +71,7 @@ class Described:
         }
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should know, one line each."""
+        """Remarks for the user, one line each."""
         notes = []
         if self.assumed:
             notes.append(

@@ -1,4 +1,4 @@
-"""What an export left on disk."""
+"""The files that an export wrote."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detrex_hub.repositories import PushResult
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What an export left on disk.
+    """The files that an export wrote.
 
     ``path`` is a file or a folder; ``sha256`` and ``size`` are those of the weights. ``absent`` are
     keys that the original's file held and this one cannot hold, since they were dropped, with the

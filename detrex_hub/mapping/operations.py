@@ -42,7 +42,7 @@ class Operation(Struct, frozen=True):
 
     @abstractmethod
     def operands(self, result: TensorSpec) -> tuple[TensorSpec, ...]:
-        """What must go in for ``result`` to come out."""
+        """The specs of the operands that give ``result``."""
 
     def inverse(self) -> Operation | None:
         """The operation that gives the operand back; None where there is none."""

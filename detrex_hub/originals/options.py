@@ -1,4 +1,4 @@
-"""What a user may say of the weights to convert: where they come from and how to read them."""
+"""The user's options for the weights to convert: their source, and how to read them."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def _on_hub(entry: CatalogueEntry) -> Iterator[tuple[str, Path]]:
 
 
 def folder_name(source: Source) -> str:
-    """What the folder of a source is called in the cache of downloads."""
+    """The name of a source's folder in the cache of downloads."""
     key = hashlib.sha256(source.url.encode()).hexdigest()[:12]
     return f"{source.file[:100]}-{key}"
 
@@ -386,7 +386,7 @@ class _Place:
             lock.release()
 
     def seen(self) -> dict[str, Any] | None:
-        """What the first download found: ``url`` and ``sha256``."""
+        """The record of the first download: ``url`` and ``sha256``."""
         try:
             found = json.loads(read_small(self.folder / "seen.json", _LARGEST_RECORD))
         except (OSError, ValueError):

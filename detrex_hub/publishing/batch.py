@@ -172,7 +172,7 @@ class _Jobs:
         self._stopped.set()
 
     def results(self) -> Iterator[Published]:
-        """What became of the names, until all threads have ended."""
+        """The results for the names, until all threads have ended."""
         while self._running:
             done = self._done.get()
             if done is None:

@@ -1,4 +1,4 @@
-"""What a batch reports while it runs. The caller decides how that is shown."""
+"""The events of a running batch. The caller decides how to show them."""
 
 from __future__ import annotations
 

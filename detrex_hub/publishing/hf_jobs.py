@@ -263,7 +263,7 @@ class _Shards:
         self._arrived: queue.SimpleQueue[tuple[_Shard, str | None]] = queue.SimpleQueue()
 
     def results(self) -> Iterator[Published]:
-        """What became of the names, those of each job when it ends."""
+        """The results for the names of each job, when the job ends."""
         for shard in self._shards:
             # an interruption waits for no log
             threading.Thread(target=self._follow, args=(shard,), daemon=True).start()

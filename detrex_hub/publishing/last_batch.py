@@ -1,4 +1,4 @@
-"""What the last batch left undone, remembered beside the cache."""
+"""The unfinished names of the last batch, stored beside the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What will become of a name, and what became of it."""
+"""The forecast for a name, and its result."""
 
 from __future__ import annotations
 

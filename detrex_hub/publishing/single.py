@@ -113,7 +113,7 @@ def publish(
         done = execute(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
         if progress is not None:
-            # a moment to be stopped at, before others see anything
+            # the last point to stop, before others see anything
             progress.advance(0)
         result = push_folder(done.folder, repo_id, push, progress=progress)
         # those of the catalogue's weights stand on their cards, and a batch would print them all

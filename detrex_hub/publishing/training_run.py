@@ -1,4 +1,4 @@
-"""What a training run with detrex leaves, made ready to be pushed: checkpoint, config and metrics.
+"""Prepare the output of a detrex training run for a push: checkpoint, config and metrics.
 
 The config says what no shape shows and must fit the weights; the metrics must be of this very
 checkpoint, for an accuracy of other weights is worse than none.
@@ -47,7 +47,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """What a user knows of a training run.
+    """The files and options that describe a training run.
 
     Attributes:
         config: the config that it was trained with: a ``.py`` where detectron2 is installed to run

@@ -1,4 +1,4 @@
-"""Who is logged in, and under which owners the token may create repositories."""
+"""The logged-in account, and the owners under which its token can create repositories."""
 
 from __future__ import annotations
 

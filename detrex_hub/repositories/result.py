@@ -1,4 +1,4 @@
-"""What a push and a fetch give back."""
+"""The results of a push and a fetch."""
 
 from __future__ import annotations
 

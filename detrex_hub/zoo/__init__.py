@@ -36,7 +36,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What the page says of an entry. ``parameters`` and ``size`` (bytes) are 0 if not known."""
+    """An entry's row on the page. ``parameters`` and ``size`` (bytes) are 0 if not known."""
 
     entry: CatalogueEntry
     kind: str

@@ -31,7 +31,7 @@ def test_focus_detr_and_dino_are_never_confused():
     assert recognise(specs).architecture is KIND
     with pytest.raises(ArchitectureError, match="layout detrex of dino") as caught:
         recognise(specs, among=[architecture("dino")])
-    assert caught.value.hint.startswith("By its keys it is focus_detr")
+    assert caught.value.hint.startswith("Try: --arch focus_detr")
     rest = {key: spec for key, spec in specs.items() if "enc_mask_predictor" not in key}
     with pytest.raises(ArchitectureError, match="dino"):
         recognise(rest)
