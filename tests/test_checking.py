@@ -183,7 +183,7 @@ def test_a_file_is_not_known_by_its_name(tmp_path):
     found = check_with(config_for(path), 18)
     assert found.entry is None
     assert found.remedy is None
-    assert any("the name of the original of detrex/r18_v1" in note for note in found.notes)
+    assert any("is named like the original of detrex/r18_v1" in note for note in found.notes)
     assert refusal(found).hint == f"Convert it: detrex-hub convert {path}"
 
 

@@ -100,8 +100,8 @@ class Deta(Detector, frozen=True, kw_only=True):
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> Deta:
         found = cls.shared(specs, layout, facts, "class_embed.0.weight")
         found |= read_levels(specs, layout, facts)
-        told = ("num_queries", "assign_first_stage", "assign_second_stage")
-        for name in (*told, "position_temperature", "position_offset"):
+        stated = ("num_queries", "assign_first_stage", "assign_second_stage")
+        for name in (*stated, "position_temperature", "position_offset"):
             found[name] = facts.get(name)
         return cls(**found)
 

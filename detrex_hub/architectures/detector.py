@@ -254,9 +254,11 @@ class Detector(Architecture, frozen=True, kw_only=True):
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
         arguments = metadata.get("args")
-        told = cls.stated(arguments) if isinstance(arguments, Mapping) else {}
+        stated = cls.stated(arguments) if isinstance(arguments, Mapping) else {}
         # a stranger's words: a value of another kind says nothing
-        return {name: value for name, value in told.items() if cls.facts[name].kind.accepts(value)}
+        return {
+            name: value for name, value in stated.items() if cls.facts[name].kind.accepts(value)
+        }
 
     @classmethod
     def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:

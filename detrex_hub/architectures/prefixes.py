@@ -146,7 +146,7 @@ def named(
     but no prefix is tried."""
     whole = _completed(prefix or "", specs, name)
     outside = len(specs) - len(below(specs, whole))
-    return Recognition(kind, layout, ("as told",), prefix=whole, outside=outside)
+    return Recognition(kind, layout, ("given with --arch",), prefix=whole, outside=outside)
 
 
 def _completed(prefix: str, specs: Specs, name: str | None) -> str:

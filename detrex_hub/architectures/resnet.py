@@ -314,10 +314,12 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         if layout not in CAFFE2:
             return settled
         # Caffe2's names tell them: all of its models were trained so
-        told = {*IMAGE_FACTS, "stride_in_1x1"}
+        decided = {*IMAGE_FACTS, "stride_in_1x1"}
         if _BIAS not in specs:
-            told.add("conv1_bias")
-        return Settled(settled.values, tuple(name for name in settled.assumed if name not in told))
+            decided.add("conv1_bias")
+        return Settled(
+            settled.values, tuple(name for name in settled.assumed if name not in decided)
+        )
 
     @staticmethod
     def renamed(specs: Specs, layout: str) -> Specs:

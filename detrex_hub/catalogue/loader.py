@@ -300,18 +300,18 @@ def _metrics(said: Weights, problems: list[str]) -> Iterator[Metric]:
     common = msgspec.structs.asdict(said.evaluation) if said.evaluation is not UNSET else {}
     for name, given in said.metrics.items():
         own = msgspec.structs.asdict(given) if isinstance(given, _Measured) else {"value": given}
-        told = {**common, **{key: value for key, value in own.items() if value is not UNSET}}
-        missing = [key for key in _EVALUATION if told.get(key, UNSET) is UNSET]
+        metric = {**common, **{key: value for key, value in own.items() if value is not UNSET}}
+        missing = [key for key in _EVALUATION if metric.get(key, UNSET) is UNSET]
         if missing:
             problems.append(
                 f"metrics: {name} lacks {', '.join(missing)}; set it there or in evaluation"
             )
-        elif not math.isfinite(told["value"]):
+        elif not math.isfinite(metric["value"]):
             problems.append(f"metrics: {name} should be a number")
-        elif not _is_page(told["source"]):
-            problems.append(f"metrics: {name} source is {_shown(told['source'])}, not a page")
+        elif not _is_page(metric["source"]):
+            problems.append(f"metrics: {name} source is {_shown(metric['source'])}, not a page")
         else:
-            yield Metric(name=name, **told)
+            yield Metric(name=name, **metric)
 
 
 def _same_names(entries: Mapping[str, CatalogueEntry]) -> Iterator[str]:

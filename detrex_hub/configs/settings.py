@@ -194,12 +194,12 @@ def loader_notes(wanted: Iterable[Setting], model: Any) -> Iterator[str]:
     """
     values = {one.path.rpartition(".")[2]: one for one in wanted}
     order = [str(values[name].wanted) for name in _MAPPER_FORMATS if name in values][:1]
-    told = [values[name] for name in ("pixel_mean", "pixel_std") if name in values]
-    if any(not one.has_place for one in told):
-        names = " and no ".join(one.path.rpartition(".")[2] for one in told if not one.has_place)
+    images = [values[name] for name in ("pixel_mean", "pixel_std") if name in values]
+    if any(not one.has_place for one in images):
+        names = " and no ".join(one.path.rpartition(".")[2] for one in images if not one.has_place)
         numbers = ", ".join(
             f"{'subtract' if one.path.endswith('mean') else 'divide by'} {one.wanted}"
-            for one in told
+            for one in images
         )
         yield (
             f"the model takes no {names} ({described(model)}): the config's data loader must "

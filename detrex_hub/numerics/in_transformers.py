@@ -143,12 +143,12 @@ def load(kind: Any, config: Any, state: State) -> Any:
     # counters of BatchNorm lie in some files, and are read by no model
     state = {key: value for key, value in state.items() if not key.endswith(_COUNTERS)}
     try:
-        model, told = kind.from_pretrained(
+        model, report = kind.from_pretrained(
             None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float64
         )
     except RuntimeError as error:
         raise VerificationError(" ".join(str(error).split())[:500]) from None
-    complete(kind.__name__, told["missing_keys"], told["unexpected_keys"])
+    complete(kind.__name__, report["missing_keys"], report["unexpected_keys"])
     return model.eval()
 
 

@@ -84,13 +84,13 @@ def pull(
         SourceError: no source can give the file, each for the reason that the message names.
         UsageError: ``source`` is neither a file nor a URL of a known kind.
     """
-    told = progress or Silent()
+    reports = progress or Silent()
     if source is None:
-        pulled = _pull_any(entry, told)
+        pulled = _pull_any(entry, reports)
     elif "://" in source and not source.startswith("file://"):
-        pulled = _pull_given(entry, source, told)
+        pulled = _pull_given(entry, source, reports)
     else:
-        pulled = _local(source, told)
+        pulled = _local(source, reports)
     return pulled if to is None else replace(pulled, path=_place(pulled, to))
 
 

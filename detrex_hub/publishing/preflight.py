@@ -63,7 +63,7 @@ def preflight(
         HubError: there is no token, it may not write there, or the Hub does not answer.
         DetrexHubError: so many jobs need more disk than is free.
     """
-    told = progress or Silent()
+    reports = progress or Silent()
     if conversion.synthetic and push.to is None and not push.allow_synthetic:
         raise HubError(
             "--synthetic makes seeded numbers instead of weights, which should not be on the Hub",
@@ -73,7 +73,7 @@ def preflight(
         key_of(push.sign_key)
     there = target(push)
     if len(names) > 1:
-        told.start(f"checking {len(names)} names", None)
+        reports.start(f"checking {len(names)} names", None)
     threads = ThreadPoolExecutor(min(_AT_ONCE, max(len(names), 1)))
     try:
         asked = threads.map(partial(_forecast, conversion, push, there), names)
@@ -81,7 +81,7 @@ def preflight(
     finally:
         # an interruption waits for no answer
         threads.shutdown(wait=False, cancel_futures=True)
-        told.finish()
+        reports.finish()
     forecasts = _without_twins([*found.values()])
     return forecasts if jobs is None else _within_disk(forecasts, push, jobs)
 

@@ -262,9 +262,11 @@ def _check_config(planned: Conversion, cfg: Any, path: Path) -> None:
         dataloader=cfg.get("dataloader"),
         where=planned.provenance.file,
     )
-    told = [change for change in changes if change.before is not None]
-    if told:
-        says = "; ".join(f"{one.path} is {one.before}, but they need {one.wanted}" for one in told)
+    differing = [change for change in changes if change.before is not None]
+    if differing:
+        says = "; ".join(
+            f"{one.path} is {one.before}, but they need {one.wanted}" for one in differing
+        )
         raise ConfigError(
             f"{path} is not the config of the weights in {planned.provenance.file}: {says}",
             hint="Give the config.yaml that training wrote beside the checkpoint",
