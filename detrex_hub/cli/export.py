@@ -78,7 +78,7 @@ def command(
     collection: options.Collection = None,
     allow_synthetic: options.AllowSynthetic = False,
 ) -> None:
-    """Write weights in the original's names, or for transformers.
+    """Export weights to the original, transformers or timm.
 
     The folder opens in pipeline("object-detection").
     """

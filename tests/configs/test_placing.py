@@ -148,7 +148,7 @@ def test_a_head_of_91_classes_on_a_model_of_80(tmp_path):
     cfg = with_neck()
     cfg.model._target_ = "projects.deformable_detr.modeling.DeformableDETR"
     cfg.model.criterion = {"num_classes": 80}
-    with pytest.raises(ConfigError, match=r"num_classes = 80 but the weights of .* need 91"):
+    with pytest.raises(ConfigError, match=r"num_classes = 80, but the weights of .* need 91"):
         from_hub(folder, model=cfg.model)
 
 

@@ -282,7 +282,7 @@ def test_a_mapper_that_takes_no_format_must_give_bgr_itself(caplog):
     assert OmegaConf.to_yaml(cfg) == before
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    said = "x/y: dataloader.train.mapper takes no image format: it must give BGR images"
+    said = "x/y: dataloader.train.mapper takes no image format: it must produce BGR images"
     assert record.getMessage() == said
 
 
@@ -433,5 +433,5 @@ def test_a_classic_config_keeps_what_is_assumed(caplog):
 
 def test_an_assumption_about_a_path_that_is_not_set_is_refused():
     wanted = Overrides(lazy={"model.backbone.stages.depth": 50}, assumed=("model.pixel_mean",))
-    with pytest.raises(ConfigError, match=r"assumes a value of 'model\.pixel_mean'"):
+    with pytest.raises(ConfigError, match=r"assumes a value for 'model\.pixel_mean'"):
         settings.check(wanted, ResNet(depth=50).paths(), where="x/config.json")

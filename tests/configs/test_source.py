@@ -82,7 +82,7 @@ def test_a_text_without_a_last_newline():
 
 
 def test_a_value_without_a_name_in_the_config_is_refused():
-    with pytest.raises(ConfigError, match="has no lr_multiplier"):
+    with pytest.raises(ConfigError, match="does not define lr_multiplier"):
         corrected(CONFIG, {"lr_multiplier.x": 1})
     with pytest.raises(ConfigError, match="not valid Python"):
         assigned("model = (", "model.x")
