@@ -285,8 +285,8 @@ def convert(
 
     Args:
         what: a catalogue name, the path of a checkpoint or a folder, or ``owner/name`` on the Hub.
-        to: the folder to write, ``./<name>`` by default. A name that ends in ``.safetensors``,
-            ``.pth`` or ``.pkl`` writes just that file.
+        to: the folder to write, ``./<name>`` by default, or ``./<name>_detrex`` where that is a
+            folder of something else. A name that ends in ``.safetensors``, ``.pth`` or ``.pkl`` writes just that file.
         format: ``safetensors`` (default), ``pth`` or ``pkl``.
         architecture: the architecture; recognised from the keys by default.
         layout: the layout of the keys, such as ``torchvision``; recognised by default.
@@ -471,7 +471,7 @@ def execute(
 ) -> Converted:
     """Carry out a prepared conversion. Arguments, result and errors are those of `convert`."""
     chosen = written_format(to, format)
-    target = Path(to) if to is not None else Path(conversion.name)
+    target = Path(to) if to is not None else _default_target(conversion.name)
     single = format_of(to) is not None
     try:
         _check_target(target, single=single)
@@ -560,6 +560,22 @@ def _read_back(folder: Path) -> None:
     ConversionRecord.load(folder / CONVERSION, where=CONVERSION)
 
 
+def _default_target(name: str) -> Path:
+    """``./<name>``, or ``./<name>_detrex`` where that is another folder, such as the original."""
+    target = Path(name)
+    return Path(f"{name}_detrex") if target.is_dir() and not _replaceable(target) else target
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether a folder is empty, or has its record and no other files than a conversion writes.
+
+    A repository of transformers has files of the same names, but no record.
+    """
+    ours = {CONFIG, CONVERSION, CARD, *PICTURES, *WEIGHTS.values()}
+    names = {path.name for path in folder.iterdir()}
+    return not names or (CONVERSION in names and names <= ours)
+
+
 def _check_target(target: Path, *, single: bool) -> None:
     if single:
         if target.is_dir():
@@ -567,8 +583,7 @@ def _check_target(target: Path, *, single: bool) -> None:
         return
     if not target.exists():
         return
-    ours = {CONFIG, CONVERSION, CARD, *PICTURES, *WEIGHTS.values()}
-    if not target.is_dir() or any(path.name not in ours for path in target.iterdir()):
+    if not target.is_dir() or not _replaceable(target):
         raise UsageError(
             f"{target} exists and is not a converted folder",
             choices=[f"-o {quote(f'{target.name}_detrex')}"],

@@ -235,6 +235,31 @@ def test_a_folder_of_something_else_is_not_touched(
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
 
 
+@pytest.mark.parametrize("more", [False, True], ids=["same names", "more files"])
+def test_an_original_is_not_replaced_by_its_conversion(
+    resnet18: dict[str, torch.Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: bool,
+) -> None:
+    # names that a conversion writes as well
+    folder = tmp_path / "own"
+    folder.mkdir()
+    save_file(resnet18, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    if more:
+        (folder / "optimizer.pt").write_text("...")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="not a converted folder"):
+        convert("own", "own")
+    made = convert("own")
+    assert made.folder == Path("own_detrex")
+    # once more, over the first
+    assert convert("own").sha256 == made.sha256
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_wrong_write_is_found_and_leaves_nothing(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,13 @@ def stated(metadata: Mapping[str, Any]) -> dict[str, Any]:
         ArchitectureError: the model computes something that detrex has no setting for.
     """
     config = _config_of(metadata)
-    return {**_images(metadata, config), **_detector(config), **_backbone(config)}
+    # the backbone of a detector may be taken alone
+    return {
+        **_body(config),
+        **_images(metadata, config),
+        **_detector(config),
+        **_backbone(config),
+    }
 
 
 def _config_of(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,9 +136,14 @@ def _detector(config: Mapping[str, Any]) -> dict[str, Any]:
         found["source_classes"] = names
     if kind == "deformable_detr" and config.get("two_stage") is True:
         found["num_queries"] = config.get("two_stage_num_proposals", 300)
-    inner = config.get("backbone_config")
-    body = _backbone(inner if isinstance(inner, Mapping) else {}) or _TIMM_RESNET
+    body = _body(config) or _TIMM_RESNET
     return found | {f"backbone_{name}": value for name, value in body.items()}
+
+
+def _body(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of the backbone in a model of transformers; none where nothing is said of it."""
+    inner = config.get("backbone_config")
+    return _backbone(inner) if isinstance(inner, Mapping) else {}
 
 
 def _class_names(labels: Any) -> list[str] | None:

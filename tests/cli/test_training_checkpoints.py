@@ -99,7 +99,7 @@ def test_averaged_weights_that_are_passed_over_are_named(cli, tmp_path, trained)
     assert torch.equal(written["class_embed.0.bias"], state["class_embed.0.bias"])
     # the record and the card tell it too
     assert "--ema" in Path("out/conversion.json").read_text()
-    assert "averaged weights lie beside" in Path("out/README.md").read_text()
+    assert "the file also has averaged weights" in Path("out/README.md").read_text()
     assert cli("verify", "out", "--source", path).code == 0
     assert "--ema" in cli("convert", path, "--dry-run").out
     assert "--ema" in cli("inspect", path).out

@@ -277,6 +277,20 @@ def test_a_dilated_backbone_of_timm_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("downsample", [True, False])
+def test_the_backbone_alone_has_the_facts_of_its_detector(tmp_path, downsample):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    specs = reference.load("hf_resnet50").source
+    inside = {f"model.backbone.{key}": spec for key, spec in specs.items()}
+    hollow(folder / "model.safetensors", inside)
+    body = {"model_type": "resnet", "downsample_in_bottleneck": downsample}
+    write_json(folder / "config.json", {"model_type": "detr", "backbone_config": body})
+    with prepare(folder, ConversionOptions(architecture="resnet")) as planned:
+        assert planned.overrides.lazy["model.backbone.stages.stride_in_1x1"] is downsample
+        assert "stride_in_1x1" not in planned.assumed
+
+
+@pytest.mark.parametrize("downsample", [True, False])
 def test_where_the_stride_of_a_resnet_of_transformers_lies(tmp_path, downsample):
     folder = tmp_path / "x"
     folder.mkdir()
