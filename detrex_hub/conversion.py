@@ -286,7 +286,8 @@ def convert(
     Args:
         what: a catalogue name, the path of a checkpoint or a folder, or ``owner/name`` on the Hub.
         to: the folder to write, ``./<name>`` by default, or ``./<name>_detrex`` where that is a
-            folder of something else. A name that ends in ``.safetensors``, ``.pth`` or ``.pkl`` writes just that file.
+            folder of something else. A name that ends in ``.safetensors``, ``.pth`` or ``.pkl``
+            writes just that file.
         format: ``safetensors`` (default), ``pth`` or ``pkl``.
         architecture: the architecture; recognised from the keys by default.
         layout: the layout of the keys, such as ``torchvision``; recognised by default.

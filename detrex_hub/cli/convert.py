@@ -36,7 +36,8 @@ def command(
             "--output",
             "-o",
             metavar="DIR_OR_FILE",
-            help="Write a folder (default ./NAME or ./NAME_detrex), or only a .safetensors, .pth or .pkl file.",
+            help="Write a folder (default ./NAME or ./NAME_detrex), or only a .safetensors, .pth "
+            "or .pkl file.",
         ),
     ] = None,
     format: Annotated[

@@ -365,7 +365,7 @@ def test_deepspeed_s_latest_is_followed(tmp_path):
             {"a.pth": b"", "b.pth": b""},
             "contains several checkpoints and no last_checkpoint: a.pth",
         ),
-        ({"last_checkpoint": b"gone.pth"}, "names gone.pth, which is not there"),
+        ({"last_checkpoint": b"gone.pth"}, "names gone.pth, which does not exist"),
         ({"last_checkpoint": b".."}, "names no file"),
         ({"last_checkpoint": b"\xff\xfe"}, "cannot be read as text"),
         ({"last_checkpoint": b"x" * 5000}, "cannot be read as text"),
