@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub.architectures.base import Architecture
@@ -18,7 +19,7 @@ from detrex_hub.exporting.labels import Labels, labels_of
 from detrex_hub.exporting.result import Exported
 from detrex_hub.exporting.source import Source
 from detrex_hub.exporting.weights import write_weights
-from detrex_hub.records import CARD, CONFIG, WEIGHTS, dump_json
+from detrex_hub.records import CARD, CONFIG, WEIGHTS, dump_json, read_bytes
 from detrex_hub.staging import publish_files, staging_folder
 
 if TYPE_CHECKING:
@@ -262,7 +263,21 @@ def _check_target(target: Path) -> None:
     """
     if not target.exists():
         return
-    if not target.is_dir() or any(path.name not in FILES for path in target.iterdir()):
+    if not target.is_dir() or not _replaceable(target):
         raise UsageError(
-            f"{target} exists and is not an exported folder", hint="Choose another place with -o"
+            f"{target} exists and is not an exported folder",
+            choices=[f"-o {quote(f'{target.name}_exported')}"],
         )
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether a folder is empty, or has the card of an export and no other files than it writes.
+
+    Others' repositories have files of the same names.
+    """
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return True
+    if CARD not in names or not names <= {*FILES}:
+        return False
+    return b"detrex-hub export " in read_bytes(folder / CARD)

@@ -170,6 +170,15 @@ def test_no_folder_of_the_user_is_replaced(detr, tmp_path):
     with pytest.raises(UsageError, match="not an exported folder"):
         export(detr, detr, layout="transformers")
     assert (place / "thesis.tex").read_text() == "x"
+    # a repository of others, with the same names
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    for name in (*FILES, "README.md"):
+        (saved / name).write_text("theirs")
+    with pytest.raises(UsageError, match="not an exported folder") as refused:
+        export(detr, saved, layout="transformers")
+    assert refused.value.choices == ("-o saved_exported",)
+    assert {path.read_text() for path in saved.iterdir()} == {"theirs"}
     out = tmp_path / "out"
     first = export(detr, out, layout="transformers")
     again = export(detr, out, layout="transformers")
