@@ -267,7 +267,7 @@ def test_a_temporary_folder_of_another_user_is_refused(folder, tmp_path, monkeyp
     root = materialising._temporary_root()
     root.mkdir()
     root.chmod(0o777)
-    with pytest.raises(DetrexHubError, match=f"nor {root} can be written"):
+    with pytest.raises(DetrexHubError, match=f"nor {root} is writable"):
         from_hub(folder)
     root.rmdir()
     aside = tmp_path / "aside"

@@ -288,7 +288,7 @@ _AVERAGED_PART = 4
 
 
 def _passed_over(checkpoint: Checkpoint | SyntheticCheckpoint) -> Iterator[str]:
-    """That averaged weights lie beside those that are taken, whose accuracy is often the better."""
+    """A note that the file also has averaged weights, which are often more accurate."""
     taken = checkpoint.container or ""
     if is_averaged(taken):
         return
@@ -298,7 +298,7 @@ def _passed_over(checkpoint: Checkpoint | SyntheticCheckpoint) -> Iterator[str]:
         if is_averaged(name) and _AVERAGED_PART * count >= len(checkpoint.specs)
     ]
     if names:
-        yield (f"the file also has averaged weights: {', '.join(names)}. Use them with --ema")
+        yield f"the file also has averaged weights: {', '.join(names)}. Use them with --ema"
 
 
 def _synthesise(entry: CatalogueEntry) -> tuple[SyntheticCheckpoint, Provenance]:

@@ -150,7 +150,7 @@ def test_a_token_that_cannot_write_stops_everything(cli, hub, login, origin):
         done = cli("convert-and-push", "--all", "--namespace", namespace)
         assert done.code == 1 and done.out == ""
         (line,) = [line for line in done.err.splitlines() if line.startswith("Error")]
-        assert "may only read" in line or "no member of lab" in line
+        assert "may only read" in line or "not a member of lab" in line
     assert not origin.log
     assert not hub.seen("GET", "*/models/*")
 

@@ -490,7 +490,7 @@ def test_a_repository_that_changed_since_is_not_what_was_recorded(hub, tmp_path)
     record = json.loads(path.read_text())
     record["source"]["files"][0]["sha256"] = "0" * 64
     write_json(path, record)
-    with pytest.raises(DetrexHubError, match=r"source in conversion.json is not what"):
+    with pytest.raises(DetrexHubError, match=r"source in conversion.json differs"):
         verify(tmp_path / "out")
 
 

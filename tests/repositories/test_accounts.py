@@ -24,7 +24,7 @@ def test_what_a_token_may_write(hub, login):
     ("who", "owner", "why"),
     [
         (of("read"), "alice", "may only read"),
-        (of(), "lab", "no member of lab"),
+        (of(), "lab", "not a member of lab"),
         (of(lab="read"), "lab", "may only read in the organisation lab"),
         (of("fineGrained", ["alice"], lab="write"), "lab", "no right to write to lab"),
     ],
