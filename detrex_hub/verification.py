@@ -554,7 +554,8 @@ def _repeat(
         if described.synthetic:
             what = "seeded numbers, made and converted again"
         else:
-            got = "downloaded again" if provenance.url else "read again"
+            local = (provenance.url or "file:").startswith("file:")
+            got = "read again" if local else "downloaded again"
             what = (
                 f"{got} (sha256 {str(provenance.sha256)[:16]}…, {provenance.pinned_by}), "
                 f"converted again{_computed_again(conversion)}"
