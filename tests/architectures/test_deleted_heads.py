@@ -96,7 +96,7 @@ def test_a_conversion_without_heads_is_repeated_from_its_record(tmp_path):
     assert other.sha256 != done.sha256
     record = load_json(tmp_path / "done" / "conversion.json")
     assert not any("class_embed" in key for key in record["plan"]["source_tensors"])
-    assert "the file has no class heads: all their rows are fresh" in record["notes"]
+    assert "the file has no class heads: all their rows are newly initialised" in record["notes"]
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

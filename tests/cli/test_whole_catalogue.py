@@ -128,7 +128,7 @@ def test_what_failed_is_repeated_with_its_options(cli, hub, login, origin):
     hub.forget()
     origin.add("b.pth", origin.content)
     options = cli("convert-and-push", "--retry-failed", "--namespace", "alice")
-    assert "others" in options.err and options.code == 2
+    assert "these differ" in options.err and options.code == 2
     again = cli("convert-and-push", "--retry-failed", "--json")
     assert statuses(again) == {"b": "new", "c": "new"}
     assert hub.repositories.keys() == {f"lab/{name}" for name in NAMES}
