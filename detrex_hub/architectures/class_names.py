@@ -96,6 +96,8 @@ def _yaml(text: str) -> Any:
     if len(text) > _MOST_YAML:
         raise ValueError
     try:
+        if any(isinstance(token, yaml.TagToken) for token in yaml.scan(text)):
+            raise ValueError
         # all scalars are texts, so that a class may be called "no"
         return yaml.load(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError:

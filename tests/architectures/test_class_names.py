@@ -113,6 +113,13 @@ def test_other_input_is_refused(tmp_path, text):
     assert "data.yaml of YOLO" in caught.value.hint
 
 
+def test_a_yaml_tag_is_refused(tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text('names: !!python/object/apply:os.system ["touch x"]\n')
+    with pytest.raises(UsageError, match="no class names"):
+        read_names(path)
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     path = tmp_path / "names.txt"
     path.write_bytes("Hündin\n".encode("latin-1"))
