@@ -95,7 +95,7 @@ class BatchGroup:
         """
         chosen = self.all or bool(self.only)
         if sum((bool(names), chosen, self.retry_failed)) != 1:
-            raise BadParameter("pass names, --all, --only or --retry-failed")
+            raise BadParameter("pass exactly one of: names, --all or --only, --retry-failed")
         if self.but and not chosen:
             raise BadParameter("--except needs --all or --only")
         if conversion.source is not None and len(names) != 1:
@@ -123,6 +123,8 @@ def publish(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> No
         DetrexHubError: the one name that there is was refused or failed.
         Exit: of several names, some were refused or failed.
     """
+    if not forecasts:
+        out.hint("nothing to do: no name is left, or nothing failed in the last batch")
     if len(forecasts) > 1:
         for line in (*_table(forecasts, out), _totals(forecasts)):
             out.hint(line)

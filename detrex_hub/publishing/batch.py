@@ -20,6 +20,7 @@ from detrex_hub.publishing.originals import Originals
 from detrex_hub.publishing.outcomes import Forecast, Published
 from detrex_hub.publishing.single import publish
 from detrex_hub.repositories import PushOptions, PushResult
+from detrex_hub.repositories.collections import add_to_collection
 from detrex_hub.staging import clear_scratch, remove_abandoned
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def publish_all(
         return result
 
     _clear_away(forecasts, push)
-    for published in [Published.without_work(one) for one in forecasts if not one.is_work]:
+    for published in (without_work(one, push) for one in forecasts if not one.is_work):
         memory.finished(published)
         yield published
     forecast = {one.name: one.status for one in forecasts}
@@ -80,6 +81,19 @@ def publish_all(
         memory.finished(published)
         events.finished(published)
         yield published
+
+
+def without_work(forecast: Forecast, push: PushOptions) -> Published:
+    """The outcome of a name that is unchanged or refused. An unchanged one is still listed in the
+    collection of the push."""
+    published = Published.without_work(forecast)
+    if push.collection is None or published.result is None:
+        return published
+    try:
+        slug = add_to_collection(push.collection, published.result.repo_id, private=push.private)
+    except DetrexHubError as error:
+        return Published(name=forecast.name, status="failed", error=error)
+    return replace(published, result=replace(published.result, collection=slug))
 
 
 def _clear_away(forecasts: Sequence[Forecast], push: PushOptions) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from detrex_hub import __version__, kinds
 from detrex_hub.errors import DetrexHubError, HubError, UsageError
 from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.publishing.batch import without_work
 from detrex_hub.publishing.events import Events
 from detrex_hub.publishing.last_batch import Memory
 from detrex_hub.publishing.outcomes import Forecast, Published, Status
@@ -146,7 +147,7 @@ def publish_on_jobs(
     require_token("the Hub")
     memory = Memory(conversion, push)
     events.planned(forecasts)
-    for done in [Published.without_work(one) for one in forecasts if not one.is_work]:
+    for done in (without_work(one, push) for one in forecasts if not one.is_work):
         memory.finished(done)
         yield done
     work = [one for one in forecasts if one.is_work]
@@ -235,6 +236,7 @@ def command(
     }
     values = {
         "--namespace": namespace,
+        "--collection": push.collection,
         "--message": push.message,
         "--license": push.license,
         "--jobs": str(at_once),

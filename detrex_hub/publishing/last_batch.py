@@ -37,6 +37,7 @@ class _Options(Struct, frozen=True, kw_only=True):
     allow_synthetic: bool
     license: str | None
     sign_key: str | None = None
+    collection: str | None = None
 
 
 class _Document(Struct, frozen=True, kw_only=True):
@@ -118,6 +119,7 @@ def last_batch() -> LastBatch | None:
             allow_synthetic=said.allow_synthetic,
             license=said.license,
             sign_key=None if said.sign_key is None else Path(said.sign_key),
+            collection=said.collection,
         ),
     )
 
@@ -161,6 +163,7 @@ def _options(conversion: ConversionOptions, push: PushOptions) -> _Options:
         allow_synthetic=push.allow_synthetic,
         license=push.license,
         sign_key=None if push.sign_key is None else str(push.sign_key.expanduser().absolute()),
+        collection=push.collection,
     )
 
 

@@ -27,6 +27,7 @@ from detrex_hub.records import CONFIG, SIGNATURE
 from detrex_hub.repositories import PushOptions
 from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.payload import unsigned
+from detrex_hub.repositories.pushing import check_place
 from detrex_hub.repositories.signing import Seal, key_of
 from detrex_hub.repositories.targets import Target, target
 from detrex_hub.staging import scratch_place
@@ -71,6 +72,7 @@ def preflight(
         )
     if push.sign_key is not None:
         key_of(push.sign_key)
+    check_place(push)
     there = target(push)
     if len(names) > 1:
         reports.start(f"checking {len(names)} names", None)

@@ -29,6 +29,7 @@ def push_folder(
     progress: Progress | None = None,
 ) -> PushResult:
     """Push a converted folder. See `detrex_hub.push` for arguments, result and errors."""
+    check_place(options)
     whole = payload.read(Path(folder))
     if options.license is not None:
         whole = whole.licensed(options.license)
@@ -38,11 +39,6 @@ def push_folder(
     if options.to is not None:
         from detrex_hub.repositories.folders import push_to_folder
 
-        if options.private or options.create_pr or options.collection:
-            raise UsageError(
-                "--private, --create-pr and --collection need a repository, not a folder",
-                hint="Leave them out",
-            )
         target = target_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
         there = options.to.expanduser()
         done = push_to_folder(
@@ -65,11 +61,8 @@ def push_folder(
             hint="Ask their authors, then state it: --license apache-2.0",
         )
     from detrex_hub.repositories.client import logged_in_user
-    from detrex_hub.repositories.collections import add_to_collection, check_slug
+    from detrex_hub.repositories.collections import add_to_collection
     from detrex_hub.repositories.upload import push_to_hub
-
-    if options.collection is not None:
-        check_slug(options.collection)
 
     target = target_of(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
     shown = progress or Silent()
@@ -91,6 +84,23 @@ def push_folder(
         slug = add_to_collection(options.collection, done.repo_id, private=options.private)
         done = replace(done, collection=slug)
     return replace(done, license=said, assumed=dict(whole.record.assumed))
+
+
+def check_place(options: PushOptions) -> None:
+    """Refuse options that do not fit where the push goes.
+
+    Raises:
+        UsageError: an option needs the Hub, or the slug of the collection is malformed.
+    """
+    if options.to is not None and (options.private or options.create_pr or options.collection):
+        raise UsageError(
+            "--private, --create-pr and --collection need a repository, not a folder",
+            hint="Leave them out",
+        )
+    if options.collection is not None:
+        from detrex_hub.repositories.collections import check_slug
+
+        check_slug(options.collection)
 
 
 def target_of(name: str, namespace: str | None) -> str | None:

@@ -133,6 +133,52 @@ def test_what_failed_is_repeated_with_its_options(cli, hub, login, origin):
     assert statuses(again) == {"b": "new", "c": "new"}
     assert hub.repositories.keys() == {f"lab/{name}" for name in NAMES}
     assert statuses(cli("convert-and-push", "--retry-failed", "--json")) == {}
+    assert "nothing to do" in cli("convert-and-push", "--retry-failed").err
+
+
+def listed(hub):
+    return [sorted(one["id"] for one in found["items"]) for found in hub.collections.values()]
+
+
+def test_what_is_unchanged_is_listed_in_a_collection_too(cli, hub, login, origin):
+    login("alice")
+    assert cli("convert-and-push", "a", "c").code == 0
+    command = ("convert-and-push", "a", "c", "d", "--collection", "alice/zoo", "--json")
+    done = cli(*command)
+    assert statuses(done) == {"a": "unchanged", "c": "unchanged", "d": "new"}
+    assert listed(hub) == [["alice/a", "alice/c", "alice/d"]]
+    (slug,) = hub.collections
+    assert [row["collection"] for row in json.loads(done.out)] == [slug] * 3
+    hub.forget()
+    assert set(statuses(cli(*command)).values()) == {"unchanged"}
+    assert listed(hub) == [["alice/a", "alice/c", "alice/d"]]
+    assert not hub.seen("POST", "/api/collections*")
+
+
+def test_what_failed_is_repeated_with_its_collection(cli, hub, login, origin):
+    login("alice")
+    assert cli("convert-and-push", "a").code == 0
+    missing = f"alice/zoo-{1:024x}"
+    failed = cli("convert-and-push", "a", "b", "--collection", missing, "--json")
+    assert statuses(failed) == {"a": "failed", "b": "refused"}
+    assert "there is no collection" in failed.out
+    origin.add("b.pth", origin.content)
+    again = cli("convert-and-push", "--retry-failed", "--json")
+    assert statuses(again) == {"a": "failed", "b": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [(("alice/A b",), "not the slug"), (("alice/zoo", "--to", "hub"), "need a repository")],
+)
+def test_a_collection_that_does_not_fit_is_refused_before_any_work(
+    cli, hub, login, origin, tmp_path, monkeypatch, options, reason
+):
+    monkeypatch.chdir(tmp_path)
+    login("alice")
+    done = cli("convert-and-push", "a", "c", "--collection", *options)
+    assert done.code == 2 and reason in done.err
+    assert not origin.seen() and not hub.repositories
 
 
 def test_names_are_chosen_by_family_and_without_exceptions(cli, hub, login, origin):
