@@ -45,6 +45,7 @@ def convert_and_push(
     allow_synthetic: bool = False,
     license: str | None = None,
     sign_key: str | os.PathLike[str] | None = None,
+    collection: str | None = None,
     progress: Progress | None = None,
 ) -> PushResult:
     """Convert weights and push them; nothing is left behind but the repository.
@@ -54,8 +55,8 @@ def convert_and_push(
         repo_id: ``owner/name`` or ``name``; the name of the weights by default.
         architecture, layout, facts, container, prefix, dtype, ema, revision, source,
         synthetic, extra_catalogues: as for `convert`.
-        namespace, to, private, create_pr, dry_run, message, allow_synthetic, license, sign_key: as
-            for `push`.
+        namespace, to, private, create_pr, dry_run, message, allow_synthetic, license, sign_key,
+        collection: as for `push`.
         progress: reports downloads, copying and uploads.
 
     Raises:
@@ -92,6 +93,7 @@ def convert_and_push(
             allow_synthetic=allow_synthetic,
             license=license,
             sign_key=None if sign_key is None else Path(sign_key),
+            collection=collection,
         ),
         progress=progress,
     )

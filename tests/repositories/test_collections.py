@@ -3,6 +3,7 @@
 import pytest
 
 from detrex_hub.errors import HubError, UsageError
+from detrex_hub.publishing.single import convert_and_push
 from detrex_hub.repositories import push
 
 
@@ -21,6 +22,13 @@ def test_the_first_push_creates_it_and_later_ones_fill_it(hub, alice, folder):
     push(folder, "alice/two", collection="alice/detrex-zoo")
     assert items(hub) == {done.collection: ["alice/one", "alice/two"]}
     assert hub.collections[done.collection]["title"] == "Detrex zoo"
+
+
+def test_the_python_call_that_converts_takes_a_collection(alice, tmp_path):
+    with pytest.raises(UsageError, match="--collection need"):
+        convert_and_push(
+            "r18_v1", synthetic=True, to=tmp_path, collection="alice/zoo", dry_run=True
+        )
 
 
 def test_a_second_push_changes_nothing(hub, alice, folder):
