@@ -105,7 +105,7 @@ TERMINATED = "Error: terminated; run the same command again to continue"
         ("ENOSPC", ANOTHER, 1, "cannot be written: No space left on device"),
     ],
 )
-def test_convert(made, root, entries, signal, there, code, said):
+def test_an_interrupted_convert_leaves_whole_files(made, root, entries, signal, there, code, said):
     target, steps, leftovers, done = root / "tiny", [], 0, 0
     old = dict.fromkeys(FILES, b"old")
 

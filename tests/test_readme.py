@@ -59,7 +59,7 @@ def ran(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[command for command, _ in COMMANDS])
-def test_commands(ran, command, shown):
+def test_commands_print_what_the_readme_shows(ran, command, shown):
     printed = ran[1][command]
     if shown.startswith("NAME "):
         # a table has neither header nor alignment when it is not read on a terminal

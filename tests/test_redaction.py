@@ -98,7 +98,7 @@ def test_a_secret_is_replaced_and_what_is_around_it_stays():
         ("turned \u202e round, \ud800 alone", "turned \\u202e round, \\ud800 alone"),
     ],
 )
-def test_what_a_terminal_would_obey_is_escaped(text, shown):
+def test_terminal_control_characters_are_escaped(text, shown):
     assert visible(text) == shown
 
 

@@ -190,7 +190,7 @@ def _leaf(value: Any) -> StoredArray | Unsupported | None:
     return value if isinstance(value, StoredArray | Unsupported) else None
 
 
-_OVER_AND_OVER = "its dicts are nested too often"
+_TOO_MANY_ENTRIES = "its nested dicts hold too many entries"
 
 
 def _containers(file: File, root: Any) -> dict[str, _Container]:
@@ -208,7 +208,7 @@ def _containers(file: File, root: Any) -> dict[str, _Container]:
             continue
         seen += len(entries)
         if seen > _MOST_ENTRIES:
-            raise file.error(_OVER_AND_OVER)
+            raise file.error(_TOO_MANY_ENTRIES)
         # Caffe2 keeps the optimizer's state among the weights
         caffe2 = path.endswith("blobs")
         container = known.get((id(entries), caffe2))
@@ -235,7 +235,7 @@ def _containers(file: File, root: Any) -> dict[str, _Container]:
             if isinstance(key, str) and _entries(item) and not _NOT_WEIGHTS.search(key):
                 if dicts == _MOST_DICTS:
                     if depth < _USUAL_DEPTH:
-                        raise file.error(_OVER_AND_OVER)
+                        raise file.error(_TOO_MANY_ENTRIES)
                     break
                 pending.append((f"{path}.{key}" if path else key, item, outer))
                 dicts += 1

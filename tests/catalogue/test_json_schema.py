@@ -15,7 +15,7 @@ def test_the_file_is_what_the_types_say():
     assert FILE.read_text(encoding="utf-8") == dumped(), f"write it again: {MAKE}"
 
 
-def test_it_knows_every_field_and_no_other():
+def test_the_schema_has_every_field_and_no_other():
     known = json_schema()["$defs"]
     for kind in (Defaults, Weights):
         table = known[kind.__name__]

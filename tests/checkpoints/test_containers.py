@@ -228,5 +228,5 @@ def test_a_few_dicts_that_hold_each_other_very_often_are_refused(tmp_path):
     content = weights(1)
     for _ in range(4):
         content = {f"k{number}": content for number in range(40)}
-    with pytest.raises(CheckpointError, match="are nested too often"):
+    with pytest.raises(CheckpointError, match="nested dicts hold too many entries"):
         opened(tmp_path, content)

@@ -32,7 +32,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_version(cli):
+def test_version_is_printed(cli):
     assert cli("--version").out == f"detrex-hub {__version__}\n"
 
 

@@ -90,7 +90,7 @@ def test_integers_are_subtracted_exactly(two):
     assert (one.largest, one.elements) == (2.0**63, 2)
 
 
-def test_booleans(two):
+def test_booleans_differ_by_one(two):
     (one,) = two({"w": torch.tensor([True, False])}, {"w": torch.tensor([True, True])}).different
     assert (one.largest, one.elements) == (1, 1)
 

@@ -62,7 +62,7 @@ def test_arguments_output_and_exit_code_are_those_of_detrex_hub(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script")
-def test_what_is_lacking_is_said(tmp_path):
+def test_a_missing_package_is_named(tmp_path):
     done = run([SCRIPT], tmp_path, os.defpath)
     assert done.returncode == 1
     assert "pip install detrex-hub" in done.stderr

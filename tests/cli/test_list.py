@@ -46,7 +46,7 @@ def test_a_row_has_size_download_and_one_decimal(cli):
     assert "acc@1 81.9" in row
 
 
-def test_filters(cli):
+def test_filters_narrow_the_list(cli):
     assert names(cli("list", "-q", "--arch", "dab-detr"))[0] == "dab_detr_r50"
     swins = names(cli("list", "-q", "--backbone", "swin_tiny"))
     assert {"dino_swin_tiny_224_4scale_12ep", "swin_tiny_patch4_window7_224"} <= {*swins}

@@ -35,28 +35,28 @@ named = pytest.mark.parametrize("name", NAMES)
 
 
 @named
-def test_load(cli, unpublished, name):
+def test_load_takes_a_name(cli, unpublished, name):
     done = cli("load", name, "--quiet")
     assert done.code == 0, done.err
     assert torch.load(done.out.strip(), weights_only=True)["model"]
 
 
 @named
-def test_inspect(cli, unpublished, name):
+def test_inspect_takes_a_name(cli, unpublished, name):
     done = cli("inspect", name)
     assert done.code == 0, done.err
     assert "convnext (detrex)" in done.out
 
 
 @named
-def test_verify(cli, unpublished, name):
+def test_verify_takes_a_name(cli, unpublished, name):
     done = cli("verify", name)
     assert done.code == 0, done.err
     assert "is what it claims to be" in done.out
 
 
 @named
-def test_export(cli, unpublished, original, name):
+def test_export_takes_a_name(cli, unpublished, original, name):
     done = cli("export", name, "-o", "back.pth")
     assert done.code == 0, done.err
     # its authors saved their arguments too
@@ -68,7 +68,7 @@ def test_export(cli, unpublished, original, name):
 
 
 @named
-def test_diff(cli, unpublished, name):
+def test_diff_takes_a_name(cli, unpublished, name):
     assert cli("diff", name, tiny.NAME).code == 0
 
 
@@ -81,27 +81,27 @@ def config(tmp_path):
 
 
 @named
-def test_check(cli, unpublished, name, config):
+def test_check_takes_a_name(cli, unpublished, name, config):
     done = cli("check", config, "--checkpoint", name, "--target", tiny.NAME)
     assert done.code == 0, done.err
     assert "are loaded (100.0%)" in done.out
 
 
 @pytest.mark.parametrize("path", [f"hf://{tiny.NAME}", f"hf://detrex/{ALIAS}"])
-def test_a_path_of_detectron2(unpublished, path):
+def test_detectron2_resolves_a_path_of_a_name(unpublished, path):
     register()
     assert g_pathmgr.get_local_path(path) == from_hub(tiny.NAME)
 
 
 @named
-def test_card(cli, unpublished, name):
+def test_card_takes_a_name(cli, unpublished, name):
     cli("load", name)
     made = (local_conversions.find(find(tiny.NAME)) / "README.md").read_text()
     assert cli("card", name, "--quiet").out == made
 
 
 @named
-def test_push(cli, unpublished, name):
+def test_push_takes_a_name(cli, unpublished, name):
     done = cli("push", name, "--to", "hub", "--quiet")
     assert done.code == 0, done.err
     assert cli("verify", f"hub/detrex/{tiny.NAME}").code == 0

@@ -56,7 +56,7 @@ def test_one_exchange_publishes_one_repository(hub, publish):
     assert again.document[0]["status"] == "unchanged"
 
 
-def test_what_stops_a_publisher_is_one_line(hub, publish):
+def test_a_refused_publisher_gets_one_line(hub, publish):
     hub.create("lab/other")
     for resource, options, said in (
         ("lab/tiny", (), "--namespace OWNER"),

@@ -58,7 +58,7 @@ def overlapping(origin, monkeypatch):
     monkeypatch.setattr(Mirror, "answer", together)
 
 
-def test_all(cli, hub, login, origin, overlapping):
+def test_all_publishes_every_name_that_it_can(cli, hub, login, origin, overlapping):
     login("alice")
     done = cli("convert-and-push", "--all", "--jobs", "2")
     rows = [line.split("\t") for line in done.out.splitlines()]
@@ -120,7 +120,7 @@ def test_a_dry_run_says_what_will_happen_and_why(cli, hub, login, origin):
     assert hub.repositories.keys() == {"alice/a", "alice/c"}
 
 
-def test_what_failed_is_repeated_with_its_options(cli, hub, login, origin):
+def test_failed_names_are_repeated_with_their_options(cli, hub, login, origin):
     login("alice", organizations=("lab",))
     hub.inject("POST", "*/lab/c/commit/*", Fault.status(403), times=None)
     done = cli("convert-and-push", "--all", "--namespace", "lab", "--json")

@@ -156,7 +156,7 @@ VARIANTS = {
     "focalnet": original_focalnet,
 }
 
-TOLD = {
+OPTIONS = {
     "resnet_with_classifier": {"facts": {"keep_classifier": True}},
     "torchvision_resnet": {"architecture": "torchvision_resnet"},
     "focalnet_huge": {"facts": {"normalize_modulator": True}},

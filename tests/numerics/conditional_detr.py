@@ -58,7 +58,7 @@ VARIANTS = {
     "conditional_detr_prepared": original,
 }
 
-TOLD = {
+OPTIONS = {
     "conditional_detr_dc5": {"facts": {"dilation": True}},
     # no class head of the original is left
     "conditional_detr_prepared": {"facts": {"num_classes": 3}},

@@ -88,4 +88,4 @@ VARIANTS = {
     ),
 }
 
-TOLD = {"dab_detr_dc5": {"facts": {"dilation": True, "position_temperature": 10}}}
+OPTIONS = {"dab_detr_dc5": {"facts": {"dilation": True, "position_temperature": 10}}}

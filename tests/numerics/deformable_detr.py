@@ -76,7 +76,7 @@ VARIANTS = {
     ),
 }
 
-TOLD = {
+OPTIONS = {
     "deformable_detr_two_stage": {"facts": {"num_queries": 20}},
     "deformable_detr_of_other_classes": {"facts": {"class_names": ["unicorn", "zebra"]}},
     "deformable_detr_of_new_classes": {"facts": {"num_classes": 3}},

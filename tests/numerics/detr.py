@@ -84,7 +84,7 @@ VARIANTS = {
     "detr_prepared": partial(Original, "detr", **HYPER_PARAMETERS),
 }
 
-TOLD = {
+OPTIONS = {
     "detr_dc5": {"facts": {"dilation": True}},
     "detr_prepared": {"facts": {"class_names": ["zebra", "unicorn", "cat"]}},
 }

@@ -49,18 +49,18 @@ def merged(name):
 
 MODELS = merged("MODELS")
 VARIANTS = merged("VARIANTS")
-# what a conversion must be told, where keys do not tell all
-TOLD = merged("TOLD")
+# options of a conversion whose keys do not show everything
+OPTIONS = merged("OPTIONS")
 
 
 class Made(NamedTuple):
     """A file of a real model, the folder that it is converted to, the keys of two tensors of one
-    shape there, and what the conversion was told."""
+    shape there, and the options of the conversion."""
 
     path: Path
     folder: Path
     swapped: tuple[str, str]
-    told: dict[str, Any]
+    options: dict[str, Any]
 
 
 def randomised(model):
@@ -83,7 +83,7 @@ def randomised(model):
 
 def make(name, place, model, *swapped):
     """With every tensor randomised."""
-    told = TOLD.get(name, {})
+    options = OPTIONS.get(name, {})
     state = randomised(model)
     model.load_state_dict(state, strict=False)
     if hasattr(model, "save_pretrained"):
@@ -92,7 +92,7 @@ def make(name, place, model, *swapped):
     else:
         path = place / "original.safetensors"
         save_file(state, path)
-    return Made(path, convert(path, place / "converted", **told).folder, swapped, told)
+    return Made(path, convert(path, place / "converted", **options).folder, swapped, options)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -102,7 +102,7 @@ def made(request, tmp_path_factory):
 
 
 def differences(made, converted, settings=MappingProxyType({})):
-    with prepare(made.path, ConversionOptions(**made.told)) as planned:
+    with prepare(made.path, ConversionOptions(**made.options)) as planned:
         lazy = {**planned.overrides.lazy, **settings}
         original = tensors_of(planned.checkpoint, {})
         return numerics.compare(planned.architecture, planned.layout, lazy, original, converted)
@@ -287,7 +287,7 @@ def test_nan_is_no_rounding():
 @pytest.mark.parametrize("lacking", ["timm", "transformers"])
 def test_a_missing_library_is_named(lacking, monkeypatch, made):
     monkeypatch.setitem(sys.modules, lacking, None)
-    with prepare(made.path, ConversionOptions(**made.told)) as planned:
+    with prepare(made.path, ConversionOptions(**made.options)) as planned:
         try:
             numerics.check(planned.architecture, planned.layout)
         except UsageError as error:
@@ -344,11 +344,11 @@ def test_a_file_with_detrex_names_keeps_them():
 
 
 @pytest.mark.parametrize(
-    ("lacking", "told"),
+    ("lacking", "cause"),
     [({"patch_size": 2}, "of other patches"), ({"patch_norm": False}, "without a norm")],
 )
-def test_a_focalnet_that_timm_cannot_build_is_said(lacking, told):
+def test_a_focalnet_that_timm_cannot_build_is_said(lacking, cause):
     stages = {"depths": [1, 1], "focal_levels": [2, 2], "focal_windows": [3, 3]}
     made = architecture("focalnet").from_hyper_parameters({"embed_dim": 8, **stages, **lacking})
-    with pytest.raises(UsageError, match=f"timm, which has none {told}"):
+    with pytest.raises(UsageError, match=f"timm, which has none {cause}"):
         numerics.check(made, "original")

@@ -291,7 +291,7 @@ def test_the_backbone_alone_has_the_facts_of_its_detector(tmp_path, downsample):
 
 
 @pytest.mark.parametrize("downsample", [True, False])
-def test_where_the_stride_of_a_resnet_of_transformers_lies(tmp_path, downsample):
+def test_the_config_of_a_transformers_resnet_says_where_its_stride_is(tmp_path, downsample):
     folder = tmp_path / "x"
     folder.mkdir()
     hollow(folder / "model.safetensors", reference.load("hf_resnet50").source)
@@ -403,7 +403,7 @@ def test_whole_weights_go_before_those_of_deepspeed(tmp_path):
         assert planned.provenance.file == "model.safetensors"
 
 
-def test_what_a_trainer_keeps_beside_the_weights_is_passed_over(tmp_path):
+def test_trainer_files_beside_the_weights_are_ignored(tmp_path):
     for name in ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin"):
         (tmp_path / name).write_bytes(b"x")
     tiny.original(tmp_path / "model_0.pt")

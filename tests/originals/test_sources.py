@@ -50,8 +50,8 @@ def mirror():
         assert server.errors == []
 
 
-class Told:
-    """What a progress bar would show."""
+class RecordedProgress:
+    """Records what a progress bar would show."""
 
     def __init__(self):
         self.stages = []
@@ -86,12 +86,12 @@ def left(cache):
 
 def test_a_download_is_checked_kept_and_found_again(mirror, cache):
     url = mirror.add("w.pth", CONTENT)
-    told = Told()
-    pulled = sources.pull(entry(url, sha256=SHA256, size=len(CONTENT)), progress=told)
+    progress = RecordedProgress()
+    pulled = sources.pull(entry(url, sha256=SHA256, size=len(CONTENT)), progress=progress)
     assert pulled.path.read_bytes() == CONTENT
     assert (pulled.sha256, pulled.size, pulled.url) == (SHA256, len(CONTENT), url)
     assert pulled.pinned_by == "the sha256 in the catalogue"
-    assert told.stages == [["downloading w.pth", len(CONTENT), len(CONTENT), "closed"]]
+    assert progress.stages == [["downloading w.pth", len(CONTENT), len(CONTENT), "closed"]]
     assert left(cache) == ["seen.json", "w.pth"]
 
     mirror.forget()
@@ -256,10 +256,10 @@ def test_retry_after_is_respected_within_reason(mirror, waits, retry_after, date
 def test_a_cut_connection_goes_on_where_it_was(mirror, cut):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.cut_during(cut))
-    told = Told()
-    assert sources.pull(entry(url, sha256=SHA256), progress=told).sha256 == SHA256
+    progress = RecordedProgress()
+    assert sources.pull(entry(url, sha256=SHA256), progress=progress).sha256 == SHA256
     assert mirror.seen("GET")[1].headers["Range"] == f"bytes={cut}-"
-    assert told.stages[-1] == ["downloading w.pth", len(CONTENT), len(CONTENT), "closed"]
+    assert progress.stages[-1] == ["downloading w.pth", len(CONTENT), len(CONTENT), "closed"]
 
 
 def test_connections_cut_before_any_answer_are_tried_again(mirror):
@@ -579,7 +579,7 @@ def test_a_redirect_away_from_https_is_refused():
     download._refuse_downgrade(response)
 
 
-def test_offline(mirror, monkeypatch):
+def test_offline_a_cached_original_is_used_and_another_is_refused(mirror, monkeypatch):
     url = mirror.add("w.pth", CONTENT)
     sources.pull(entry(url))
     mirror.forget()
@@ -709,15 +709,15 @@ def test_a_file_on_drive(drive, cache):
         output.write_bytes(CONTENT)
 
     drive.does = give
-    told = Told()
+    progress = RecordedProgress()
     weights = entry(DRIVE)
-    pulled = sources.pull(weights, progress=told)
+    pulled = sources.pull(weights, progress=progress)
     assert pulled.path.read_bytes() == CONTENT
     assert pulled.url == DRIVE
     assert drive.asked == [
         (DRIVE.partition("://")[2], {"quiet": True, "use_cookies": False, "resume": True})
     ]
-    assert told.stages[0][1:] == [len(CONTENT), len(CONTENT), "closed"]
+    assert progress.stages[0][1:] == [len(CONTENT), len(CONTENT), "closed"]
     sources.pull(weights)
     assert len(drive.asked) == 1
     assert len(left(cache)) == 2

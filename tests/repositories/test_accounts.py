@@ -10,7 +10,7 @@ def of(role="write", scopes=(), **organizations):
     return Account("alice", organizations, role, frozenset(scopes))
 
 
-def test_what_a_token_may_write(hub, login):
+def test_a_token_may_create_repositories_of_its_owners(hub, login):
     login("alice", organizations=("lab",))
     found = account()
     assert (found.name, set(found.organizations), found.role) == ("alice", {"lab"}, "write")
@@ -29,7 +29,7 @@ def test_what_a_token_may_write(hub, login):
         (of("fineGrained", ["alice"], lab="write"), "lab", "no right to write to lab"),
     ],
 )
-def test_what_it_may_not(who, owner, why):
+def test_a_token_without_the_right_is_refused(who, owner, why):
     with pytest.raises(HubError, match=why):
         who.check_right_to_create(owner)
 

@@ -43,7 +43,7 @@ def test_a_second_push_changes_nothing(hub, alice, folder):
 
 
 @pytest.mark.parametrize("slug", ["zoo", "alice/Zoo x", "../x", "alice/a/b"])
-def test_what_is_no_slug_is_refused_before_anything_is_pushed(hub, alice, folder, slug):
+def test_an_invalid_slug_is_refused_before_anything_is_pushed(hub, alice, folder, slug):
     with pytest.raises(UsageError, match="not the slug of a collection"):
         push(folder, "alice/one", collection=slug)
     assert "alice/one" not in hub.repositories

@@ -441,8 +441,8 @@ def test_a_lack_of_disk_space_is_reported_first_and_loses_nothing(hub, there, ca
 
 
 @pytest.mark.parametrize("lent", [False, True])
-def test_xet(hub, there, cache, monkeypatch, lent):
-    """It is left alone, unless another repository in the cache has the file from it already."""
+def test_a_xet_file_is_downloaded_without_xet(hub, there, cache, monkeypatch, lent):
+    """The Hub is asked for no xet token. A blob that the cache shares is not downloaded."""
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     hub.xet = True
     shared = cache.folder.parent / "blobs" / SHA256[-1:-3:-1] / SHA256[::-1]

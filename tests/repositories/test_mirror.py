@@ -37,7 +37,7 @@ def test_a_file(mirror):
     assert get(mirror, "/absent")[0].status == 404
 
 
-def test_ranges(mirror):
+def test_ranges_are_answered_in_part(mirror):
     response, body = get(mirror, Range="bytes=100-")
     assert (response.status, body) == (206, CONTENT[100:])
     assert response.headers["Content-Range"] == "bytes 100-2047/2048"

@@ -323,7 +323,7 @@ def test_there_is_no_folder(hub, tmp_path):
         push(tmp_path / "absent")
 
 
-def test_offline(hub, login, folder, monkeypatch):
+def test_offline_a_push_is_refused(hub, login, folder, monkeypatch):
     from huggingface_hub import constants
 
     login("alice")
