@@ -144,6 +144,8 @@ def _warm_up() -> None:
 
 def main() -> None:
     root, by, every, _, *arguments = sys.argv[1:]
+    # a shell lets what it runs in the background ignore this signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _warm_up()
 
     def tell(found: dict[str, object]) -> None:
