@@ -99,8 +99,8 @@ class Check:
 
     @property
     def differences(self) -> tuple[Setting, ...]:
-        """The settings that the weights need and the config lacks. What is merely assumed of the
-        weights is none."""
+        """The settings that the weights need and the config lacks. Assumed facts of the weights do
+        not count."""
         return tuple(one for one in self.settings if one.is_change)
 
     @property
@@ -214,7 +214,7 @@ def check(
 
     Args:
         cfg: a LazyConfig, with ``model`` and, without ``checkpoint``, ``train.init_checkpoint``.
-        checkpoint: a file, ``owner/name`` on the Hub, a converted folder, or whatever else
+        checkpoint: a file, ``owner/name`` on the Hub, a converted folder, or another path that
             detectron2 takes, such as ``detectron2://…``.
         min_matched: the part of the module which the weights are for (a backbone, or the whole
             model) that must be loaded, 0 to 1. Layers that no checkpoint of this kind holds do not
@@ -338,7 +338,7 @@ def fix_config(
         extra_catalogues: catalogue files beyond the built-in ones.
 
     Returns:
-        the change, as lines of a unified diff; none where nothing can be mended.
+        the change, as lines of a unified diff; none if nothing can be fixed.
 
     Raises:
         ConfigError: the config cannot be read or written.
@@ -506,7 +506,7 @@ def _notes(found: Match, weights: Weights) -> Iterator[str]:
 
 
 def _lazy(overrides: Overrides) -> list[str]:
-    """The paths of a LazyConfig whose values are merely assumed."""
+    """The paths of a LazyConfig whose values are assumed."""
     return [path for path in overrides.assumed if path not in overrides.yacs]
 
 
@@ -537,7 +537,7 @@ def read_weights(
     prefix: str | None = None,
     extra_catalogues: Sequence[Path] = (),
 ) -> Weights:
-    """What a name in ``train.init_checkpoint`` stands for.
+    """The weights that a name in ``train.init_checkpoint`` stands for.
 
     Args:
         name: a path or a repository, as detectron2 takes it.
@@ -654,7 +654,7 @@ def _container(path: Path) -> str | None:
 
 
 def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
-    """What ``DetectionCheckpointer._load_file`` makes of a file: it goes by its suffix.
+    """The keys that ``DetectionCheckpointer._load_file`` reads from a file. The suffix decides.
 
     Raises:
         CheckpointError: it cannot read it.
@@ -779,7 +779,7 @@ def _told_apart(
 def target_keys(
     what: str, like: str | None = None, *, extra_catalogues: Sequence[Path] = ()
 ) -> ModelKeys:
-    """What a model holds, by a checkpoint of it, a name in the catalogue, or an architecture.
+    """The keys of a model, from a checkpoint of it, a name in the catalogue, or an architecture.
 
     A backbone's keys stand under ``backbone.``, as in a detrex model.
 

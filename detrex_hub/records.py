@@ -229,7 +229,7 @@ class FreshRows(Struct, frozen=True, kw_only=True):
 
 
 class ComputedTensor(Struct, frozen=True, kw_only=True):
-    """What an operation makes of whole source tensors."""
+    """A tensor that an operation computes from whole source tensors."""
 
     op: Text
     of: tuple[Key, ...]
@@ -251,7 +251,7 @@ class RecordedPlan(Struct, frozen=True, kw_only=True):
         return {key: TensorSpec(*spec) for key, spec in self.source_tensors.items()}
 
     def pieces(self, target: str) -> list[RecordedPiece]:
-        """What a target tensor is made of; a string is the key of a whole source tensor.
+        """The pieces of a target tensor; a string is the key of a whole source tensor.
 
         Raises:
             ConfigError: a piece is malformed.
@@ -292,11 +292,11 @@ class Proof(Struct, frozen=True, kw_only=True):
 
 
 class ConversionRecord(Struct, frozen=True, kw_only=True):
-    """What `conversion.json` holds.
+    """The content of `conversion.json`.
 
-    ``facts`` are stated facts of the weights that no shape shows; ``assumed`` is what was
-    taken where nothing said it. ``dtype`` is the element type to which floating point numbers were
-    rounded, None where they kept their own.
+    ``facts`` are stated facts of the weights that no shape shows. ``assumed`` holds the defaults of
+    facts that nothing stated. ``dtype`` is the element type to which floating point numbers were
+    rounded; it is None if they kept their own.
     """
 
     format_version: Version = FORMAT_VERSION

@@ -1,8 +1,8 @@
-"""Where in a state dict a known architecture lies.
+"""Find the prefix of a known architecture in a state dict.
 
-Frameworks put a model below a name of their own, such as ``model.`` or ``backbone.``, and a
-backbone lies inside a detector, which may be of another project. The prefix is found by trying: no
-list of names is kept.
+Frameworks put a model below a name of their own, such as ``model.`` or ``backbone.``. A backbone
+lies inside a detector, which may be of another project. The prefix is found by trying: there is no
+list of names.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _NEAR = 0.5
 
 @dataclass(frozen=True)
 class _Place:
-    """A prefix below which an architecture was recognised, or cannot be told from others."""
+    """A prefix below which an architecture was recognised, or several could not be
+    distinguished."""
 
     prefix: str
     tensors: int
@@ -239,8 +240,8 @@ def _begins(ordered: Sequence[str], start: str) -> bool:
 
 
 def _apart(places: Sequence[_Place], specs: Specs) -> list[_Place]:
-    """The places of which none lies in another. A backbone that has tensors too many, such as a
-    pyramid beside it, gives way to one inside it that has none."""
+    """The places that no other place goes before. A backbone with surplus tensors, such as those of
+    a pyramid beside it, is left out if a place inside it has none."""
     left = list(places)
     while True:
         outer = [one for one in left if not any(other.goes_before(one) for other in left)]

@@ -103,7 +103,7 @@ def metadata(
     on_hub = _on_hub(record, entry)
     if on_hub is not None:
         found["base_model"] = on_hub
-        # The Hub infers a fine-tuned model where nothing is said. It lists models whose format was
+        # Without a relation the Hub infers a fine-tuned model. It lists models whose format was
         # converted as quantized ones: it knows no nearer relation.
         found["base_model_relation"] = "quantized"
     if entry is not None and entry.metrics:
@@ -287,7 +287,7 @@ def replaces_backbone(made: Architecture | None, base_config: str, lazy: Mapping
     """Whether the weights need another backbone than the config to start from has.
 
     Args:
-        made: the architecture with its hyper-parameters; None where nothing says them.
+        made: the architecture with its hyper-parameters; None if they are unknown.
         base_config: the path of the config.
         lazy: what the weights set on it.
     """
@@ -371,7 +371,7 @@ def _metrics(entry: CatalogueEntry | None) -> list[tuple[str, str, str]]:
 
 
 def _plotted(entry: CatalogueEntry | None) -> str | None:
-    """What the vertical axis of the plot is."""
+    """The label of the plot's vertical axis."""
     found = entry.accuracy if entry is not None else None
     return f"{found.name} on {found.dataset}" if found is not None else None
 
@@ -443,7 +443,7 @@ def _result_rows(config: RepositoryConfig, record: Record) -> list[tuple[str, Ma
 def _source_rows(
     record: Record, entry: CatalogueEntry | None, *, synthetic: bool
 ) -> list[tuple[str, Markdown]]:
-    """Where the weights come from, as (name, Markdown)."""
+    """The origin of the weights, as (name, Markdown)."""
     source = record.source
     file, url, size, sha256 = source.file, source.url, source.size, source.sha256
     shown = link(web_page(url), _label(url, file)) if url else code(file)
@@ -479,7 +479,7 @@ def _source_rows(
 
 
 def web_page(url: str) -> str:
-    """Where a reader finds a source of the catalogue."""
+    """The web page of a source of the catalogue."""
     scheme, _, rest = url.partition("://")
     if scheme == "gdrive":
         return f"https://drive.google.com/file/d/{rest}/view"
@@ -539,7 +539,7 @@ _COMPUTED = "computed: "
 
 
 def _operation(name: str, parameters: Mapping[Any, Any]) -> str:
-    """An operation with its parameters, but for the shape, which the result shows."""
+    """An operation with its parameters. The shape is left out, because the result shows it."""
     shown = ", ".join(
         f"{parameter} {value}"
         for parameter, value in sorted(parameters.items())

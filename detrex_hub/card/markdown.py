@@ -1,9 +1,9 @@
 """Markdown that shows exactly the given values, with no markup from them.
 
-Keys, reasons, names and addresses come from strangers' checkpoints and repositories. Whatever a
-`template` prints, or is put into a literal by `md` or into a line by `joined`, is escaped unless it
-is `Markdown` already. Only the functions below make `Markdown`, and `facts` of names that it
-checked.
+Keys, reasons, names and addresses come from strangers' checkpoints and repositories. A value that a
+`template` prints, that `md` puts into a literal or that `joined` puts into a line is escaped,
+unless it is `Markdown` already. Only the functions below make `Markdown`, and `facts`, from names
+that it checked.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def text(value: Any) -> Markdown:
         return value
     # a backslash would escape our own, and on the Hub it can begin a formula
     escaped = _SPECIAL.sub(r"\\\g<0>", clean(value).replace("\\", "\0")).replace("\0", "&#92;")
-    begun = _STARTS_A_BLOCK.match(escaped)
-    if begun is None:
+    opening = _STARTS_A_BLOCK.match(escaped)
+    if opening is None:
         return Markdown(escaped)
-    end = begun.end() if begun[0][0].isdigit() else 0
+    end = opening.end() if opening[0][0].isdigit() else 0
     return Markdown(f"{escaped[:end]}\\{escaped[end:]}")
 
 
@@ -67,7 +67,7 @@ def code(value: Any) -> Markdown:
 
 
 def link(url: str, label: Any = None) -> Markdown:
-    """A link to a web page; whatever is no such address is shown as code."""
+    """A link to a web page; any other address is shown as code."""
     target = web_address(url)
     if target is None:
         return code(url) if label is None else text(label)

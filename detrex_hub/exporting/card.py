@@ -17,7 +17,7 @@ from detrex_hub.repositories.names import is_repo_id
 if TYPE_CHECKING:
     from jinja2 import Template
 
-# of a detector in transformers, whatever its architecture
+# of every detector in transformers
 PIPELINE_DIFFERENCES = (
     "detrex rounds the longer side of a resized image up or down, transformers always down. If "
     "the sizes differ by a pixel, boxes differ by about one pixel and scores by about 0.001.",
@@ -72,7 +72,7 @@ def render(
         differences: from the detrex model, one sentence or more each.
         classes: where the names of the classes come from; None for a backbone.
         assumed: facts that nothing states.
-        license: an identifier of the Hub; None where nothing says it.
+        license: an identifier of the Hub; None if it is unknown.
     """
     import yaml
 
@@ -107,7 +107,7 @@ def render(
 
 
 def _license_details(source: Source, license: str) -> dict[str, str]:
-    """What the Hub wants to know of a licence that is not among its own."""
+    """The metadata that the Hub needs for a licence that is not in its list."""
     card = source.repository.card if source.repository is not None else None
     if license != "other" or card is None:
         return {}

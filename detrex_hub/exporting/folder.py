@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 SOFTWARE = (*TRANSFORMERS, "timm")
-"""What an export writes a folder for."""
+"""The software that an export writes a folder for."""
 PROCESSOR = "preprocessor_config.json"
 FILES = (CONFIG, PROCESSOR, WEIGHTS["safetensors"], CARD)
 
@@ -92,7 +92,7 @@ class Described:
 
         Args:
             place: the folder's path or its repository, which the card's commands name.
-            license: an identifier of the Hub; None where nothing says it.
+            license: an identifier of the Hub; None if it is unknown.
         """
         task: str | None = None
         packages: tuple[str, ...] = ("timm",)
@@ -125,7 +125,7 @@ class Described:
 
 
 def describe(source: Source, software: str, class_names: Sequence[str] | None) -> Described:
-    """What an export says of weights. Arguments and errors are those of `export`."""
+    """Describe weights as an export does. Arguments and errors are those of `export`."""
     made, released = source.architecture.as_stored().as_released()
     labels = None
     if isinstance(source.architecture, Detector):
@@ -158,7 +158,7 @@ def write_folder(
     Args:
         described: the weights, and what is written beside them.
         target: the folder.
-        license: what the card says; None where nothing says it.
+        license: the licence in the card; None if it is unknown.
         progress: reports copying.
     """
     _check_target(target)

@@ -130,7 +130,7 @@ def _link_on_hub(
 ) -> None:
     from detrex_hub.repositories.upload import push_to_hub
 
-    # the newest card, whatever commit the weights were taken from
+    # the newest card, even if the weights were taken from an older commit
     newest = Repository.open(origin)
     path = newest.card
     if path is None:

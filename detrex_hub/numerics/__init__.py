@@ -1,9 +1,9 @@
-"""The original and the converted weights on the same images, and how far their outputs differ.
+"""Run the original and the converted weights on the same images, and compare their outputs.
 
-The original runs in the library that its names belong to (timm, transformers), fed with the
-original's own file. The converted weights run in plain torch here, written from what detrex's and
-detectron2's modules compute and reading their names. Neither knows the mapper, so that even a swap
-of two norms of one shape shows.
+The original runs in the library that its names belong to (timm, transformers), with the original's
+own file. The converted weights run in plain torch. This code computes what detrex's and
+detectron2's modules compute, and reads their names. Neither side uses the mapper, so even a swap of
+two norms of one shape shows.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ TOLERANCE_OF_COMPUTED = 1e-5
 
 
 class _Model(Protocol):
-    """What a module here has. Images are ``(1, 3, h, w)`` of float64; outputs are by name, in the
-    order in which they are computed."""
+    """The interface of a module here. Images are ``(1, 3, h, w)`` of float64. Outputs are by name,
+    in the order in which they are computed."""
 
     NEEDS: tuple[str, ...]
     LAYOUTS: tuple[str, ...]
@@ -120,7 +120,7 @@ def check(made: Architecture, layout: str) -> None:
 
 
 def _operations(made: Architecture, layout: str) -> list[Operation]:
-    """What computes tensors of a conversion."""
+    """The operations that compute tensors of a conversion."""
     return [rule.operation for rule in made.rules(layout) if isinstance(rule, Compute)]
 
 

@@ -8,7 +8,7 @@ from detrex_hub.architectures.detector import Detector
 def common_rows(made: Detector) -> tuple[list[int], list[int]]:
     """Rows of the original's class head, and those of the converted one that are the same.
 
-    Fresh rows are in neither.
+    Fresh rows are in neither list.
     """
     chosen = made.chosen
     rows = range(made.num_classes) if chosen is None else chosen.rows

@@ -1,8 +1,8 @@
 """DAB-DETR: transformers' beside detrex's (projects/dab_detr/modeling, e244e6c).
 
-transformers' model follows the original (IDEA-Research/DAB-DETR, 723ddb8) but for one number: its
-`inverse_sigmoid` keeps 1e-5 away from 0 and 1, the original's and detrex's 1e-3. It is run with the
-original's, since all its weights were trained with it.
+transformers' model follows the original (IDEA-Research/DAB-DETR, 723ddb8) except for one number.
+Its `inverse_sigmoid` keeps 1e-5 away from 0 and 1. The original's and detrex's keep 1e-3. All
+weights were trained with 1e-3, so the model is run with it here.
 """
 
 from __future__ import annotations

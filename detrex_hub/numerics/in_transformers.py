@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def body(made: Detector, *, own: bool, stages: int = 1) -> dict[str, Any]:
-    """What a detector's config says of its ResNet.
+    """The part of a detector's config that describes its ResNet.
 
     Args:
         made: the detector.
@@ -58,7 +58,7 @@ def body(made: Detector, *, own: bool, stages: int = 1) -> dict[str, Any]:
 
 
 def layers(made: Detector) -> dict[str, int | None]:
-    """What a detector's config says of its layers, but for their width."""
+    """The part of a detector's config that describes its layers, without their width."""
     return {
         "encoder_layers": made.encoder_layers,
         "decoder_layers": made.decoder_layers,
@@ -70,7 +70,7 @@ def layers(made: Detector) -> dict[str, int | None]:
 
 
 def outputs(made: Detector, found: Any) -> Outputs:
-    """What detectors on one feature map give, in the order in which they compute it."""
+    """The outputs of detectors on one feature map, in the order in which they compute them."""
     kept, _ = common_rows(made)
     return {
         "encoder": found.encoder_last_hidden_state[0],
@@ -154,8 +154,8 @@ def load(kind: Any, config: Any, state: State) -> Any:
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """Compute in float64 also what a model computes in float32 whatever its own type is, such as
-    its position embeddings."""
+    """Compute everything in float64. A model computes some parts in float32, such as its position
+    embeddings, even if the model itself is float64."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

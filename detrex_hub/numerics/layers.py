@@ -38,7 +38,7 @@ def mlp(state: State, name: str, x: torch.Tensor, depth: int = 3) -> torch.Tenso
 
 
 def feed_forward(state: State, at: str, x: torch.Tensor) -> torch.Tensor:
-    """What detrex's `FFN` adds to its input, the first one of the layer at a prefix."""
+    """The residual that detrex's `FFN` adds to its input, for the first `FFN` of the layer."""
     x = linear(state, f"{at}ffns.0.layers.0.0", x)
     slope = state.get(f"{at}ffns.0.layers.0.1.weight")
     x = x.relu() if slope is None else functional.prelu(x, slope)
@@ -80,7 +80,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> 
 def conditional_self_attention(
     state: State, name: str, x: torch.Tensor, place: torch.Tensor, heads: int
 ) -> torch.Tensor:
-    """What detrex's `ConditionalSelfAttention` adds to its input: ``(n, c), (n, c) -> (n, c)``.
+    """The residual of detrex's `ConditionalSelfAttention`: ``(n, c), (n, c) -> (n, c)``.
 
     detrex/layers/attention.py, e244e6c.
     """
@@ -102,7 +102,7 @@ def conditional_cross_attention(
     memory_place: torch.Tensor,
     heads: int,
 ) -> torch.Tensor:
-    """What detrex's `ConditionalCrossAttention` adds to its input.
+    """The residual that detrex's `ConditionalCrossAttention` adds to its input.
 
     detrex/layers/attention.py, e244e6c.
 

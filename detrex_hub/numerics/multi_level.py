@@ -1,7 +1,7 @@
-"""What detectors with deformable attention on several feature maps have in common, for one image.
+"""The shared parts of detectors with deformable attention on several feature maps, for one image.
 
 Positions of all feature maps stand in one dimension, map after map and row after row. Nothing is
-padded, so that all of an image is valid.
+padded, so the whole image is valid.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def deformable_attention(
     sizes: Sizes,
     heads: int,
 ) -> torch.Tensor:
-    """What detrex's `MultiScaleDeformableAttention` adds to its input.
+    """The residual that detrex's `MultiScaleDeformableAttention` adds to its input.
 
     detrex/layers/multi_scale_deform_attn.py, e244e6c.
 
@@ -147,7 +147,7 @@ def deformable_attention(
 def proposals(
     state: State, memory: torch.Tensor, sizes: Sizes
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the encoder proposes at each position.
+    """The proposals of the encoder, one at each position.
 
     `gen_encoder_output_proposals` of projects/deformable_detr/modeling/deformable_transformer.py,
     e244e6c.

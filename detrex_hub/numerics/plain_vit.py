@@ -1,10 +1,10 @@
-"""What plain ViTs have in common: which of the original's tensors are run, and the patches.
+"""The shared parts of plain ViTs: the tensors of the original that are run, and the patches.
 
-Both sides read one image as wide as the pretraining's, so that no position is resized, and attend
-to the whole of it, without the class token that detectors do not have. Every tensor that was
-converted takes part in that. What a config does with them on larger images, windows and resized
-positions, needs no weight and is not compared. Heads are in no shape: both sides have the number
-that the conversion found or was given.
+Both sides read one image of the pretraining's width, so no position is resized. Both attend to the
+whole image, without the class token, because detectors have none. Every converted tensor takes
+part. On larger images a config uses windows and resized positions. These need no weight and are not
+compared. No shape shows the number of heads: both sides use the number that the conversion found or
+was given.
 """
 
 from __future__ import annotations

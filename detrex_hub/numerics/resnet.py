@@ -46,8 +46,8 @@ def timm_features(
     dilation: bool = False,
     classifier: bool = False,
 ) -> Outputs:
-    """What timm's ResNet computes, its last stage dilated instead of strided, and classified too,
-    where asked for."""
+    """The outputs of timm's ResNet. With ``dilation`` its last stage is dilated instead of strided.
+    With ``classifier`` the class scores are included."""
     import timm
 
     classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0

@@ -39,7 +39,7 @@ def check(made: SingleLevel) -> None:
 
 
 def config(made: SingleLevel, layout: str) -> dict[str, Any]:
-    """What the config of transformers' detector says, but for the number of classes.
+    """The config of transformers' detector, without the number of classes.
 
     Raises:
         UsageError: transformers cannot build such a backbone.
@@ -57,7 +57,7 @@ def config(made: SingleLevel, layout: str) -> dict[str, Any]:
 def encoded(
     made: SingleLevel, settings: Settings, state: State, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What detrex's encoder makes of the last feature map, and the embeddings of its positions:
+    """The output of detrex's encoder for the last feature map, and the embeddings of its positions:
     both ``(h * w, embed_dim)``."""
     x, place = projected(made, settings, state, images)
     heads = settings["model.transformer.encoder.num_heads"]
@@ -69,7 +69,7 @@ def encoded(
 def projected(
     made: SingleLevel, settings: Settings, state: State, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What detrex's encoder begins with, in the same shapes."""
+    """The input of detrex's encoder, in the same shapes."""
     features = bodies.features(made, settings, state, images)["res5"]
     x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
     return x.flatten(2)[0].T, _positions(made, settings, state, x)

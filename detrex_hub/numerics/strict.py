@@ -41,8 +41,8 @@ def complete(
 ) -> None:
     """
     Raises:
-        VerificationError: keys are missing, but for those with one of the ``absent`` endings, or
-            unexpected.
+        VerificationError: keys are unexpected, or keys without one of the ``absent`` endings are
+            missing.
     """
     lacking = [key for key in missing if not key.endswith(absent or ("\0",))]
     if lacking or unexpected:

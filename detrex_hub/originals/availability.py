@@ -14,8 +14,8 @@ from detrex_hub.redaction import public_url
 class Available:
     """A source that answers.
 
-    ``size`` (in bytes) and ``sha256`` are what the catalogue or the server says, None where neither
-    does. ``cached`` says whether this machine has the file already.
+    ``size`` (in bytes) and ``sha256`` come from the catalogue or the server. They are None if
+    neither states them. ``cached`` says whether this machine has the file already.
     """
 
     url: str

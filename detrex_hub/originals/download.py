@@ -84,7 +84,7 @@ def ask(url: str, *, page: bool = False) -> int | None:
 
     def call() -> int | None:
         headers = {**IDENTITY, "range": "bytes=0-0"}
-        # a server without ranges sends everything, of which nothing is read
+        # a server without ranges sends the whole file; nothing of it is read
         with _plainly(httpx), client.stream("GET", url, headers=headers) as response:
             if page and response.status_code == 200:
                 return None

@@ -42,8 +42,8 @@ class FurtherFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the source's bytes come from. ``sha256`` is None until they have been read. ``files``
-    are those beside ``file``, if the source is a whole folder."""
+    """The origin of the source's bytes. ``sha256`` is None until they have been read. ``files`` are
+    those beside ``file``, if the source is a whole folder."""
 
     url: str | None
     file: str
@@ -246,8 +246,8 @@ def _refuse(what: str, options: ConversionOptions, *names: str) -> None:
 
 
 def _of_snapshot(snapshot: Snapshot, checkpoint: Checkpoint) -> Provenance:
-    """Where a whole folder's bytes come from. What it says beside the weights is added to what the
-    checkpoint says of itself."""
+    """The origin of a whole folder's bytes. The folder's documents are added to the checkpoint's
+    own metadata."""
     weights = snapshot.weights
     checkpoint.metadata |= snapshots.documents(weights)
     further = (*checkpoint.files[1:], *snapshots.document_files(weights))

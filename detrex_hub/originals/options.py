@@ -24,7 +24,7 @@ class ConversionOptions:
         prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
         dtype: the element type to which floating point numbers are rounded, such as ``float32``;
             they keep their own by default.
-        ema: take the averaged weights of a training checkpoint, whatever their dict is called.
+        ema: take the averaged weights of a training checkpoint. Any usual name of their dict works.
         revision: branch, tag or commit of a repository on the Hub.
         source: a file or URL to use instead of the catalogue's sources.
         synthetic: use seeded numbers with the original's keys, shapes and types.

@@ -182,7 +182,7 @@ def is_converted(folder: Path) -> bool:
 
 
 def documents(weights: Path) -> dict[str, Mapping[str, Any]]:
-    """What a repository says of its weights, by the names of its files.
+    """The documents of a repository that describe its weights, by file name.
 
     Args:
         weights: the file of the weights. Another name than a repository's has no documents.
@@ -278,8 +278,8 @@ def _hint(folder: Path) -> str:
 
 
 def _pointed(folder: Path, pointer: str) -> Path | None:
-    """The checkpoint that a small file names. mmengine writes its whole path, of which the folder
-    may have been another machine's."""
+    """The checkpoint that a small file names. mmengine writes its whole path, whose folder may be
+    another machine's."""
     path = find_file(folder, pointer)
     if path is None:
         return None

@@ -101,9 +101,9 @@ def in_cache(entry: CatalogueEntry) -> frozenset[Path]:
 
 
 def remove(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> None:
-    """Remove the originals of an entry from the cache of downloads, but for those in ``keep``.
+    """Remove the originals of an entry from the cache of downloads, except those in ``keep``.
 
-    Their digests stay known. What another process uses stays, and so does the Hub's own cache.
+    Their digests stay known. Files that another process uses stay, and so does the Hub's own cache.
     """
     for source in _kept_here(entry):
         place = _Place.of(source)
@@ -121,7 +121,7 @@ def in_hub_cache(entry: CatalogueEntry) -> frozenset[Path]:
 
 
 def remove_from_hub_cache(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> None:
-    """Remove the originals of an entry from huggingface_hub's own cache, but for those in
+    """Remove the originals of an entry from huggingface_hub's own cache, except those in
     ``keep``."""
     from detrex_hub.repositories import cache
 
@@ -336,7 +336,7 @@ def _cached(source: Source, progress: Progress) -> Pulled | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a source's file lies in the cache, with what was seen of it."""
+    """The place of a source's file in the cache, with the record of its first download."""
 
     source: Source
     folder: Path
@@ -397,10 +397,13 @@ class _Place:
         return found if right else None
 
     def judge(self, sha256: str, size: int) -> str:
-        """What the digest of a file of so many bytes was compared with.
+        """Compare the digest and the size of a file with the known ones.
+
+        Returns:
+            a phrase that names what the digest was compared with.
 
         Raises:
-            SourceError: it is another.
+            SourceError: the digest or the size differs.
         """
         source, seen = self.source, self.seen()
         expected = source.sha256 or source.sha256_prefix

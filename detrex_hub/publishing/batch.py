@@ -164,7 +164,8 @@ def _publish(name: str, one: Callable[..., PushResult], progress: Progress) -> P
 class _Jobs:
     """Threads that publish one name after another, until none is left or they are stopped.
 
-    They end with the process, whatever they do: no unfinished result has its final name.
+    They end with the process, even in the middle of their work. This is safe: no unfinished result
+    has its final name.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ class _Shard:
             self.rows[self.forecasts[0].name] = (_OF_ALONE[found[1]], found[2])
 
     def outcomes(self) -> Iterator[Published]:
-        """What became of its names. Those of which the log says nothing have failed."""
+        """The results of its names. A name that the log does not mention has failed."""
         for one in self.forecasts:
             status, said = self.rows.get(one.name, (None, ""))
             if status is None:

@@ -24,7 +24,7 @@ _LARGEST = 2**20
 
 
 class _Options(Struct, frozen=True, kw_only=True):
-    """What was asked for, as JSON holds it. It has no token and no password."""
+    """The options of the last batch, as JSON holds them. They hold no token and no password."""
 
     facts: schema.PlainValues
     synthetic: bool

@@ -1,4 +1,4 @@
-"""The originals of a batch, each of which is removed when the last name that needs it is done."""
+"""The originals of a batch. Each is removed when the last name that needs it is done."""
 
 from __future__ import annotations
 

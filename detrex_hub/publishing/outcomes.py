@@ -14,12 +14,12 @@ Status: TypeAlias = Literal["new", "changed", "unchanged", "refused", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What publishing a name will do.
+    """The result that publishing a name will have.
 
-    ``name`` is the catalogue's, ``url`` the page or the path of the repository, None where the name
-    is refused before that is known. ``size`` is of the original in bytes, or of the seeded numbers;
-    0 where nothing is downloaded or its size is not known. ``license`` is that of the weights,
-    where it is known. ``why`` says what changes.
+    ``name`` is the catalogue's. ``url`` is the page or the path of the repository; it is None if
+    the name is refused before the repository is known. ``size`` is the size of the original in
+    bytes, or of the seeded numbers; it is 0 if nothing is downloaded or the size is not known.
+    ``license`` is that of the weights, if it is known. ``why`` says what changes.
     """
 
     name: str

@@ -46,7 +46,7 @@ def preflight(
     jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> list[Forecast]:
-    """What publishing names will do. One that is refused does not stop the others.
+    """Forecast the results of publishing names. A refused name does not stop the others.
 
     Args:
         names: of the catalogue, or checkpoints of the user's.
@@ -187,7 +187,7 @@ def _why_changed(
     there: Target,
     held: Remote,
 ) -> str:
-    """What changes in a repository; empty where nothing does."""
+    """The changes in a repository; empty if nothing changes."""
     if conversion.reads_another_way:
         return "its conversion is compared with the published one"
     try:

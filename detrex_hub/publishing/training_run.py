@@ -177,8 +177,8 @@ def prepared(
 def _without_config(
     checkpoint: str | os.PathLike[str], cfg: Any, conversion: ConversionOptions
 ) -> Architecture:
-    """What trained weights are before the config's values are known: of the architecture of the
-    config's model, or of the one that their keys show where no class tells.
+    """The architecture of trained weights, before the config's values are known. The class of the
+    config's model decides it. If that class is unknown, the keys of the weights do.
 
     Raises:
         ConfigError: the model is of another class than the weights belong to.
@@ -206,7 +206,8 @@ def _summary(iteration: Any, *, ema: bool) -> str:
 
 
 def _facts(cfg: Any, made: Architecture) -> dict[str, Any]:
-    """What a config says of the facts of weights, at the first of the paths where each stands."""
+    """The facts of the weights that a config states. Each fact has several possible paths; the
+    first path that is present counts."""
     found = {}
     for name, fact in made.declared_facts().items():
         values = [value for path in fact.config if (value := _at(cfg, path)) is not None]

@@ -119,8 +119,8 @@ def _described(
     record: ConversionRecord,
     license: str | None,
 ) -> tuple[dict[str, bytes], bool]:
-    """What a conversion of the recorded source tensors gives now beside the weights, and whether
-    it draws the first layer too. That picture follows from the weights."""
+    """The files beside the weights that a conversion of the recorded source tensors gives now, and
+    whether it draws the first layer too. That picture follows from the weights."""
     specs, result = record.plan.specs(), record.result
     if options.synthetic:
         specs = dict(model_of(entry).original(layout_of(entry))[0])

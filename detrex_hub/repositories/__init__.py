@@ -36,9 +36,9 @@ def push(
 ) -> PushResult:
     """Push a converted folder as one commit, then read it back and compare every sha256.
 
-    Nothing is done where the repository holds the same content already. Only the weights,
-    ``config.json``, ``conversion.json`` and ``README.md`` are pushed, whatever else the folder
-    holds.
+    Nothing is done if the repository already holds the same content. Only the weights,
+    ``config.json``, ``conversion.json`` and ``README.md`` are pushed. Other files in the folder
+    are ignored.
 
     Args:
         folder: what `convert` made.

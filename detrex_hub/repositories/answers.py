@@ -1,4 +1,4 @@
-"""What the Hub may answer about a file, checked before huggingface_hub uses it.
+"""Check the Hub's answers about a file before huggingface_hub uses them.
 
 huggingface_hub makes paths of two headers, the commit and the ETag, and downloads a file of any
 size. Hooks of its session check both. They apply within `about`, and to nothing else.

@@ -40,7 +40,7 @@ def commit(repo_id: str, revision: str | None = None) -> str | None:
 
 
 def path(repo_id: str, name: str, revision: str | None) -> Path | None:
-    """Where a file lies, if it is there; None if it is not known which commit is meant."""
+    """The path of a file in the cache, which may not exist; None if the commit is unknown."""
     meant = commit(repo_id, revision)
     return None if meant is None else repository(repo_id) / "snapshots" / meant / name
 

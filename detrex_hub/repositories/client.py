@@ -218,7 +218,7 @@ class Client:
         """Make a commit, once.
 
         Raises:
-            Exception: whatever huggingface_hub raises; the commit may have been made all the same.
+            Exception: any error of huggingface_hub; the commit may exist even so.
         """
         return self.api.create_commit(
             self.repo_id,

@@ -1,6 +1,7 @@
-"""Where the conversions of this machine lie, and which of them has certain weights.
+"""Find the conversions of this machine, and the one that has certain weights.
 
-What is published later has the same bytes, which are then not downloaded and not stored twice.
+A conversion that is published later has the same bytes. They are then not downloaded and not stored
+twice.
 """
 
 from __future__ import annotations

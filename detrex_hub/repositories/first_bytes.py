@@ -10,7 +10,7 @@ _PIECE = 2**16
 
 
 def first_bytes(repo_id: str, name: str, *, revision: str, most: int) -> bytes:
-    """At most so many first bytes of a file. Whatever the server sends beyond is not read.
+    """The first bytes of a file, at most ``most``. The rest of the answer is not read.
 
     Args:
         repo_id: ``owner/name``.

@@ -1,13 +1,13 @@
-"""Large files from the Hub, whose download a killed process leaves to the next one.
+"""Download large files from the Hub. After a killed process, the next one resumes the download.
 
-huggingface_hub downloads into a file of a random name, and removes it whatever goes wrong. Here the
-bytes go into ``blobs/<sha256>.incomplete`` of its cache, where its older versions resumed too, and
-which ``hf cache list`` and ``hf cache prune`` know. They stay there whatever happens, and are asked
-for no second time. Once whole and right they become the blob, which `hf_hub_download` finds and
-links; a mark keeps them from being read once more.
+huggingface_hub downloads into a file with a random name. It removes that file after every error.
+Here the bytes go into ``blobs/<sha256>.incomplete`` of its cache. Its older versions resumed there
+too, and ``hf cache list`` and ``hf cache prune`` know the file. The bytes stay there after every
+error and are not requested again. When the file is complete and its sha256 matches, it becomes the
+blob, which `hf_hub_download` finds and links. A mark saves reading it once more.
 
-They come over plain HTTP even where Xet is installed: what Xet has written of a file is removed
-like everything else, and it does not pass on the bytes in order, to be hashed as they arrive.
+The bytes come over plain HTTP even if Xet is installed. An unfinished file of Xet would be removed
+too, and Xet does not pass on the bytes in order, so they could not be hashed as they arrive.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def bring(repo_id: str, name: str, revision: str | None, progress: Progress | None) -> None:
-    """Have a large file in huggingface_hub's cache, so that `hf_hub_download` finds it there.
+    """Put a large file into huggingface_hub's cache, so that `hf_hub_download` finds it there.
 
-    Everything else is left to huggingface_hub: files that git keeps itself, which are small; those
-    of servers that report no sha256; those that are there, or that the cache cannot take.
+    huggingface_hub downloads everything else: files that git itself stores, which are small; files
+    of servers that report no sha256; files that the cache already has or cannot take.
 
     Args:
         repo_id: ``owner/name``.
@@ -51,7 +51,7 @@ def bring(repo_id: str, name: str, revision: str | None, progress: Progress | No
 
     Raises:
         VerificationError: the file arrived damaged twice.
-        Exception: whatever huggingface_hub raises.
+        Exception: any error of huggingface_hub.
         OSError: the disk does not take it; or it did not come whole, then without a number.
     """
     path = cache.path(repo_id, name, revision)
@@ -181,7 +181,7 @@ class _Bar:
 
 
 def _look_up(repo_id: str, name: str, revision: str | None) -> _LargeFile | None:
-    """What the Hub says of a file; None if it is none for us."""
+    """Look up a file on the Hub; None if it is not downloaded here."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 

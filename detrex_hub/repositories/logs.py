@@ -1,4 +1,4 @@
-"""What huggingface_hub and its HTTP client log, without secrets.
+"""Remove secrets from the logs of huggingface_hub and its HTTP client.
 
 They log addresses whole, with the password of ``HF_ENDPOINT`` and the signatures of those that a
 server redirects to. Their records reach the handlers of the program that uses them too.

@@ -1,4 +1,4 @@
-"""Where and how to push a repository."""
+"""Options of a push."""
 
 from __future__ import annotations
 

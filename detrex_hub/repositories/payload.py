@@ -54,7 +54,7 @@ class Digest:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Files to push, of which one is a card.
+    """Files to push. One of them is a card.
 
     ``contents`` are the files' paths, or bytes to push in their place; ``digests`` are theirs.
     """

@@ -104,7 +104,7 @@ def check_place(options: PushOptions) -> None:
 
 
 def target_of(name: str, namespace: str | None) -> str | None:
-    """``owner/name``, or None where nothing says who the owner is."""
+    """``owner/name``, or None if the owner is unknown."""
     owner, slash, rest = name.partition("/")
     if slash:
         if namespace is not None and namespace != owner:

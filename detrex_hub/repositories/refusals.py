@@ -208,7 +208,7 @@ _TABLE = (
 def plainly(
     repo: str, *, writing: bool, file: str = "the file", revision: str | None = None
 ) -> Iterator[None]:
-    """Turn whatever huggingface_hub raises inside into a `HubError` of one line."""
+    """Turn every error of huggingface_hub inside into a `HubError` of one line."""
     try:
         yield
     except DetrexHubError:

@@ -74,7 +74,7 @@ class Repository:
 
     @cached_property
     def config(self) -> RepositoryConfig:
-        """What `config.json` says.
+        """The content of `config.json`.
 
         Raises:
             ConfigError: it is malformed.
@@ -91,7 +91,7 @@ class Repository:
 
     @cached_property
     def record(self) -> ConversionRecord:
-        """What `conversion.json` says.
+        """The content of `conversion.json`.
 
         Raises:
             HubError: the repository has none.

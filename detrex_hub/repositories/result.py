@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class PushResult:
-    """What a push did, or with ``dry_run`` would do.
+    """The result of a push. With ``dry_run``, the result that a push would have.
 
     ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
     commit that holds the files, None for a folder or while nothing was pushed. ``changed`` are the

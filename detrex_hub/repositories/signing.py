@@ -29,15 +29,15 @@ _INSTALL = "Install it: pip install 'detrex-hub[sign]'"
 
 @dataclass(frozen=True)
 class Seal:
-    """What a signature says, before it is checked: an identifier of the key, and the sha256 of each
-    file by name."""
+    """The content of a signature, before it is checked: an identifier of the key, and the sha256 of
+    each file by name."""
 
     key: str
     files: Mapping[str, str]
 
     @classmethod
     def read(cls, content: bytes) -> Seal | None:
-        """What a ``model.sig`` says; None where it cannot be read."""
+        """Read a ``model.sig``; None if it cannot be read."""
         try:
             bundle = json.loads(content)
             payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))

@@ -1,5 +1,5 @@
-"""Where pushes go: the Hub, or a folder laid out like it. A target is asked before any work what it
-holds, and whether it would take a push."""
+"""Targets of a push: the Hub, or a folder with the same layout. Before any work, a target reports
+what it holds and whether it would accept a push."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OIDC_VARIABLE = "HF_OIDC_RESOURCE"
 
 
 class Target(Protocol):
-    """Where names are pushed to."""
+    """A place that names are pushed to."""
 
     def repo_id(self, name: str) -> str:
         """``owner/name``.
@@ -76,7 +76,7 @@ class Target(Protocol):
 
 
 def target(options: PushOptions) -> Target:
-    """Where the options say that pushes go.
+    """The target that the options name.
 
     Raises:
         UsageError: the options exclude each other.

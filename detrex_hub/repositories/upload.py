@@ -192,7 +192,8 @@ class _Push:
         return after
 
     def _is_done(self, after: Remote) -> tuple[str, int | None] | None:
-        """Where the commit is, if it was made although its answer was lost."""
+        """The commit and the number of its pull request, if it was made although its answer was
+        lost."""
         if self.create_pr:
             return self._pull_request()
         if not _changed(self.payload, after) and after.commit is not None:
