@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "situations.md"
 
 _HEAD = (
     "# Situations\n\n"
-    "Which file do you have? Find it below, and run the command. A refusal changes nothing, and "
+    "Which file do you have? Find it below and run the command. A refusal changes nothing and "
     "names a command that works.\n\n"
     "The tests build each of these files, run each command, and check what happens. "
     "`python -m tests.situations` writes this page.\n"

@@ -10,7 +10,7 @@ TITLE = "Weights somewhere in a file"
 SITUATIONS = (
     Situation(
         "DINO's and DINOv2's trainer: `student` and `teacher`, with `module.backbone.` in the keys",
-        "Refused: the two look alike.",
+        "Refused: both fit equally well.",
         "detrex-hub convert dino.pth",
         saved(
             "dino.pth",
@@ -35,7 +35,7 @@ SITUATIONS = (
     ),
     Situation(
         "A list of state dicts",
-        "Refused, with their number.",
+        "Refused, with the number of state dicts.",
         "detrex-hub convert ensemble.pth",
         saved("ensemble.pth", lambda: {"state_dict": [backbone(), backbone(), backbone()]}),
         ("holds a list of 3 state dicts at 'state_dict'",),
@@ -49,7 +49,7 @@ SITUATIONS = (
         ("convnext (original)",),
     ),
     Situation(
-        "Weights many dicts deep, under names with spaces and quotes",
+        "Weights in deeply nested dicts, under names with spaces and quotes",
         "They are found. A name in a command is quoted for the shell.",
         "detrex-hub inspect deep.pth",
         saved(
@@ -63,7 +63,7 @@ SITUATIONS = (
     ),
     Situation(
         "A dict that is not there",
-        "Refused, with those that are.",
+        "Refused, with a list of the existing dicts.",
         'detrex-hub convert named.pth --container "ema model"',
         saved("named.pth", lambda: {"model": backbone(), "my ema": backbone()}),
         ("holds no dict of tensors at 'ema model'; it has 'model' (56 tensors)",),

@@ -21,14 +21,14 @@ def _in(file: str, dtype: torch.dtype) -> Callable[[Path], Any]:
 SITUATIONS = (
     Situation(
         "Weights in float16, bfloat16 or an 8-bit type",
-        "They stay as they are, and record and card say so.",
+        "They keep their type, and the record and the card say so.",
         "detrex-hub convert half.pth",
         _in("half.pth", torch.float16),
         ("floating point numbers are F16, as in the file. --dtype float32 changes that",),
     ),
     Situation(
         "The same",
-        "They are rounded to the type that is asked for.",
+        "They are rounded to the requested type.",
         "detrex-hub convert half.pth --dtype float32",
         _in("half.pth", torch.float16),
         ("floating point numbers were rounded from F16 to F32",),
@@ -42,7 +42,7 @@ SITUATIONS = (
         refused=True,
     ),
     Situation(
-        "Numbers beyond the range of the type that is asked for",
+        "Numbers beyond the range of the requested type",
         "Refused: they would become infinite.",
         "detrex-hub convert large.pth --dtype float16",
         saved("large.pth", lambda: {key: tensor * 1e6 for key, tensor in backbone().items()}),
@@ -51,7 +51,7 @@ SITUATIONS = (
     ),
     Situation(
         "A type that does not exist",
-        "Refused, with those that do.",
+        "Refused, with a list of the supported types.",
         "detrex-hub convert half.pth --dtype fp32",
         _in("half.pth", torch.float16),
         ("numbers cannot be rounded to 'fp32'",),

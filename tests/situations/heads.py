@@ -51,7 +51,7 @@ SITUATIONS = (
     ),
     Situation(
         "The same, without a number of classes",
-        "Refused: the detector needs the number, and its backbone alone must be asked for.",
+        "Refused: the detector needs the number of classes. To take only the backbone, ask for it.",
         "detrex-hub convert headless.pth",
         saved("headless.pth", lambda: {"model": _headless()}),
         ("the class heads or the label embedding of headless.pth were deleted",),
@@ -73,7 +73,7 @@ SITUATIONS = (
     ),
     Situation(
         "Pascal VOC's names",
-        "Other spellings and synonyms keep their rows too. What was taken as what is recorded.",
+        "Other spellings and synonyms keep their rows too. The record lists each match.",
         "detrex-hub convert detr.pth --classes-from voc.txt",
         _with(text("voc.txt", "aeroplane", "dining_table", "TVmonitor", "sofa")),
         (
@@ -127,15 +127,15 @@ SITUATIONS = (
     ),
     Situation(
         "Names of which two are the same class",
-        "Refused, until other spellings are told apart.",
+        "Refused, unless other spellings count as different classes.",
         "detrex-hub convert detr.pth --classes-from twice.txt",
         _with(text("twice.txt", "sofa", "couch")),
         ("'sofa' and 'couch' are both 'couch' of COCO",),
         refused=True,
     ),
     Situation(
-        "Names for a head of classes that are not known",
-        "Refused, until all rows may be fresh.",
+        "Names for a head whose classes are not known",
+        "Refused, unless all rows may be fresh.",
         "detrex-hub convert own.pth --classes-from names.txt",
         several([saved("own.pth", lambda: {"model": _of(7)}), text("names.txt", "cat", "owl")]),
         ("the class head has 7 rows, which are not known to be COCO's",),

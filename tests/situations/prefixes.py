@@ -36,7 +36,7 @@ def _changed() -> dict[str, torch.Tensor]:
 SITUATIONS = (
     Situation(
         "A model saved inside `DistributedDataParallel` and `torch.compile`: `module._orig_mod.`",
-        "The names of torch's wrappers are removed wherever they stand in a key.",
+        "The names of torch's wrappers are removed anywhere in a key.",
         "detrex-hub convert wrapped.pth",
         saved("wrapped.pth", lambda: below("module._orig_mod.", backbone())),
         ("convnext (original)",),
@@ -58,7 +58,7 @@ SITUATIONS = (
     ),
     Situation(
         "A Lightning module: `model.`, beside what the loss needs",
-        "The prefix is found by trying. Keys without it are dropped.",
+        "The prefix is found automatically. Keys without it are dropped.",
         "detrex-hub convert lightning.ckpt",
         saved(
             "lightning.ckpt",
@@ -107,7 +107,7 @@ SITUATIONS = (
     ),
     Situation(
         "A prefix that no key has",
-        "Refused, with the prefixes that there are.",
+        "Refused, with a list of the existing prefixes.",
         "detrex-hub convert moco.pth.tar --prefix encoder.",
         saved("moco.pth.tar", lambda: {"state_dict": _moco()}),
         ("no key of moco.pth.tar begins with 'encoder.'",),
@@ -131,7 +131,7 @@ SITUATIONS = (
     ),
     Situation(
         "A backbone below `model.` with other layers than the known one",
-        "Refused, with the nearest architecture, where it lies, and what speaks against it.",
+        "Refused, with the nearest architecture, its prefix, and the differences.",
         "detrex-hub convert changed.pth",
         saved("changed.pth", _changed),
         (

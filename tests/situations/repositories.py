@@ -116,7 +116,7 @@ SITUATIONS = (
         ("convnext (timm)", "model.pixel_mean = [127.5, 127.5, 127.5]"),
     ),
     _situation(
-        "A folder with checkpoints in folders of their own, as transformers' trainer leaves it",
+        "A folder with one subfolder per checkpoint, as transformers' trainer writes it",
         "Refused, with the newest one.",
         "detrex-hub convert ./trained -o out",
         _checkpoints,

@@ -121,14 +121,14 @@ SITUATIONS = (
     ),
     Situation(
         "The output folder of detrex, with `config.yaml` and `metrics.json`",
-        "The newest checkpoint is published, with what both files say of these very weights.",
+        "The newest checkpoint is published, with the config values and metrics from both files.",
         "detrex-hub push ./run ours/my_detr --to hub",
         _of_detrex,
         ("hub/ours/my_detr",),
     ),
     Situation(
         "The output folder of detectron2 or detrex without `last_checkpoint`",
-        "Refused, with the checkpoints that there are.",
+        "Refused, with a list of the checkpoints.",
         "detrex-hub convert ./output -o out",
         _two,
         ("contains several checkpoints",),
