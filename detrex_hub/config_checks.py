@@ -22,8 +22,8 @@ class CheckedConfig:
     Attributes:
         path: the config.
         found: what would be loaded; None if nothing could be checked.
-        error: why the config is refused; None if it passed, or was passed over.
-        notes: what was written into it, or why it was passed over, one line each.
+        error: why the config is refused; None if it passed, or was skipped.
+        notes: what was written into it, or why it was skipped, one line each.
     """
 
     path: Path
@@ -84,9 +84,7 @@ def check_configs(
         except NoWeightsError as error:
             if not skip_others:
                 return CheckedConfig(path=path, error=error)
-            return CheckedConfig(
-                path=path, notes=(f"{path} names no weights, and was passed over",)
-            )
+            return CheckedConfig(path=path, notes=(f"{path} names no weights and was skipped",))
         except DetrexHubError as error:
             return CheckedConfig(path=path, error=error, notes=tuple(notes))
         error_of = None if found.passed else refusal(found, where=str(path))

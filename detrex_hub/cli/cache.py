@@ -34,12 +34,12 @@ class Action(str, Enum):
 def command(
     out: Output,
     action: Annotated[
-        Action, Argument(metavar="[list|rm|prune]", help="What to do. Default: list.")
+        Action, Argument(metavar="[list|rm|prune]", help="Choose the action. Default: list.")
     ] = Action.list,
     names: Annotated[
-        list[str] | None, Argument(metavar="[NAME]...", help="What rm removes.")
+        list[str] | None, Argument(metavar="[NAME]...", help="Names that rm removes.")
     ] = None,
-    all: Annotated[bool, Option("--all", help="With rm: everything.")] = False,
+    all: Annotated[bool, Option("--all", help="With rm: remove everything.")] = False,
     older_than: Annotated[
         float | None,
         Option(
@@ -47,9 +47,9 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """List what the cache holds, or remove it.
+    """List the content of the cache, or remove it.
 
-    prune removes unfinished downloads. What another process uses is kept.
+    prune removes unfinished downloads. Files that another process uses are kept.
     """
     from detrex_hub.cache_contents import contents, prune, remove
 

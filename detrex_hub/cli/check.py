@@ -44,7 +44,9 @@ def command(
     ] = None,
     min_matched: Annotated[
         float,
-        Option(metavar="SHARE", min=0.0, max=1.0, help="Require that this part is loaded, 0 to 1."),
+        Option(
+            metavar="SHARE", min=0.0, max=1.0, help="Require that this share is loaded, 0 to 1."
+        ),
     ] = 1.0,
     target: Annotated[
         str | None,
@@ -60,13 +62,13 @@ def command(
         bool, Option("--fix", help="Write the corrected lines into CONFIG and keep a copy.")
     ] = False,
     skip_others: Annotated[
-        bool, Option("--skip-others", help="Pass over configs that name no weights.")
+        bool, Option("--skip-others", help="Skip configs that name no weights.")
     ] = False,
     catalogue: Catalogues = None,
 ) -> None:
     """Show what detectron2 would load into a config's model.
 
-    Replays the matching of names and shapes. No tensor is read.
+    Replays the matching of names and shapes, and reads no tensor.
     """
     from detrex_hub.config_checks import check_configs, refusal_of
 

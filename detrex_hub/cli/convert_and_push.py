@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Pull, convert, prove, describe and push: the whole job.
 
-    What is published already and would come out the same is skipped.
+    Published weights that would not change are skipped.
     """
     from detrex_hub.publishing.preflight import preflight
 

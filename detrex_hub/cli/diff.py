@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """Compare two checkpoints of any format, tensor by tensor.
 
-    Exit code 0 where they hold the same tensors under the same names, 1 where they do not, and 2
-    where they cannot be compared.
+    The exit code is 0 if both hold the same tensors under the same names, 1 if they differ, and 2
+    if they cannot be compared.
     """
     from detrex_hub.comparison import diff
 

@@ -62,8 +62,8 @@ def command(
 ) -> None:
     """List the weights that are known by name.
 
-    SIZE is that of the converted weights. DOWNLOAD says whether the original downloads by itself
-    (auto), or lies on Google Drive alone (Drive).
+    SIZE is the size of the converted weights. DOWNLOAD is auto if the original downloads
+    automatically, and Drive if it is only on Google Drive.
     """
     from detrex_hub.catalogue import load
     from detrex_hub.catalogue.selection import Selection

@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Fetch weights as a .pth for detectron2; print its path.
 
-    A path sets nothing on a config, and neither does hf://. Set what the weights need with
-    from_hub(..., model=model) or apply_overrides(cfg, repo); --json lists it.
+    A path or hf:// does not change a config. Set the values that the weights need with
+    from_hub(..., model=model) or apply_overrides(cfg, repo). --json lists these values.
     """
     from detrex_hub.fine_tuning import NewClasses
     from detrex_hub.loading import load

@@ -23,7 +23,7 @@ EXAMPLES = (
 def command(
     out: Output,
     names: Names = None,
-    all: Annotated[bool, Option("--all", help="Everything in the catalogue.")] = False,
+    all: Annotated[bool, Option("--all", help="Pin the whole catalogue.")] = False,
     check: Annotated[
         bool, Option("--check", help="Write nothing; exit with 1 if the lock differs.")
     ] = False,

@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Write a web page that lists all weights.
 
-    The page is one file that opens in a browser, without a server and without a network.
+    The page is one file. It opens in a browser without a server or a network.
     """
     from detrex_hub.catalogue import list_weights
     from detrex_hub.zoo import write_page

@@ -153,7 +153,7 @@ def test_several_configs_are_checked_in_one_call(cli, r18, yaml, tmp_path):
     assert done.code == 0, done.err
     assert [one["config"] for one in done.document] == [str(good)]
     done = cli("check", good, other, "--target", "r18_v1", "--skip-others")
-    assert f"{other} names no weights, and was passed over" in done.err
+    assert f"{other} names no weights and was skipped" in done.err
     done = cli("check", good, other, "--target", "r18_v1")
     assert done.code == 2
     assert "names no checkpoint" in done.err
