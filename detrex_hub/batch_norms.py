@@ -1,4 +1,4 @@
-"""Where weights come from, judged by the statistics of BatchNorm.
+"""Judge the origin of weights by the statistics of BatchNorm.
 
 A network of Caffe's has the statistics of its BatchNorm folded into weight and bias. Detectron's
 converters write mean 0 and variance 1 (or 1 - 1e-5) in their place. Such networks read BGR images,

@@ -96,7 +96,7 @@ class Comparison:
         }
 
     def lines(self) -> Iterator[str]:
-        """The same for people: keys folded where nothing more is to be said of each."""
+        """The same for people. Keys that need no remark of their own are folded."""
         yield f"{len(self.same)} same"
         if self.renamed:
             yield f"{len(self.renamed)} renamed"

@@ -146,8 +146,8 @@ class Conversion:
 
     @property
     def assumed(self) -> Mapping[str, Any]:
-        """The facts that are merely assumed: all that are unsaid, unless the catalogue knows the
-        file, whose recipe is published."""
+        """The assumed facts: all unstated ones. There are none if the catalogue knows the file,
+        because its recipe is published."""
         source = self.provenance
         known = self.entry is not None and (
             self.synthetic or self.entry.vouches(source.url, source.sha256)

@@ -35,7 +35,7 @@ class Identified:
         layout: whose names the keys are.
         because: the keys that identify the layout.
         facts: what the user, the checkpoint and the catalogue say.
-        settled: every fact with its value, those that are merely assumed included.
+        settled: every fact with its value, including the assumed ones.
         assumed: the facts that neither the user nor the checkpoint nor the catalogue says.
         unsaid: the facts that neither the user nor the checkpoint says.
         preprocessing: image format, mean and std (0..255).

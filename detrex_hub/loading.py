@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """Weights that are ready: ``path`` of the ``.pth``, the ``overrides`` of a config (LazyConfig
-    path -> value), those of the paths whose values are merely ``assumed``, the ``commit`` they come
+    path -> value), those of the paths whose values are ``assumed``, the ``commit`` they come
     from, None where a folder has none, and whether this process has set the overrides of these
     weights on a config (``configured``)."""
 
@@ -74,9 +74,9 @@ def from_hub(
     """Fetch weights, check them, set the config right, and give the path of the checkpoint.
 
     Args:
-        repo: a name of the catalogue, which is converted on this machine where nothing has it;
-            ``owner/name`` on the Hub or under ``DETREX_HUB_ROOT``; or the path of a converted
-            folder. A name may have ``@revision``, and ``hf://`` before it.
+        repo: a name of the catalogue; it is converted on this machine if no folder or repository
+            has it. Or ``owner/name`` on the Hub or under ``DETREX_HUB_ROOT``; or the path of a
+            converted folder. A name may have ``@revision``, and ``hf://`` before it.
         model: the node ``model`` of a LazyConfig, which is given depth, mean, std and the like.
         dataloader: its node ``dataloader``, whose mappers are given the image format.
         revision: branch, tag or commit.

@@ -136,7 +136,7 @@ def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence
 
 
 def folder_of(name: str, *, progress: Progress | None = None) -> Path:
-    """The folder to be pushed that a name means, converted here where nothing has it.
+    """The folder that a name means, to be pushed. If there is none yet, it is converted here.
 
     Args:
         name: a folder, or as for `resolve`.
@@ -176,7 +176,7 @@ def _entry(text: str, extra: Sequence[Path]) -> CatalogueEntry | None:
 
 
 def _look_up(entry: CatalogueEntry, repo_id: str) -> Repository | None:
-    """What this machine has: a folder, a conversion of its own, or a cached repository."""
+    """Look on this machine for a folder, an own conversion or a cached repository."""
     folder = folders.find(repo_id, None)
     if folder is not None:
         return Repository.open(repo_id)

@@ -31,7 +31,7 @@ class UnwritableError(DetrexHubError):
     Args:
         place: what could not be written.
         error: the operating system's refusal.
-        option: what chooses another place, None where nothing does.
+        option: the option that chooses another place; None if there is none.
     """
 
     def __init__(self, place: Path, error: OSError, option: str | None) -> None:

@@ -1,7 +1,7 @@
 """Prove what a repository claims: its records from the files alone, its weights from the original.
 
-Nobody has to trust a publisher: where the original can be had, the conversion is repeated here, and
-the bytes of both results are compared.
+You need not trust a publisher. If the original can be downloaded, the conversion is repeated here,
+and the bytes of both results are compared.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def verify(
     Args:
         repo: ``owner/name``, ``owner/name@revision`` or a folder.
         revision: branch, tag or commit.
-        repeat: repeat the conversion where the original can be had.
+        repeat: repeat the conversion if the original can be downloaded.
         source: a file or URL of the original, where no catalogue names it.
         with_numerics: run the original and the converted weights on the same image as well, which
             needs the library that the original's names belong to.
@@ -247,7 +247,7 @@ def _claims(
 
 
 def _entry(claims: _Claims, extra: Sequence[Path]) -> CatalogueEntry | None:
-    """What the catalogue knows under the recorded name, if it is of these weights."""
+    """The catalogue's entry of the recorded name, if it describes these weights."""
     entry = catalogue.look_up(claims.record.name, extra)
     described = claims.described
     if entry is None or not entry.is_of(
@@ -483,7 +483,7 @@ def _unedited(claims: _Claims, made: str, text: str, license: Any) -> set[str]:
 
 
 def _ids(name: str) -> list[str]:
-    """What a repository may be called in its card: its id, or the end of a folder's path."""
+    """The names that a card may give its repository: its id, or the end of a folder's path."""
     last = name.partition("@")[0].replace(os.sep, "/").rstrip("/").split("/")[-2:]
     return ["/".join(last)] if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", "/".join(last), re.A) else []
 

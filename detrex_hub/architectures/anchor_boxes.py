@@ -1,4 +1,4 @@
-"""What DAB-DETR and DN-DETR share: queries that are anchor boxes, on one feature map."""
+"""The shared parts of DAB-DETR and DN-DETR: queries that are anchor boxes, on one feature map."""
 
 from __future__ import annotations
 

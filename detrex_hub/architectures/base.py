@@ -156,7 +156,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
     layouts: ClassVar[Mapping[str, Layout]]
     """The layouts it can be converted from, the original's own first."""
     facts: ClassVar[Mapping[str, Fact]] = {}
-    """What a conversion must know and no shape shows, beside `IMAGE_FACTS`, which all share."""
+    """Facts that a conversion needs and no shape shows, beside `IMAGE_FACTS`, which all share."""
     lazy_paths: ClassVar[Mapping[str, Kind]] = {}
     """The LazyConfig paths that its `overrides` may set, beside those of the image, with their
     kinds. One that begins with a dot is below `node`; ``*`` stands for one name."""
@@ -174,11 +174,11 @@ class Architecture(Struct, frozen=True, kw_only=True):
     backbone: ClassVar[bool] = False
     """Whether it is a backbone alone, whose keys have no prefix."""
     task: ClassVar[str] = "image-feature-extraction"
-    """What the weights are for, by the Hub's name of the task (``pipeline_tag``)."""
+    """The task of the weights, by the Hub's name (``pipeline_tag``)."""
     tags: ClassVar[tuple[str, ...]] = ()
-    """What else a card is found by on the Hub."""
+    """Further tags of a card on the Hub."""
     node: ClassVar[str] = "model.backbone"
-    """Where a training config has the module that takes the weights of a backbone."""
+    """The path in a training config of the module that takes the weights of a backbone."""
     taken_by: ClassVar[frozenset[str]] = frozenset()
     """The classes of detrex and detectron2 whose state dict `target` is: by name, and with the
     project before it (``projects.dino.DINO``) where detrex's projects have several of that name.
@@ -281,7 +281,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return Paths({**IMAGE_PATHS.lazy, **own}, {**IMAGE_PATHS.yacs, **self.yacs_keys})
 
     def assuming(self, overrides: Overrides, names: Iterable[str]) -> Overrides:
-        """Overrides of this model, with the paths that follow from facts that are merely assumed.
+        """Overrides of this model, with the paths that follow from assumed facts.
 
         Args:
             names: of the facts.

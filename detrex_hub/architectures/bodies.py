@@ -120,7 +120,7 @@ def find_body(
         specs: the detector's state dict.
         layout: its layout.
         prefix: where a ResNet lies in it, with its final dot.
-        dilation: whether its last stage is dilated; None where nothing says it.
+        dilation: whether its last stage is dilated; None if it is unknown.
         torchvision: whether detrex builds the undilated detector on `TorchvisionResNet` too.
         other_prefix: where any other backbone lies in it; None where the layout has none.
 

@@ -2,8 +2,8 @@
 set.
 
 A fact is a value that a conversion needs and that shapes do not show. It comes from a user, a
-training config, a checkpoint's own arguments or the catalogue. Where nothing says it, its default
-is taken. A default that is merely assumed is called so wherever the result goes.
+training config, a checkpoint's own arguments or the catalogue. If none of them
+states it, its default is taken. An assumed default is reported as assumed in every result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Fact(Struct, frozen=True):
     Args:
         kind: the values that it can have.
         meaning: what it is, for people.
-        default: what is taken where nothing says it; None where nothing is, and the config decides.
+        default: the value of a fact that nothing states. None: the config decides.
             A function gets the source state dict, its layout and the facts settled before.
         assumed: whether the default is a guess about the weights, and not a choice of ours.
         shown: what the shapes of some files show of it nevertheless; None where they do not.

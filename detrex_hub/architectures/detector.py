@@ -116,12 +116,12 @@ class Detector(Architecture, frozen=True, kw_only=True):
         "transformers_no_timm": transformers_layout.BACKBONE,
         "detrex": "backbone.",
     }
-    """Where a ResNet lies in each layout."""
+    """The prefix of a ResNet in each layout."""
     other_body_prefixes: ClassVar[Mapping[str, str]] = {
         "original": "backbone.0.body.",
         "detrex": "backbone.",
     }
-    """Where any other backbone lies, in the layouts that have others."""
+    """The prefix of any other backbone, in the layouts that have others."""
     on_torchvision: ClassVar[bool] = False
     """Whether detrex builds it on `TorchvisionResNet` without dilation too."""
     takes_temperature: ClassVar[bool] = False
@@ -339,7 +339,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
         *heads: str,
         layers: tuple[str, ...] = (),
     ) -> dict[str, Any]:
-        """The fields above, but for the number of queries.
+        """The fields above, without the number of queries.
 
         Args:
             specs: the source state dict.

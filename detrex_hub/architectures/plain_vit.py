@@ -1,8 +1,8 @@
 """The common base of plain ViTs: one width from end to end, below ViTDet's feature pyramid.
 
 Facts: detectron2 02b5c4e2, `modeling/backbone/vit.py`, and detrex e244e6c,
-`modeling/backbone/eva_02.py`. Both attend in windows, but for the last block of each fourth of the
-depth; pretraining attended to the whole image, which was one window.
+`modeling/backbone/eva_02.py`. Both attend in windows, except in the last block of each fourth of
+the depth; pretraining attended to the whole image, which was one window.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class PlainViT(Architecture, frozen=True, kw_only=True):
     backbone: ClassVar[bool] = True
     node: ClassVar[str] = "model.backbone.net"
     family: ClassVar[str] = "ViT"
-    """What tables call it, without its size."""
+    """Its name in tables, without its size."""
     built_by: ClassVar[str]
     """Import path of the class, beside its `SimpleFeaturePyramid`."""
     defaults: ClassVar[Mapping[str, Any]]
@@ -108,7 +108,7 @@ class PlainViT(Architecture, frozen=True, kw_only=True):
 
     @abstractmethod
     def block(self) -> StateDict:
-        """What every block has in the weights."""
+        """The weights of one block."""
 
     def embeddings(self) -> StateDict:
         """Patches and positions."""

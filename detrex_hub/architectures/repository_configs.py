@@ -141,7 +141,7 @@ def _detector(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _body(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of the backbone in a model of transformers; none where nothing is said of it."""
+    """Facts of the backbone in a model of transformers; none if the config does not describe it."""
     inner = config.get("backbone_config")
     return _backbone(inner) if isinstance(inner, Mapping) else {}
 

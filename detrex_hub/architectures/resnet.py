@@ -135,7 +135,7 @@ def _groups(specs: Specs) -> int:
 
 
 def _stride_in_1x1(specs: Specs, layout: str, facts: Facts) -> bool | None:
-    """False, but for MSRA's (Caffe2 without groups); a BasicBlock has no such convolution."""
+    """True for MSRA's models (Caffe2 without groups), else False; None for a BasicBlock."""
     if "res2.0.conv3.weight" not in specs:
         return None
     return layout in CAFFE2 and _groups(specs) == 1

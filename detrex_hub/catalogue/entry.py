@@ -203,7 +203,7 @@ def same_address(one: str, other: str) -> bool:
 
 
 def url_problem(url: str) -> str | None:
-    """What a source's address should be instead, or None where nothing is wrong with it."""
+    """The address that a source should have instead, or None if its address is right."""
     scheme = url.partition("://")[0]
     if scheme == "hf":
         return None if hub_file(url) else "hf://owner/name/file or hf://owner/name@revision/file"

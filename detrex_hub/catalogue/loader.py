@@ -288,7 +288,7 @@ def _sources(name: str, said: Weights, lock: Lock, problems: list[str]) -> Itera
 
 
 def _agreed(key: str, url: str, said: Any, locked: Any, problems: list[str]) -> Any:
-    """What the file says or the lock, which must not contradict each other."""
+    """The value in the file or in the lock, which must not contradict each other."""
     if said is UNSET:
         return locked
     if locked is not None and locked != said:

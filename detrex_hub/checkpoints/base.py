@@ -203,7 +203,7 @@ class Checkpoint:
         return b"".join(self.chunks(key))
 
     def stored(self) -> dict[str, StoredArray]:
-        """Where each tensor lies, by the file's own names."""
+        """The place of each tensor, by the file's own names."""
         return {self.names[key]: array for key, array in self._arrays.items()}
 
     def tensor(self, key: str) -> Tensor:

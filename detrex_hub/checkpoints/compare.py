@@ -37,7 +37,7 @@ def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memor
 def aligned(
     left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Two streams cut alike: pairs of the same length, but for the last where one stream ends
+    """Two streams cut alike: pairs of the same length, except the last if one stream ends
     earlier than the other."""
     one: bytes | memoryview = b""
     other: bytes | memoryview = b""

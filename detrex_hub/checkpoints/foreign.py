@@ -104,7 +104,7 @@ MODEL_PARALLEL = Foreign(
     "--output_folder {written}",
 )
 PACKED = "_packed_params._packed_params"
-"""What the key of a quantised layer's weight and bias ends with: a tuple of both."""
+"""The ending of a key that holds a quantised layer's weight and bias as a tuple."""
 QUANTIZED_TENSORS = Foreign(
     "holds quantised tensors of torch",
     "Dequantise them with torch",

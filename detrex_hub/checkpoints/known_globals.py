@@ -1,4 +1,4 @@
-"""What a call of each known global means, by code of this package: tensors, arrays, plain values.
+"""Code of this package for a call of each known global: tensors, arrays, plain values.
 
 Sources: torch/_utils.py, torch/_tensor.py and torch/storage.py (0.4 to 2.13), numpy's
 ``_core/multiarray`` and ``_core/numeric`` (1.x and 2.x), CPython's ``Objects``.

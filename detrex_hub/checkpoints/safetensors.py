@@ -62,8 +62,8 @@ def read(file: File, container: Choice) -> Checkpoint:
 
 
 def header_end(first: bytes) -> int | None:
-    """Where the header of a file ends, by its first eight bytes; None where it is none, or larger
-    than any that is read."""
+    """The end of a file's header, from its first eight bytes; None if they are no header's, or the
+    header is larger than any that is read."""
     length = int.from_bytes(first[:_PREFIX], "little")
     return _PREFIX + length if len(first) >= _PREFIX and length <= _LARGEST_HEADER else None
 

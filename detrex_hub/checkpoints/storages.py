@@ -1,4 +1,4 @@
-"""Where the bytes of tensors lie: ranges of a file, encoded strings, or a few bytes in memory."""
+"""The places of tensors' bytes: ranges of a file, encoded strings, or a few bytes in memory."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Member:
         # the CRC-32 of the first bytes, and how many they are
         self._running = self._checked = 0
         self.end = 0
-        """Where the next entry begins."""
+        """The offset of the next entry."""
         self._offset: int | None = None
 
     @property
@@ -92,7 +92,7 @@ class Member:
 
     @property
     def offset(self) -> int:
-        """Where the member's bytes begin in the file."""
+        """The offset of the member's bytes in the file."""
         if self._offset is None:
             name = self.name.encode()
             header = self.file.read(self.header, LOCAL.size + len(name))
@@ -183,7 +183,7 @@ def _damaged(file: File) -> CheckpointError:
 
 
 def _end(file: File) -> tuple[int, int, int]:
-    """Where the directory begins, its length, and its number of entries."""
+    """The offset of the directory, its length, and its number of entries."""
     at = file.size - END.size
     if at < 0 or file.read(at, 4) != b"PK\5\6":
         begin = max(0, at - _LARGEST_COMMENT)

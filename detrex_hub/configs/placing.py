@@ -1,4 +1,4 @@
-"""Where in a training config weights belong: the node that takes a backbone's, or a new one.
+"""Find the place of weights in a training config: the node that takes a backbone's, or a new one.
 
 What is built is named by the architectures here, never by a repository.
 """

@@ -54,7 +54,7 @@ class Setting:
 
     @property
     def is_change(self) -> bool:
-        """Whether the config is to be changed: what is merely assumed replaces no value."""
+        """Whether the config is to be changed. An assumed value replaces no value."""
         return self.differs and not (self.assumed and self.before is not None)
 
     def __str__(self) -> str:
@@ -147,7 +147,7 @@ def settings(
                 except ConfigError:
                     if not assumed:
                         raise
-                    # a config is not refused for what is merely assumed
+                    # an assumed value is no reason to refuse a config
                     continue
                 for one in theirs:
                     found.setdefault(one.path, replace(one, assumed=assumed))
@@ -160,8 +160,8 @@ def settings(
 def plan_changes(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
 ) -> list[Setting]:
-    """The `settings` that are to be changed: what is equal already is left alone, and so is a value
-    of the config where the weights' is merely assumed."""
+    """The `settings` that are to be changed. An equal value is left alone. So is a value of the
+    config if the weights' value is assumed."""
     wanted = settings(overrides, model=model, dataloader=dataloader, where=where)
     return [one for one in wanted if one.is_change]
 
@@ -169,8 +169,8 @@ def plan_changes(
 def apply(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
 ) -> list[Setting]:
-    """Set overrides on the nodes of a LazyConfig, all of them or none, and log each change. Where
-    the config differs from what is merely assumed, log a warning instead.
+    """Set overrides on the nodes of a LazyConfig, all of them or none, and log each change. If
+    the config differs from an assumed value, log a warning instead.
 
     Arguments, return value and errors are those of `plan_changes`.
     """

@@ -24,7 +24,7 @@ Frame: TypeAlias = tuple[tuple[str, ...], ...]
 
 
 class Pair(Struct, frozen=True):
-    """Where a target tensor comes from: source keys that are laid one after another.
+    """The source of a target tensor: keys whose tensors are laid one after another.
 
     ``note`` says what else there is to it; pairs are folded with others of the same note.
     """

@@ -34,7 +34,7 @@ class Operation(Struct, frozen=True):
 
     @abstractmethod
     def result(self, *operands: TensorSpec) -> TensorSpec:
-        """What comes out.
+        """The spec of the result.
 
         Raises:
             ValueError: the operands do not fit; it says what would.

@@ -79,7 +79,7 @@ class Move(Struct, frozen=True):
 
 
 class ConversionPlan(Struct, frozen=True):
-    """Where every source key goes.
+    """The target of every source key.
 
     ``moves`` by target key, ``dropped`` as source key -> reason, ``ties`` as alias -> the target
     key under which the shared tensor is stored, ``twins`` the moves of those aliases that have a
@@ -395,7 +395,7 @@ def in_target_names(
     names of one layout alone.
 
     Raises:
-        MappingError: as `plan`, but for keys without a rule and rules without a key.
+        MappingError: as `plan`, except for keys without a rule and rules without a key.
     """
     optional = (replace(rule, optional=True) for rule in rules)
     return plan(optional, specs, mapper="names", ignore=specs).specs
