@@ -9,8 +9,8 @@ say python examples/first_use.py
 
 if ! say detrex-hub convert-and-push r101_v2 --to ./hub; then
     echo
-    echo "The original could not be downloaded from here, so SYNTHETIC numbers take its place:"
-    echo "the whole job is shown, and the result detects nothing."
+    echo "The original could not be downloaded. This demo uses SYNTHETIC numbers instead."
+    echo "It shows the whole job, but the result detects nothing."
     say detrex-hub convert-and-push r101_v2 --to ./hub --synthetic
 fi
 say detrex-hub verify ./hub/detrex/r101_v2

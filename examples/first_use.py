@@ -1,7 +1,7 @@
 """`from_hub` by name with an empty cache and an empty Hub.
 
-The Hub is empty and on 127.0.0.1, and so is a mirror with the original. Its numbers are SYNTHETIC:
-seeded, in the shapes of the real file. A catalogue file of the user's says where it lies.
+An empty Hub and a mirror with the original run on 127.0.0.1. The original has SYNTHETIC numbers:
+they are seeded, and have the shapes of the real file. A user's catalogue file gives its address.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Load converted weights in a training config, as a detrex config would.
 
-The config is what detrex's own ones are, an OmegaConf config of nodes; with detrex installed it
-would be `from .detr_r101_300ep import dataloader, model, train`.
+Like detrex's own configs, this config consists of OmegaConf nodes. With detrex installed, write
+`from .detr_r101_300ep import dataloader, model, train` instead.
 """
 
 import logging

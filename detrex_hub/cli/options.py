@@ -196,8 +196,8 @@ Collection: TypeAlias = Annotated[
     str | None,
     Option(
         metavar="SLUG",
-        help="List the repository in this collection of the Hub, OWNER/WORDS, which is created if "
-        "there is none.",
+        help="Add the repository to this collection of the Hub, OWNER/WORDS. Create the collection "
+        "if it does not exist.",
     ),
 ]
 Message: TypeAlias = Annotated[
