@@ -47,7 +47,7 @@ _BLOCK = 2**19
 
 
 class TensorSource(Protocol):
-    """Where operands are read: a `Checkpoint`, or a synthetic one."""
+    """The source of operands: a `Checkpoint`, or a synthetic one."""
 
     @property
     def specs(self) -> Mapping[str, TensorSpec]: ...

@@ -683,7 +683,7 @@ def _compare(conversion: Conversion, path: Path, format: Format) -> None:
 
 
 def _identities(conversion: Conversion, move: Move) -> list[Any]:
-    """What a move is made of: equal for two moves only if they give the same bytes."""
+    """The parts of a move. They are equal for two moves only if both give the same bytes."""
     identity = conversion.checkpoint.identity
 
     def of(piece: Piece | Computed | Fresh) -> Any:

@@ -49,7 +49,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def _places(folder: Path) -> tuple[Path, ...]:
-    """Where the content of a folder's files may lie."""
+    """The places where the content of a folder's files may lie."""
     repository = folder.parent.parent
     if (
         _COMMIT.fullmatch(folder.name)

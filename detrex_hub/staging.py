@@ -105,7 +105,7 @@ def _scratch_target(place: Path) -> Path:
 
 
 def scratch_place() -> tuple[Path, str]:
-    """Where `scratch_folder` makes its folders, and the environment variable that moves it."""
+    """The place of the folders of `scratch_folder`, and the environment variable that moves it."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"

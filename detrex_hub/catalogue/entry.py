@@ -18,7 +18,8 @@ _CHOOSE_CLASSES = frozenset({"classes", "num_classes", "class_names"})
 _OF_CLASSES = frozenset({"num_classes", "classes_cut_from"})
 
 Origin: TypeAlias = Literal["authors", "converted", "trained"]
-"""Who made a file: its authors; detrex, by converting the authors' file; or detrex, by training."""
+"""The maker of a file: its authors; detrex, by converting the authors' file; or detrex, by
+training."""
 
 ORIGINS: Mapping[Origin, str] = {
     "authors": "published by the authors",

@@ -52,7 +52,7 @@ _Figure = Annotated[float, Meta(ge=-1e12, le=1e12)]
 
 
 class _Source(Strict, frozen=True, kw_only=True):
-    """Where one file lies, and what is known of it."""
+    """The place of one file, and the known facts about it."""
 
     url: str
     layout: _Identifier | UnsetType = UNSET

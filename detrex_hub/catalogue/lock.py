@@ -39,8 +39,8 @@ _HEADER = """\
 
 
 class Pin(Strict, frozen=True, kw_only=True):
-    """What the file at a URL is: its size in bytes, its sha256, and, for ``hf://``, the commit of
-    the repository that holds it."""
+    """The known facts about the file at a URL: its size in bytes, its sha256, and, for ``hf://``,
+    the commit of the repository that holds it."""
 
     size: Size | None = None
     sha256: Sha256 | None = None
@@ -48,8 +48,8 @@ class Pin(Strict, frozen=True, kw_only=True):
 
 
 class ResultPin(Strict, frozen=True, kw_only=True):
-    """What a conversion gives: the sha256 of ``model.safetensors``, and the version of the mapper
-    that made it, which is ``plan.mapper_sha256`` of its `conversion.json`."""
+    """The result of a conversion: the sha256 of ``model.safetensors``, and the version of the
+    mapper that made it, which is ``plan.mapper_sha256`` of its `conversion.json`."""
 
     sha256: Sha256
     mapper: Text | None = None

@@ -110,7 +110,7 @@ class Tiles:
         """Each block is checked when it is read."""
 
     def _opened(self, tile: Tile) -> StoredArray:
-        """Where a block lies.
+        """Open a block and check it.
 
         Raises:
             CheckpointError: it is not what the metadata says.

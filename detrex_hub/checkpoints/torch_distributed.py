@@ -83,7 +83,7 @@ _KNOWN: Mapping[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an item lies: in which file, and its first and last byte there."""
+    """The place of an item: its file, and its first and last byte there."""
 
     name: str
     start: int
@@ -129,7 +129,7 @@ def read(file: File, container: Choice) -> Checkpoint:
 
 
 def _places(stored: dict[Any, Any]) -> Iterator[tuple[tuple[str, tuple[int, ...]], _Place]]:
-    """Where each item lies, by its key and the offsets of its block (none for plain values)."""
+    """The place of each item, by its key and the offsets of its block (none for plain values)."""
     for index, info in stored.items():
         if not isinstance(index, _Record) or not isinstance(info, _Record):
             raise ValueError("a place without a name")

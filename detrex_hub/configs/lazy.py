@@ -117,7 +117,7 @@ def model_keys(node: Any) -> ModelKeys:
 
 
 def keys_of(model: Any) -> ModelKeys:
-    """What the checkpointer sees of a ``torch.nn.Module``."""
+    """The part of a ``torch.nn.Module`` that the checkpointer uses."""
     tensors = model.state_dict(keep_vars=True)
     names: dict[int, list[str]] = {}
     for name, tensor in tensors.items():

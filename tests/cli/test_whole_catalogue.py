@@ -140,7 +140,7 @@ def listed(hub):
     return [sorted(one["id"] for one in found["items"]) for found in hub.collections.values()]
 
 
-def test_what_is_unchanged_is_listed_in_a_collection_too(cli, hub, login, origin):
+def test_unchanged_names_are_listed_in_a_collection_too(cli, hub, login, origin):
     login("alice")
     assert cli("convert-and-push", "a", "c").code == 0
     command = ("convert-and-push", "a", "c", "d", "--collection", "alice/zoo", "--json")
@@ -155,7 +155,7 @@ def test_what_is_unchanged_is_listed_in_a_collection_too(cli, hub, login, origin
     assert not hub.seen("POST", "/api/collections*")
 
 
-def test_what_failed_is_repeated_with_its_collection(cli, hub, login, origin):
+def test_failed_names_are_repeated_with_their_collection(cli, hub, login, origin):
     login("alice")
     assert cli("convert-and-push", "a").code == 0
     missing = f"alice/zoo-{1:024x}"
