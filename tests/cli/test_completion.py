@@ -14,7 +14,7 @@ BASH = {"_DETREX_HUB_COMPLETE": "complete_bash"}
 
 @pytest.fixture
 def there(hub, login, folder, tmp_path, monkeypatch):
-    """A repository in the cache, one in a folder, and one of somebody else's in the cache."""
+    """Two repositories in the cache, one of another owner, and one in a folder."""
     from huggingface_hub import constants
 
     login("alice")

@@ -45,7 +45,7 @@ def origin(tmp_path, monkeypatch):
 
 @pytest.fixture
 def overlapping(origin, monkeypatch):
-    """No download ends before two have begun."""
+    """Each download waits until two have started."""
     two, answer = threading.Barrier(2), Mirror.answer
     first = iter(range(2))
 

@@ -628,7 +628,7 @@ def coco_labels(**changes):
     [
         (coco_labels(), True),
         ([f"LABEL_{row}" for row in range(91)], True),
-        # somebody's own classes, as many as COCO's ids
+        # a user's own classes, as many as COCO has ids
         (coco_labels(_1="crack"), False),
         ([f"part {row}" for row in range(91)], False),
     ],
