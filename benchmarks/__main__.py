@@ -1,10 +1,10 @@
-"""Measure detrex-hub beside its peers in one run, and print one table of each job with ratios.
+"""Measure detrex-hub and its peers in one run, and print one table for each job with ratios.
 
-``python -m benchmarks`` converts a ResNet-152 file in every way there is, runs the other jobs,
+``python -m benchmarks`` converts a ResNet-152 file in every way, runs the other jobs,
 starts commands and loads weights; ``--scale`` converts training checkpoints from 100 MB to 5 GB and
 shows whether memory stays flat and time linear. ``--plot FILE`` draws that, ``--record FILE`` puts
-all figures between the two marks of a page. ``--check`` fails where a budget on memory or on bytes
-read is broken: those are counts, the same on every machine. Nothing fails on a clock.
+all figures between the two marks of a page. ``--check`` fails if a budget on memory or on bytes
+read is broken: those are counts, the same on every machine. No check depends on time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What detrex-hub may cost. Counts are checked; times are only printed, beside their budgets."""
+"""The budgets of detrex-hub. Counts are checked; times are only printed beside their budgets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.measuring import Command, measure
 
 MIB = 2**20
 PEAK = 80 * MIB
-"""Resident memory that no job exceeds. Importing torch alone takes more, so none imports it."""
+"""The largest resident memory of any job. Importing torch alone takes more, so no job does."""
 
 # of the bytes that must be read; and code, indexes and records, whatever the size of the weights
 _READ_MARGIN, _READ_BESIDE = 1.02, 6 * MIB
@@ -44,7 +44,8 @@ class Verdict:
 
 
 def counts(folder: Path) -> list[str]:
-    """Peak memory and bytes read of every job on small files: what is broken, one line each."""
+    """Check peak memory and bytes read of every job on small files. Returns one line for each
+    broken budget."""
     resnet = files.made("resnet", folder / "resnet50.pth", 50)
     detector = files.made("detector", folder / "detector.pth", 2)
     made, trained = converted(folder, resnet), folder / "trained"
@@ -52,7 +53,8 @@ def counts(folder: Path) -> list[str]:
     root, home = folder / "hub", folder / "hf-home"
     offline = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     source, weights = resnet.stat().st_size, (made / WEIGHTS).stat().st_size
-    moved = 2 * weights + weights  # copied, compared, and what was written is read once
+    # the source is copied and compared, and the written file is read once
+    moved = 2 * weights + weights
     measure(convert(detector, trained))
     of_detector = 3 * (trained / WEIGHTS).stat().st_size
     jobs: dict[str, tuple[Command, int]] = {
@@ -68,7 +70,7 @@ def counts(folder: Path) -> list[str]:
         "export": (hub("export", made, "-o", pth), moved),
         "diff": (hub("diff", made, resnet, code=1), source + weights),
         "verify --no-source": (hub("verify", made, "--no-source"), weights),
-        # hashed, copied, and the copy hashed
+        # the source is hashed and copied, and the copy is hashed
         "push --to": (hub("push", made, "--to", root), 3 * weights),
         "push --to, unchanged": (hub("push", made, "--to", root), 2 * weights),
     }
@@ -100,7 +102,7 @@ def clocks(
             Verdict(what, f"<= {budget:.3g} {unit}", f"{measured:.3g} {unit}", measured <= budget)
         )
 
-    # to a folder with records and card, and to what the script writes
+    # to a folder with records and card, and to the file that the script writes
     for command in (CONVERT, f"{CONVERT}, to .pkl"):
         ratio = converted[command].seconds / converted[SCRIPT].seconds
         most(command, ratio, 0.30, f"of {SCRIPT}")
@@ -124,7 +126,7 @@ def clocks(
 
 
 def first_use_clocks(used: Measurements) -> list[Verdict]:
-    """The budgets of a name that is not published."""
+    """The budgets of an unpublished name."""
     first, cached = used[FIRST_USE], used[CACHED]
     ratio = first.seconds / used[FROM_NOTHING].seconds
     beyond = cached.seconds - used["its imports alone"].seconds
@@ -138,6 +140,6 @@ def first_use_clocks(used: Measurements) -> list[Verdict]:
             first.peak <= PEAK,
         ),
         Verdict(f"{CACHED}: beyond imports", "<= 0.05 s", f"{beyond:.3g} s", beyond <= 0.05),
-        # two medians of one and the same work differ by as much
+        # two medians of the same work differ by as much
         Verdict(CACHED, f"<= 1.1 of {PUBLISHED}", f"{as_published:.3g}", as_published <= 1.1),
     ]

@@ -3,8 +3,8 @@
 ``python -m benchmarks.deduplication r50_v1 swin_tiny_patch4_window7_224`` writes the original of
 each name with seeded numbers, as torch saves it, and converts it. Both files go to hf_xet's own
 store in a folder (``local://``), the original first, so that hf_xet itself cuts chunks and counts
-which are new. A second file has the converted tensors in the order of the original, to show what
-the order of tensors matters.
+which are new. A second file has the converted tensors in the order of the original, to show
+whether the order of tensors matters.
 """
 
 from __future__ import annotations
@@ -70,12 +70,13 @@ def converted(original: Path, name: str, folder: Path) -> tuple[Path, Path]:
 
 
 def sent(path: Path, store: Path, cache: Path) -> tuple[int, int]:
-    """Upload a file; the bytes in chunks that were new, and all bytes.
+    """Upload a file. Returns the bytes in chunks that were new, and all bytes.
 
     Args:
         path: the file.
         store: where chunks are kept.
-        cache: what this machine knows of earlier uploads. An empty one stands for another machine.
+        cache: the record of earlier uploads from this machine. An empty one acts as another
+            machine.
     """
     # hf_xet reads its settings once in a process
     with get_context("spawn").Pool(1) as process:

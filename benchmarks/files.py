@@ -1,7 +1,7 @@
-"""The files that are measured on: real formats written by torch, filled with seeded numbers.
+"""The files of the measurements: real formats written by torch, filled with seeded numbers.
 
-``python -m benchmarks.files KIND PATH NUMBER`` writes one in a process of its own: what a process
-held in memory counts as the peak of every process that it starts later.
+``python -m benchmarks.files KIND PATH NUMBER`` writes one in a separate process, because a process
+inherits the peak memory of the one that starts it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def made(kind: str, path: Path, number: int) -> Path:
-    """A file of a kind, written unless it is there; see the functions below for the number."""
+    """A file of a kind, written if it is missing; see the functions below for the number."""
     if not path.exists():
         subprocess.run(
             [sys.executable, "-m", "benchmarks.files", kind, str(path), str(number)], check=True
@@ -36,7 +36,7 @@ def resnet(path: Path, depth: int) -> None:
 
 
 def detector(path: Path, layers: int) -> None:
-    """A small DETR training checkpoint with so many encoder and decoder layers."""
+    """A small DETR training checkpoint with the given number of encoder and decoder layers."""
     made = architecture("detr").from_hyper_parameters(
         {
             "backbone": "resnet",
@@ -54,7 +54,8 @@ def detector(path: Path, layers: int) -> None:
 
 
 def backbone(path: Path, weights: int) -> None:
-    """A ConvNeXt training checkpoint whose weights hold about so many bytes: its channels grow."""
+    """A ConvNeXt training checkpoint whose weights have about the given size in bytes. Its channels
+    grow with the size."""
 
     def specs(width: int) -> dict[str, TensorSpec]:
         dims = [width, 2 * width, 4 * width, 8 * width]
@@ -71,7 +72,7 @@ def backbone(path: Path, weights: int) -> None:
 
 
 def _save_training(path: Path, specs: dict[str, TensorSpec]) -> None:
-    """Beside the weights lie AdamW's two moments of every parameter and the arguments of the
+    """Save the weights with AdamW's two moments of every parameter and the arguments of the
     training script, which makes the file three times as large as its weights."""
     import argparse
 

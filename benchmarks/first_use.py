@@ -1,7 +1,7 @@
 """An unpublished name, from an empty cache to a checkpoint that detectron2 reads.
 
-The Hub and the server of the originals are on 127.0.0.1. One knows nothing but a second name of the
-same file, which is published there.
+The Hub and the server of the originals run on 127.0.0.1. A second name of the same file is
+published on this Hub, and the first name is not.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ facts = {{ image_format = "RGB" }}
 
 
 def first_uses(folder: Path, runs: int, depth: int) -> Measurements:
-    """First use of a name beside downloading and the script; then cached, published and not."""
+    """Measure the first use of a name and its peers: the download alone, the usual script. Then
+    measure cached loads, of a published and of an unpublished name."""
     source = files.made("resnet", folder / f"resnet{depth}.pth", depth)
     home, fetched, single = folder / "hf-home", folder / "fetched.pth", folder / "out.pkl"
     with source.open("rb") as file:
@@ -91,8 +92,8 @@ def first_uses(folder: Path, runs: int, depth: int) -> Measurements:
 
 @contextmanager
 def _servers(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """A plain file server and the tests' Hub, in a process of their own: what they hold in memory
-    would count as the peak of what is measured. Yields their addresses, and a token for the Hub."""
+    """Start a plain file server and the tests' Hub in another process, because a process inherits
+    the peak memory of the one that starts it. Yields their addresses, and a token for the Hub."""
     ours, theirs = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_serve, args=(folder, theirs), daemon=True)
     process.start()

@@ -1,4 +1,4 @@
-"""What is measured: commands of this package, and whatever else does the same job."""
+"""The measured jobs: commands of this package, and other ways to do the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks import files
 from benchmarks.measuring import Command, Measurement, measure, measure_all
 
 Measurements = dict[str, Measurement]
-"""By what was done; the first is what the others are compared with."""
+"""Measurements by job. The others are compared with the first."""
 
 WEIGHTS = "model.safetensors"
 SCRIPT = "the tutorial's script"
@@ -36,7 +36,7 @@ def convert(source: Path, target: Path, *arguments: str) -> Command:
 
 
 def clear(*paths: Path) -> None:
-    """Remove what a former turn left."""
+    """Remove the output of the turn before."""
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
@@ -51,7 +51,7 @@ def converted(folder: Path, source: Path) -> Path:
 
 
 def conversions(folder: Path, runs: int, depth: int) -> Measurements:
-    """A ResNet file converted in every way, and what the parts of that cost."""
+    """A ResNet file converted in every way, and the parts of that work alone."""
     source = files.made("resnet", folder / f"resnet{depth}.pth", depth)
     out, single, copy = folder / "out", folder / "out.pkl", folder / "out.pth"
 
@@ -77,7 +77,7 @@ def conversions(folder: Path, runs: int, depth: int) -> Measurements:
 
 
 def others(folder: Path, runs: int) -> Measurements:
-    """Whatever else moves or reads the weights of a converted folder."""
+    """The other commands that move or read the weights of a converted folder."""
     source = files.made("resnet", folder / "resnet152.pth", 152)
     made, root, back = converted(folder, source), folder / "hub", folder / "back.pth"
     weights, copy = made / WEIGHTS, folder / "copy"
@@ -101,7 +101,7 @@ def others(folder: Path, runs: int) -> Measurements:
 
 
 def starts(runs: int) -> Measurements:
-    """What every call costs before it does anything."""
+    """The start of a command or an import, before any work."""
     return measure_all(
         {
             "python": Command((_PYTHON, "-c", "pass")),
@@ -133,7 +133,7 @@ def loads(folder: Path, runs: int) -> Measurements:
 
 
 def scaling(folder: Path, runs: int) -> dict[int, Measurements]:
-    """Training checkpoints of so many MB, a third of that weights: by size and job."""
+    """Conversions of training checkpoints by their size in MB, of which a third is weights."""
     found = {}
     for total in TOTALS:
         source, out, saved = folder / f"training-{total}.pth", folder / "out", folder / "saved"

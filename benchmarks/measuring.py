@@ -16,7 +16,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Measurement:
     """Medians over the runs: seconds of wall time and of all cores' work, peak resident bytes,
-    bytes read by system calls (0 where the system does not tell)."""
+    bytes read by system calls (0 if the system does not count them)."""
 
     seconds: float
     cpu: float
@@ -26,8 +26,8 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Command:
-    """A program with its arguments; what removes its last traces; environment variables on top;
-    the exit code of success."""
+    """A program with its arguments; a function that removes its output; extra environment
+    variables; the exit code of success."""
 
     arguments: Sequence[str | os.PathLike[str]]
     before: Callable[[], object] = lambda: None
@@ -36,10 +36,11 @@ class Command:
 
 
 def measure_all(commands: Mapping[str, Command], *, runs: int) -> dict[str, Measurement]:
-    """Medians of what commands cost.
+    """Run each command several times, and return the medians of their measurements.
 
-    They take turns, so that whatever else the machine does falls on all of them alike. One turn
-    before that is not counted: it fills the page cache and Python's cache of bytecode.
+    The commands take turns, so that other work on the machine slows all of them down equally. A
+    first
+    turn is not counted: it fills the page cache and Python's cache of bytecode.
 
     Raises:
         RuntimeError: a command failed; its last line of output is in the message.
@@ -62,14 +63,14 @@ def measure_all(commands: Mapping[str, Command], *, runs: int) -> dict[str, Meas
 
 
 def measure(command: Command) -> Measurement:
-    """What one run costs."""
+    """Run a command once, and return its measurement."""
     return _once(command)
 
 
 def _once(command: Command) -> Measurement:
     command.before()
     environment = {**os.environ, **command.env}
-    # an installed package has its bytecode, and a benchmark is of what is installed
+    # write bytecode, because an installed package has it
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -83,7 +84,7 @@ def _once(command: Command) -> Measurement:
     drain = threading.Thread(target=lambda: errors.append(process.stderr.read()))  # type: ignore[union-attr]
     drain.start()
     if hasattr(os, "waitid"):
-        # the counters of a process are there until it is reaped
+        # the system keeps the counters of a process until it is reaped
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     read = _bytes_read(process.pid)
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,4 +1,4 @@
-"""One job a process: what is measured, each as a user would run it.
+"""Run one of the jobs that detrex-hub is compared with, in a process of its own.
 
 ``python -m benchmarks.peers JOB [ARGUMENTS]`` runs a job in a fresh process, so that its imports
 and its peak memory are its own.
@@ -10,7 +10,7 @@ import sys
 
 
 def tutorial(source: str, target: str) -> None:
-    """What the usual tutorial does: load everything, rename, pickle numpy arrays."""
+    """Convert as the usual tutorial does: load everything, rename keys, pickle numpy arrays."""
     import pickle
 
     import torch
@@ -30,7 +30,7 @@ def tutorial(source: str, target: str) -> None:
 
 
 def torch_safetensors(source: str, target: str) -> None:
-    """The fastest that torch and safetensors do by themselves, without renaming or checking."""
+    """Convert with torch and safetensors alone, without renaming or checking: the fastest way."""
     import argparse
 
     import torch
@@ -42,26 +42,26 @@ def torch_safetensors(source: str, target: str) -> None:
 
 
 def torch_rewrite(source: str, target: str) -> None:
-    """Reading a checkpoint and writing it again with torch."""
+    """Read a checkpoint and write it again with torch."""
     import torch
 
     torch.save(torch.load(source, map_location="cpu", weights_only=True), target)
 
 
 def import_torch(source: str, target: str) -> None:
-    """What torch costs before it does anything."""
+    """Import torch, and do nothing else."""
     import torch  # noqa: F401
 
 
 def from_hub(source: str) -> None:
-    """A load: what stands in a training config."""
+    """Load weights as a training config does."""
     from detrex_hub import from_hub
 
     print(from_hub(source))
 
 
 def import_loading() -> None:
-    """What a load imports, whatever it finds."""
+    """Import what every load imports."""
     import huggingface_hub.constants  # noqa: F401
 
     import detrex_hub.loading  # noqa: F401

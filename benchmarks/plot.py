@@ -11,7 +11,7 @@ from benchmarks.jobs import CONVERT, Measurements
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# a sheet of its own, so that it reads the same on a light and on a dark page
+# a background, so that the picture is readable on a light and on a dark page
 _PAPER, _INK, _RULE = "white", "#24292f", "#d0d7de"
 _LINES = {CONVERT: ("#0550ae", "o-"), "torch.load(mmap) + save_file": ("#bc4c00", "s--")}
 
@@ -26,7 +26,7 @@ def draw(scaled: dict[int, Measurements], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    # letters as outlines are the same whatever fonts a reader has
+    # outlines look the same with any fonts
     matplotlib.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "detrex-hub"})
     from matplotlib import pyplot
 

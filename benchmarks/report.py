@@ -1,4 +1,4 @@
-"""Tables of what was measured: for the terminal, and for a page that keeps them."""
+"""Tables of measurements, for the terminal and for a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 class Report:
-    """Tables that are printed when they are added, and kept."""
+    """Tables. Each is printed when it is added, and kept for `record`."""
 
     def __init__(self, *, runs: int) -> None:
         self._lines: list[str] = []
@@ -45,7 +45,7 @@ class Report:
                 )
 
     def table(self, title: str, found: Measurements) -> None:
-        """Medians, and wall time as ratio to the first row."""
+        """Add a table of medians, with the ratio of each wall time to that of the first row."""
         base = next(iter(found.values())).seconds
         self._rows(
             title,
@@ -64,7 +64,7 @@ class Report:
         )
 
     def budgets(self, verdicts: Iterable[Verdict]) -> None:
-        """What was allowed, what it took, and whether that holds."""
+        """Each budget with the measured value, and whether it holds."""
         self._rows(
             "Budgets",
             ("", "budget", "measured", "holds"),
@@ -73,7 +73,7 @@ class Report:
         )  # fmt: skip
 
     def record(self, page: Path) -> None:
-        """Put it between the two marks of a page, in place of what was measured before."""
+        """Write the tables between the two marks of a page, and replace the earlier ones."""
         before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
         _, _, after = rest.partition(END)
         text = "\n".join((BEGIN, *self._lines, END))

@@ -112,7 +112,7 @@ def inspect(
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Inspection:
-    """Look at a checkpoint: no tensor is read, and nothing that lies in a pickle is run.
+    """Describe a checkpoint. No tensor is read, and no code in a pickle is run.
 
     Args:
         what: a file, a folder with weights, or ``owner/name`` on the Hub.
@@ -182,8 +182,8 @@ def inspect(
 
 
 def about(entry: CatalogueEntry) -> dict[str, Any]:
-    """What the catalogue knows of weights, what a config must say for them, and the facts that a
-    conversion takes beside its shapes."""
+    """The catalogue's data on weights, the overrides for a config, and the facts that a conversion
+    of them takes."""
     known = asdict(entry)
     for source in known["sources"]:
         source["url"] = public_url(source["url"])
@@ -228,7 +228,7 @@ def weights(
             f"there is no file {text}",
             hint="Give a checkpoint, a folder, owner/name or a name of the catalogue",
         )
-    # a file, which most looks are at, needs nothing that finds and converts repositories
+    # most calls name a file, which does not need the code that finds and converts repositories
     from detrex_hub.resolving import resolve
 
     repository = resolve(

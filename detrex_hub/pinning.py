@@ -29,7 +29,7 @@ from detrex_hub.staging import UnwritableError, scratch_folder
 
 @dataclass(frozen=True, kw_only=True)
 class Pinned:
-    """What an entry's source and its conversion are, or the ``error`` that kept it unknown.
+    """The pins of an entry's source and of its conversion, or the ``error`` that prevented them.
 
     ``changes`` are the lines in which the lock differed, one for each value. ``lock`` is its path.
     """
@@ -44,7 +44,7 @@ class Pinned:
 
     @property
     def agrees(self) -> bool:
-        """Whether the lock held all of it already."""
+        """Whether the lock had these values already."""
         return self.error is None and not self.changes
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _pinned(
     source = pulled.source
     on_hub = hub_file(source.url)
     if on_hub is None and pulled.url != public_url(source.url):
-        sources.remove(entry)  # the next pull would take it from the cache
+        sources.remove(entry)  # otherwise the next pull would take it from the cache
         raise SourceError(
             f"{entry.name} comes from {pulled.url}, but nothing proves that it is the file at "
             f"{public_url(source.url)}",
@@ -192,8 +192,8 @@ def _write(found: Pinned) -> None:
 
 
 def disagreement(found: Sequence[Pinned], *, check: bool) -> DetrexHubError | None:
-    """The error of a call whose entries failed, or which a check found to differ; None where all
-    is as it should be."""
+    """The error of a call whose entries failed, or differ from the lock; None if all entries
+    agree with the lock."""
     failed = [one for one in found if one.error is not None]
     if len(found) == 1 and failed:
         return failed[0].error

@@ -69,7 +69,7 @@ def matching(pattern: str, meaning: str) -> Meta:
 def convert(
     document: Any, kind: type[T], *, where: str, refusal: type[DetrexHubError] = ConfigError
 ) -> T:
-    """Check a parsed document, and give it as a value of a type. No value is coerced.
+    """Check a parsed document, and return it as a value of a type. No value is coerced.
 
     Args:
         document: what a JSON or TOML parser returned.
@@ -134,7 +134,7 @@ def _kind(kinds: str) -> str:
 
 
 def _rest(text: str, unit: str) -> str:
-    """What a message says of a value beyond its kind."""
+    """The part of a message that describes a value after its kind."""
     if meaning := _MEANING.fullmatch(text):
         return f" of {meaning['meaning']}"
     if length := _LENGTH_OF.fullmatch(text):

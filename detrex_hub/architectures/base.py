@@ -66,16 +66,16 @@ __all__ = [
 class LookAlikes(Struct, frozen=True):
     """Other architectures whose state dicts have the keys of a layout, all of them.
 
-    Without the class of the model a state dict is taken for the architecture of the layout only at
-    a size that this was released with. At any other size the user has to choose.
+    If the class of the model is not known, a state dict counts as the architecture of the layout
+    only at a size that this architecture was released with. At any other size the user chooses.
 
     Args:
         names: the other architectures, as ``--arch`` takes them.
         queries: the key whose rows are the object queries. A state dict that lacks it is not asked
             for its size.
         released: the numbers of rows that the architecture of the layout was released with.
-        as_released: whether the others were released with these numbers too. Then nothing but the
-            class of the model tells, and a card says that the weights may be either.
+        as_released: whether the others were released with these numbers too. Then only the class
+            of the model tells them apart, and a card says that the weights may be either.
     """
 
     names: tuple[str, ...]
@@ -163,9 +163,9 @@ class Architecture(Struct, frozen=True, kw_only=True):
     yacs_keys: ClassVar[Mapping[str, Kind]] = {}
     """The same for classic configs."""
     also_written: ClassVar[tuple[str, ...]] = ()
-    """Layouts that it can be written in, beside those that it can be converted from."""
+    """Layouts that it can be written in but not converted from."""
     written_as: ClassVar[Mapping[str, str]] = {}
-    """The layout of the keys in a folder for other software, where it has not the software's
+    """The layout of the keys in a folder for other software, if it differs from the software's
     name."""
     not_in_transformers: ClassVar[str | None] = None
     """Why transformers has no model for these weights; None where it has one."""
@@ -184,8 +184,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
     project before it (``projects.dino.DINO``) where detrex's projects have several of that name.
     Their subclasses count too."""
     marked_by: ClassVar[Mapping[str, str]] = {}
-    """Where a class of ``taken_by`` takes another architecture too: the classes inside a model by
-    which a training config says that it is this one, by their paths."""
+    """If a class of ``taken_by`` takes another architecture too: the classes inside the model that
+    identify this architecture in a training config, by their paths."""
 
     @property
     def backbone_label(self) -> str:
@@ -237,7 +237,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
             specs: the source state dict.
             layout: a name from ``layouts``.
             given: the user's, values or texts of a command line.
-            metadata: what lies beside the weights in the checkpoint.
+            metadata: the plain values beside the weights in the checkpoint.
             catalogue: the catalogue's.
 
         Raises:
@@ -331,8 +331,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
 
     @property
     def out_channels(self) -> Mapping[str, int]:
-        """Channels of the feature maps that a backbone gives, finest first, by the names that
-        detrex's configs know them by."""
+        """Channels of the feature maps that a backbone returns, finest first, by their names in
+        detrex's configs."""
         return {}
 
     @property
@@ -347,12 +347,12 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return ()
 
     def differences(self) -> tuple[str, ...]:
-        """What the detrex model computes differently from the original, whatever the mapping: one
-        sentence or more each, for the card. Measured with both on the same image."""
+        """How the detrex model's outputs differ from the original's, however the keys are mapped:
+        one or more sentences each, for the card. Measured with both models on the same image."""
         return ()
 
     def dropped(self) -> dict[str, TensorSpec]:
-        """Keys of the original's own state dict that the detrex model does not have."""
+        """Keys of the original's own state dict that the detrex model lacks."""
         return {}
 
     @classmethod
@@ -556,8 +556,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
         tied: key -> the key whose tensor it shares.
 
         Args:
-            layout: another layout than the original's own, whose state dict holds nothing but what
-                the detrex model takes.
+            layout: another layout than the original's own. Its state dict then holds only the keys
+                that the detrex model takes.
         """
         own = next(iter(self.layouts))
         layout = layout or own
@@ -622,15 +622,15 @@ _PROFILED = "counted by a profiler"
 _AVERAGES = ("n_averaged", "steps")
 _AVERAGED = "counter of the weight averaging"
 
-# far more than any model has, and few enough to build a state dict at once
+# more than any known model has, and few enough to build a state dict quickly
 _LARGEST_SIZE = 2**20
 _MOST_LAYERS = 1000
 _COUNT_LAYERS = ("layers", "levels", "depth", "depths")
 
 
 def _check_types(cls: type[Architecture], values: Mapping[str, Any]) -> None:
-    """Refuse hyper-parameters of other types than the fields have. A state dict need not show them
-    all, so building it is no check."""
+    """Refuse hyper-parameters of other types than the fields have. Building a state dict does not
+    check this, because not every field changes it."""
     types = _types(cls)
     for name, value in values.items():
         if name in types and not isinstance(value, Architecture):
@@ -649,7 +649,7 @@ def _types(cls: type[Architecture]) -> Mapping[str, Any]:
 
 
 def _check_sizes(values: Mapping[str, Any]) -> None:
-    """Refuse hyper-parameters, which may be a stranger's, whose state dict would be boundless."""
+    """Refuse hyper-parameters whose state dict would be too large. They may be a stranger's."""
     layers = 0
     for name, value in values.items():
         numbers = value if isinstance(value, list) else [value]

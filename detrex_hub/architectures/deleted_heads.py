@@ -1,7 +1,7 @@
 """Class heads that were deleted from a file, as people do before they train on other classes.
 
-Every detector has a class head beside each box head. With the number of classes, the heads that are
-not there any more are put back with rows that are all fresh, and so is the embedding of labels.
+Every detector has a class head for each box head. If the number of classes is known, the deleted
+heads and the deleted embedding of labels are put back, and all their rows are fresh.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from detrex_hub.architectures.declared import Facts
 from detrex_hub.mapping import ConversionPlan, Fresh, Move
 from detrex_hub.specs import TensorSpec
 
-# what stands beside each class head: a box head, in Mask DINO the mask head of the predictor
+# the neighbour of each class head: a box head, in Mask DINO the mask head of the predictor
 _BESIDE = re.compile(
     r"((?:.+\.)?)(mask_embed|bbox_embed|enc_out_bbox_embed|bbox_predictor)\."
     r"((?:\d+\.)?)layers\.0\.weight"
@@ -53,8 +53,8 @@ class Deleted(Struct, frozen=True):
         return {**specs, **self.heads, **self.labels}
 
     def left_out(self, plan: ConversionPlan, seed: int) -> ConversionPlan:
-        """A plan of `put_back` for the file as it is: it reads none of the tensors that are not
-        there, and has fresh rows instead.
+        """A plan of `put_back` for the file as it is: fresh rows replace the tensors that the file
+        lacks.
 
         Args:
             plan: the plan.
@@ -82,7 +82,7 @@ def _fresh(move: Move, absent: frozenset[str], seed: int) -> Move:
     """The move with fresh rows alone, if it reads what is not there."""
     if not absent.intersection(move.sources):
         return move
-    # a class head has fresh rows already, whose numbers its last one gets too
+    # if a class head has fresh rows, the missing part has the same distribution
     alike = next((one for one in move.pieces if isinstance(one, Fresh)), None)
     begin = alike or Fresh(1, 0.0, 1.0, seed)
     return replace(move, pieces=(replace(begin, count=move.spec.shape[0]),))
@@ -94,7 +94,7 @@ def deleted(specs: Specs, layout: Layout, facts: Facts) -> Deleted:
     Args:
         specs: the state dict.
         layout: its layout.
-        facts: what is said of it, of which ``num_classes`` and ``class_names`` matter.
+        facts: the known facts, of which ``num_classes`` and ``class_names`` matter.
     """
     number = _number(facts)
     if number is None:
@@ -105,8 +105,8 @@ def deleted(specs: Specs, layout: Layout, facts: Facts) -> Deleted:
 
 
 def put_back(specs: Specs, facts: Facts) -> Iterator[Specs]:
-    """What a state dict may have been before heads were deleted: without and with an embedding of
-    labels. Nothing where the number of classes is not known, or nothing is missing."""
+    """The possible state dicts before heads were deleted: without and with an embedding of labels.
+    None if the number of classes is not known, or no head is missing."""
     number = _number(facts)
     if number is None:
         return
@@ -177,5 +177,5 @@ def _labels(
 
 
 def _spare(key: str) -> int:
-    """Rows of an embedding of labels beyond the classes: one for "unknown", but in Mask DINO."""
+    """Extra rows of an embedding of labels: one for "unknown", and none in Mask DINO."""
     return 0 if key.endswith("predictor.label_enc.weight") else 1

@@ -1,5 +1,5 @@
-"""Queries that the encoder proposes, as two-stage Deformable-DETR and what follows from it have
-them."""
+"""Queries that the encoder proposes, in two-stage Deformable-DETR and the detectors based on
+it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from detrex_hub.architectures.parts import Module, Part
 
 
 def proposals(width: int) -> tuple[Part, ...]:
-    """What makes queries of the encoder's best boxes.
+    """The layers that make queries from the encoder's best boxes.
 
     Args:
         width: of an embedding.

@@ -124,13 +124,13 @@ class CatalogueEntry:
 
     @property
     def has_detrex_names(self) -> bool:
-        """Whether what is published has detrex's key names already."""
+        """Whether the published file has detrex's key names already."""
         return self.sources[0].layout == "detrex"
 
     @property
     def pinned(self) -> tuple[str, ...]:
-        """What is known in advance: ``source`` where the first source is, ``result`` where the
-        converted weights are."""
+        """Which files are pinned: ``source`` if the first source is, ``result`` if the converted
+        weights are."""
         return (
             *(("source",) if self.sources and self.sources[0].pinned else ()),
             *(("result",) if self.result else ()),
@@ -157,7 +157,7 @@ class CatalogueEntry:
         hyper_parameters: Mapping[str, Any],
         facts: Mapping[str, Any],
     ) -> bool:
-        """Whether weights are those of this entry, be it with class heads that were prepared for
+        """Whether weights are those of this entry. Their class heads may have been prepared for
         other classes.
 
         Args:
@@ -190,8 +190,8 @@ class CatalogueEntry:
         return bool(known) and not sha256.startswith(known)
 
     def vouches(self, url: str | None, sha256: str | None) -> bool:
-        """Whether what this entry says holds for a file: it has sources, and as far as is known the
-        file is from one of them. Arguments are those of `denies`."""
+        """Whether this entry's data hold for a file: the entry has sources, and as far as is known
+        the file is from one of them. Arguments are those of `denies`."""
         return bool(self.sources) and not self.denies(url, sha256)
 
 

@@ -45,5 +45,5 @@ def unwrapped(keys: Collection[str]) -> tuple[dict[str, str], str]:
 
 
 def without_wrappers(prefix: str) -> str:
-    """What stands before a model's keys, such as ``module.backbone.``, as `unwrapped` leaves it."""
+    """A prefix of a model's keys, such as ``module.backbone.``, without the names of wrappers."""
     return "".join(f"{name}." for name in prefix.split(".") if name and name not in _WRAPPERS)

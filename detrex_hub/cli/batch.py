@@ -87,7 +87,7 @@ class BatchGroup:
     ] = False
 
     def work(self, names: list[str], conversion: ConversionOptions, push: PushOptions) -> Work:
-        """What is to be done.
+        """The names, and the options of their conversion and push.
 
         Raises:
             BadParameter: the options exclude each other.
@@ -117,10 +117,10 @@ class BatchGroup:
 
 
 def publish(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> None:
-    """Do what was forecast, and print what became of the names.
+    """Do what was forecast, and print the outcome of each name.
 
     Raises:
-        DetrexHubError: the one name that there is was refused or failed.
+        DetrexHubError: there is only one name, and it was refused or failed.
         Exit: of several names, some were refused or failed.
     """
     if not forecasts:
@@ -134,7 +134,7 @@ def publish(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> No
             for published in _outcomes(forecasts, work, jobs, events):
                 done.append(published)
     finally:
-        # what was done is shown after an interruption too
+        # finished work is shown after an interruption too
         _show(done, forecasts, out)
     _raise([one.error for one in done], len(forecasts))
 
@@ -153,10 +153,10 @@ def _outcomes(
 
 
 def show_forecasts(forecasts: list[Forecast], out: Output) -> None:
-    """Print what would be done.
+    """Print the forecasts.
 
     Raises:
-        DetrexHubError: the one name that there is is refused.
+        DetrexHubError: there is only one name, and it is refused.
         Exit: of several names, some are refused.
     """
     if len(forecasts) != 1 or forecasts[0].refusal is None:
@@ -194,8 +194,8 @@ def _totals(forecasts: list[Forecast]) -> str:
 
 
 def _show(done: list[Published], forecasts: list[Forecast], out: Output) -> None:
-    """Print what became of the names, in the order of the command line. One name that was refused
-    is left to its error."""
+    """Print the outcomes, in the order of the command line. If there is only one name and it was
+    refused, its error says so instead."""
     order = {one.name: number for number, one in enumerate(forecasts)}
     done.sort(key=lambda one: order[one.name])
     if len(done) == 1 == len(forecasts) and done[0].error is not None:

@@ -24,7 +24,7 @@ EXAMPLES = (
 
 
 class Action(str, Enum):
-    """What to do with the cache."""
+    """The actions of the command."""
 
     list = "list"
     rm = "rm"

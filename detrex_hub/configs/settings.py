@@ -24,7 +24,7 @@ from detrex_hub.mapping import template
 from detrex_hub.messages import log
 from detrex_hub.records import RepositoryConfig
 
-# What the dataset decides and weights must not: a difference is a conflict
+# the dataset decides these, not the weights: a difference is a conflict
 DECIDED_BY_CONFIG = frozenset(
     {
         "model.num_classes",
@@ -54,7 +54,7 @@ class Setting:
 
     @property
     def is_change(self) -> bool:
-        """Whether the config is to be changed. An assumed value replaces no value."""
+        """Whether the config has to change. An assumed value never replaces a value."""
         return self.differs and not (self.assumed and self.before is not None)
 
     def __str__(self) -> str:
@@ -147,7 +147,7 @@ def settings(
                 except ConfigError:
                     if not assumed:
                         raise
-                    # an assumed value is no reason to refuse a config
+                    # an assumed value is not a reason to refuse a config
                     continue
                 for one in theirs:
                     found.setdefault(one.path, replace(one, assumed=assumed))
@@ -160,8 +160,8 @@ def settings(
 def plan_changes(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
 ) -> list[Setting]:
-    """The `settings` that are to be changed. An equal value is left alone. So is a value of the
-    config if the weights' value is assumed."""
+    """The `settings` to change. A value that is equal stays. So does any value of the config if
+    the weights' value is only assumed."""
     wanted = settings(overrides, model=model, dataloader=dataloader, where=where)
     return [one for one in wanted if one.is_change]
 
@@ -216,7 +216,7 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
     """Set overrides on a classic config (a yacs ``CfgNode``), all of them or none.
 
     Raises:
-        ConfigError: a key is not there, or no key of a classic config says what the weights need;
+        ConfigError: a key is missing, or a classic config has no key for what the weights need;
             nothing is changed.
     """
     if not overrides.yacs:
@@ -277,7 +277,7 @@ def _places(roots: Mapping[str, Any], path: str, value: Any, where: str) -> list
         if not named:
             named = [name for name in _MAPPER_FORMATS if _accepts(mapper, name, guess=False)][:1]
         if not named and value != "RGB":
-            # RGB is what a mapper that does not say it reads
+            # a mapper that names no format reads RGB
             named = [_MAPPER_FORMATS[0]]
         found += [f"{place}.{name}" for name in named]
         if "img_format" in (_child(mapper, "augmentation") or ()):
@@ -303,7 +303,7 @@ def _setting(
     required: bool,
     apart: Collection[str] = (),
 ) -> list[Setting]:
-    """What a path says and should say: nothing, or one setting.
+    """The settings at a path: none, or one with its present and its wanted value.
 
     Args:
         apart: the paths of `_wanted_apart`.
@@ -375,8 +375,8 @@ def _elsewhere(path: str) -> str:
 
 
 def _wanted_apart(roots: Mapping[str, Any], wanted: Mapping[str, Any]) -> frozenset[str]:
-    """The paths of a config that several others take their value from, and that these others want
-    to have different values: Mask DINO's ``params.feed_forward``, where encoder and decoder differ.
+    """The paths of a config from which several others take their value, although these others need
+    different values: Mask DINO's ``params.feed_forward``, if encoder and decoder differ.
 
     Args:
         roots: the nodes of the config.
@@ -452,8 +452,8 @@ def target_of(node: Any) -> str:
 def lineage_of(node: Any) -> tuple[str, ...]:
     """The import path of the class that a node builds, and of the classes that it inherits from.
 
-    Nothing is imported to find them: of a class that is not imported only its own path is given.
-    Empty where the node builds nothing, or calls a function, which may return anything.
+    Nothing is imported to find them: for a class that is not imported, only its own path is
+    returned. Empty if the node builds nothing, or calls a function, which may return anything.
     """
     target = node.get("_target_") if hasattr(node, "keys") else None
     if isinstance(target, str):
@@ -469,7 +469,7 @@ def _path_of(target: Any) -> str:
     return f"{target.__module__}.{getattr(target, '__qualname__', type(target).__name__)}"
 
 
-# parameters of classes that configs are read for on machines that do not have them
+# parameters of classes that may be missing on the machine that reads the config
 _PARAMETERS = {
     "MOT": {
         "backbone",
@@ -500,8 +500,8 @@ _PARAMETERS = {
 
 
 def _accepts(node: Any, name: str, *, guess: bool = True) -> bool:
-    """Whether the callable of a node has a parameter; ``guess`` where it cannot be looked at,
-    which nothing is imported for."""
+    """Whether the callable of a node has a parameter; ``guess`` if the callable is not imported
+    yet. Nothing is imported for this."""
     target = node.get("_target_")
     if target is None:
         return False

@@ -13,7 +13,7 @@ from detrex_hub.mapping.templates import numbers_in_short
 
 _NUMBER = re.compile(r"(?<![0-9])(0|[1-9][0-9]{0,8})(?![0-9])")
 _LONGEST_KEY = 300
-# last segments that are all that a module has, so that "*" says it
+# last segments of modules that have no others, so that "*" is clear
 _PARAMETERS = re.compile(r"(\w*_)?(weight|bias|mean|var|num_batches_tracked)")
 _WORD = re.compile(r"\w{1,40}", re.ASCII)
 _MOST_TAILS = 4
@@ -26,7 +26,7 @@ Frame: TypeAlias = tuple[tuple[str, ...], ...]
 class Pair(Struct, frozen=True):
     """The source of a target tensor: keys whose tensors are laid one after another.
 
-    ``note`` says what else there is to it; pairs are folded with others of the same note.
+    ``note`` is a remark on the pair; only pairs with the same note are folded together.
     """
 
     sources: tuple[str, ...]
@@ -87,7 +87,7 @@ def _parse(pair: Pair) -> _Parsed:
         keys = [key.removesuffix(tail) for key in keys]
     else:
         tail = ""
-    # what is longer than any real key is shown as it is
+    # a key longer than any real one is shown as it is
     parts = [_split(key) if len(key) <= _LONGEST_KEY else ((key,), ()) for key in keys]
     numbers = [number for _, found in parts for number in found]
     in_sources = len(numbers) - len(parts[-1][1])

@@ -335,7 +335,7 @@ def _matching(
         for number in literal.get(key, ()):
             yield key, number, key, {}
         for number, text, prefix, suffix, match in compiled:
-            # most templates are passed over here, keys times templates being many
+            # this skips most templates: there are very many pairs of a key and a template
             if not key.endswith(suffix) or not key.startswith(prefix):
                 continue
             if (bound := match(key)) is not None:
@@ -391,8 +391,8 @@ def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dic
 def in_target_names(
     rules: Iterable[Rule], specs: Mapping[str, TensorSpec]
 ) -> dict[str, TensorSpec]:
-    """What rules make of a source state dict, as far as they fit it: to read shapes from under the
-    names of one layout alone.
+    """A source state dict under the target's names, as far as the rules fit it. Code that reads
+    shapes then needs the names of one layout only.
 
     Raises:
         MappingError: as `plan`, except for keys without a rule and rules without a key.

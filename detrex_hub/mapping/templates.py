@@ -86,7 +86,7 @@ class Template:
         return tuple(part for part in self._parts if part[0] != "literal")
 
     def match(self, key: str) -> Bindings | None:
-        """What the template binds in a key, or None where it does not match the whole key."""
+        """The values that the template binds in a key; None if it does not match the whole key."""
         if not key.startswith(self.literal_prefix):
             return None
         found = self._regex.fullmatch(key)
@@ -135,7 +135,7 @@ def collapse(keys: Iterable[str]) -> list[str]:
     Keys that differ in one integer segment are folded, again and again until nothing folds.
     """
     folded = sorted(set(keys))
-    # what is longer than any real key is shown as it is
+    # a key longer than any real one is shown as it is
     monstrous = [key for key in folded if _is_monstrous(key)]
     folded = [key for key in folded if not _is_monstrous(key)]
     changed = True

@@ -105,8 +105,8 @@ def _text(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy calls the only style or script that may apply."""
-    # a browser hashes what stands between the tags, which the template puts on lines of their own
+    """The hash by which a Content-Security-Policy allows one style or script, and no other."""
+    # a browser hashes the text between the tags; the template puts the tags on separate lines
     digest = hashlib.sha256(f"\n{text}".encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 
