@@ -500,20 +500,25 @@ def execute(
         if conversion.hashing is not None:
             provenance = conversion.provenance.hashed(conversion.hashing)
             conversion = replace(conversion, provenance=provenance)
-        drawn = None
-        if not conversion.synthetic:
-            order = conversion.preprocessing["image_format"]
-            drawn = filters_of(staged, type(conversion.architecture), order)
-        described = describe(
-            conversion, file=WEIGHTS[chosen], sha256=sha256, size=size, filters=drawn is not None
-        )
-        for name, text in described.texts.items():
-            (staging / name).write_text(text, encoding="utf-8", newline="\n")
-        for name, picture in described.pictures.items():
-            (staging / name).write_bytes(picture)
-        if drawn is not None:
-            (staging / FILTERS).write_bytes(drawn)
-        _read_back(staging)
+        with checkpoints.open(staged, checksums=False) as written:
+            drawn = None
+            if not conversion.synthetic:
+                order = conversion.preprocessing["image_format"]
+                drawn = filters_of(written, type(conversion.architecture), order)
+            described = describe(
+                conversion,
+                file=WEIGHTS[chosen],
+                sha256=sha256,
+                size=size,
+                filters=drawn is not None,
+            )
+            for name, text in described.texts.items():
+                (staging / name).write_text(text, encoding="utf-8", newline="\n")
+            for name, picture in described.pictures.items():
+                (staging / name).write_bytes(picture)
+            if drawn is not None:
+                (staging / FILTERS).write_bytes(drawn)
+            _read_back(staging, written)
         compared.result()
         # Windows renames nothing that is open
         synchronised.result()
@@ -548,16 +553,19 @@ def _compare_with_lock(conversion: Conversion, sha256: str) -> None:
     )
 
 
-def _read_back(folder: Path) -> None:
+def _read_back(folder: Path, written: Checkpoint) -> None:
     """Hold a converted folder to the rules of every load.
+
+    Args:
+        folder: the records.
+        written: the weights.
 
     Raises:
         DetrexHubError: no load would accept it.
     """
     config = RepositoryConfig.load(folder / CONFIG, where=CONFIG)
     settings.accepted(config, where=CONFIG)
-    with checkpoints.open(folder / config.checkpoint.file, checksums=False) as written:
-        config.checkpoint.stored_keys(written, where=CONFIG)
+    config.checkpoint.stored_keys(written, where=CONFIG)
     ConversionRecord.load(folder / CONVERSION, where=CONVERSION)
 
 
@@ -742,7 +750,7 @@ def describe(
     return Description(texts=texts, pictures=pictures)
 
 
-def filters_of(weights: Path, kind: type[Architecture], image_format: str) -> bytes | None:
+def filters_of(weights: Checkpoint, kind: type[Architecture], image_format: str) -> bytes | None:
     """Draw the first layer of a backbone.
 
     Args:
@@ -753,15 +761,12 @@ def filters_of(weights: Path, kind: type[Architecture], image_format: str) -> by
     Returns:
         a PNG file; None for a detector.
     """
-    if not kind.backbone:
+    key = first_layer(weights.specs) if kind.backbone else None
+    if key is None:
         return None
-    with checkpoints.open(weights, checksums=False) as checkpoint:
-        specs = checkpoint.specs
-        key = first_layer(specs)
-        if key is None:
-            return None
-        content = b"".join(checkpoint.chunks(key, [(0, shown(specs[key]))]))
-        return draw_filters(content, specs[key], image_format)
+    spec = weights.specs[key]
+    content = b"".join(weights.chunks(key, [(0, shown(spec))]))
+    return draw_filters(content, spec, image_format)
 
 
 def config_of(conversion: Conversion, *, file: WeightsFile, sha256: str) -> RepositoryConfig:

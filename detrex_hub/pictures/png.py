@@ -1,8 +1,8 @@
 """Write PNG files without zlib, whose versions compress to different bytes.
 
-Rows are filtered by the difference to the row above, or to the pixel before. What remains of a
-drawing is mostly runs of zeros. Those are the only matches that the compressor makes, with the
-fixed Huffman codes of RFC 1951.
+A row that equals the one above becomes zeros; any other becomes its differences from pixel to
+pixel. What remains of a drawing is mostly runs of zeros. Those are the only matches that the
+compressor makes, with the fixed Huffman codes of RFC 1951.
 """
 
 from __future__ import annotations
@@ -45,23 +45,19 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _filtered(rows: Sequence[bytes], size: int) -> bytes:
-    """The rows as differences, each by the filter that leaves more zeros."""
+    """The rows as differences, each after the number of its filter."""
     found = bytearray()
     above = bytes(len(rows[0]))
     for row in rows:
-        up = _minus(row, above)
-        sub = row[:size] + _minus(row[size:], row) if any(up) else b""
-        found.append(_UP if up.count(0) >= sub.count(0) else _SUB)
-        found += up if found[-1] == _UP else sub
+        if row == above:
+            found.append(_UP)
+            found += bytes(len(row))
+        else:
+            found.append(_SUB)
+            found += row[:size]
+            found += bytes([(a - b) & 255 for a, b in zip(row[size:], row, strict=False)])
         above = row
     return bytes(found)
-
-
-def _minus(row: bytes, other: bytes) -> bytes:
-    """Differences of bytes, modulo 256."""
-    if row == other:
-        return bytes(len(row))
-    return bytes([(a - b) & 255 for a, b in zip(row, other, strict=False)])
 
 
 def _deflated(content: bytes) -> bytes:
