@@ -57,7 +57,7 @@ from detrex_hub.records import (
     recorded_plan,
     to_json,
 )
-from detrex_hub.repositories import names, signing
+from detrex_hub.repositories import names, signers, signing
 from detrex_hub.resolving import resolve
 from detrex_hub.staging import scratch_folder
 
@@ -140,6 +140,9 @@ def verify(
     source: str | None = None,
     with_numerics: bool = False,
     public_key: str | os.PathLike[str] | None = None,
+    identity: str | None = None,
+    identity_provider: str | None = None,
+    trust_config: str | os.PathLike[str] | None = None,
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Verification:
@@ -158,6 +161,11 @@ def verify(
         with_numerics: run the original and the converted weights on the same image as well, which
             needs the library that the original's names belong to.
         public_key: check the signature of the files with this key.
+        identity: check that this identity signed the files: a mail address, or the address of a
+            workflow. Needs ``identity_provider``.
+        identity_provider: the address of the OpenID Connect provider of the identity.
+        trust_config: check the identity without internet, against this trusted root or client trust
+            configuration of sigstore.
         extra_catalogues: catalogue files of the user.
         progress: reports downloads and copying.
 
@@ -165,7 +173,8 @@ def verify(
         HubError: the repository or the network fails.
         ConfigError: a record is malformed or forbidden.
         SourceError: the original should be had and cannot.
-        UsageError: numerics are asked for but not possible; it says what is missing.
+        UsageError: numerics are asked for but not possible, or the options about the signature do
+            not fit each other; it says what is missing.
         VerificationError: a claim is not true; the first one found is named.
 
     Example:
@@ -173,6 +182,7 @@ def verify(
         >>> verify("detrex/r101_v2").repeated
         True
     """
+    signer = signers.expected_signer(public_key, identity, identity_provider, trust_config)
     claims = _claims(os.fspath(repo), revision, extra_catalogues, progress)
     entry = _entry(claims, extra_catalogues)
     again = _plan_again(claims)
@@ -191,8 +201,8 @@ def verify(
         checks.append(_card(claims, entry))
     if claims.pictures:
         checks.append(_pictures(claims, entry))
-    if claims.signature is not None or public_key is not None:
-        checks.append(_signature(claims, None if public_key is None else Path(public_key)))
+    if claims.signature is not None or signer is not None:
+        checks.append(_signature(claims, signer))
     reason = _why_not(claims, entry, source) if repeat else "it was not asked for"
     if with_numerics:
         if reason is not None:
@@ -427,19 +437,22 @@ def _card(claims: _Claims, entry: CatalogueEntry | None) -> Proven:
     )
 
 
-def _signature(claims: _Claims, public_key: Path | None) -> Proven:
+def _signature(claims: _Claims, signer: signers.Signer | None) -> Proven:
     """Check the signature over all files of the repository, or say that it was not checked."""
-    if public_key is None:
-        unchecked = "its signature was not checked"
-        return Proven("signature", f"{SIGNATURE} is there. Check it: --public-key KEY", unchecked)
     if claims.signature is None:
         raise VerificationError(
-            f"{claims.name} has no {SIGNATURE}, so that no key has signed it",
-            hint="Leave out --public-key to check the rest",
+            f"{claims.name} has no {SIGNATURE}: it is not signed",
+            hint="Leave out the options about the signature to check the rest",
         )
     content = read_bytes(claims.signature, where=f"{claims.name}/{SIGNATURE}")
-    seal = signing.check(claims.signed, content, public_key)
-    return Proven("signature", f"{len(seal.files)} files are signed with the key {seal.key[:16]}…")
+    if signer is None:
+        seal = signing.Seal.read(content)
+        check = "" if seal is None else f". Check it: {seal.options}"
+        return Proven(
+            "signature", f"{SIGNATURE} is there{check}", but="its signature was not checked"
+        )
+    seal = signing.check(claims.signed, content, signer)
+    return Proven("signature", f"{len(seal.files)} files are signed by {signer.name}")
 
 
 def _pictures(claims: _Claims, entry: CatalogueEntry | None) -> Proven:

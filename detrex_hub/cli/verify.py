@@ -21,6 +21,8 @@ EXAMPLES = (
     "detrex-hub verify ./mine --source checkpoint.pth",
     "detrex-hub verify detrex/r101_v2 --numerics",
     "detrex-hub verify detrex/r101_v2 --public-key detrex.pem",
+    "detrex-hub verify detrex/r101_v2 --identity alice@example.com"
+    " --identity-provider https://accounts.google.com",
 )
 
 
@@ -42,6 +44,21 @@ def command(
     public_key: Annotated[
         Path | None, Option(metavar="KEY", help="Check the signature of the files with this key.")
     ] = None,
+    identity: Annotated[
+        str | None,
+        Option(metavar="WHO", help="Check that this mail address or workflow signed the files."),
+    ] = None,
+    identity_provider: Annotated[
+        str | None,
+        Option(metavar="URL", help="The OpenID Connect provider of --identity."),
+    ] = None,
+    trust_config: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Check --identity without internet, against this trusted root of sigstore.",
+        ),
+    ] = None,
     catalogue: Catalogues = None,
 ) -> None:
     """Check a repository's claims and repeat its conversion.
@@ -61,6 +78,9 @@ def command(
             source=source,
             with_numerics=numerics,
             public_key=public_key,
+            identity=identity,
+            identity_provider=identity_provider,
+            trust_config=trust_config,
             extra_catalogues=catalogue or (),
             progress=progress,
         )

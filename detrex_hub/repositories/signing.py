@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,20 +21,26 @@ from typing import Any
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.own_files import read_small
 from detrex_hub.records import SIGNATURE
+from detrex_hub.repositories.signers import INSTALL, NEEDS, Signer, library
 
 # bytes of a key
 _LARGEST_KEY = 2**16
-_NEEDS = "signatures need the library model-signing"
-_INSTALL = "Install it: pip install 'detrex-hub[sign]'"
+# how the library names a file of another content
+_CHANGED = re.compile(r"Hash mismatch for \\?'([^'\\]*)")
 
 
 @dataclass(frozen=True)
 class Seal:
     """The content of a signature, before it is checked: an identifier of the key, and the sha256 of
-    each file by name."""
+    each file by name. None is the key of a signature that an identity made."""
 
-    key: str
+    key: str | None
     files: Mapping[str, str]
+
+    @property
+    def options(self) -> str:
+        """The options of ``verify`` that check it."""
+        return "--identity WHO --identity-provider URL" if self.key is None else "--public-key KEY"
 
     @classmethod
     def read(cls, content: bytes) -> Seal | None:
@@ -42,7 +49,11 @@ class Seal:
             bundle = json.loads(content)
             payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
             files = {one["name"]: one["digest"] for one in payload["predicate"]["resources"]}
-            return cls(str(bundle["verificationMaterial"]["publicKey"]["hint"]), files)
+            made_with = bundle["verificationMaterial"]
+            # both hold a certificate that names the identity, in newer and in older bundles
+            if "certificate" in made_with or "x509CertificateChain" in made_with:
+                return cls(None, files)
+            return cls(str(made_with["publicKey"]["hint"]), files)
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
 
@@ -60,7 +71,7 @@ def key_of(private_key: Path) -> str:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
-        raise UsageError(_NEEDS, hint=_INSTALL) from None
+        raise UsageError(NEEDS, hint=INSTALL) from None
     try:
         content = read_small(private_key, _LARGEST_KEY, links=True)
         key = serialization.load_pem_private_key(content, None)
@@ -100,7 +111,7 @@ def sign(files: Mapping[str, Path | bytes], name: str, private_key: Path) -> byt
         UsageError: the key cannot be used, or the library ``model-signing`` is not installed.
     """
     key_of(private_key)
-    signing, hashing = _library("signing"), _library("hashing")
+    signing, hashing = library("signing"), library("hashing")
     with _laid_out(files, name) as folder:
         signature = folder.parent / SIGNATURE
         config = signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -108,44 +119,54 @@ def sign(files: Mapping[str, Path | bytes], name: str, private_key: Path) -> byt
         return signature.read_bytes()
 
 
-def check(files: Mapping[str, Path | bytes], signature: bytes, public_key: Path) -> Seal:
-    """Check that a signature was made with a key, over exactly these files.
+def check(files: Mapping[str, Path | bytes], signature: bytes, signer: Signer) -> Seal:
+    """Check that a signature was made by a signer, over exactly these files.
 
     Args:
         files: their contents by name.
         signature: the content of ``model.sig``.
-        public_key: the public key as PEM.
+        signer: who is expected to have made it.
 
     Raises:
-        VerificationError: it was made with another key, or over other files.
-        UsageError: the key cannot be read, or the library ``model-signing`` is not installed.
+        VerificationError: it was made by another signer, or over other files.
     """
-    verifying, hashing = _library("verifying"), _library("hashing")
-    try:
-        config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
-    except (OSError, ValueError, AttributeError):
-        raise UsageError(f"{public_key} is no public key in PEM") from None
     seal = Seal.read(signature)
     if seal is None:
         raise VerificationError(f"{SIGNATURE} is no model signature")
+    if (seal.key is not None) != signer.has_key:
+        made = (
+            "by an identity, not with a key" if signer.has_key else "with a key, not by an identity"
+        )
+        raise VerificationError(f"{SIGNATURE} was made {made}", hint=f"Try: {seal.options}")
     if seal.files.keys() != files.keys():
         # the library passes over files that a signature says to ignore
         raise VerificationError(
             f"{SIGNATURE} covers {', '.join(sorted(seal.files))[:200] or 'no file'}, and here are "
             f"{', '.join(sorted(files))}"
         )
+    config = signer.config.set_hashing_config(_hashing(library("hashing")))
     with _laid_out(files, "model") as folder:
         place = folder.parent / SIGNATURE
-        place.write_bytes(signature)
+        # written again, so that a name that occurs twice is one for the library too
+        place.write_text(json.dumps(json.loads(signature)), encoding="utf-8")
         try:
-            config.set_hashing_config(_hashing(hashing)).verify(folder, place)
+            config.verify(folder, place)
         except Exception as error:
             # the library raises what it meets in a stranger's file
-            why = " ".join(str(error).split())[:200]
             raise VerificationError(
-                f"{SIGNATURE} is not the signature of these files with the key {public_key}: {why}"
+                f"{SIGNATURE} is not the signature of these files by {signer.name}: {_why(error)}"
             ) from None
     return seal
+
+
+def _why(error: Exception) -> str:
+    """The library's reason in one line."""
+    why = " ".join(str(error).split())
+    if changed := _CHANGED.findall(why):
+        why = f"{' and '.join(changed)} changed after the signature"
+    elif type(error).__name__ == "CertValidationError":
+        why = f"no trusted authority made its certificate: {why}"
+    return why[:300]
 
 
 def _hashing(hashing: Any) -> Any:
@@ -156,15 +177,6 @@ def _hashing(hashing: Any) -> Any:
     return config.set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=True).set_allow_symlinks(
         True
     )
-
-
-def _library(module: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(f"model_signing.{module}")
-    except ImportError:
-        raise UsageError(_NEEDS, hint=_INSTALL) from None
 
 
 @contextmanager

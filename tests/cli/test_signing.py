@@ -1,5 +1,6 @@
 """Signatures over a repository's files, made and checked with real keys."""
 
+import json
 import subprocess
 import sys
 
@@ -11,8 +12,10 @@ from detrex_hub import catalogue
 from detrex_hub.errors import HubError, UsageError, VerificationError
 from detrex_hub.repositories import push, signing
 from detrex_hub.repositories.fetching import fetch
+from detrex_hub.repositories.signers import key_holder
 from tests import tiny
 from tests.hub_server import converted_folder
+from tests.private_sigstore import Sigstore
 
 
 def saved(path, key, password=None):
@@ -50,19 +53,19 @@ FILES = {"model.safetensors": b"weights", "README.md": b"card"}
 def test_a_signature_is_of_these_files_and_this_key(pair):
     (private, public), (_, other) = pair("mine"), pair("other")
     made = signing.sign(FILES, "r18", private)
-    assert signing.check(FILES, made, public).files.keys() == FILES.keys()
+    assert signing.check(FILES, made, key_holder(public)).files.keys() == FILES.keys()
     for files in (
         {**FILES, "README.md": b"another"},
         {**FILES, "config.json": b"{}"},
         {"README.md": b"card"},
     ):
         with pytest.raises(VerificationError):
-            signing.check(files, made, public)
+            signing.check(files, made, key_holder(public))
     with pytest.raises(VerificationError):
-        signing.check(FILES, made, other)
+        signing.check(FILES, made, key_holder(other))
     for broken in (b"", b"{}", b"[" * 100_000, made[:-200]):
         with pytest.raises(VerificationError, match="no model signature"):
-            signing.check(FILES, broken, public)
+            signing.check(FILES, broken, key_holder(public))
 
 
 def test_a_key_that_cannot_sign_is_named(tmp_path):
@@ -86,7 +89,7 @@ def test_a_signed_push(hub, login, folder, pair):
     names = ["model.safetensors", "config.json", "conversion.json", "README.md"]
     found = fetch("alice/r18", [*names, "model.sig"])
     files = {name: found.files[name] for name in names}
-    signing.check(files, found.files["model.sig"].read_bytes(), public)
+    signing.check(files, found.files["model.sig"].read_bytes(), key_holder(public))
     # the library alone accepts what the Hub serves, beside the Hub's own files
     checked = subprocess.run(
         [
@@ -151,3 +154,23 @@ def test_an_unsigned_repository_is_no_signed_one(hub, login, cli, folder, pair, 
     assert "signature" not in cli(*verify).out
     refused = cli(*verify, "--public-key", pair("mine")[1])
     assert refused.code == 1 and "has no model.sig" in refused.err
+
+
+def test_an_identity_that_signed_is_verified(hub, cli, tmp_path):
+    entries = tiny.catalogue(tmp_path / "tiny.toml")
+    options = ("--synthetic", "--catalogue", entries, "--to", "hub", "-q")
+    assert cli("convert-and-push", "tiny", *options).code == 0
+    folder, sigstore = tmp_path / "here/hub/detrex/tiny", Sigstore()
+    sigstore.sign(folder, folder / "model.sig", "alice@example.com", "https://id.example.com")
+    root = tmp_path / "root.json"
+    root.write_text(json.dumps(sigstore.trusted_root))
+
+    verify = ("verify", folder, "--no-source", "--catalogue", entries)
+    assert "Check it: --identity WHO" in cli(*verify).out
+    by = ("--identity-provider", "https://id.example.com", "--trust-config", root)
+    right = cli(*verify, "--identity", "alice@example.com", *by)
+    assert right.code == 0
+    assert "4 files are signed by alice@example.com at https://id.example.com" in right.out
+    wrong = cli(*verify, "--identity", "bob@example.com", *by)
+    assert wrong.code == 1 and len(wrong.err.splitlines()) == 1
+    assert cli(*verify, "--identity", "alice@example.com").code == 2
