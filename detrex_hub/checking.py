@@ -33,6 +33,7 @@ from detrex_hub.errors import (
     DetrexHubError,
     MappingError,
     UsageError,
+    did_you_mean,
 )
 from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import identify, recognised
@@ -803,7 +804,9 @@ def target_keys(
         return ModelKeys(_from_repository(what, what, extra_catalogues).file.shapes)
     raise UsageError(
         f"{what[:120]!r} is not a checkpoint, weights or an architecture",
-        hint=f"Architectures: {', '.join(sorted(architectures()))}",
+        hint=did_you_mean(
+            what, architectures(), f"Architectures: {', '.join(sorted(architectures()))}"
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from detrex_hub.redaction import redacted, without_addresses
@@ -51,6 +51,25 @@ class DetrexHubError(Exception):
             self._suggest(_one_of([f"{command} {one}" for one in self.choices]))
         elif self.hint is None:
             self._suggest(otherwise)
+
+
+def did_you_mean(wanted: str, known: Iterable[str], otherwise: str) -> str:
+    """A hint with the known names that are nearest to an unknown one, whatever their case.
+
+    Args:
+        wanted: the unknown name.
+        known: the known names.
+        otherwise: the hint if no known name is near.
+
+    Example:
+        >>> did_you_mean("dinno", ["dino", "swin"], "See all names: detrex-hub list")
+        'Did you mean dino?'
+    """
+    from difflib import get_close_matches
+
+    by_lower = {one.lower(): one for one in known}
+    near = [by_lower[one] for one in get_close_matches(wanted.lower(), by_lower, n=3)]
+    return f"Did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def _one_of(choices: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from detrex_hub.architectures.base import Architecture
-from detrex_hub.errors import UsageError
+from detrex_hub.errors import UsageError, did_you_mean
 
 
 @cache
@@ -22,13 +22,15 @@ def architecture(name: str) -> type[Architecture]:
     """The architecture with this name. The others are not imported.
 
     Raises:
-        UsageError: the name is unknown. The message lists the known ones.
+        UsageError: the name is unknown. The message names the nearest ones.
     """
     kind = _of_module(name) if name in _modules() else None
     if kind is None:
         raise UsageError(
-            f"there is no architecture {name!r}",
-            hint=f"Known: {', '.join(sorted(architectures()))}",
+            f"there is no architecture {name[:80]!r}",
+            hint=did_you_mean(
+                name, architectures(), f"Known: {', '.join(sorted(architectures()))}"
+            ),
         )
     return kind
 

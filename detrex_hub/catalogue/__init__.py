@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
-from detrex_hub.errors import CatalogueError, UsageError
+from detrex_hub.errors import CatalogueError, UsageError, did_you_mean
 from detrex_hub.messages import log
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def list_weights(
         extra_catalogues: catalogue files beyond the built-in ones.
 
     Raises:
+        UsageError: there is no such architecture; the message names the nearest ones.
         CatalogueError: a file cannot be read or is malformed.
 
     Example:
@@ -129,7 +130,7 @@ def list_weights(
     from detrex_hub.catalogue.selection import Selection
 
     wanted = Selection(text=text, arch=arch, backbone=backbone, license=license, min_ap=min_ap)
-    return wanted.of(load(extra_catalogues).values())
+    return wanted.of([*load(extra_catalogues).values()])
 
 
 def look_up(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry | None:
@@ -159,15 +160,10 @@ def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
     entry = look_up(name, extra)
     if entry is not None:
         return entry
-    from difflib import get_close_matches
-
-    by_lower = {
-        known.lower(): known for one in load(extra).values() for known in (one.name, *one.aliases)
-    }
-    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=3)]
+    known = (known for one in load(extra).values() for known in (one.name, *one.aliases))
     raise UsageError(
         f"there are no weights named {name[:80]!r} in the catalogue",
-        hint=f"Did you mean {' or '.join(near)}?" if near else "See all names: detrex-hub list",
+        hint=did_you_mean(name, known, "See all names: detrex-hub list"),
     )
 
 

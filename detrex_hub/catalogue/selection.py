@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from detrex_hub.catalogue.entry import CatalogueEntry
 from detrex_hub.catalogue.outlines import outline
+from detrex_hub.errors import did_you_mean
 
 _SIZES = {"tiny": "t", "small": "s", "base": "b", "large": "l", "xlarge": "xl", "huge": "h"}
 
@@ -31,13 +31,20 @@ class Selection:
     license: str | None = None
     min_ap: float | None = None
 
-    def of(self, entries: Iterable[CatalogueEntry]) -> list[CatalogueEntry]:
-        """The entries that have all of it."""
+    def of(self, entries: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
+        """The entries that meet all conditions.
+
+        Raises:
+            UsageError: there is no such architecture; the message names the nearest ones.
+        """
         conditions = list(self._conditions())
-        return [one for one in entries if all(each.holds(one) for each in conditions)]
+        found = [one for one in entries if all(each.holds(one) for each in conditions)]
+        if not found and self.arch is not None:
+            _check_architecture(self.arch, entries)
+        return found
 
     def why_none(self, entries: Sequence[CatalogueEntry]) -> str:
-        """Why no entry has all of it, and what comes near, in one line."""
+        """Why no entry meets all conditions, and which nearly do, in one line."""
         conditions = list(self._conditions())
         for each in conditions:
             if not any(map(each.holds, entries)):
@@ -53,14 +60,28 @@ class Selection:
         if self.text is not None:
             yield _has_words(self.text)
         if self.arch is not None:
-            arch = self.arch.lower().replace("-", "_")
-            yield _one_of("--arch", arch, lambda one: one.architecture)
+            yield _one_of("--arch", _as_key(self.arch), lambda one: one.architecture)
         if self.backbone is not None:
             yield _has_backbone(self.backbone)
         if self.license is not None:
             yield _one_of("--license", self.license.lower(), lambda one: one.license or "")
         if self.min_ap is not None:
             yield _reaches(self.min_ap)
+
+
+def _as_key(architecture: str) -> str:
+    return architecture.lower().replace("-", "_")
+
+
+def _check_architecture(name: str, entries: Iterable[CatalogueEntry]) -> None:
+    """
+    Raises:
+        UsageError: no entry is of this architecture, and there is none of this name.
+    """
+    if all(one.architecture != _as_key(name) for one in entries):
+        from detrex_hub.architectures import architecture
+
+        architecture(_as_key(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +101,7 @@ def _has_words(text: str) -> _Condition:
 
     def near(entries: Sequence[CatalogueEntry]) -> str:
         names = [name for one in entries for name in (one.name, *one.aliases)]
-        return _near(text, names, "See all names: detrex-hub list")
+        return did_you_mean(text, names, "See all names: detrex-hub list")
 
     return _Condition(repr(text[:80]), holds, near)
 
@@ -88,7 +109,7 @@ def _has_words(text: str) -> _Condition:
 def _one_of(option: str, wanted: str, value: Callable[[CatalogueEntry], str]) -> _Condition:
     def near(entries: Sequence[CatalogueEntry]) -> str:
         there = sorted({value(one) for one in entries} - {""})
-        return _near(wanted, there, f"There are {', '.join(there)}")
+        return did_you_mean(wanted, there, f"There are {', '.join(there)}")
 
     return _Condition(f"{option} {wanted[:80]}", lambda one: value(one) == wanted, near)
 
@@ -100,7 +121,9 @@ def _has_backbone(wanted: str) -> _Condition:
     def near(entries: Sequence[CatalogueEntry]) -> str:
         known = [found for found in map(outline, entries) if found]
         families = sorted({one.backbone_family for one in known})
-        return _near(wanted, [one.backbone for one in known], f"There are {', '.join(families)}")
+        return did_you_mean(
+            wanted, [one.backbone for one in known], f"There are {', '.join(families)}"
+        )
 
     return _Condition(f"--backbone {wanted[:80]}", holds, near)
 
@@ -131,9 +154,3 @@ def _plain(backbone: str) -> str:
 
 def _sentence(without: Sequence[str]) -> str:
     return f"There are {', '.join(without)}" if without else "See all names: detrex-hub list"
-
-
-def _near(wanted: str, known: Sequence[str], otherwise: str) -> str:
-    by_lower = {one.lower(): one for one in known}
-    found = [by_lower[one] for one in get_close_matches(wanted.lower(), by_lower, n=3)]
-    return f"Did you mean {' or '.join(found)}?" if found else otherwise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detrex_hub import catalogue
 from detrex_hub.catalogue import CatalogueEntry
-from detrex_hub.errors import UsageError
+from detrex_hub.errors import UsageError, did_you_mean
 
 
 def select(
@@ -37,7 +37,7 @@ def select(
         if family not in known:
             raise UsageError(
                 f"no weights are of the family {family[:80]!r}",
-                hint=f"Families: {', '.join(sorted(known))}",
+                hint=did_you_mean(family, sorted(known), f"Families: {', '.join(sorted(known))}"),
             )
     left_out = {catalogue.find(name, extra_catalogues).name for name in but}
     return [

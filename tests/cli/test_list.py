@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from detrex_hub import catalogue
+from detrex_hub import catalogue, list_weights
+from detrex_hub.errors import UsageError
 
 KNOWN = catalogue.load()
 
@@ -67,7 +68,6 @@ def test_filters_narrow_the_list(cli):
     ("arguments", "said"),
     [
         (("dinno_r50_4scale",), "Did you mean dino_r50_4scale_"),
-        (("--arch", "dinno"), "no weights have --arch dinno. Did you mean dino "),
         (("--backbone", "swim"), "Did you mean Swin-"),
         (("--backbone", "vgg"), "ResNet, Swin, ViT"),
         (("--license", "gpl-3.0"), "apache-2.0, bsd-3-clause"),
@@ -81,6 +81,22 @@ def test_nothing_matches(cli, arguments, said):
     assert said in done.err
     assert done.err.count("\n") == 1
     assert cli("list", *arguments, "--json").document == []
+
+
+@pytest.mark.parametrize("more", [(), ("--min-ap", "55"), ("--json",)])
+def test_an_unknown_architecture_is_wrong_usage(cli, more):
+    done = cli("list", "--arch", "DINNO", *more)
+    assert (done.code, done.out) == (2, "")
+    assert "there is no architecture 'dinno'. Did you mean dino " in done.err
+    assert done.err.count("\n") == 1
+    with pytest.raises(UsageError, match="Did you mean dino "):
+        list_weights(arch="dinno")
+
+
+def test_an_architecture_without_weights_is_known(cli):
+    done = cli("list", "--arch", "Group-DETR")
+    assert (done.code, done.out) == (0, "")
+    assert "no weights have --arch group_detr" in done.err
 
 
 def test_a_bad_figure_is_wrong_usage(cli):
