@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -424,13 +425,38 @@ def read_bytes(path: Path, *, where: str | None = None) -> bytes:
     try:
         return read_small(path, limit, links=True)
     except FileNotFoundError:
-        raise ConfigError(
-            f"{where} does not exist", hint="Make it with: detrex-hub convert NAME"
-        ) from None
+        raise ConfigError(f"{where} does not exist", hint=convert_again(path.parent)) from None
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise too_large(where, limit) from None
         raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+
+
+def convert_again(folder: str | os.PathLike[str], record: ConversionRecord | None = None) -> str:
+    """The hint to make a converted folder again, with a command that works as it is.
+
+    Args:
+        folder: its path, or the id of its repository.
+        record: its `conversion.json`, if it can be read. Without it the folder's own name is
+            looked up in the catalogue.
+    """
+    from detrex_hub.catalogue import look_up
+    from detrex_hub.catalogue.entry import hub_file
+
+    if record is None:
+        entry = look_up(Path(folder).resolve().name)
+        if entry is None or not entry.sources:
+            return "Convert its original again. See the known names: detrex-hub list"
+        return f"Convert it again: detrex-hub convert {shlex.quote(entry.name)}"
+    source, entry = record.source, look_up(record.name)
+    repository = hub_file(source.url or "") if source.files else None
+    if repository is not None and repository[1] is not None:
+        what = f"{shlex.quote(repository[0])} --revision {shlex.quote(repository[1])}"
+    elif entry is not None and entry.vouches(source.url, source.sha256):
+        what = shlex.quote(entry.name)
+    else:
+        what = shlex.quote(f"./{Path(source.file).name}")
+    return f"Convert the original again: detrex-hub convert {what}"
 
 
 def too_large(where: str, limit: int) -> ConfigError:

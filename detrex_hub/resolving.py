@@ -24,7 +24,7 @@ from detrex_hub.errors import (
 from detrex_hub.messages import log
 from detrex_hub.originals.availability import available
 from detrex_hub.progress import Progress
-from detrex_hub.records import CONFIG
+from detrex_hub.records import CONFIG, convert_again
 from detrex_hub.repositories import Repository, cache, folders, names
 from detrex_hub.repositories.download import is_checked
 
@@ -152,9 +152,16 @@ def folder_of(name: str, *, progress: Progress | None = None) -> Path:
     if found.commit is not None:
         raise UsageError(
             f"{found.address} is on the Hub already",
-            hint="Convert the original into a folder, then push that: detrex-hub convert NAME",
+            hint=f"To push it elsewhere, make a folder first. {_again(found)}",
         )
     return found.folder
+
+
+def _again(repository: Repository) -> str:
+    try:
+        return convert_again(repository.address, repository.record)
+    except DetrexHubError:
+        return convert_again(repository.address)
 
 
 def _converts() -> bool:

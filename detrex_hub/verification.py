@@ -52,6 +52,7 @@ from detrex_hub.records import (
     ConversionRecord,
     RecordedSource,
     RepositoryConfig,
+    convert_again,
     load_json,
     read_bytes,
     recorded_plan,
@@ -126,10 +127,7 @@ class _Claims:
     signature: Path | None
 
     def refuse(self, what: str) -> VerificationError:
-        return VerificationError(
-            f"{self.name}: {what}",
-            hint="Convert it again from the original: detrex-hub convert NAME",
-        )
+        return VerificationError(f"{self.name}: {what}", hint=convert_again(self.name, self.record))
 
 
 def verify(

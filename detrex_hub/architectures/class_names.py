@@ -82,7 +82,7 @@ def _text(path: Path) -> str:
         encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
         return data.decode(encoding)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from None
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not text in UTF-8: {error.reason}",

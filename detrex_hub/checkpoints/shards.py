@@ -25,6 +25,8 @@ _MOST_SHARDS = 1000
 # a mark in the first bytes of a file of JSON
 _MARK = b'"weight_map"'
 
+_AGAIN = "Download the index again"
+
 
 def is_index(file: File, text: bytes) -> bool:
     """Whether a file is an index, by its content.
@@ -113,18 +115,18 @@ def _listed(file: File) -> Mapping[str, str]:
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries = dict(pairs)
         if len(entries) < len(pairs):
-            raise file.error("damaged index: a name occurs twice in it")
+            raise file.error("damaged index: a name occurs twice in it", hint=_AGAIN)
         return entries
 
     try:
         parsed = json.loads(text.decode(), object_pairs_hook=table)
     except (ValueError, RecursionError):
-        raise file.error("damaged index: it is not JSON", hint="Get the file again") from None
+        raise file.error("damaged index: it is not JSON", hint=_AGAIN) from None
     listed = parsed.get("weight_map") if isinstance(parsed, dict) else None
     if not isinstance(listed, dict) or not listed:
-        raise file.error("damaged index: it has no table weight_map")
+        raise file.error("damaged index: it has no table weight_map", hint=_AGAIN)
     if not all(isinstance(name, str) for name in listed.values()):
-        raise file.error("damaged index: its weight_map names no files")
+        raise file.error("damaged index: its weight_map names no files", hint=_AGAIN)
     return listed
 
 

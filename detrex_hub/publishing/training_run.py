@@ -23,6 +23,7 @@ from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
 from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError, UsageError
 from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.repositories import names
 
 # detectron2's names of COCO's figures, in metrics.json
 _TASKS = {"bbox": ("box", "object-detection"), "segm": ("mask", "image-segmentation")}
@@ -85,8 +86,8 @@ def beside(folder: Path, run: TrainingRun) -> TrainingRun:
     if not config.is_file():
         raise UsageError(
             f"{config} does not exist, so it is not known how the weights in {folder} were trained",
-            hint=f"Give their config: detrex-hub push {shlex.quote(os.fspath(folder))} --config "
-            "config.yaml",
+            hint="Give their config with --config. Without one, convert them, and push the result: "
+            f"detrex-hub convert {shlex.quote(os.fspath(folder))}",
         )
     found = metrics is None and (folder / METRICS).is_file()
     return replace(
@@ -119,10 +120,12 @@ def prepared(
         ConfigError: the config cannot be read, or is not that of these weights.
         DetrexHubError: as `prepare`.
     """
+    quoted = shlex.quote(os.fspath(checkpoint))
     if run.config is None:
         raise UsageError(
             f"{os.fspath(checkpoint)} is a checkpoint, and it is not known how it was trained",
-            hint=f"Give its config: detrex-hub push {os.fspath(checkpoint)} --config config.yaml",
+            hint="Give its config with --config. Without one, convert it, and push the result: "
+            f"detrex-hub convert {quoted}",
         )
     path, metrics, ema = run.config, run.metrics, run.ema
     conversion = ConversionOptions(ema=ema, facts=run.facts)
@@ -130,7 +133,8 @@ def prepared(
     if name is None and named == "config":
         raise UsageError(
             f"no name for the weights follows from {path}",
-            hint=f"Name them: detrex-hub push {os.fspath(checkpoint)} OWNER/NAME --config {path}",
+            hint=f"Name them: detrex-hub push {quoted} {_suggested_name(checkpoint)} "
+            f"--config {shlex.quote(os.fspath(path))}",
         )
     if path.suffix == ".py" and path.is_file() and not has_detectron2():
         raise UsageError(
@@ -172,6 +176,12 @@ def prepared(
             metrics=measured,
         )
         yield replace(planned, name=named, entry=entry, notes=notes)
+
+
+def _suggested_name(checkpoint: str | os.PathLike[str]) -> str:
+    """The name of the output folder, if the Hub allows it."""
+    name = Path(checkpoint).resolve().parent.name
+    return name if names.is_repo_id(f"owner/{name}") else "my_model"
 
 
 def _without_config(

@@ -139,8 +139,8 @@ class Client:
 
         self._ask(call)
 
-    def check_card(self, content: str) -> None:
-        """Raise `HubError` unless the Hub accepts the metadata of a card."""
+    def check_card(self, content: str, path: Path) -> None:
+        """Raise `HubError` unless the Hub accepts the metadata of a card, which is at a path."""
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
             get_session,
@@ -166,8 +166,7 @@ class Client:
             raise HubError(
                 f"{self.repo_id}: the Hub does not accept the card: {' '.join(problems[0].split())}"
                 + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""),
-                hint="Correct the metadata at the top of README.md, or make it again: "
-                "detrex-hub card DIR",
+                hint=f"Correct the metadata at the top of {path}",
             )
 
     def create(self, *, private: bool) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from detrex_hub.errors import HubError, UsageError, VerificationError
 from detrex_hub.folder_files import find_file
-from detrex_hub.records import CARD, CONFIG, CONVERSION, PICTURES, SIGNATURE, WEIGHTS, read_bytes
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    PICTURES,
+    SIGNATURE,
+    WEIGHTS,
+    convert_again,
+    read_bytes,
+)
 from detrex_hub.repositories import names
 from detrex_hub.repositories.payload import Payload, digest
 from detrex_hub.repositories.result import Fetched, PushResult
@@ -116,9 +126,9 @@ def find(repo: str, revision: str | None) -> Path | None:
     if is_path(repo):
         folder = Path(repo).expanduser()
         if not folder.is_dir():
-            raise HubError(
-                f"{repo} is not a folder", hint="Make it with: detrex-hub convert NAME -o DIR"
-            )
+            again = f"Convert it: detrex-hub convert {shlex.quote(repo)}"
+            hint = again if folder.is_file() else convert_again(folder)
+            raise HubError(f"{repo} is not a folder", hint=hint)
         if revision is not None:
             raise UsageError(f"{repo} is a folder, and folders have no revision {revision!r}")
         return folder
@@ -148,7 +158,7 @@ def _under_root(repo_id: str) -> Path | None:
     if not Path(root).expanduser().is_dir():
         raise HubError(
             f"DETREX_HUB_ROOT={root} is not a folder",
-            hint="Unset it, or fill it with: detrex-hub convert-and-push NAME --to DIR",
+            hint="Create it, or do without it: unset DETREX_HUB_ROOT",
         )
     folder = Path(root).expanduser() / repo_id
     return folder if folder.is_dir() else None
@@ -162,8 +172,5 @@ def fetch_from_folder(folder: Path, files: Sequence[str], optional: Sequence[str
         if path is not None:
             found[name] = path
         elif name in files:
-            raise HubError(
-                f"{folder} has no {name}",
-                hint="Make the repository again: detrex-hub convert NAME -o DIR",
-            )
+            raise HubError(f"{folder} has no {name}", hint=convert_again(folder))
     return Fetched(folder, None, found)

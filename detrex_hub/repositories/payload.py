@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -24,6 +25,7 @@ from detrex_hub.records import (
     SIGNATURE,
     ConversionRecord,
     RepositoryConfig,
+    convert_again,
     read_bytes,
 )
 from detrex_hub.repositories import signing
@@ -167,8 +169,15 @@ class Payload(Files):
             raise HubError(
                 f"{self.folder / CARD} says the licence {(said or 'none')[:80]!r}, and that of"
                 f" {entry.name} is {entry.license}",
-                hint=f"Render the card again: detrex-hub card {self.folder}",
+                hint=_render_again(self.folder),
             )
+
+
+def _render_again(folder: Path) -> str:
+    # without the dot a name of the catalogue would be meant
+    path = str(folder) if folder.is_absolute() else f"./{folder}"
+    card = shlex.quote(f"{path}/{CARD}")
+    return f"Render the card again: detrex-hub card {shlex.quote(path)} > {card}"
 
 
 def unsigned(name: str) -> HubError:
@@ -189,9 +198,7 @@ def read(folder: Path) -> Payload:
         VerificationError: the weights are not those that ``config.json`` describes.
     """
     if not folder.is_dir():
-        raise HubError(
-            f"{folder} is not a folder", hint=f"Convert first: detrex-hub convert {folder.name}"
-        )
+        raise HubError(f"{folder} is not a folder", hint=convert_again(folder))
     config = RepositoryConfig.load(_file(folder, CONFIG))
     settings.accepted(config, where=str(folder / CONFIG))
     names = (config.checkpoint.file, CONFIG, CONVERSION, CARD)
@@ -210,7 +217,7 @@ def read(folder: Path) -> Payload:
         raise VerificationError(
             f"{folder / weights.file} is not the file that {CONFIG} describes: its sha256 is "
             f"{found} instead of {weights.sha256}",
-            hint="Convert it again: detrex-hub convert NAME",
+            hint=convert_again(folder, record),
         )
     with checkpoints.open(paths[weights.file], checksums=False) as checkpoint:
         weights.stored_keys(checkpoint, where=str(folder))
@@ -220,7 +227,7 @@ def read(folder: Path) -> Payload:
 def _file(folder: Path, name: str) -> Path:
     path = find_file(folder, name)
     if path is None:
-        raise HubError(f"{folder} has no {name}", hint="Convert it again: detrex-hub convert NAME")
+        raise HubError(f"{folder} has no {name}", hint=convert_again(folder))
     return path
 
 

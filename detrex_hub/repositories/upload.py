@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detrex_hub.errors import HubError, VerificationError
 from detrex_hub.progress import Progress
-from detrex_hub.records import SIGNATURE, read_bytes
+from detrex_hub.records import CARD, SIGNATURE, read_bytes
 from detrex_hub.repositories.client import Client, Remote, require_token
 from detrex_hub.repositories.fetching import fetch
 from detrex_hub.repositories.payload import Files
@@ -39,7 +39,7 @@ def push_to_hub(
         client = Client(before.id)
     check_target(client, before, private=private, create_pr=create_pr)
     payload = payload.addressed_to(client.repo_id)
-    client.check_card(payload.card())
+    client.check_card(payload.card(), payload.folder / CARD)
     payload = payload.signed(sign_key, signature_of(before))
     changed = _changed(payload, before)
     if changed and before is not None:

@@ -1,6 +1,7 @@
 """What training left: weights whose card says what config and metrics say of these very weights."""
 
 import json
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -16,6 +17,7 @@ from detrex_hub.conversion import prepare
 from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError
 from detrex_hub.publishing import training_run
 from detrex_hub.repositories import fetch
+from detrex_hub.repositories.names import is_repo_id
 from tests import training_outputs
 from tests.checkpoint_files import tensors
 from tests.cli.test_commands import one_line
@@ -195,10 +197,14 @@ def test_the_config_says_what_no_shape_shows(run):
 
 
 def test_wrong_calls_are_refused(here, tmp_path, monkeypatch):
-    assert "--config" in one_line(here("push", "model_final.pth"), 2)
+    line = one_line(here("push", "model_final.pth"), 2)
+    assert "--config" in line and line.endswith(": detrex-hub convert model_final.pth")
     OmegaConf.save(config(), "config.yaml")
     line = one_line(here("push", "model_final.pth", "--config", "config.yaml"), 2)
-    assert "OWNER/NAME" in line
+    name = tmp_path.name if is_repo_id(f"alice/{tmp_path.name}") else "my_model"
+    assert line.endswith(f"detrex-hub push model_final.pth {name} --config config.yaml")
+    command = shlex.split(line.partition("detrex-hub ")[2])
+    assert here(*command, "--to", "hub").code == 0
     (tmp_path / "folder").mkdir()
     assert "need a checkpoint" in one_line(here("push", "folder", "--ema"), 2)
     monkeypatch.setattr(training_run, "has_detectron2", lambda: False)

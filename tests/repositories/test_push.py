@@ -319,8 +319,10 @@ def test_arguments_that_make_no_sense(hub, login, folder, arguments):
 
 
 def test_there_is_no_folder(hub, tmp_path):
-    with pytest.raises(HubError, match=r"is not a folder.*detrex-hub convert"):
+    with pytest.raises(HubError, match=r"is not a folder\..*: detrex-hub list$"):
         push(tmp_path / "absent")
+    with pytest.raises(HubError, match=r"is not a folder\..*: detrex-hub convert r101_v2$"):
+        push(tmp_path / "r101_v2")
 
 
 def test_offline_a_push_is_refused(hub, login, folder, monkeypatch):
