@@ -322,7 +322,9 @@ def test_figures_of_other_weights_beside_a_checkpoint_are_left_out(here, output,
 
 
 def test_an_output_folder_without_its_parts_is_refused(here, output, tmp_path):
-    assert "OWNER/NAME" in one_line(here("push", "output"), 2)
+    line = one_line(here("push", "output"), 2)
+    named = "detrex-hub push output/model_final.pth output --config output/config.yaml"
+    assert line.endswith(named)
     line = one_line(here("push", "output", "ours/detr", "--metrics", "gone.json", "--to", "hub"))
     assert "gone.json" in line
     (output / "config.yaml").unlink()
