@@ -26,7 +26,8 @@ test: lint types secrets budgets $(STAMP) ## all checks and tests
 
 mutants: $(STAMP) ## break each line of the deciding modules, and see a test fail; ONLY='detrex_hub.kinds*'
 	$(INSTALL) -e '.[mutants]'
-	$(BIN)/mutmut run $(ONLY)
+	# with bytecode: each run of the tests imports the package again
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/mutmut run $(ONLY)
 	$(BIN)/mutmut results
 
 budgets: $(STAMP) ## memory and bytes read of conversions, which are counts
