@@ -37,8 +37,8 @@ def push(
     """Push a converted folder as one commit, then read it back and compare every sha256.
 
     Nothing is done if the repository already holds the same content. Only the weights,
-    ``config.json``, ``conversion.json`` and ``README.md`` are pushed. Other files in the folder
-    are ignored.
+    ``config.json``, ``conversion.json``, ``README.md``, its pictures and a ``model.sig`` over these
+    files are pushed. Other files in the folder are ignored.
 
     Args:
         folder: what `convert` made.

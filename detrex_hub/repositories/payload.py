@@ -59,11 +59,13 @@ class Files:
     """Files to push. One of them is a card.
 
     ``contents`` are the files' paths, or bytes to push in their place; ``digests`` are theirs.
+    ``signature`` is what the folder has as ``model.sig``.
     """
 
     folder: Path
     contents: Mapping[str, Path | bytes]
     digests: Mapping[str, Digest]
+    signature: bytes | None = None
 
     def card(self) -> str:
         """The text of the card.
@@ -86,18 +88,24 @@ class Files:
         """The same with a signature over all of its files.
 
         Args:
-            key: the private key; None signs nothing.
+            key: the private key; None takes the signature of the folder, if it has one.
             there: the signature in the repository, which is kept if it was made with the same key
                 over the same files.
 
         Raises:
             UsageError: the key cannot be used, or the library ``model-signing`` is not installed.
+            HubError: the signature of the folder is over other files than those that are pushed.
         """
-        if key is None:
-            return self
         digests = {name: digest.sha256 for name, digest in self.digests.items()}
         content = there
-        if there is None or signing.Seal.read(there) != signing.Seal(signing.key_of(key), digests):
+        if key is None:
+            content = self.signature
+            if content is None:
+                return self
+            self._refuse_signature_of_others(content, digests)
+        elif there is None or signing.Seal.read(there) != signing.Seal(
+            signing.key_of(key), digests
+        ):
             content = signing.sign(self.contents, self.folder.resolve().name, key)
         assert content is not None
         return replace(
@@ -105,6 +113,18 @@ class Files:
             contents={**self.contents, SIGNATURE: content},
             digests={**self.digests, SIGNATURE: digest(content)},
         )
+
+    def _refuse_signature_of_others(self, content: bytes, digests: Mapping[str, str]) -> None:
+        place, seal = self.folder / SIGNATURE, signing.Seal.read(content)
+        if seal is None:
+            raise HubError(f"{place} is no model signature", hint="Remove it, or sign again")
+        others = sorted(name for name, _ in seal.files.items() ^ digests.items())
+        if others:
+            raise HubError(
+                f"{place} does not cover the files that would be pushed, which differ in "
+                f"{', '.join(dict.fromkeys(others))[:200]}",
+                hint="Remove it, or sign what is pushed: --sign-key PRIVATE_KEY",
+            )
 
     def refuse_to_unsign(self, there: Collection[str], name: str) -> None:
         """Refuse files without a signature in the place of signed ones.
@@ -210,6 +230,7 @@ def read(folder: Path) -> Payload:
     # their sizes are bounded, and hashing takes as long as a file is large
     record = ConversionRecord.load(paths[CONVERSION])
     read_bytes(paths[CARD])
+    signature = find_file(folder, SIGNATURE)
     digests = {name: digest(path) for name, path in paths.items()}
     weights = config.checkpoint
     found = digests[weights.file].sha256
@@ -221,7 +242,14 @@ def read(folder: Path) -> Payload:
         )
     with checkpoints.open(paths[weights.file], checksums=False) as checkpoint:
         weights.stored_keys(checkpoint, where=str(folder))
-    return Payload(folder=folder, config=config, record=record, contents=paths, digests=digests)
+    return Payload(
+        folder=folder,
+        config=config,
+        record=record,
+        contents=paths,
+        digests=digests,
+        signature=None if signature is None else read_bytes(signature),
+    )
 
 
 def _file(folder: Path, name: str) -> Path:

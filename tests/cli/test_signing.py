@@ -156,16 +156,22 @@ def test_an_unsigned_repository_is_no_signed_one(hub, login, cli, folder, pair, 
     assert refused.code == 1 and "has no model.sig" in refused.err
 
 
-def test_an_identity_that_signed_is_verified(hub, cli, tmp_path):
+def test_an_identity_that_signed_is_verified(hub, login, cli, tmp_path):
+    login("alice")
     entries = tiny.catalogue(tmp_path / "tiny.toml")
-    options = ("--synthetic", "--catalogue", entries, "--to", "hub", "-q")
+    options = ("--synthetic", "--catalogue", entries, "--to", "hub", "--namespace", "alice", "-q")
     assert cli("convert-and-push", "tiny", *options).code == 0
-    folder, sigstore = tmp_path / "here/hub/detrex/tiny", Sigstore()
+    folder, sigstore = tmp_path / "here/hub/alice/tiny", Sigstore()
     sigstore.sign(folder, folder / "model.sig", "alice@example.com", "https://id.example.com")
     root = tmp_path / "root.json"
     root.write_text(json.dumps(sigstore.trusted_root))
 
-    verify = ("verify", folder, "--no-source", "--catalogue", entries)
+    # the signature goes with its files, and with no others
+    push_it = ("push", folder, "--allow-synthetic")
+    assert "model.sig" in cli(*push_it, "alice/tiny").out
+    assert cli(*push_it, "alice/tiny", "--json").document["changed"] == []
+
+    verify = ("verify", "alice/tiny", "--no-source", "--catalogue", entries)
     assert "Check it: --identity WHO" in cli(*verify).out
     by = ("--identity-provider", "https://id.example.com", "--trust-config", root)
     right = cli(*verify, "--identity", "alice@example.com", *by)
@@ -174,3 +180,8 @@ def test_an_identity_that_signed_is_verified(hub, cli, tmp_path):
     wrong = cli(*verify, "--identity", "bob@example.com", *by)
     assert wrong.code == 1 and len(wrong.err.splitlines()) == 1
     assert cli(*verify, "--identity", "alice@example.com").code == 2
+
+    with (folder / "README.md").open("a") as card:
+        card.write("More about these weights.\n")
+    changed = cli(*push_it, "alice/tiny")
+    assert changed.code == 1 and "which differ in README.md. Remove it, or sign" in changed.err
