@@ -32,14 +32,14 @@ def bodies():
 BODIES = bodies()
 
 
-def test_there_is_a_backbone_of_each_kind():
+def test_the_backbones_cover_every_kind():
     kinds = {name for name, kind in architectures().items() if kind.backbone}
     # a plain ViT is the net of a feature pyramid, and DINOv2 comes out as one
     assert kinds - BODIES.keys() == {"feature_pyramid", "dinov2"}
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_a_detector_is_recognised_on_any_body(name):
+def test_a_detector_is_recognised_on_any_backbone(name):
     made = next(
         real(one)
         for one, model in reference.detrex_models().items()
@@ -54,7 +54,7 @@ def test_a_detector_is_recognised_on_any_body(name):
         assert found.plan.specs == specs
 
 
-def test_a_detector_of_no_config_is_recognised_without_its_name():
+def test_a_detector_that_no_config_has_is_recognised_without_its_name():
     body = BODIES["convnext"]
     for name in ("dab_detr_r50", "dino_4scale_r101", "detr_r50"):
         specs = replace(real(name), body=body).target()
@@ -65,7 +65,7 @@ def lazy_of(made):
     return made.overrides(made.preprocessing({})).lazy
 
 
-def test_one_map_is_read_from_the_end_of_the_body():
+def test_a_one_level_detector_reads_the_last_map_of_its_backbone():
     made = replace(real("dab_detr_r50"), body=replace(BODIES["convnext"], output_norms=(2, 3)))
     lazy = lazy_of(made)
     assert lazy["model.in_features"] == ["p3"]
@@ -73,7 +73,7 @@ def test_one_map_is_read_from_the_end_of_the_body():
     assert lazy["model.backbone.out_indices"] == [2, 3]
 
 
-def test_no_shape_shows_which_map_of_a_pyramid_is_read():
+def test_shapes_do_not_show_which_map_of_a_pyramid_is_read():
     lazy = lazy_of(replace(real("dab_detr_r50"), body=BODIES["vit_mae"]))
     assert lazy["model.in_channels"] == 256
     assert "model.in_features" not in lazy

@@ -195,7 +195,7 @@ def same(made, specs, layout, facts):
 @pytest.mark.parametrize(
     "name", [name for name in OWN if "original" in architectures()[name].layouts]
 )
-def test_hyper_parameters_are_found_again_in_the_originals_shapes(name):
+def test_hyper_parameters_are_read_back_from_the_originals_shapes(name):
     @settings(
         max_examples=8, deadline=None, database=None, derandomize=True, phases=[Phase.generate]
     )
@@ -220,7 +220,7 @@ def original_has(made):
 @pytest.mark.parametrize(
     ("name", "prefix"), [("dino", "backbone.0."), ("h_deformable_detr", "backbone.0.body.")]
 )
-def test_a_swin_lies_where_the_originals_authors_put_it(name, prefix):
+def test_a_swin_has_the_prefix_of_the_originals_authors(name, prefix):
     model = next(
         one["hyper_parameters"]
         for one in reference.detrex_models().values()
@@ -232,7 +232,7 @@ def test_a_swin_lies_where_the_originals_authors_put_it(name, prefix):
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_hyper_parameters_are_found_again_in_detrexs_shapes(name):
+def test_hyper_parameters_are_read_back_from_detrexs_shapes(name):
     @settings(
         max_examples=6, deadline=None, database=None, derandomize=True, phases=[Phase.generate]
     )
@@ -249,7 +249,7 @@ def test_hyper_parameters_are_found_again_in_detrexs_shapes(name):
 @pytest.mark.parametrize(
     "name", [name for name in OWN if "transformers" in architectures()[name].layouts]
 )
-def test_hyper_parameters_are_found_again_in_transformers_shapes(name, layout):
+def test_hyper_parameters_are_read_back_from_transformers_shapes(name, layout):
     @settings(
         max_examples=5, deadline=None, database=None, derandomize=True, phases=[Phase.generate]
     )
@@ -277,7 +277,7 @@ def digest(specs):
 
 
 @pytest.mark.parametrize("name", reference.detrex_models())
-def test_the_state_dict_is_that_of_the_real_detrex_model(name):
+def test_the_state_dict_equals_the_real_detrex_models(name):
     model = reference.detrex_models()[name]
     kind = architectures()[model["architecture"]]
     # proposals of a two-stage model and points of a grid are in no state dict

@@ -46,7 +46,7 @@ CATEGORIES = [{"id": 7, "name": "tv"}, {"id": 3, "name": "cat"}]
         ("utf-32-le", codecs.BOM_UTF32_LE),
     ],
 )
-def test_a_text_may_have_any_mark_and_ending(tmp_path, encoding, mark, ending):
+def test_a_text_file_may_have_any_byte_order_mark_and_line_ending(tmp_path, encoding, mark, ending):
     path = tmp_path / "names.txt"
     path.write_bytes(mark + ending.join(["cat", "", "  tv ", "Hündin", ""]).encode(encoding))
     assert read_names(path) == ["cat", "tv", "Hündin"]
@@ -75,7 +75,7 @@ def test_each_kind_of_file_is_read(tmp_path, name, text):
     assert read_names(path) == ["cat", "tv"]
 
 
-def test_a_class_may_be_called_as_a_word_of_yaml(tmp_path):
+def test_a_class_name_may_be_a_reserved_word_of_yaml(tmp_path):
     path = tmp_path / "data.yaml"
     path.write_text("names: [no, yes, null]\n")
     assert read_names(path) == ["no", "yes", "null"]
@@ -105,7 +105,7 @@ def test_a_class_may_be_called_as_a_word_of_yaml(tmp_path):
         "names: &a [*a, *a]\n",
     ],
 )
-def test_other_input_is_refused(tmp_path, text):
+def test_input_without_class_names_is_refused(tmp_path, text):
     path = tmp_path / "classes.txt"
     path.write_text(text)
     with pytest.raises(UsageError, match="no class names") as caught:
@@ -120,7 +120,7 @@ def test_a_yaml_tag_is_refused(tmp_path):
         read_names(path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_bytes_that_are_not_text_are_refused(tmp_path):
     path = tmp_path / "names.txt"
     path.write_bytes("Hündin\n".encode("latin-1"))
     with pytest.raises(UsageError, match="not text in UTF-8"):
@@ -133,7 +133,7 @@ def rows(names, known=COCO, *, exact=False):
     return [one and one.row for one in matched(names, known, exact=exact)]
 
 
-def test_every_name_of_voc_is_one_of_coco():
+def test_every_voc_name_matches_a_coco_class():
     found = matched(VOC, COCO, exact=False)
     assert None not in found
     assert {name: one.name for name, one in zip(VOC, found, strict=True) if one.name != name} == {
@@ -146,15 +146,15 @@ def test_every_name_of_voc_is_one_of_coco():
     }
 
 
-def test_spelling_does_not_count_but_letters_do():
+def test_names_match_in_any_spelling_of_the_same_letters():
     assert rows(["Cell_Phone", "wine-glass", "TV", "catt", "cats"]) == [77, 46, 72, None, None]
 
 
-def test_exact_names_match_equal_names_alone():
+def test_exact_names_match_only_equal_names():
     assert rows(["cat", "Cat", "sofa", "dining_table"], exact=True) == [17, None, None, None]
 
 
-def test_two_names_of_one_class_are_refused():
+def test_two_names_for_one_class_are_refused():
     with pytest.raises(UsageError, match="'sofa' and 'couch' are both 'couch' of COCO") as caught:
         rows(["sofa", "cat", "couch"])
     assert caught.value.choices == ("--exact-names",)
@@ -163,7 +163,7 @@ def test_two_names_of_one_class_are_refused():
 
 @pytest.mark.parametrize(("of", "first"), [(366, 1), (365, 0)])
 @pytest.mark.parametrize("layout", ["original", "detrex"])
-def test_heads_of_objects365_have_rows_by_name(of, first, layout):
+def test_names_choose_rows_in_heads_of_objects365(of, first, layout):
     known = known_classes(of, original=False, layout=layout)
     assert rows(["Person", "Table Tennis", "couch"], known) == [first, first + 364, first + 50]
     assert rows(["tv", "orange"], known) == [first + 37, first + 104]
@@ -178,7 +178,7 @@ def test_classes_of_other_heads_are_unknown():
     assert len(COCO.rows) == len(coco.NAMES)
 
 
-def test_lines_of_any_length_are_refused_as_well(tmp_path):
+def test_a_very_long_line_is_refused(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("a" * 100_000 + "!\n" + "(" * 100_000)
     with pytest.raises(UsageError, match="no class names"):

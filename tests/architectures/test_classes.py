@@ -96,7 +96,7 @@ def test_rows_of_named_classes_are_kept_and_the_others_are_fresh(name, layout):
 
 
 @pytest.mark.parametrize("layout", ["panoptic", "detrex"])
-def test_panoptic_rows_are_of_other_classes(layout):
+def test_panoptic_rows_do_not_match_coco_classes(layout):
     name = "detr_r50_panoptic"
     specs = reference.load(name).source if layout == "panoptic" else reference.load(name).target
     kind = recognise(specs).architecture
@@ -113,7 +113,7 @@ def test_the_encoders_head_of_dino_follows_the_classes():
     )
 
 
-def test_more_classes_than_the_original_has_rows():
+def test_a_head_may_have_more_classes_than_the_original_has_rows():
     made, plan = planned("deformable_detr_r50_two_stage", num_classes=100)
     assert rows_of(plan.moves["class_embed.6.weight"]) == [*range(91), *[None] * 9]
     assert rows_of(plan.moves["class_embed.0.weight"]) == [None] * 100
@@ -130,7 +130,7 @@ def refine(tmp_path_factory):
     return save(tmp_path_factory.mktemp("plain") / "plain.pth", state, "model"), state
 
 
-def test_fresh_rows_are_those_of_detrex_and_of_the_seed(tmp_path, refine):
+def test_fresh_rows_follow_detrexs_initialisation_and_the_seed(tmp_path, refine):
     path, state = refine
     names = ["cat", *(f"thing {i}" for i in range(600)), "person"]
     done = convert(path, tmp_path / "a", facts={"class_names": names, "seed": 3})
@@ -160,7 +160,7 @@ def test_fresh_rows_are_those_of_detrex_and_of_the_seed(tmp_path, refine):
     assert "600 fresh rows, seed 3" in (tmp_path / "a" / "README.md").read_text()
 
 
-def test_embeddings_begin_as_torch_begins_them(tmp_path):
+def test_fresh_embeddings_follow_torchs_initialisation(tmp_path):
     variant = reference.load("dn_detr_r50")
     path = save(tmp_path / "dn.pth", tensors(variant.source, variant.tied_sources), "model")
     written = load_file(convert(path, tmp_path / "dn", facts={"num_classes": 500}).path)
@@ -172,7 +172,7 @@ def test_embeddings_begin_as_torch_begins_them(tmp_path):
     assert labels[:-1].mean() == pytest.approx(0, abs=0.01)
 
 
-def test_detr_has_no_focal_prior(tmp_path):
+def test_fresh_rows_of_detr_have_no_focal_prior(tmp_path):
     _, plan = planned("detr_r50", num_classes=5)
     (fresh, last) = plan.moves["class_embed.bias"].pieces
     assert (fresh.count, fresh.uniform, fresh.mean) == (5, True, 0)
@@ -207,7 +207,7 @@ def own_head(rows):
     return specs
 
 
-def test_a_custom_head_is_cut_only_if_its_rows_match():
+def test_a_custom_head_is_cut_only_if_its_rows_match_coco():
     kind = recognise(own_head(20)).architecture
     assert kind.read(own_head(20), "original", {}).num_classes == 20
     assert kind.read(own_head(91), "original", {}).num_classes == 80
@@ -268,7 +268,7 @@ def rows_are_fresh(move):
     return all(isinstance(piece, Fresh) for piece in move.pieces)
 
 
-def test_names_of_classes_in_three_kinds_of_files(tmp_path):
+def test_class_names_are_read_from_three_kinds_of_files(tmp_path):
     path = tmp_path / "names"
     path.write_text("cat\n\n  tv \n")
     assert read_names(path) == ["cat", "tv"]
@@ -285,7 +285,7 @@ def test_names_of_classes_in_three_kinds_of_files(tmp_path):
         read_names(tmp_path / "none")
 
 
-def test_every_name_of_coco_finds_its_row():
+def test_every_coco_name_finds_its_row():
     made, plan = planned("conditional_detr_r50", class_names=list(coco.NAMES))
     _, usual = planned("conditional_detr_r50")
     assert made.notes()[-1].startswith("class heads cut 91 -> 80 rows")

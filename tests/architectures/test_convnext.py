@@ -61,7 +61,7 @@ def test_transformers_comes_out_as_measured_and_goes_back() -> None:
     assert "hidden_states_norms.stage1.bias" in plan.dropped
 
 
-def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
+def test_shapes_alone_cannot_tell_the_final_norm_from_an_output_norm() -> None:
     source = reference.load("convnext_tiny_22k_1k_384").source
     wrong = [rule for rule in TINY.rules("original") if rule.source != "norm.*"]
     TINY.prove(plan([*wrong, Rename("norm.*", "norm3.*")], source, mapper="wrong").specs)
@@ -71,7 +71,9 @@ def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
 @pytest.mark.parametrize(
     ("made", "millions"), [(TINY, 28.6), (SMALL, 50.2), (BASE, 88.6), (LARGE, 197.8)]
 )
-def test_all_published_sizes(made: ConvNeXt, millions: float) -> None:
+def test_all_published_sizes_have_the_published_parameter_count(
+    made: ConvNeXt, millions: float
+) -> None:
     assert round(parameters(reads_back(made)) / 1e6, 1) == millions
 
 
@@ -127,7 +129,7 @@ def test_a_missing_block_is_refused() -> None:
         read(specs)
 
 
-def test_overrides_and_backbone() -> None:
+def test_overrides_and_the_built_backbone_agree() -> None:
     overrides = LARGE.overrides(IMAGENET_RGB)
     assert overrides.lazy["model.backbone.depths"] == [3, 3, 27, 3]
     assert overrides.lazy["model.backbone.dims"] == [192, 384, 768, 1536]
@@ -141,7 +143,7 @@ def test_overrides_and_backbone() -> None:
     )
 
 
-def test_without_layer_scale_the_model_must_have_none() -> None:
+def test_without_layer_scale_the_model_is_built_without_it() -> None:
     made = replace(TINY, layer_scale=False)
     assert not [key for key in made.target() if key.endswith("gamma")]
     assert made.overrides(IMAGENET_RGB).lazy["model.backbone.layer_scale_init_value"] == 0

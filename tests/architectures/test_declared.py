@@ -25,15 +25,15 @@ def settled(specs=None, **given):
     return settle(FACTS, specs or {}, "original", given)
 
 
-def test_a_fact_that_nothing_says_takes_its_default_and_is_called_assumed():
+def test_an_unstated_fact_takes_its_default_and_is_called_assumed():
     assert settled() == Settled({"size": 3, "twice": 6, "shown": 7}, ("size", "shown"))
 
 
-def test_a_fact_that_is_said_is_not_assumed():
+def test_a_stated_fact_is_not_assumed():
     assert settled(size=5, shown=8) == Settled({"size": 5, "twice": 10, "shown": 8})
 
 
-def test_a_fact_that_shapes_show_is_not_assumed_and_cannot_be_another():
+def test_a_fact_that_shapes_show_is_not_assumed_and_cannot_be_contradicted():
     assert settled({"n": 4}) == Settled({"size": 3, "twice": 6, "shown": 4}, ("size",))
     with pytest.raises(UsageError, match=r"shown was given as 5, but the shapes show 4"):
         settled({"n": 4}, shown=5)
@@ -48,7 +48,7 @@ def test_a_fact_that_shapes_show_is_not_assumed_and_cannot_be_another():
         ({"colour": "red"}, r"it does not take colour.*It takes left, shown, size, twice"),
     ],
 )
-def test_a_fact_that_is_unknown_or_of_another_kind_is_refused(given, said):
+def test_an_unknown_fact_or_a_value_of_another_kind_is_refused(given, said):
     with pytest.raises(UsageError, match=said):
         understood(FACTS, given, where="it")
 
@@ -99,7 +99,7 @@ def look_at(name):
     return specs, found.architecture, found.layout
 
 
-def test_a_detector_takes_the_facts_of_its_backbone():
+def test_a_detector_accepts_the_facts_of_its_backbone():
     specs, kind, layout = look_at("detr_r50")
     known = kind.known_facts(specs, layout, given={"backbone_stride_in_1x1": "true"})
     made = kind.read(specs, layout, known)
@@ -119,7 +119,7 @@ def test_a_detector_takes_the_facts_of_its_backbone():
         (None, None, True, True),
     ],
 )
-def test_the_user_overrides_the_checkpoint_and_that_the_catalogue(
+def test_the_users_facts_override_the_checkpoints_and_those_the_catalogues(
     user, arguments, catalogue, known
 ):
     variant = reference.load("conditional_detr_r50")
@@ -137,7 +137,7 @@ def test_the_user_overrides_the_checkpoint_and_that_the_catalogue(
     ("dtype", "fits"),
     [("F32", True), ("F16", True), ("BF16", True), ("F64", True), ("I64", False), ("BOOL", False)],
 )
-def test_a_parameter_takes_floating_point_numbers_alone(dtype, fits):
+def test_a_parameter_takes_only_floating_point_numbers(dtype, fits):
     made = ResNet(depth=18)
     specs = dict(made.target())
     key = "stem.conv1.weight"
@@ -150,14 +150,14 @@ def test_a_parameter_takes_floating_point_numbers_alone(dtype, fits):
             made.prove(specs)
 
 
-def test_a_fact_of_the_detector_is_not_taken_for_one_of_its_backbone():
+def test_a_fact_of_the_detector_does_not_reach_its_backbone():
     specs, kind, layout = look_at("dino_swin_tiny_224_4scale")
     made = kind.read(specs, layout, {"num_heads": 8})
     assert (made.num_heads, made.body.num_heads) == (8, (3, 6, 12, 24))
 
 
 @pytest.mark.parametrize("name", reference.names())
-def test_the_paths_that_follow_from_assumed_facts_are_among_those_set(name):
+def test_the_paths_of_assumed_facts_are_among_the_overrides(name):
     specs, kind, layout = look_at(name)
     facts = kind.settle(specs, layout, {})
     made = kind.infer(specs, layout, facts.values)

@@ -49,7 +49,7 @@ def deletions():
 
 
 @pytest.mark.parametrize(("specs", "name", "layout", "what"), [*deletions()])
-def test_deleted_rows_are_fresh_and_nothing_else_is(specs, name, layout, what):
+def test_only_deleted_rows_are_fresh(specs, name, layout, what):
     gone = {
         key
         for key in specs
@@ -106,7 +106,7 @@ def test_a_conversion_without_heads_is_repeated_from_its_record(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
-def test_without_their_number_the_deletion_is_named(side):
+def test_without_the_number_of_classes_the_refusal_names_the_deletion(side):
     specs = getattr(reference.load("dino_r50_4scale"), side)
     left = {key: spec for key, spec in specs.items() if not _HEADS.search(key)}
     with pytest.raises(ArchitectureError, match="class heads or the label") as caught:

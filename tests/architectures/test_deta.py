@@ -27,7 +27,7 @@ def converted(tmp_path, state, **beside):
 
 
 @pytest.mark.parametrize("assigned", [True, False])
-def test_the_arguments_beside_the_weights_tell_it_from_its_baseline(tmp_path, assigned):
+def test_the_arguments_in_the_file_distinguish_deta_from_its_baseline(tmp_path, assigned):
     # a wrong choice of proposals costs 1.35 in logits and 0.94 in boxes
     assert DETA.source == BASELINE.source
     arguments = argparse.Namespace(
@@ -41,7 +41,7 @@ def test_the_arguments_beside_the_weights_tell_it_from_its_baseline(tmp_path, as
     assert not {"assign_first_stage", "assign_second_stage", "num_queries"} & set(settled.assumed)
 
 
-def test_without_arguments_it_is_assumed_that_it_is_not_the_baseline():
+def test_without_arguments_the_weights_are_assumed_to_be_deta():
     settled = KIND.settle(DETA.source, "original", KIND.facts_in({"args": {}}))
     assert {"assign_first_stage", "assign_second_stage", "num_queries"} <= set(settled.assumed)
     assert settled.values["num_queries"] == 900
@@ -57,7 +57,7 @@ def test_a_detrex_file_leaves_the_choice_to_its_config():
     assert said.overrides(said.preprocessing({})).lazy[FIRST] is False
 
 
-def test_its_decoder_norms_are_crossed_and_its_proposals_ranked_by_the_first_row():
+def test_decoder_norms_are_swapped_and_the_first_row_ranks_proposals():
     # not crossed: 0.52 in logits; the rows of COCO's classes for the proposals: 1.49
     layer = "transformer.decoder.layers.5"
     for variant in (DETA, BASELINE):

@@ -56,14 +56,14 @@ def test_comes_out_as_measured(name: str) -> None:
     assert DINOv2.from_hyper_parameters(made.hyper_parameters()) == made
 
 
-def test_patches_of_14_stay_as_they_are_without_request_and_build_nothing() -> None:
+def test_patches_of_14_pixels_are_resampled_only_on_request() -> None:
     made, _, plan = comes_out_as_measured("dinov2_vitb14")
     assert plan.specs["patch_embed.proj.weight"].shape == (768, 3, 14, 14)
     assert made.build(IMAGENET_RGB) is None
     assert any("--fact patch_size=16" in note for note in made.notes())
 
 
-def test_the_size_of_the_pretrainings_images_is_that_of_its_positions() -> None:
+def test_the_pretraining_image_size_follows_from_the_positions() -> None:
     # with the stock 224 the positions are left random: their shape does not fit
     for name, size in (("dinov2_vitb14", 518), ("dinov2_vits14_p16", 592)):
         made, _ = read(reference.load(name).source, facts_of(name))
@@ -74,7 +74,7 @@ def test_the_size_of_the_pretrainings_images_is_that_of_its_positions() -> None:
     assert lazy["model.backbone.net.pretrain_use_cls_token"] is False
 
 
-def test_there_is_no_way_back() -> None:
+def test_folded_layer_scales_cannot_be_exported() -> None:
     made, layout, plan = comes_out_as_measured("dinov2_vits14_p16", {"patch_size": 16})
     with pytest.raises(MappingError, match=r"by scale_rows.*by pinv_last2|by pinv_last2") as error:
         made.plan_export(plan.specs, layout)
@@ -92,7 +92,7 @@ def in_training(specs: State, chunks: int | None) -> State:
 
 
 @pytest.mark.parametrize(("chunks", "layout"), [(None, "training"), (4, "training_chunks")])
-def test_training_checkpoints_name_blocks_by_their_place(chunks: int | None, layout: str) -> None:
+def test_training_checkpoints_with_grouped_blocks_are_read(chunks: int | None, layout: str) -> None:
     source = reference.load("dinov2_vits14_p16").source
     specs = in_training(source, chunks)
     made, found = read(specs)
@@ -113,7 +113,7 @@ def test_training_checkpoints_name_blocks_by_their_place(chunks: int | None, lay
         ("dinov2_with_registers.", "transformers_registers_classifier"),
     ],
 )
-def test_a_classifier_of_transformers_gives_its_backbone(prefix: str, layout: str) -> None:
+def test_the_backbone_of_a_transformers_classifier_is_converted(prefix: str, layout: str) -> None:
     source = reference.load("hf_dinov2_vits14").source
     specs = {prefix + key: spec for key, spec in source.items()}
     specs["classifier.weight"] = TensorSpec("F32", (1000, 768))
@@ -131,7 +131,7 @@ def test_the_giant_is_refused_with_the_reason(key: str) -> None:
         read(specs)
 
 
-def test_timms_giant_is_known_by_its_shapes() -> None:
+def test_timms_giant_is_recognised_by_its_shapes() -> None:
     specs = dict(reference.load("timm_vit_small_patch14_dinov2").source)
     for block in range(12):
         specs[f"blocks.{block}.mlp.fc2.weight"] = TensorSpec("F32", (384, 768))
@@ -139,7 +139,7 @@ def test_timms_giant_is_known_by_its_shapes() -> None:
         read(specs)
 
 
-def test_layer_scales_tell_it_from_other_vits() -> None:
+def test_layer_scales_distinguish_dinov2_from_other_vits() -> None:
     assert recognise(reference.load("vit_base_mae_timm").source).architecture.name == "vit_mae"
     assert recognise(reference.load("hf_vit_mae_base").source).architecture.name == "vit_mae"
     specs = dict(reference.load("timm_vit_small_patch14_dinov2").source)

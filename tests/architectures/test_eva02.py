@@ -32,13 +32,13 @@ def test_comes_out_as_measured() -> None:
 
 # millions of parameters: EVA-02's README; what pretraining needs is not counted there
 @pytest.mark.parametrize(("made", "millions"), [(BASE, 86), (LARGE, 304)])
-def test_the_published_sizes(made: EVA02, millions: int) -> None:
+def test_all_published_sizes_have_the_published_parameter_count(made: EVA02, millions: int) -> None:
     specs = reads_back(made)
     kept = made.plan(specs, "original").specs
     assert round(parameters(kept) / 1e6) in (millions - 1, millions)
 
 
-def test_rotary_positions_of_todays_code_are_dropped_too() -> None:
+def test_rotary_positions_of_the_current_code_are_dropped_too() -> None:
     specs = {
         key: TensorSpec("F32", (256, 64)) if "rope" in key else spec
         for key, spec in reference.load(NAME).source.items()
@@ -56,7 +56,7 @@ def test_files_without_rotary_positions_have_heads_of_64_channels_by_default() -
         read(reference.load(NAME).source, {"num_heads": 8})
 
 
-def test_detrex_files_lose_what_depends_on_their_config() -> None:
+def test_tensors_that_depend_on_the_config_are_dropped_from_detrex_files() -> None:
     wide = replace(LARGE, img_size=1536, window_size=32, window_block_indexes=(0, 1, 3, 4))
     specs = wide.target()
     made, layout = read(specs)
@@ -66,14 +66,14 @@ def test_detrex_files_lose_what_depends_on_their_config() -> None:
     assert plan.specs.keys() | made.set_by_model() == specs.keys()
 
 
-def test_the_small_ones_have_no_norm_inside_and_are_refused() -> None:
+def test_small_models_without_an_inner_norm_are_refused() -> None:
     specs = {k: spec for k, spec in BASE.original()[0].items() if "ffn_ln" not in k}
     made, layout = read(specs)
     with pytest.raises(MappingError, match=r"no key for the rule blocks\.\{i\}\.mlp\.ffn_ln"):
         made.plan(specs, layout)
 
 
-def test_keys_keep_their_names_and_keys_have_no_bias() -> None:
+def test_keys_keep_their_names_and_attention_keys_have_no_bias() -> None:
     moved = [rule for rule in LARGE.rules("original") if isinstance(rule, Rename)]
     assert all(rule.source == rule.target for rule in moved)
     assert "blocks.0.attn.k_bias" not in LARGE.target()
@@ -88,7 +88,7 @@ def test_the_error_names_a_missing_block() -> None:
         read(specs)
 
 
-def test_builds_its_own_pyramid() -> None:
+def test_a_pyramid_is_built_with_the_backbone() -> None:
     call = BASE.build(IMAGENET_RGB, (3,))
     assert call is not None
     assert call.target == "detrex.modeling.backbone.eva_02.SimpleFeaturePyramid"

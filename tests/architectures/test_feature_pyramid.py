@@ -72,7 +72,7 @@ def test_rotary_positions_of_another_model_are_never_moved():
     assert "computes for its own image" in plan.dropped["backbone.net.rope_glb.freqs_cos"]
 
 
-def test_dino_keeps_every_tensor_that_detrex_wrote():
+def test_every_tensor_of_a_detrex_dino_is_kept():
     for name in ("dino_vitdet_base", "dino_eva_01", "dino_eva_02_b_6attn_win32_1536"):
         made, specs = dino(name)
         assert made.plan(specs, "detrex").specs == specs
@@ -102,7 +102,7 @@ def test_sizes_and_windows_are_read_from_shapes(name, net, sizes, attending):
 
 
 @pytest.mark.parametrize("kept", ["blocks.0.attn.rel_pos_h", "rope_glb.freqs_cos"])
-def test_a_net_that_shows_no_windows_is_refused(kept):
+def test_a_vit_whose_windows_cannot_be_read_is_refused(kept):
     name = "eva02_L_m38m_to_o365" if "rope" in kept else "eva01_o365_1280"
     specs = reference.load(name).source
     rest = {k: s for k, s in specs.items() if "rope" not in k and "rel_pos" not in k}
@@ -111,7 +111,7 @@ def test_a_net_that_shows_no_windows_is_refused(kept):
 
 
 @pytest.mark.parametrize("stored", [0, 1])
-def test_rotary_positions_that_are_stored_once_show_no_windows(stored):
+def test_windows_cannot_be_read_from_rotary_positions_stored_once(stored):
     # as a file that holds shared tensors once would have them, under the first or another name
     made, specs = dino("dino_eva_02_b_6attn_win32_1536")
     tied = [group for group in made.ties() if ".rope" in group[0]]
@@ -121,7 +121,7 @@ def test_rotary_positions_that_are_stored_once_show_no_windows(stored):
         architecture("dino").read(rest, "detrex", {})
 
 
-def test_a_pyramid_has_maps_in_a_row():
+def test_the_maps_of_a_pyramid_have_no_gaps():
     for maps in ([3, 5], [5], [], [4, 5, 6]):
         with pytest.raises(ArchitectureError, match="no maps"):
             KIND.from_hyper_parameters({**SMALL["feature_pyramid"], "maps": maps})
@@ -136,7 +136,7 @@ def test_a_pyramid_has_maps_in_a_row():
         (None, True),
     ],
 )
-def test_another_net_that_takes_the_same_settings_is_refused(net, fits):
+def test_another_vit_with_the_same_settings_is_refused(net, fits):
     made, _ = dino("dino_vitdet_base")
     model = {"_target_": "projects.dino.modeling.dino.DINO", "backbone": {"net": {}}}
     if net:

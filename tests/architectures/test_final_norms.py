@@ -27,7 +27,7 @@ def detector(made, width):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_load_gives_the_backbone_its_tensors_and_nothing_else(name):
+def test_a_load_sets_only_the_tensors_of_the_backbone(name):
     source = reference.load(name).source
     made, layout = read(source)
     plan = made.plan(source, layout)
@@ -47,7 +47,7 @@ def test_a_load_gives_the_backbone_its_tensors_and_nothing_else(name):
 
 
 @pytest.mark.parametrize("name", WITH_FINAL_NORM)
-def test_the_original_file_would_put_it_into_the_neck(name):
+def test_the_original_file_would_load_the_final_norm_into_the_neck(name):
     source = reference.load(name).source
     made, _ = read(source)
     model, _ = detector(made, source["norm.weight"].shape[0])

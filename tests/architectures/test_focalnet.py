@@ -51,7 +51,7 @@ def test_comes_out_as_measured(name: str) -> None:
     assert "not an output norm" in plan.dropped["norm.weight"]
 
 
-def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
+def test_shapes_alone_cannot_tell_the_final_norm_from_an_output_norm() -> None:
     source = reference.load("focalnet_tiny_lrf").source
     wrong = [rule for rule in TINY.rules("original") if rule.source != "norm.*"]
     TINY.prove(plan([*wrong, Rename("norm.*", "norm3.*")], source, mapper="wrong").specs)
@@ -73,11 +73,13 @@ def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
         (HUGE_FL4, 689),
     ],
 )
-def test_all_published_sizes(made: FocalNet, millions: float) -> None:
+def test_all_published_sizes_have_the_published_parameter_count(
+    made: FocalNet, millions: float
+) -> None:
     assert round(parameters(reads_back(made)) / 1e6, 0 if millions > 100 else 1) == millions
 
 
-def test_an_isotropic_one_has_one_stage() -> None:
+def test_an_isotropic_focalnet_has_one_stage() -> None:
     made = FocalNet(
         embed_dim=768,
         depths=(12,),
@@ -91,7 +93,7 @@ def test_an_isotropic_one_has_one_stage() -> None:
     assert made.overrides(IMAGENET_RGB).lazy["model.backbone.patch_size"] == 16
 
 
-def test_normalize_modulator_is_taken_for_the_published_large_one_with_four_levels() -> None:
+def test_normalize_modulator_is_assumed_for_the_published_large_model_with_four_levels() -> None:
     specs, _ = LARGE_FL4.original()
     made, _ = read(specs)
     assert made == LARGE_FL4
@@ -105,7 +107,7 @@ def test_normalize_modulator_is_taken_for_the_published_large_one_with_four_leve
     assert not made.notes()
 
 
-def test_post_norm_goes_with_layer_scale_by_default() -> None:
+def test_a_model_with_layer_scale_has_post_norm_by_default() -> None:
     specs, _ = LARGE.original()
     made, _ = read(specs)
     assert made.overrides(IMAGENET_RGB).lazy["model.backbone.use_postln"] is True
@@ -113,7 +115,7 @@ def test_post_norm_goes_with_layer_scale_by_default() -> None:
     assert TINY.overrides(IMAGENET_RGB).lazy_if_present["model.backbone.use_postln"] is False
 
 
-def test_a_fact_that_is_no_flag_is_refused() -> None:
+def test_a_fact_that_is_not_a_flag_is_refused() -> None:
     with pytest.raises(UsageError, match="use_postln should be true or false, not 'yes'"):
         read(TINY.original()[0], {"use_postln": "yes"})
 

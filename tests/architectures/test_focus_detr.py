@@ -40,7 +40,7 @@ def test_focus_detr_and_dino_are_never_confused():
         dino.read(rest, "detrex", {}).plan(rest, "detrex")
 
 
-def test_the_head_of_the_encoder_has_fourteen_names_and_a_file_may_have_one():
+def test_the_encoder_head_has_fourteen_names_of_which_a_file_may_have_one():
     made = KIND.from_hyper_parameters({**SMALL, "encoder_layers": 6, "decoder_layers": 6})
     (group,) = (group for group in made.ties() if "class_embed.6.weight" in group)
     assert len(group) == 14
@@ -51,7 +51,7 @@ def test_the_head_of_the_encoder_has_fourteen_names_and_a_file_may_have_one():
     assert {plan.ties[key] for key in group[1:]} == {group[0]}
 
 
-def test_detrex_takes_that_head_by_the_number_of_encoder_layers():
+def test_the_number_of_encoder_layers_chooses_the_encoder_head():
     made = KIND.from_hyper_parameters(SMALL)
     (group,) = (group for group in made.ties() if "class_embed.2.weight" in group)
     assert "enhance_MCSP_layerlist.1.weight" in group
@@ -81,7 +81,7 @@ def test_copies_of_a_head_that_differ_are_refused(tmp_path):
         convert(tmp_path / "model_final.pth", tmp_path / "out")
 
 
-def test_its_config_of_an_r101_gets_the_depth_that_the_file_has():
+def test_the_r101_config_gets_the_depth_of_the_file():
     # detrex's focus_detr_r101_4scale_36ep.py builds an R-50
     entry = catalogue.find("focus_detr_r101_4scale_36ep")
     made = models.model_of(entry)

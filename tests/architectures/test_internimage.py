@@ -56,11 +56,13 @@ def test_comes_out_as_measured(name: str) -> None:
     ("made", "millions"),
     [(TINY, 30), (SMALL, 50), (BASE, 97), (LARGE, 223), (XLARGE, 335), (HUGE, 1080)],
 )
-def test_all_published_sizes(made: InternImage, millions: int) -> None:
+def test_all_published_sizes_have_the_published_parameter_count(
+    made: InternImage, millions: int
+) -> None:
     assert parameters(reads_back(made)) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
-def test_gammas_of_one_are_set_by_a_model_whose_weights_have_none() -> None:
+def test_a_model_without_gammas_in_its_weights_sets_them_to_one() -> None:
     given = TINY.set_by_model()
     assert given == {key for key in TINY.target() if key.endswith(("gamma1", "gamma2"))}
     assert len(given) == 2 * sum(TINY.depths)
@@ -68,7 +70,7 @@ def test_gammas_of_one_are_set_by_a_model_whose_weights_have_none() -> None:
     assert TINY.overrides(IMAGENET_RGB).lazy["model.backbone.layer_scale"] == 1.0
 
 
-def test_offsets_are_scaled_as_in_the_published_weights_by_default() -> None:
+def test_offsets_have_the_scale_of_the_published_weights_by_default() -> None:
     specs, _ = LARGE.original()
     assert read(specs)[0].overrides(IMAGENET_RGB).lazy["model.backbone.offset_scale"] == 2.0
     made, _ = read(specs, {"offset_scale": 1})
@@ -79,7 +81,7 @@ def test_offsets_are_scaled_as_in_the_published_weights_by_default() -> None:
             read(specs, {"offset_scale": wrong})
 
 
-def test_the_huge_one_must_be_built_without_gammas() -> None:
+def test_the_huge_model_is_built_without_gammas() -> None:
     # detrex's block passes over its further norms where it has gammas
     overrides = HUGE.overrides(IMAGENET_RGB)
     assert overrides.lazy_remove == ("model.backbone.layer_scale",)
@@ -96,7 +98,7 @@ def test_shapes_do_not_show_which_blocks_end_in_a_norm() -> None:
         read(specs, {"level2_post_norm_block_ids": [1, 2]})
 
 
-def test_detrex_files_are_checked_as_strictly() -> None:
+def test_detrex_files_are_checked_strictly_too() -> None:
     variant = reference.load("internimage_s_1k_224")
     made, layout = read(variant.target)
     assert (made, layout) == (SMALL, "detrex")

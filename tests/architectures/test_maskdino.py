@@ -29,7 +29,7 @@ def lazy(name, **facts):
 
 
 @pytest.mark.parametrize("name", reference.names("maskdino"))
-def test_a_config_gets_what_the_original_was_built_with(name):
+def test_a_config_gets_the_settings_of_the_original(name):
     wanted = SimpleNamespace(**reference.load(name).about["config"])
     start = wanted.transformer_predictor["initialize_box_type"]
     found = lazy(name, initialize_box_type=start)
@@ -47,7 +47,7 @@ def test_a_config_gets_what_the_original_was_built_with(name):
     ("name", "classes"),
     [("maskdino_r50_panoptic_hid2048", 133), ("maskdino_r50_semantic_ade20k", 150)],
 )
-def test_the_predictor_gets_the_classes_that_detrexs_configs_say_to_the_head_alone(name, classes):
+def test_the_number_of_classes_is_set_on_the_predictor_too(name, classes):
     # left at params.num_classes = 80, class head and labels are random, with a warning only
     found = lazy(name)
     for path in ("model.params", PREDICTOR, "model.sem_seg_head", "model.criterion"):
@@ -57,7 +57,7 @@ def test_the_predictor_gets_the_classes_that_detrexs_configs_say_to_the_head_alo
     assert not {"model.params.num_classes", f"{PREDICTOR}.num_classes"} & DECIDED_BY_CONFIG
 
 
-def test_an_encoder_that_reads_the_finest_map_keeps_the_map_that_refines_masks():
+def test_an_encoder_that_reads_the_finest_map_keeps_the_mask_map():
     # at detrex's stride of 4 six keys find no place, and masks come out at 1/32
     assert lazy("maskdino_swin_large_instance")[f"{PIXELS}.common_stride"] == 2
     assert lazy("maskdino_r50_instance_hid2048")[f"{PIXELS}.common_stride"] == 4
@@ -65,7 +65,7 @@ def test_an_encoder_that_reads_the_finest_map_keeps_the_map_that_refines_masks()
     assert "sem_seg_head.pixel_decoder.adapter_1.weight" in target
 
 
-def test_no_weight_shows_how_masks_give_the_first_boxes():
+def test_the_way_from_masks_to_first_boxes_is_unknown():
     made = read("maskdino_r50_instance_hid2048")
     assert made.initialize_box_type is None
     assert "initialize_box_type" in made.notes()[0]
@@ -91,7 +91,7 @@ BOXES = {
 
 
 @pytest.mark.parametrize("kept", [("decoder", "list"), ("list",), ("alone",)])
-def test_earlier_revisions_lack_names_of_the_box_head(kept):
+def test_earlier_revisions_without_all_names_of_the_box_head_are_read(kept):
     def there(key):
         if "bbox_embed" not in key:
             return True
@@ -121,7 +121,7 @@ def test_counters_of_synchronised_batch_norms_are_dropped():
     assert counters.keys() <= plan.dropped.keys()
 
 
-def test_no_class_is_cut_and_others_are_prepared_with_the_weights_of_the_loss():
+def test_all_classes_are_kept_and_new_ones_get_loss_weights():
     rows = {"weight": (91, 256), "bias": (91,), "empty_weight": (92,)}
     specs = {
         key: TensorSpec("F32", rows[key.rpartition(".")[2]])
@@ -141,13 +141,13 @@ def test_no_class_is_cut_and_others_are_prepared_with_the_weights_of_the_loss():
     assert made.target()["criterion.empty_weight"].shape == (4,)
 
 
-def test_a_class_head_that_goes_with_no_labels_is_refused():
+def test_a_class_head_that_does_not_fit_the_label_embedding_is_refused():
     specs = {**INSTANCE.source, f"{HEAD}.class_embed.weight": TensorSpec("F32", (90, 256))}
     with pytest.raises(ArchitectureError, match="90 rows"):
         KIND.read(specs, "original", {})
 
 
-def test_its_layouts_differ_by_the_names_of_the_box_head_alone():
+def test_the_layouts_differ_only_in_the_names_of_the_box_head():
     assert recognise(INSTANCE.source).layout == "original"
     assert recognise(INSTANCE.target).layout == "detrex"
     mask2former = {

@@ -22,7 +22,7 @@ def lazy_of(made):
     return made.overrides(made.preprocessing({})).lazy
 
 
-def test_group_detr_reads_its_groups_from_the_size_that_detrexs_config_has():
+def test_the_groups_of_group_detr_are_read_from_the_usual_number_of_queries():
     _, specs = real("group_detr_r50")
     kind = architecture("group_detr")
     settled = kind.settle(specs, "detrex", {})
@@ -36,7 +36,7 @@ def test_group_detr_reads_its_groups_from_the_size_that_detrexs_config_has():
         kind.read(specs, "detrex", {"group_nums": 7})
 
 
-def test_groups_of_another_size_are_left_to_the_config():
+def test_the_config_decides_groups_of_another_size():
     _, specs = real("group_detr_r50")
     specs["query_embed.weight"] = TensorSpec("F32", (100, 256))
     made = architecture("group_detr").read(specs, "detrex", {})
@@ -44,7 +44,7 @@ def test_groups_of_another_size_are_left_to_the_config():
     assert "group_nums" in made.notes()[0]
 
 
-def test_h_deformable_detr_in_one_stage_must_not_look_forward_twice():
+def test_one_stage_h_deformable_detr_turns_look_forward_twice_off():
     # detrex's own config does, and its decoder ends in an UnboundLocalError
     path = "model.transformer.decoder.look_forward_twice"
     made, specs = real("h_deformable_detr_r50_one_stage")
@@ -58,7 +58,7 @@ def test_h_deformable_detr_in_one_stage_must_not_look_forward_twice():
     assert path not in lazy_of(two_stage)
 
 
-def test_pnp_detr_is_never_taken_for_detr_and_detr_never_for_it():
+def test_pnp_detr_and_detr_are_never_confused():
     for specs in (PNP.source, PNP.target):
         assert recognise(specs).architecture.name == "pnp_detr"
         rest = {key: spec for key, spec in specs.items() if ".sampler." not in key}
@@ -72,7 +72,7 @@ def test_the_sampler_of_pnp_detr_is_read_from_its_shapes():
     assert lazy["model.transformer.unsample_abstract_number"] == 30
 
 
-def test_the_share_that_pnp_detr_samples_is_in_no_weight():
+def test_the_sample_ratio_of_pnp_detr_is_unknown():
     # 0.333 for 0.5 moves logits by 0.2 to 0.35
     kind, path = architecture("pnp_detr"), "model.test_time_sample_ratio"
     settled = kind.settle(PNP.source, "original", {})
@@ -85,7 +85,7 @@ def test_the_share_that_pnp_detr_samples_is_in_no_weight():
         kind.read(PNP.source, "original", {"test_time_sample_ratio": 1.5})
 
 
-def test_positions_in_pnp_detrs_sampler_are_read_from_its_arguments():
+def test_the_position_setting_of_pnp_detrs_sampler_is_read_from_arguments():
     kind, path = architecture("pnp_detr"), "model.transformer.pos_embed_kproj"
     told = kind.facts_in({"args": {"pos_embed_kproj": True, "nheads": 8}})
     assert lazy_of(kind.read(PNP.source, "original", told))[path] is True
@@ -93,7 +93,7 @@ def test_positions_in_pnp_detrs_sampler_are_read_from_its_arguments():
     assert path not in lazy_of(kind.read(PNP.source, "original", {}))
 
 
-def test_co_mot_keeps_the_names_that_it_has_inside():
+def test_co_mot_keeps_its_inner_names():
     # it counts norms as Deformable-DETR's original does, whose converter would swap them
     made, specs = real("co_mot_r50")
     found = recognise(specs)
@@ -108,7 +108,7 @@ def test_co_mot_keeps_the_names_that_it_has_inside():
         recognise(rest)
 
 
-def test_co_mots_shadows_are_read_from_its_shapes():
+def test_the_shadow_queries_of_co_mot_are_read_from_shapes():
     made, specs = real("co_mot_r50")
     lazy = lazy_of(type(made).read(specs, "detrex", {}))
     for path in ("model.g_size", "model.criterion.g_size", "model.post_process.g_size"):
@@ -120,7 +120,7 @@ def test_co_mots_shadows_are_read_from_its_shapes():
         type(made).read(specs, "detrex", {})
 
 
-def test_no_weight_shows_the_positions_of_what_detrex_trained():
+def test_position_embeddings_of_models_trained_in_detrex_are_unknown():
     facts = {"position_temperature": 10000, "position_offset": -0.5}
     for name in ("align_detr_r50", "sqr_detr_r50", "group_detr_r50"):
         made, specs = real(name)
@@ -131,6 +131,6 @@ def test_no_weight_shows_the_positions_of_what_detrex_trained():
         assert path not in lazy_of(unknown)
 
 
-def test_sqr_says_that_detrex_has_no_class_for_it():
+def test_sqr_notes_that_detrex_has_no_class_for_it():
     made, _ = real("sqr_detr_r50")
     assert "DABDETR" in made.notes()[-1]

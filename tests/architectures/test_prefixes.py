@@ -53,7 +53,7 @@ def test_a_prefix_may_be_given_with_the_names_of_wrappers(given, taken):
 @pytest.mark.parametrize(
     ("specs", "right"), [(R50, "''"), (put_below("model.", R50), "model.")], ids=["none", "model"]
 )
-def test_a_wrong_prefix_is_answered_with_the_one_that_works(specs, right):
+def test_the_refusal_of_a_wrong_prefix_names_the_right_one(specs, right):
     with pytest.raises(UsageError) as refused:
         find(specs, prefix="nope.")
     assert refused.value.choices == (f"--prefix {right}",)
@@ -65,7 +65,7 @@ def test_a_complete_state_dict_has_no_prefix():
     assert find(put_below("model.", DETR)).prefix == "model."
 
 
-def test_the_backbone_of_a_detector_that_is_not_known_is_found():
+def test_the_backbone_in_an_unknown_detector_is_found():
     foreign = {key.replace("transformer.", "mixer."): spec for key, spec in DETR.items()}
     found = find(foreign)
     assert (found.architecture.name, found.layout) == ("resnet", "torchvision")
@@ -84,7 +84,7 @@ def test_a_backbone_that_is_not_recognised_alone_is_not_recognised_in_a_detector
         find(foreign | {"head.weight": OTHER}, name="my.pth")
 
 
-def test_two_of_the_same_are_refused_and_each_can_be_chosen():
+def test_two_models_of_one_kind_are_refused_and_each_can_be_chosen():
     both = put_below("encoder_q.", R50) | put_below("encoder_k.", R50)
     with pytest.raises(ArchitectureError, match="several sets of weights") as caught:
         find(both)
@@ -96,7 +96,7 @@ def test_two_of_the_same_are_refused_and_each_can_be_chosen():
         find(both | {"encoder_k.queue": OTHER})
 
 
-def test_the_larger_of_two_different_models_is_taken():
+def test_the_larger_of_two_different_models_is_converted():
     convnext = architecture("convnext").from_hyper_parameters(
         {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]}
     )
@@ -104,7 +104,7 @@ def test_the_larger_of_two_different_models_is_taken():
     assert find(both).prefix == "model."
 
 
-def test_a_prefix_may_be_given_without_its_dot_and_must_be_there():
+def test_a_prefix_needs_no_final_dot_and_must_exist():
     assert find(put_below("model.", DETR), prefix="model").prefix == "model."
     with pytest.raises(UsageError, match=r"begins with 'net\.'") as caught:
         find(put_below("my model.", DETR), name="x.pth", prefix="net")
@@ -114,13 +114,13 @@ def test_a_prefix_may_be_given_without_its_dot_and_must_be_there():
         find(put_below("model.", DETR), prefix="")
 
 
-def test_very_many_modules_cost_little():
+def test_many_modules_cost_little_time():
     specs = {f"m{i}.a.b.c.d.e.f.g.conv1.weight": OTHER for i in range(20_000)}
     with pytest.raises(UnrecognisedError, match="matches no known architecture"):
         find(specs)
 
 
-def test_the_same_bytes_come_from_a_file_with_and_without_a_prefix(tmp_path: Path) -> None:
+def test_a_prefix_does_not_change_the_converted_bytes(tmp_path: Path) -> None:
     save(tmp_path / "plain.pth", backbone())
     foreign = below("model.backbone.", backbone()) | layers("model.neck", "loss")
     save(tmp_path / "foreign.pth", foreign)
@@ -171,7 +171,7 @@ def test_errors_below_a_prefix_name_the_prefix(tmp_path: Path) -> None:
         prepare(path)
 
 
-def test_a_backbone_gives_way_to_one_inside_it_that_has_no_tensors_too_many():
+def test_an_inner_backbone_without_extra_tensors_is_preferred():
     # torchvision's Faster R-CNN: the backbone and its pyramid lie in one module
     body = {
         f"backbone.body.{key.removeprefix('backbone.0.body.')}": spec
@@ -184,7 +184,7 @@ def test_a_backbone_gives_way_to_one_inside_it_that_has_no_tensors_too_many():
     assert (found.prefix, found.outside) == ("backbone.body.", 2)
 
 
-def test_a_detector_with_tensors_too_many_does_not_give_way_to_its_backbone():
+def test_a_detector_with_extra_tensors_is_preferred_to_its_backbone():
     whole = put_below("model.", DETR | {"mask_head.weight": OTHER})
     assert find(whole).architecture.name == "detr"
 
@@ -218,7 +218,7 @@ def test_each_real_detector_has_an_expectation():
     assert FOREIGN.keys() == foreign_detectors.load().keys()
 
 
-def test_a_layout_that_is_given_is_found_below_its_prefix_too():
+def test_a_given_layout_is_found_below_a_prefix_too():
     specs = put_below("model.", R50) | {"loss.weight": OTHER}
     found = recognised(specs, name="x.pth", architecture="resnet", layout="torchvision")
     assert (found.prefix, found.outside) == ("model.", 1)

@@ -9,7 +9,7 @@ from detrex_hub.errors import ArchitectureError
 from tests import reference
 
 
-def test_a_wrong_architecture_is_refused_with_the_right_one():
+def test_the_refusal_of_a_wrong_architecture_names_the_right_one():
     specs = reference.load("dab_detr_r50").source
     with pytest.raises(ArchitectureError) as caught:
         recognise(specs, name="my.pth", among=[architecture("detr")])
@@ -25,7 +25,7 @@ def test_a_wrong_architecture_is_refused_with_the_right_one():
     assert caught.value.hint is None
 
 
-def test_a_dilation_that_torchvision_lacks_is_refused_with_an_alternative():
+def test_a_dilation_that_torchvision_cannot_build_is_refused_with_an_alternative():
     specs, _ = (
         architecture("conditional_detr")
         .from_hyper_parameters(
@@ -63,7 +63,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_look_alike_is_not_taken_for_the_plain_architecture(name):
+def test_a_look_alike_is_not_mistaken_for_the_plain_architecture(name):
     other, key, released = PAIRS[name]
     specs = dict(reference.load(VARIANTS[name]).target)
     assert specs[key].shape[0] == released
@@ -87,7 +87,7 @@ def test_the_original_of_h_deformable_detr_in_one_stage_looks_like_deformable_de
     assert "--arch deformable_detr or --arch h_deformable_detr" in caught.value.hint
 
 
-def test_models_of_one_released_size_are_told_apart_by_class_only():
+def test_only_the_class_distinguishes_models_of_one_released_size():
     for name, other in (("dab_detr", "sqr_detr"), ("dino", "align_detr")):
         specs = reference.load(VARIANTS[name]).target
         found = recognise(specs)
@@ -101,6 +101,6 @@ def test_models_of_one_released_size_are_told_apart_by_class_only():
             assert (named.architecture.name, named.notes()) == (chosen, ())
 
 
-def test_models_that_the_query_count_tells_apart_are_not_called_unsure():
+def test_models_with_distinct_query_counts_are_not_called_ambiguous():
     for name in ("conditional_detr", "deformable_detr"):
         assert recognise(reference.load(VARIANTS[name]).target).notes() == ()

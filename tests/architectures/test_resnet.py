@@ -57,7 +57,7 @@ def test_comes_out_as_measured(name: str, layout: str, expected: ResNet) -> None
 
 
 @pytest.mark.parametrize(("name", "layout", "expected"), VARIANTS)
-def test_the_stride_and_the_images_are_the_measured_ones(
+def test_stride_and_image_settings_match_the_measured_ones(
     name: str, layout: str, expected: ResNet
 ) -> None:
     # a wrong stride costs 0.04 to 0.30 from res3 on, wrong images up to 98 %, and no shape shows it
@@ -81,7 +81,7 @@ def test_reads_back(made: ResNet) -> None:
 # -- Caffe2 ---------------------------------------------------------------------------------------
 
 
-def test_affine_files_get_the_statistics_with_which_a_frozen_norm_only_scales() -> None:
+def test_affine_files_get_statistics_that_make_a_frozen_norm_scale_only() -> None:
     # detectron2's loader takes variance 1 where the norm adds 1e-5: off by up to 1.9e-4
     made, _, plan = comes_out_as_measured("c2_msra_r50_d1")
     values = {
@@ -106,7 +106,7 @@ def test_extra_blobs_of_a_caffe2_file_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("name", ["c2_msra_r50_d2", "c2_fair_x101_32x8d_riv"])
-def test_a_bias_of_the_first_convolution_is_dropped_by_assumption_or_folded(name: str) -> None:
+def test_the_bias_of_the_first_convolution_is_dropped_or_folded(name: str) -> None:
     # random values that are dropped cost 1e-3 to 4e-3 of the features
     source = dict(reference.load(name).source) | {"conv1_b": TensorSpec("F32", (64,))}
     found = identify(source, recognise(source))
@@ -122,14 +122,14 @@ def test_a_bias_of_the_first_convolution_is_dropped_by_assumption_or_folded(name
     assert piece.of[1] == "conv1_b"
 
 
-def test_a_bias_is_folded_only_into_a_mean() -> None:
+def test_folding_a_bias_needs_a_running_mean() -> None:
     affine = dict(reference.load("c2_msra_r50_d1").source)
     for source in (affine, {k: v for k, v in affine.items() if k != "conv1_b"}):
         with pytest.raises(UsageError, match="cannot be folded"):
             identify(source, recognise(source), given={"conv1_bias": "fold"})
 
 
-def test_a_folded_bias_keeps_what_the_first_convolution_gives(tmp_path: Path) -> None:
+def test_a_folded_bias_keeps_the_output_of_the_first_convolution(tmp_path: Path) -> None:
     state = {key: t.numpy() for key, t in tensors(reference.load("c2_msra_r50_d2").source).items()}
     done = convert(
         write_pickle(tmp_path / "R-50.pkl", state),
@@ -175,7 +175,7 @@ def test_a_caffe2_pickle_is_converted_with_and_without_its_wrapper(
         ("c2_fair_x101_32x8d_riv", [57.375, 57.12, 58.395], False),
     ],
 )
-def test_a_converted_caffe2_file_tells_a_config_its_images(
+def test_a_converted_caffe2_file_sets_the_image_settings_of_a_config(
     name: str, std: list[float], in_1x1: bool, tmp_path: Path
 ) -> None:
     state = {key: tensor.numpy() for key, tensor in tensors(reference.load(name).source).items()}
@@ -188,7 +188,7 @@ def test_a_converted_caffe2_file_tells_a_config_its_images(
     assert strides == {in_1x1}
 
 
-def test_the_first_convolution_absorbs_bgr_images_on_request() -> None:
+def test_the_first_convolution_absorbs_the_image_format_on_request() -> None:
     asked = {"absorb_preprocessing": True}
     for name, factors in (
         ("c2_msra_r50_d2", (58.395, 57.12, 57.375)),
@@ -233,7 +233,7 @@ def test_an_absorbing_convolution_computes_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnext101_32x8d", "wide_resnet50_2"])
-def test_stages_are_built_one_by_one_where_make_default_stages_cannot(name: str) -> None:
+def test_stages_are_built_one_by_one_if_make_default_stages_cannot(name: str) -> None:
     made, _ = read(reference.load(name).source)
     stages = made.build({"stride_in_1x1": False}).kwargs["stages"]
     stated = reference.load(name).about["config"]["stages_as_lazy_calls"]
@@ -244,7 +244,7 @@ def test_stages_are_built_one_by_one_where_make_default_stages_cannot(name: str)
         assert {key: value for key, value in stage.kwargs.items() if key != "block_class"} == wanted
 
 
-def test_classic_configs_say_groups_and_width() -> None:
+def test_classic_configs_get_groups_and_width() -> None:
     yacs = X101.overrides(IMAGENET_RGB).yacs
     assert yacs["MODEL.RESNETS.NUM_GROUPS"] == 32
     assert yacs["MODEL.RESNETS.WIDTH_PER_GROUP"] == 8
@@ -268,7 +268,7 @@ def below(prefix: str, specs: State, *others: str) -> State:
         ("resnet50", "backbone.", ("head.fc.weight",), "mmpretrain_classifier"),
     ],
 )
-def test_a_whole_model_gives_its_backbone(
+def test_the_backbone_of_a_whole_model_is_converted(
     name: str, prefix: str, others: tuple[str, ...], layout: str
 ) -> None:
     source = {k: s for k, s in reference.load(name).source.items() if not k.startswith("fc.")}
@@ -280,7 +280,7 @@ def test_a_whole_model_gives_its_backbone(
     assert plan.dropped.keys() >= set(others)
 
 
-def test_facts_of_other_libraries_are_noted_and_can_be_set() -> None:
+def test_image_facts_of_other_libraries_are_noted_and_can_be_set() -> None:
     made, layout = read(reference.load("hf_resnet50").source)
     assert any("downsample_in_bottleneck" in note for note in made.notes_on(layout))
     found = images("hf_resnet50", stride_in_1x1=True)

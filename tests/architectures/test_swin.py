@@ -88,7 +88,7 @@ def test_other_libraries_come_out_as_measured(
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
-def test_another_window_comes_out_as_measured_where_it_is_asked_for(name: str) -> None:
+def test_a_requested_window_size_comes_out_as_measured(name: str) -> None:
     window = int(name.rpartition("window")[2])
     made, layout, plan = comes_out_as_measured(name, {"window_size": window})
     assert isinstance(made, Swin)
@@ -135,7 +135,7 @@ def below(prefix: str, specs: State, *others: str) -> State:
         ("mmpretrain_swin_tiny", "backbone.", ("head.fc.weight",), "mmpretrain_classifier"),
     ],
 )
-def test_a_whole_model_gives_its_backbone(
+def test_the_backbone_of_a_whole_model_is_converted(
     name: str, prefix: str, others: tuple[str, ...], layout: str
 ) -> None:
     variant = reference.load(name)
@@ -168,7 +168,7 @@ def test_norm3_of_a_detector_is_an_output_norm_and_that_of_a_classifier_is_not()
         ("hf_swin_backbone_tiny", "hidden_states_norms.stage1.weight"),
     ],
 )
-def test_the_norm_of_the_first_stage_goes_nowhere(name: str, key: str) -> None:
+def test_the_norm_of_the_first_stage_is_dropped(name: str, key: str) -> None:
     specs = {**reference.load(name).source, key: TensorSpec("F32", (96,))}
     made, layout = read(specs)
     assert "stride 4" in made.plan(specs, layout).dropped[key]
@@ -176,7 +176,7 @@ def test_the_norm_of_the_first_stage_goes_nowhere(name: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("name", ORIGINAL)
-def test_the_final_norm_lands_in_no_output_norm(name: str) -> None:
+def test_the_final_norm_becomes_no_output_norm(name: str) -> None:
     variant = reference.load(name)
     _, _, plan = comes_out_as_measured(name)
     assert "norm before the ImageNet classifier" in plan.dropped["norm.weight"]
@@ -187,7 +187,7 @@ def test_the_final_norm_lands_in_no_output_norm(name: str) -> None:
     assert variant.source["norm.weight"] == variant.target["norm3.weight"]
 
 
-def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
+def test_shapes_alone_cannot_tell_the_final_norm_from_an_output_norm() -> None:
     source = reference.load("swin_tiny_patch4_window7_224").source
     wrong = [rule for rule in TINY.rules("original") if rule.source != "norm.*"]
     TINY.prove(plan([*wrong, Rename("norm.*", "norm3.*")], source, mapper="wrong").specs)
@@ -198,13 +198,13 @@ def test_shapes_alone_would_not_see_the_final_norm_in_an_output_norm() -> None:
     ("made", "millions"),
     [(TINY, 28), (SMALL, 50), (BASE, 88), (at_384(BASE), 88), (LARGE, 197), (at_384(LARGE), 197)],
 )
-def test_all_published_sizes(made: Swin, millions: int) -> None:
+def test_all_published_sizes_have_the_published_parameter_count(made: Swin, millions: int) -> None:
     specs = reads_back(made)
     weights = {key: spec for key, spec in specs.items() if "attn_mask" not in key}
     assert round(parameters(weights) / 1e6) == millions
 
 
-def test_masks_lie_where_windows_are_shifted() -> None:
+def test_attention_masks_exist_only_for_shifted_windows() -> None:
     specs, _ = at_384(TINY).original()
     masks = {key: spec.shape for key, spec in specs.items() if key.endswith("attn_mask")}
     assert masks == {
@@ -216,7 +216,7 @@ def test_masks_lie_where_windows_are_shifted() -> None:
     }
 
 
-def test_old_timm_files_hold_what_newer_ones_compute() -> None:
+def test_tensors_that_newer_timm_computes_are_dropped_from_old_files() -> None:
     new = dict(reference.load("swin_tiny_timm").source)
     old = new | {
         key: spec
@@ -234,7 +234,7 @@ def test_old_timm_files_hold_what_newer_ones_compute() -> None:
     assert plan.dropped.keys() >= HEAD
 
 
-def test_downsampling_tells_timm_from_the_original() -> None:
+def test_downsampling_keys_distinguish_timm_from_the_original() -> None:
     assert recognise(reference.load("swin_tiny_timm").source).layout == "timm"
     variant = reference.load("swin_tiny_patch4_window7_224")
     recognised = recognise(variant.source)
@@ -321,7 +321,7 @@ def test_an_absolute_position_embedding_of_detrex_is_read() -> None:
     assert made.overrides(IMAGENET_RGB).lazy["model.backbone.ape"] is True
 
 
-def test_overrides_are_required_where_the_class_does_otherwise() -> None:
+def test_overrides_are_set_if_the_class_has_other_defaults() -> None:
     tiny = TINY.overrides(IMAGENET_RGB)
     assert tiny.lazy["model.backbone.embed_dim"] == 96
     assert tiny.lazy["model.backbone.depths"] == [2, 2, 6, 2]

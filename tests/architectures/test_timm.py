@@ -86,7 +86,7 @@ def test_a_real_model_of_timm_is_converted(timm, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_timm_reads_the_originals_file_as_we_do(timm, tmp_path, name):
+def test_timm_and_detrex_hub_read_the_originals_file_alike(timm, tmp_path, name):
     kind, read_original = timm[name]
     model = kind(**MODELS[name])
     theirs = specs_of(model.state_dict())

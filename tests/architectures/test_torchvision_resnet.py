@@ -18,7 +18,7 @@ def original():
     return {**reference.load("resnet50").source, **FC}
 
 
-def test_its_names_are_those_of_the_detectors_that_are_built_on_it() -> None:
+def test_its_key_names_match_those_inside_detectors() -> None:
     detector = reference.load("anchor_detr_r50").target
     expected = {
         key.removeprefix("backbone."): spec

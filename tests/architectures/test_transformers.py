@@ -145,7 +145,7 @@ def load_into(module, written, prefix, names):
     return module.eval().double()
 
 
-def test_detrs_layers_compute_what_torchs_own_do(build, tmp_path):
+def test_converted_layers_of_detr_compute_the_same_in_torch(build, tmp_path):
     """detrex's layers are torch's with other names: what was converted gives the same outputs in
     torch's as the source gives in transformers'."""
     model = build("detr")

@@ -49,7 +49,7 @@ def origin(name, target):
 # -- backbones ------------------------------------------------------------------------------------
 
 
-def test_an_imagenet_classifier_leaves_no_dead_keys():
+def test_an_imagenet_classifier_leaves_no_unused_keys():
     variant = reference.load("resnet50")
     specs = {
         **variant.source,
@@ -62,7 +62,7 @@ def test_an_imagenet_classifier_leaves_no_dead_keys():
 
 
 @pytest.mark.parametrize(("depth", "told"), [(18, False), (34, False), (50, True), (101, True)])
-def test_the_stride_lies_in_the_3x3_convolution(depth, told):
+def test_the_stride_is_in_the_3x3_convolution(depth, told):
     # in the 1x1 one, res3 to res5 are off by 0.28, 0.39 and 0.61; BasicBlock knows no such argument
     made = architectures()["resnet"].from_hyper_parameters({"depth": depth})
     overrides = made.overrides(made.preprocessing({}))
@@ -87,7 +87,7 @@ def test_a_dilated_backbone_keeps_torchvisions_names_below_body(name, depth):
     assert made.overrides(made.preprocessing({})).lazy["model.backbone.dilation"] is True
 
 
-def test_anchor_detr_keeps_torchvisions_names_without_dilation_too():
+def test_anchor_detr_keeps_torchvisions_names_with_and_without_dilation():
     target = "backbone.body.layer4.2.conv3.weight"
     for name in ("anchor_detr_r50", "anchor_detr_r50_dc5"):
         assert origin(name, target) == [target]
@@ -99,7 +99,7 @@ def test_anchor_detr_keeps_torchvisions_names_without_dilation_too():
 IMAGES = {"image_format": "RGB", "pixel_mean": [0, 0, 0], "pixel_std": [1, 1, 1]}
 
 
-def test_no_norm_of_the_detector_goes_to_swins_output_norms():
+def test_swins_output_norms_come_from_the_backbone():
     assert origin("dino_swin_tiny_224_4scale", "backbone.norm3.weight") == [
         "backbone.0.norm3.weight"
     ]
@@ -111,7 +111,7 @@ def test_no_norm_of_the_detector_goes_to_swins_output_norms():
 # -- layers ---------------------------------------------------------------------------------------
 
 
-def test_deformable_decoders_count_their_norms_otherwise():
+def test_norms_of_deformable_decoders_are_renumbered():
     # of the same shape, and 0.27 off if they are swapped
     for name in ("deformable_detr_r50", "dab_deformable_detr_r50", "dino_r50_4scale"):
         assert origin(name, f"{DECODER}.norms.0.weight") == [f"{DECODER}.norm2.weight"]
@@ -119,7 +119,7 @@ def test_deformable_decoders_count_their_norms_otherwise():
         assert origin(name, f"{DECODER}.norms.2.weight") == [f"{DECODER}.norm3.weight"]
 
 
-def test_other_decoders_and_all_encoders_count_norms_in_order():
+def test_norms_of_other_decoders_and_of_encoders_keep_their_numbers():
     for name in ("detr_r50", "conditional_detr_r50", "dab_detr_r50"):
         for i in range(3):
             assert origin(name, f"{DECODER}.norms.{i}.bias") == [f"{DECODER}.norm{i + 1}.bias"]
@@ -131,7 +131,7 @@ def test_other_decoders_and_all_encoders_count_norms_in_order():
 @pytest.mark.parametrize(
     "name", [name for name in TRANSFORMERS if name.startswith("hf_deformable")]
 )
-def test_transformers_counts_norms_as_they_are_used(name):
+def test_norms_of_transformers_are_numbered_by_use(name):
     layer = "model.decoder.layers.5"
     assert [origin(name, f"{DECODER}.norms.{i}.weight")[0] for i in range(3)] == [
         f"{layer}.self_attn_layer_norm.weight",
@@ -148,7 +148,7 @@ def test_queries_keys_and_values_are_concatenated_in_that_order(name):
         ]
 
 
-def test_the_decoders_last_norm_has_another_name_but_in_dino():
+def test_the_last_norm_of_decoders_is_renamed_except_in_dino():
     assert origin("detr_r50", "transformer.decoder.post_norm_layer.weight") == [
         "transformer.decoder.norm.weight"
     ]
@@ -158,7 +158,7 @@ def test_the_decoders_last_norm_has_another_name_but_in_dino():
 
 @pytest.mark.parametrize("side", [ENCODER, DECODER])
 @pytest.mark.parametrize("name", ["dab_detr_r50", "dn_detr_r50"])
-def test_a_prelu_feeds_two_names(name, side):
+def test_a_prelu_has_two_names_in_detrex(name, side):
     # dropping one costs 0.15
     made, plan = planned(name)
     first, second = f"{side}.ffns.0.layers.0.1.weight", f"{side}.ffns.0.activation.weight"
@@ -210,19 +210,19 @@ def test_the_backbone_returns_no_more_than_the_neck_reads(name, path, stages):
 # -- classes --------------------------------------------------------------------------------------
 
 
-def test_detr_keeps_the_row_of_no_object():
+def test_detr_keeps_the_row_for_no_object():
     assert origin("detr_r50", "class_embed.weight") == [("class_embed.weight", [*COCO80, 91])]
 
 
 @pytest.mark.parametrize("name", ["conditional_detr_r50", "dab_detr_r50", "dn_detr_r50"])
-def test_heads_of_the_focal_loss_have_no_such_row(name):
+def test_heads_with_focal_loss_have_no_row_for_no_object(name):
     assert origin(name, "class_embed.weight") == [("class_embed.weight", COCO80)]
 
 
 @pytest.mark.parametrize(
     "name", ["deformable_detr_r50_two_stage", "h_deformable_detr_r50_two_stage"]
 )
-def test_proposals_are_ranked_by_the_first_row(name):
+def test_the_first_row_ranks_proposals(name):
     # a plain converter takes the rows of classes, and boxes are off by 0.95
     made, _ = planned(name)
     assert made.as_two_stage
@@ -234,7 +234,7 @@ def test_proposals_are_ranked_by_the_first_row(name):
             assert origin(name, other) == [(other, COCO80)]
 
 
-def test_dinos_proposals_are_ranked_by_their_best_class():
+def test_the_best_class_ranks_dinos_proposals():
     head = "transformer.enc_out_class_embed.weight"
     assert origin("dino_r50_4scale", "class_embed.6.weight") == [(head, COCO80)]
     assert origin("dino_r50_4scale", "transformer.decoder.class_embed.6.weight") == [(head, COCO80)]
@@ -244,18 +244,18 @@ def test_dinos_proposals_are_ranked_by_their_best_class():
 
 
 @pytest.mark.parametrize("name", ["dn_detr_r50", "dn_deformable_detr_r50"])
-def test_the_embedding_of_labels_is_moved_and_keeps_its_unknown(name):
+def test_the_label_embedding_keeps_its_row_for_unknown(name):
     assert origin(name, "denoising_generator.label_encoder.weight") == [
         ("label_enc.weight", [*COCO80, 91])
     ]
 
 
-def test_dinos_embedding_of_labels_has_no_unknown():
+def test_dinos_label_embedding_has_no_row_for_unknown():
     assert origin("dino_r50_4scale", "label_enc.weight") == [("label_enc.weight", COCO80)]
 
 
 @pytest.mark.parametrize(("name", "rows"), [("detr_r50", 92), ("conditional_detr_r50", 91)])
-def test_a_cut_is_said_and_can_be_declined(name, rows):
+def test_a_cut_of_classes_is_reported_and_can_be_declined(name, rows):
     # the same number of rows may be classes of one's own
     made, _ = planned(name)
     assert made.notes() == (
@@ -304,14 +304,14 @@ def test_learned_position_embeddings_have_no_temperature(prefix):
         identify(specs, recognised(specs, name="x"), given={"position_temperature": 20})
 
 
-def test_a_script_that_says_a_temperature_for_learned_positions_is_passed_over():
+def test_a_temperature_in_the_arguments_is_ignored_for_learned_positions():
     source = reference.load("detr_r50_learned_pos").source
     said = {"args": {"pe_temperatureH": 20, "pe_temperatureW": 20}}
     known = architecture("dab_detr").known_facts(source, "original", given={}, metadata=said)
     assert "position_temperature" not in known
 
 
-def test_panoptic_checkpoints_lose_their_prefix_and_no_class():
+def test_panoptic_checkpoints_lose_their_prefix_and_keep_all_classes():
     made, plan = planned("detr_r50_panoptic")
     assert origin("detr_r50_panoptic", "class_embed.weight") == ["detr.class_embed.weight"]
     assert origin("detr_r50_panoptic", "backbone.stem.conv1.weight") == [
@@ -323,7 +323,7 @@ def test_panoptic_checkpoints_lose_their_prefix_and_no_class():
     assert all(key.startswith(("mask_head.", "bbox_attention.")) for key in masks)
 
 
-def test_the_constants_of_the_loss_are_asked_of_no_checkpoint():
+def test_no_checkpoint_needs_the_constants_of_the_loss():
     made, plan = planned("detr_r50")
     assert made.set_by_model() == {"criterion.empty_weight"}
     assert "criterion.empty_weight" not in plan.specs
@@ -339,7 +339,7 @@ def test_dinos_config_gets_the_originals_position_embedding():
     assert found["model.position_embedding.offset"] == 0
 
 
-def test_deformable_position_embeddings_are_half_a_pixel_off():
+def test_deformable_position_embeddings_have_an_offset_of_half_a_pixel():
     offsets = {
         name: lazy_of(name)["model.position_embedding.offset"]
         for name in ("detr_r50", "deformable_detr_r50", "h_deformable_detr_r50_two_stage")
@@ -420,14 +420,14 @@ def test_arguments_state_the_queries_that_shapes_do_not_show(name, arguments, to
     assert one2one == (300 if name == "h_deformable_detr" else None)
 
 
-def test_proposals_come_into_the_config_as_the_arguments_tell(tmp_path):
+def test_the_arguments_set_the_number_of_proposals_in_the_config(tmp_path):
     path = trained(tmp_path, "deformable_detr_r50_two_stage", two_stage=True, num_queries=900)
     done = convert(path, tmp_path / "out")
     config = RepositoryConfig.load(done.folder / "config.json")
     assert config.overrides.lazy["model.num_queries"] == 900
 
 
-def test_arguments_beside_the_weights_are_no_obstacle_and_tell_the_dilation(tmp_path):
+def test_arguments_beside_the_weights_are_read_and_show_the_dilation(tmp_path):
     # torch 2.6 and later refuse to load an argparse.Namespace
     path = trained(tmp_path, "conditional_detr_r50_dc5", dilation=True, nheads=8)
     with pytest.raises(Exception, match="Namespace"):
@@ -449,7 +449,7 @@ def test_whole_models_are_loaded_by_exact_key(tmp_path):
 
 
 @pytest.mark.parametrize("name", reference.transformers_saved())
-def test_tied_heads_that_transformers_does_not_write_come_back(name):
+def test_tied_heads_that_transformers_omits_are_restored(name):
     specs = reference.load_saved(name)
     recognised = recognise(specs)
     made = recognised.architecture.read(specs, recognised.layout, {})

@@ -70,7 +70,7 @@ def convert(name: str) -> tuple[Architecture, str, ConversionPlan]:
 
 
 @pytest.mark.parametrize("name", DETECTORS + TRANSFORMERS)
-def test_comes_out_as_measured(name: str) -> None:
+def test_every_variant_comes_out_as_measured(name: str) -> None:
     variant = reference.load(name)
     made, layout, plan = convert(name)
     assert name.removeprefix("hf_").startswith(made.name)
@@ -83,7 +83,7 @@ def test_comes_out_as_measured(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETECTORS + TRANSFORMERS)
-def test_ties_are_those_of_the_detrex_model(name: str) -> None:
+def test_ties_match_the_detrex_model(name: str) -> None:
     variant = reference.load(name)
     made, _, plan = convert(name)
     assert {frozenset(group) for group in made.ties()} == {
@@ -94,7 +94,7 @@ def test_ties_are_those_of_the_detrex_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_a_detrex_checkpoint_is_checked_as_strictly(name: str) -> None:
+def test_a_detrex_checkpoint_is_checked_strictly_too(name: str) -> None:
     variant = reference.load(name)
     recognised = recognise(variant.target, name=name)
     assert recognised.layout == "detrex"

@@ -69,7 +69,9 @@ def test_patches_are_resampled_on_request_and_positions_stay() -> None:
 
 # millions of parameters without the classifier: Dosovitskiy et al. 2021, table 1
 @pytest.mark.parametrize(("made", "millions"), [(BASE, 86), (LARGE, 303), (HUGE, 631)])
-def test_all_published_sizes(made: ViTMAE, millions: int) -> None:
+def test_all_published_sizes_have_the_published_parameter_count(
+    made: ViTMAE, millions: int
+) -> None:
     assert round(parameters(reads_back(made)) / 1e6) == millions
 
 
@@ -149,7 +151,7 @@ def test_refusals_name_what_is_wrong(changes: dict[str, Any], why: str) -> None:
         read(changed(**changes))
 
 
-def test_overrides_go_below_the_pyramid() -> None:
+def test_overrides_apply_below_the_pyramid() -> None:
     overrides = LARGE.overrides(IMAGENET_RGB)
     assert overrides.lazy["model.backbone.net.embed_dim"] == 1024
     assert overrides.lazy["model.backbone.net.depth"] == 24
