@@ -135,11 +135,14 @@ def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence
     return card.render_folder(made, {entry.name: entry}, repo_id=repo_id)
 
 
-def folder_of(name: str, *, progress: Progress | None = None) -> Path:
+def folder_of(
+    name: str, *, extra_catalogues: Sequence[Path] = (), progress: Progress | None = None
+) -> Path:
     """The folder that a name means, to be pushed. If there is none yet, it is converted here.
 
     Args:
         name: a folder, or as for `resolve`.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads and copying.
 
     Raises:
@@ -148,7 +151,7 @@ def folder_of(name: str, *, progress: Progress | None = None) -> Path:
     """
     if folders.is_path(name) or Path(name).is_dir():
         return Path(name)
-    found = resolve(name, progress=progress)
+    found = resolve(name, extra_catalogues=extra_catalogues, progress=progress)
     if found.commit is not None:
         raise UsageError(
             f"{found.address} is on the Hub already",

@@ -47,6 +47,7 @@ def command(
     ] = None,
     ema: options.Ema = False,
     fact: options.FactsOption = None,
+    catalogue: options.Catalogues = None,
     *,
     push: PushGroup,
 ) -> None:
@@ -59,7 +60,14 @@ def command(
 
     run = TrainingRun(config=config, metrics=metrics, ema=ema, facts=facts(fact))
     with out.progress() as progress:
-        result = push_any(what, repo, push.options(), run, progress=progress)
+        result = push_any(
+            what,
+            repo,
+            push.options(),
+            run,
+            extra_catalogues=catalogue or (),
+            progress=progress,
+        )
     for line in hints.of_push(result):
         out.hint(line)
     out.show(result.to_json(), pushed.lines(result), bare=[result.url])

@@ -117,7 +117,13 @@ def publish(
         if progress is not None:
             # the last point to stop, before others see anything
             progress.advance(0)
-        result = push_folder(done.folder, repo_id, push, progress=progress)
+        result = push_folder(
+            done.folder,
+            repo_id,
+            push,
+            extra_catalogues=conversion.extra_catalogues,
+            progress=progress,
+        )
         # those of the catalogue's weights stand on their cards, and a batch would print them all
         return replace(result, notes=planned.notes if planned.entry is None else ())
 
@@ -128,6 +134,7 @@ def push_any(
     options: PushOptions,
     run: TrainingRun,
     *,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> PushResult:
     """Push a converted folder, a name in the catalogue, a training checkpoint, or the output folder
@@ -139,6 +146,7 @@ def push_any(
         repo_id: ``owner/name`` or ``name``; the name of the folder or config by default.
         options: where and how to push.
         run: what lies beside a training checkpoint.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads, copying and uploads.
 
     Raises:
@@ -147,11 +155,15 @@ def push_any(
     """
     path = Path(what)
     if path.is_file():
-        return push_trained(what, repo_id, options, run, progress=progress)
+        return push_trained(
+            what, repo_id, options, run, extra_catalogues=extra_catalogues, progress=progress
+        )
     if path.is_dir() and training_run.is_output(path) and not snapshots.is_converted(path):
         run = training_run.beside(path, run)
         weights = snapshots.in_folder(path).weights
-        return push_trained(weights, repo_id, options, run, progress=progress)
+        return push_trained(
+            weights, repo_id, options, run, extra_catalogues=extra_catalogues, progress=progress
+        )
     if run != TrainingRun():
         raise UsageError(
             "--config, --metrics, --ema and --fact need a checkpoint",
@@ -160,7 +172,11 @@ def push_any(
     from detrex_hub.resolving import folder_of
 
     return push_folder(
-        folder_of(os.fspath(what), progress=progress), repo_id, options, progress=progress
+        folder_of(os.fspath(what), extra_catalogues=extra_catalogues, progress=progress),
+        repo_id,
+        options,
+        extra_catalogues=extra_catalogues,
+        progress=progress,
     )
 
 
@@ -170,6 +186,7 @@ def push_trained(
     options: PushOptions,
     run: TrainingRun,
     *,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> PushResult:
     """Push what a training run with detrex left: its weights alone, with a card that has the
@@ -180,6 +197,7 @@ def push_trained(
         repo_id: ``owner/name`` or ``name``; the config's name by default.
         options: where and how to push.
         run: the config and metrics of the run.
+        extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports copying and uploads.
 
     Raises:
@@ -187,10 +205,22 @@ def push_trained(
     """
     name = repo_id.rpartition("/")[2] if repo_id else None
     with (
-        training_run.prepared(checkpoint, run, name=name, license=options.license) as planned,
+        training_run.prepared(
+            checkpoint,
+            run,
+            name=name,
+            license=options.license,
+            extra_catalogues=extra_catalogues,
+        ) as planned,
         scratch_folder() as scratch,
     ):
         done = execute(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
-        result = push_folder(done.folder, repo_id or planned.name, options, progress=progress)
+        result = push_folder(
+            done.folder,
+            repo_id or planned.name,
+            options,
+            extra_catalogues=extra_catalogues,
+            progress=progress,
+        )
         return replace(result, notes=planned.notes)

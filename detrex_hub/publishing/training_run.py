@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,6 +105,7 @@ def prepared(
     *,
     name: str | None = None,
     license: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
 ) -> Iterator[Conversion]:
     """The weights of a training run, planned and proven, with what config and metrics say of them.
 
@@ -113,6 +114,7 @@ def prepared(
         run: its config, metrics and facts.
         name: of the weights; the config's name where none is given.
         license: the licence of the weights, an identifier of the Hub.
+        extra_catalogues: catalogue files beyond the built-in ones.
 
     Raises:
         UsageError: there is no config, it needs detectron2, the weights need a name, or the
@@ -128,7 +130,9 @@ def prepared(
             f"detrex-hub convert {quoted}",
         )
     path, metrics, ema = run.config, run.metrics, run.ema
-    conversion = ConversionOptions(ema=ema, facts=run.facts)
+    conversion = ConversionOptions(
+        ema=ema, facts=run.facts, extra_catalogues=tuple(extra_catalogues)
+    )
     named = name or path.stem
     if name is None and named == "config":
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def push(
     license: str | None = None,
     collection: str | None = None,
     sign_key: str | os.PathLike[str] | None = None,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> PushResult:
     """Push a converted folder as one commit, then read it back and compare every sha256.
@@ -56,6 +58,8 @@ def push(
         collection: the slug of a collection that lists the repository, ``owner/words``. It is
             created if there is none.
         sign_key: a private elliptic-curve key as PEM, with which the files are signed.
+        extra_catalogues: catalogue files beyond the built-in ones, which may know the licence of
+            the original.
         progress: reports uploads.
 
     Raises:
@@ -81,4 +85,6 @@ def push(
         collection=collection,
         sign_key=None if sign_key is None else Path(sign_key),
     )
-    return push_folder(folder, repo_id, options, progress=progress)
+    return push_folder(
+        folder, repo_id, options, extra_catalogues=extra_catalogues, progress=progress
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -172,14 +172,17 @@ class Payload(Files):
         """
         return self._with_card(card.licensed(self.card(), license))
 
-    def check_license(self) -> None:
+    def check_license(self, extra_catalogues: Sequence[Path] = ()) -> None:
         """Refuse a card that says another licence than the catalogue does of the same original.
+
+        Args:
+            extra_catalogues: catalogue files beyond the built-in ones.
 
         Raises:
             HubError: it does, or is not text.
         """
         url = str(self.record.source.url)
-        entry = catalogue.look_up(self.record.name)
+        entry = catalogue.look_up(self.record.name, extra_catalogues)
         if entry is None or entry.license is None:
             return
         if not any(same_address(one.url, url) for one in entry.sources):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ def push_folder(
     repo_id: str | None,
     options: PushOptions,
     *,
+    extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> PushResult:
     """Push a converted folder. See `detrex_hub.push` for arguments, result and errors."""
@@ -33,7 +35,7 @@ def push_folder(
     whole = payload.read(Path(folder))
     if options.license is not None:
         whole = whole.licensed(options.license)
-    whole.check_license()
+    whole.check_license(extra_catalogues)
     said = card.license_of(whole.card())
     name = repo_id or whole.folder.resolve().name
     if options.to is not None:

@@ -1,5 +1,7 @@
 """Every command that takes a repository takes the same names, published or not."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from iopath.common.file_io import g_pathmgr
@@ -118,6 +120,7 @@ def test_push_takes_a_name(cli, unpublished, name):
         ("diff", tiny.NAME, tiny.NAME),
         ("check", "config.yaml", "--checkpoint", tiny.NAME, "--target", tiny.NAME),
         ("card", tiny.NAME),
+        ("push", tiny.NAME, "--to", "hub"),
     ],
     ids=lambda command: command[0],
 )
@@ -127,6 +130,17 @@ def test_an_option_names_a_catalogue(cli, unpublished, config, monkeypatch, comm
     assert cli(*command).code == 2
     done = cli(*command, "--catalogue", "mine.toml")
     assert done.code == 0, done.err
+
+
+def test_push_compares_the_licence_with_a_named_catalogue(cli, unpublished, monkeypatch, tmp_path):
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    known = ("--catalogue", tmp_path / "mine.toml")
+    assert cli("convert", tiny.NAME, *known).code == 0
+    card = Path(tiny.NAME, "README.md")
+    card.write_text(card.read_text().replace("license: mit", "license: apache-2.0"))
+    refused = cli("push", f"./{tiny.NAME}", "--to", "hub", *known)
+    assert refused.code == 1 and "that of tiny is mit" in refused.err
+    assert cli("push", f"./{tiny.NAME}", "--to", "hub").code == 0
 
 
 def test_a_repository_on_the_hub_is_not_pushed_to_another(cli, unpublished, login):
