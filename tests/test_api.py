@@ -46,7 +46,7 @@ def test_mypy_finds_each_wrong_call_in_a_users_file(tmp_path):
     assert found == expected, checked.stdout + checked.stderr
 
 
-def test_type_checkers_see_the_names_that_are_imported_at_run_time():
+def test_type_checkers_see_the_same_names_as_the_run_time():
     tree = ast.parse(Path(detrex_hub.__file__).read_text())
     seen = {
         name.asname: node.module.removeprefix("detrex_hub.")
@@ -72,14 +72,14 @@ def test_a_misspelt_option_is_named():
         detrex_hub.convert_and_push("r101_v2", synthtic=True)
 
 
-def test_no_function_takes_options_that_it_does_not_name():
+def test_every_function_names_its_options():
     for path in (ROOT / "detrex_hub").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.args.kwarg is not None:
                 assert node.args.kwarg.arg != "options", f"{path}:{node.lineno}"
 
 
-def test_a_name_that_is_not_in_the_api_is_an_attribute_error():
+def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         detrex_hub.no_such_name  # noqa: B018
 

@@ -55,7 +55,7 @@ def passes(found, path: Path) -> float:
 
 
 @pytest.mark.parametrize("to", ["out", "out.pth", "out.pkl", "out.safetensors"])
-def test_a_conversion_reads_what_moves_twice(source, converted, tmp_path, to):
+def test_a_conversion_reads_moved_tensors_twice(source, converted, tmp_path, to):
     with counted(source) as found:
         convert(source, tmp_path / to)
     # to copy it and to compare it with what was written
@@ -84,7 +84,7 @@ def test_written_files_are_read_once(source, tmp_path, monkeypatch):
     assert size - INDEX < read <= size + INDEX
 
 
-def test_plans_and_inspections_read_the_index_alone(source):
+def test_plans_and_inspections_read_only_the_index(source):
     with counted(source) as found:
         prepare(source).checkpoint.close()
         assert found[source.name] <= INDEX
@@ -92,7 +92,7 @@ def test_plans_and_inspections_read_the_index_alone(source):
     assert found[source.name] <= 2 * INDEX
 
 
-def test_data_beside_the_weights_is_not_read(source, tmp_path):
+def test_other_data_in_the_file_is_not_read(source, tmp_path):
     import torch
 
     whole = torch.load(source, weights_only=False)
@@ -119,13 +119,13 @@ def test_a_load_reads_the_weights_once_and_a_second_one_not_at_all(folder):
         assert found[WEIGHTS] <= 2 * (folder / WEIGHTS).stat().st_size + INDEX
 
 
-def test_an_export_reads_the_weights_to_copy_and_to_compare(folder, tmp_path):
+def test_an_export_reads_the_weights_twice(folder, tmp_path):
     with counted(folder / WEIGHTS) as found:
         export(folder, tmp_path / "back.pth")
     assert passes(found, folder / WEIGHTS) <= 2
 
 
-def test_a_difference_reads_both_once(source, converted):
+def test_diff_reads_both_files_once(source, converted):
     with counted(source, converted / WEIGHTS) as found:
         assert diff(source, source).equal
         assert passes(found, source) <= 2

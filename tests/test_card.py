@@ -220,7 +220,7 @@ def test_metadata_is_complete_and_what_the_hub_accepts():
     assert {one.source_url for one in results} == {"https://example.org/table"}
 
 
-def test_a_licence_of_its_own_has_a_name_and_a_link():
+def test_an_unlisted_licence_has_a_name_and_a_link():
     own = entry(
         license="other",
         license_name="The Lab's Licence 1.0",
@@ -253,7 +253,7 @@ def test_a_base_model_is_named_only_where_the_original_is_on_the_hub(url, expect
     assert metadata.get("base_model_relation") == (expected and "quantized")
 
 
-def test_a_checkpoint_of_the_users_claims_nothing():
+def test_the_card_of_a_users_checkpoint_claims_nothing():
     text = render(*records(base_config=None))
     assert problems(text) == ([], [])
     metadata, body = parts(text)
@@ -262,7 +262,7 @@ def test_a_checkpoint_of_the_users_claims_nothing():
     assert "Accuracy" not in body
 
 
-def test_figures_of_several_pages_and_datasets_are_kept_apart():
+def test_figures_of_several_pages_and_datasets_are_separate():
     metrics = (
         metric("box AP", 42.0, task="object-detection", dataset="COCO val2017"),
         metric("box AP", 43.25, task="object-detection", dataset="Objects365"),
@@ -309,7 +309,7 @@ def test_overrides_are_listed_in_both_config_languages():
         assert [f"`{key}`", f"`{value!r}`"] in table
 
 
-def test_provenance_and_proof_are_those_of_the_record():
+def test_provenance_and_proof_match_the_record():
     config, record = records()
     record["proof"] |= {"missing": 3, "unexpected": 4, "mismatched": 5, "tensors_that_differ": 6}
     text = render(config, record, entry())
@@ -344,7 +344,7 @@ def test_moves_and_drops_are_folded_and_counted():
     assert moved == 100
 
 
-def test_the_constants_of_a_detector_are_no_layers_to_train():
+def test_constants_of_a_detector_are_not_listed_as_layers_to_train():
     text = card.render_for(catalogue.find("detr_r50"))
     assert "not in the checkpoint: `criterion.empty_weight`\n" in text
     assert "Initialised by the model" not in text
@@ -392,12 +392,12 @@ def test_a_card_lists_the_facts_that_shapes_do_not_show():
         ("maskdino_r50_coco_instance_seg_50ep", "image-segmentation"),
     ],
 )
-def test_a_card_is_found_by_the_hubs_task(name, task):
+def test_a_card_has_the_hubs_task(name, task):
     metadata, _ = parts(card.render_for(catalogue.find(name)))
     assert metadata["pipeline_tag"] == task
 
 
-def test_a_tracker_is_found_by_a_tag():
+def test_a_tracker_has_a_tag():
     # the Hub has no task of tracking
     metadata, _ = parts(card.render_for(catalogue.find("co_mot_dancetrack")))
     assert metadata["pipeline_tag"] == "object-detection"
@@ -447,13 +447,13 @@ def test_a_swap_of_norms_is_not_folded_away():
         assert [f"`{layers}.{source}.*`", f"`{layers}.{target}.*`", "12", ""] in table
 
 
-def test_a_backbone_has_nothing_to_evaluate():
+def test_a_backbone_shows_no_evaluation():
     text = render(*records(), entry())
     assert "--eval-only" not in text
     assert "padding masks" not in text
 
 
-def test_synthetic_weights_are_said_to_be_so_loudly_and_claim_nothing():
+def test_synthetic_weights_have_a_warning_and_claim_nothing():
     text = render(*records(synthetic=True), entry())
     assert problems(text) == ([], [])
     metadata, body = parts(text)
@@ -469,7 +469,7 @@ def test_real_weights_are_not_called_synthetic():
     assert "synthetic" not in render(*records(), entry()).lower()
 
 
-def test_a_licence_that_forbids_commerce_is_said_before_the_snippet():
+def test_a_non_commercial_licence_is_named_before_the_snippet():
     text = render(*records(), entry(license="cc-by-nc-4.0", non_commercial=True))
     before, _, _ = text.partition("```python")
     assert "**Not for commercial use**" in before
@@ -488,7 +488,7 @@ def test_licence_authors_paper_and_citation_of_the_original_are_named():
 # -- before a conversion -------------------------------------------------------------------------
 
 
-def test_the_card_of_an_entry_has_what_is_known_without_weights():
+def test_the_card_of_an_entry_shows_what_is_known_without_weights():
     text = card.render_for(entry())
     assert problems(text) == ([], [])
     assert "11.2 M in 100 tensors of float32" in text
@@ -535,7 +535,7 @@ def test_a_card_is_addressed_to_the_repository_that_it_is_pushed_to():
     assert "detrex-hub verify alice/my.r18" in again
 
 
-def test_addressing_leaves_other_repositories_alone():
+def test_addressing_keeps_other_repository_names():
     written = "detrex/r18_v2 detrex/r18.v2 IDEA-Research/detrex/r18 detrex/r18/x, (detrex/r18)."
     assert card.addressed(written, "r18", "bob/r18") == written.replace("(detrex/r18)", "(bob/r18)")
 
@@ -684,7 +684,7 @@ def test_prose_reads_as_it_was_written(text):
 
 
 @given(TEXTS)
-def test_prose_is_a_paragraph_wherever_it_stands(text):
+def test_prose_is_a_paragraph_at_every_place(text):
     shown = markdown.text(text)
     kinds = [token.type for token in MARKDOWN.parse(shown)]
     assert kinds in ([], ["paragraph_open", "inline", "paragraph_close"])
@@ -736,7 +736,7 @@ def test_a_template_refuses_a_name_that_it_is_not_given():
         markdown.template("# {{ title }}").render(name="x")
 
 
-def test_markup_is_printed_only_where_it_was_made_as_such():
+def test_only_markdown_values_are_printed_as_markup():
     value = "<b> **x** | ``y``"
     made = markdown.md("**{a}** {b}", a=value, b=markdown.code("c"))
     assert made == r"**\<b\> \*\*x\*\* \| \`\`y\`\`** `c`"
@@ -756,12 +756,12 @@ def test_a_literal_takes_names_and_no_format_specs(literal):
     assert markdown.md(literal, x="<b>") == literal
 
 
-def test_a_value_that_is_not_given_is_a_mistake():
+def test_a_missing_value_is_an_error():
     with pytest.raises(KeyError, match="title"):
         markdown.md("# {title}", name="x")
 
 
-def test_a_record_of_thousands_of_patterns_makes_a_card_of_some():
+def test_a_card_shows_some_of_thousands_of_patterns():
     config, record = records()
     letters = [f"{a}{b}{c}" for a in "abcdefghij" for b in "abcdefghij" for c in "abcdefghij"]
     record["plan"]["moves"] = {f"{word}.t": [f"{word}.s"] for word in letters}
@@ -771,7 +771,7 @@ def test_a_record_of_thousands_of_patterns_makes_a_card_of_some():
     assert "and 920 more" in text
 
 
-def test_a_record_with_thousands_of_reasons_and_pieces_makes_a_card_of_some():
+def test_a_card_shows_some_of_thousands_of_reasons_and_pieces():
     config, record = records()
     record["plan"]["dropped"] = {f"k{i}": f"reason {i}" for i in range(10_000)}
     record["plan"]["moves"] = {"t": [f"s{i}" for i in range(10_000)]}
@@ -821,7 +821,7 @@ def test_records_read_back_give_the_same_card(tmp_path):
     assert card.render_folder(tmp_path, {"r18": own}) == text
 
 
-def test_the_order_of_a_record_does_not_matter():
+def test_the_order_of_a_record_does_not_change_the_card():
     config, record = records()
     backwards = json.loads(
         json.dumps(record), object_pairs_hook=lambda pairs: dict(reversed(pairs))
@@ -838,7 +838,7 @@ def test_a_folder_with_an_entrys_name_is_not_the_entry(tmp_path):
 
 
 @pytest.mark.parametrize(("seed", "locale"), [("1", "C"), ("2", "tr_TR.UTF-8")])
-def test_the_bytes_depend_on_no_hash_seed_and_no_locale(seed, locale):
+def test_the_bytes_do_not_depend_on_hash_seed_or_locale(seed, locale):
     script = (
         "import sys; from detrex_hub import card, catalogue; "
         "sys.stdout.buffer.write(card.render_for(catalogue.find('r50_v1')).encode())"
@@ -851,7 +851,7 @@ def test_the_bytes_depend_on_no_hash_seed_and_no_locale(seed, locale):
 # -- folding -------------------------------------------------------------------------------------
 
 
-def test_numbers_are_folded_where_they_follow_each_other():
+def test_consecutive_numbers_are_folded():
     pairs = [
         fold.Pair((f"layer{i}.{j}.conv.weight",), f"res{i + 1}.{j}.conv.weight")
         for i in (1, 2, 4)
@@ -862,7 +862,7 @@ def test_numbers_are_folded_where_they_follow_each_other():
     ]
 
 
-def test_a_pattern_keeps_exchanged_numbers_apart():
+def test_exchanged_numbers_are_not_folded_together():
     pairs = [
         fold.Pair((f"{layer}.norm{i}.{end}",), f"{layer}.norms.{j}.{end}")
         for layer in range(3)
@@ -875,7 +875,7 @@ def test_a_pattern_keeps_exchanged_numbers_apart():
     ]
 
 
-def test_a_star_stands_for_a_modules_parameters_alone():
+def test_a_star_stands_only_for_the_parameters_of_a_module():
     keys = [
         f"blocks.{i}.attn.{name}"
         for i in range(3)
@@ -948,7 +948,7 @@ def test_model_cards_are_written_once_and_stale_ones_removed(tmp_path, monkeypat
     assert sorted(tmp_path.iterdir()) == [notes, one]
 
 
-def test_importing_cards_costs_little():
+def test_importing_cards_imports_little():
     script = "import sys, detrex_hub.card; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
@@ -959,6 +959,6 @@ def test_importing_cards_costs_little():
 @pytest.mark.parametrize(
     ("name", "built"), [("x50_32x4d_v1", True), ("r50d_timm", True), ("r50_v1", False)]
 )
-def test_a_backbone_that_no_config_has_is_built(name, built):
+def test_the_snippet_builds_a_backbone_that_no_config_has(name, built):
     # make_default_stages makes no ResNeXt, and a config of a plain one is refused
     assert ("build=True)" in card.render_for(catalogue.find(name))) == built

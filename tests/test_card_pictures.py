@@ -63,7 +63,7 @@ source = "https://example.org/mine"
 """
 
 
-def test_an_entry_of_a_catalogue_is_plotted_among_its_family(tmp_path):
+def test_an_entry_is_plotted_with_its_family(tmp_path):
     (tmp_path / "my.toml").write_text(TABLE)
     theirs = [tmp_path / "my.toml"]
     original = str(tiny.original(tmp_path / "tiny.pth"))

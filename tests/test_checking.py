@@ -83,14 +83,14 @@ def check_with(cfg, depth, checkpoint=None, min_matched=1.0):
     return examine(cfg, checkpoint, min_matched, target=detector(depth))
 
 
-def test_a_folder_and_an_hf_path_are_looked_at_without_writing_anything(converted, hub):
+def test_a_folder_and_an_hf_path_are_checked_without_writing(converted, hub):
     assert check_with(config_for(converted), 18).passed
     cfg = config_for()
     assert check_with(cfg, 18, f"hf://{converted}").passed
 
 
 @pytest.mark.parametrize("prefix", ["backbone.", "auto"])
-def test_qualified_keys_are_those_of_the_backbone_too(converted, prefix):
+def test_keys_with_the_backbones_prefix_are_recognised(converted, prefix):
     cfg = config_for()
     path = from_hub(converted, model=cfg.model, dataloader=cfg.dataloader, prefix=prefix)
     found = check_with(cfg, 18, path)
@@ -105,7 +105,7 @@ def test_a_prefix_that_the_model_does_not_have_loads_nothing(converted):
     assert found.share == 0
 
 
-def test_a_materialised_file_records_the_needs_of_its_weights(converted):
+def test_a_materialised_file_records_its_overrides(converted):
     path = from_hub(converted)
     found = check_with(config_for(path, model__pixel_std=[1.0, 1.0, 1.0]), 18)
     assert not found.passed
@@ -123,7 +123,7 @@ def test_an_assumption_about_weights_is_shown_and_fails_no_config(original, tmp_
         assert "model.pixel_std" not in [one.path for one in found.differences]
 
 
-def test_half_a_backbone_does_not_pass(converted):
+def test_half_a_backbone_is_refused(converted):
     found = check_with(config_for(converted, depth=34), 34)
     assert found.share == pytest.approx(100 / 180)
     assert not found.passed
@@ -132,7 +132,7 @@ def test_half_a_backbone_does_not_pass(converted):
     assert not check_with(config_for(converted, depth=34), 34, min_matched=0.5).passed
 
 
-def test_the_threshold_alone_decides_where_the_config_fits(converted):
+def test_the_threshold_decides_if_the_config_fits(converted):
     keys = detector(18)
     grown = ModelKeys({**keys.shapes, "backbone.extra.weight": (1,)})
     cfg = config_for(converted)
@@ -140,7 +140,7 @@ def test_the_threshold_alone_decides_where_the_config_fits(converted):
     assert examine(cfg, None, 0.98, target=grown).passed
 
 
-def test_a_backbone_of_another_kind_is_a_conflict_that_names_both(converted):
+def test_the_conflict_with_another_backbone_names_both(converted):
     cfg = config_for(converted)
     cfg.model.backbone = {"_target_": "detectron2.modeling.backbone.swin.SwinTransformer"}
     found = check_with(cfg, 18)
@@ -178,7 +178,7 @@ def test_a_config_loads_the_whole_file_with_the_query(tmp_path):
     assert set(found.match.missing) == {*found.absent, "neck.norm.weight"}
 
 
-def test_a_file_is_not_known_by_its_name(tmp_path):
+def test_a_file_is_not_recognised_by_its_name(tmp_path):
     path = save(tmp_path / "resnet18-f37072fd.pth", tensors(R18.source))
     found = check_with(config_for(path), 18)
     assert found.entry is None
@@ -208,9 +208,7 @@ def resnet_config(path, *, images="RGB"):
 
 @pytest.mark.parametrize("folder", ["MSRA", "torchvision", "elsewhere"])
 @pytest.mark.parametrize("images", ["RGB", "BGR"])
-def test_the_author_of_a_file_tells_which_images_it_wants_and_its_name_does_not(
-    tmp_path, folder, images
-):
+def test_the_author_of_a_file_decides_its_images_and_its_name_does_not(tmp_path, folder, images):
     path = resnet_file(tmp_path / folder / "R-101.pkl", __author__="torchvision")
     found = check_with(resnet_config(path, images=images), 101)
     assert found.share == 1
@@ -223,7 +221,7 @@ def test_the_author_of_a_file_tells_which_images_it_wants_and_its_name_does_not(
 
 @pytest.mark.parametrize("folder", ["MSRA", "torchvision", "elsewhere"])
 @pytest.mark.parametrize("images", ["RGB", "BGR"])
-def test_a_config_is_not_changed_where_the_file_does_not_decide(tmp_path, folder, images):
+def test_a_config_keeps_values_that_the_file_does_not_decide(tmp_path, folder, images):
     path = resnet_file(tmp_path / folder / "R-101.pkl", __author__="third_party")
     cfg = resnet_config(path, images=images)
     found = check_with(cfg, 101)
@@ -305,7 +303,7 @@ def test_a_caffe2_pickle_is_matched_under_its_new_names(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["MSRA", "torchvision"])
-def test_the_names_of_a_caffe2_file_tell_which_images_it_wants(tmp_path, folder):
+def test_the_names_of_a_caffe2_file_decide_its_images(tmp_path, folder):
     variant = reference.load("c2_msra_r50_d2")
     path = tmp_path / folder / "R-50.pkl"
     path.parent.mkdir()
@@ -362,7 +360,7 @@ def test_an_unknown_query_is_refused_as_detectron2_refuses_it(original):
         examine(None, f"{original}?map=1", target=detector(18))
 
 
-def test_detectron2_reads_the_dict_model_even_where_there_are_others(tmp_path):
+def test_detectron2_reads_the_dict_model_among_others(tmp_path):
     path = tmp_path / "both.pth"
     ours = {"neck.convs.0.norm.weight": torch.zeros(256)}
     torch.save({"ema": {**ours, "x": torch.zeros(1)}, "model": ours}, path)
@@ -376,7 +374,7 @@ def test_a_config_without_a_checkpoint_says_so():
         examine(config_for("/nowhere/x.pth"), target=detector(18))
 
 
-def test_check_raises_what_examine_finds(converted, monkeypatch):
+def test_check_raises_the_problems_that_examine_finds(converted, monkeypatch):
     monkeypatch.setattr(checking, "model_keys", lambda node: detector(34))
     with pytest.raises(ConfigError, match=r"100 of 180 .* 18"):
         check(config_for(converted, depth=34))
@@ -384,7 +382,7 @@ def test_check_raises_what_examine_finds(converted, monkeypatch):
     assert check(config_for(converted)).passed
 
 
-def test_a_target_is_a_checkpoint_a_name_or_an_architecture(converted, original, tmp_path):
+def test_a_target_may_be_a_checkpoint_a_name_or_an_architecture(converted, original, tmp_path):
     expected = {f"backbone.{key}" for key in ResNet(depth=18).target()}
     assert target_keys("r18_v1").shapes.keys() == expected
     assert target_keys("resnet", like=str(original)).shapes.keys() == expected
@@ -455,7 +453,7 @@ def of_class(path, target):
     return cfg
 
 
-def test_a_model_of_another_class_is_a_conflict_that_names_both(tmp_path):
+def test_the_conflict_with_another_model_class_names_both(tmp_path):
     path, keys = conditional(tmp_path, 300)
     other = "projects.detr.modeling.detr.DETR"
     found = examine(of_class(path, other), target=keys)
@@ -469,7 +467,7 @@ def test_a_model_of_another_class_is_a_conflict_that_names_both(tmp_path):
 @pytest.mark.parametrize(
     ("variant", "name"), [("mae_pretrain_vit_base", "vit_mae"), ("dinov2_vits14_p16", "dinov2")]
 )
-def test_keys_tell_apart_what_one_class_takes(tmp_path, variant, name):
+def test_keys_distinguish_architectures_of_one_class(tmp_path, variant, name):
     path = save(tmp_path / "vit.pth", tensors(reference.load(variant).source))
     cfg = config_for(path)
     vit = {"_target_": "detectron2.modeling.backbone.ViT"}
@@ -478,7 +476,7 @@ def test_keys_tell_apart_what_one_class_takes(tmp_path, variant, name):
     assert found.what.startswith(name)
 
 
-def test_the_class_of_the_model_tells_look_alikes_apart(tmp_path):
+def test_the_class_of_the_model_distinguishes_look_alikes(tmp_path):
     path, keys = conditional(tmp_path, 33)
     found = examine(of_class(path, "projects.conditional_detr.ConditionalDETR"), target=keys)
     assert found.what.startswith("conditional_detr")

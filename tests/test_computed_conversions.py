@@ -45,7 +45,7 @@ def folder(original, tmp_path):
     return convert(original, tmp_path / "tiny", facts=FACTS).folder
 
 
-def test_a_dry_run_says_what_is_computed_and_how(original):
+def test_a_dry_run_shows_the_computed_tensors(original):
     with prepare(original, ConversionOptions(facts=FACTS)) as planned:
         lines = "\n".join(plan_text.lines(planned))
         document = planned.to_json()
@@ -55,7 +55,7 @@ def test_a_dry_run_says_what_is_computed_and_how(original):
     assert piece["op"] == "pinv_last2"
 
 
-def test_record_and_card_say_it(folder):
+def test_record_and_card_show_the_computed_tensors(folder):
     record = json.loads((folder / "conversion.json").read_text())
     assert record["plan"]["moves"]["blocks.1.mlp.fc2.bias"] == [
         {"op": "scale_rows", "of": ["blocks.1.mlp.fc2.bias", "blocks.1.ls2.gamma"], "args": {}}
@@ -66,7 +66,7 @@ def test_record_and_card_say_it(folder):
     assert "| Original | detrex | Tensors | Rows or operation |" in card
 
 
-def test_verify_computes_again(folder, original):
+def test_verify_repeats_the_computation(folder, original):
     found = verify(folder, source=str(original))
     assert found.repeated
     details = {check.name: check.detail for check in found.checks}
@@ -74,7 +74,7 @@ def test_verify_computes_again(folder, original):
     assert "9 tensors computed again" in details["original"]
 
 
-def test_a_number_that_is_not_what_is_computed_is_found(folder, original):
+def test_a_changed_number_is_found(folder, original):
     weights = load_file(folder / "model.safetensors")
     weights["blocks.0.attn.proj.weight"] = torch.nextafter(
         weights["blocks.0.attn.proj.weight"], torch.tensor(1e9)
@@ -105,7 +105,7 @@ def test_another_operation_in_the_record_is_found(folder, change):
         verify(folder, repeat=False)
 
 
-def test_export_names_what_has_no_way_back(folder, tmp_path):
+def test_export_names_operations_without_an_inverse(folder, tmp_path):
     with pytest.raises(DetrexHubError) as caught:
         export(folder, tmp_path / "back.pth")
     assert "by scale_rows" in str(caught.value)
@@ -113,12 +113,12 @@ def test_export_names_what_has_no_way_back(folder, tmp_path):
     assert not (tmp_path / "back.pth").exists()
 
 
-def test_numerics_do_not_judge_what_was_resampled(folder, original):
+def test_numerics_do_not_compare_resampled_weights(folder, original):
     with pytest.raises(UsageError, match="pinv_last2"):
         verify(folder, source=str(original), with_numerics=True)
 
 
-def test_the_same_bytes_come_out_of_every_format_of_the_original(original, folder, tmp_path):
+def test_every_format_of_the_original_gives_the_same_bytes(original, folder, tmp_path):
     state = torch.load(original, weights_only=True)
     save_file({k: t.contiguous() for k, t in state.items()}, tmp_path / "tiny_dinov2.safetensors")
     again = convert(tmp_path / "tiny_dinov2.safetensors", tmp_path / "again", facts=FACTS)

@@ -73,7 +73,7 @@ def test_rows_are_scaled_block_by_block():
     assert torch.equal(compute(ScaleRows(), bias, factors), bias * factors)
 
 
-def test_elements_move_whatever_their_type():
+def test_elements_of_every_type_are_moved():
     whole = torch.arange(24).reshape(2, 3, 4)
     assert torch.equal(compute(Portion(2, 1, 2), whole), whole[..., 2:])
     assert torch.equal(compute(Join(1, 2), whole, whole), torch.cat([whole, whole], 1))
@@ -86,14 +86,14 @@ def test_elements_move_whatever_their_type():
     assert torch.signbit(compute(Permute(0, (1, 0)), nan)).tolist() == [True, False, False, False]
 
 
-def test_a_box_is_cut_and_zero_beyond_the_tensor():
+def test_a_box_beyond_the_tensor_is_filled_with_zeros():
     whole = torch.arange(12.0).reshape(3, 4) + 1
     found = compute(Cut((2, 1), (1, 5), (3, 4)), whole)
     assert found.tolist() == [[10.0, 11.0, 12.0, 0.0, 0.0]]
     assert torch.equal(compute(Cut((0, 1), (3, 3), (3, 4)), whole), whole[:, 1:])
 
 
-def test_constants_differences_and_channels():
+def test_constants_differences_and_channels_are_computed():
     assert torch.equal(compute(Filled((3,), 1 - 1e-5)), torch.full((3,), 1 - 1e-5))
     one, other = numbers(5, 2), numbers(5, 2, seed=1)
     assert torch.equal(compute(Subtract(), one, other), one - other)
@@ -104,7 +104,7 @@ def test_constants_differences_and_channels():
 
 
 @pytest.mark.parametrize(("before", "after"), [(13, 23), (23, 13), (14, 16), (7, 7), (1, 3)])
-def test_bicubic_interpolation_is_torchs(before, after):
+def test_bicubic_interpolation_matches_torch(before, after):
     planes = numbers(2, 5, before, before, dtype=torch.float64)
     wanted = torch.nn.functional.interpolate(planes, size=(after, after), mode="bicubic")
     made = compute(BicubicLast2((after, after), (before, before)), planes)
@@ -122,7 +122,7 @@ def test_a_table_is_resampled_head_by_head():
 
 
 @pytest.mark.parametrize(("before", "after"), [(7, 12), (12, 7)])
-def test_a_geometric_table_is_timms(before, after):
+def test_a_geometric_table_matches_timm(before, after):
     torchvision_operators.declare()
     layers = pytest.importorskip("timm.layers")
     table = numbers((2 * before - 1) ** 2, 3)
@@ -145,7 +145,7 @@ def test_a_grid_of_positions_keeps_its_slots():
 
 
 @pytest.mark.parametrize(("before", "after"), [(14, 16), (16, 14)])
-def test_a_patch_kernel_goes_through_the_pseudo_inverse(before, after):
+def test_a_patch_kernel_is_resampled_by_the_pseudo_inverse(before, after):
     kernels = numbers(4, 3, before, before, dtype=torch.float64)
     made = compute(PinvLast2((after, after), (before, before)), kernels)
     exact = torch.tensor(
@@ -169,14 +169,14 @@ def test_results_are_rounded_to_the_nearest(dtype):
     assert torch.equal(compute(Subtract(), one, other), exact.to(dtype))
 
 
-def test_infinities_and_nan_stay_what_they_are():
+def test_infinities_and_nan_are_kept():
     big = torch.tensor([3e38, -3e38, float("nan")])
     made = compute(Subtract(), big.bfloat16(), -big.bfloat16())
     assert made.tolist()[:2] == [float("inf"), float("-inf")]
     assert torch.isnan(made[2])
 
 
-def test_pieces_of_every_kind_stand_one_after_another():
+def test_pieces_of_every_kind_are_concatenated():
     source = Held(a=numbers(4, 2), g=numbers(4, seed=1))
     scaled = Computed(ScaleRows(), ("a", "g"), source.specs["a"])
     spec = TensorSpec("F32", (7, 2))

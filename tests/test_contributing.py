@@ -23,7 +23,7 @@ def example():
     return names["TinyNet"]
 
 
-def test_the_catalogue_and_its_lock_are_read(tmp_path):
+def test_the_example_catalogue_and_its_lock_are_read(tmp_path):
     tables, lock = blocks("toml")
     path = tmp_path / "my.toml"
     path.write_text(tables)
@@ -32,7 +32,7 @@ def test_the_catalogue_and_its_lock_are_read(tmp_path):
     assert catalogue.find("my_r50", [path]).pinned == ("source",)
 
 
-def test_the_architecture_converts_its_original():
+def test_the_example_architecture_converts_its_original():
     kind = example()
     assert issubclass(kind, Architecture)
     source = {
@@ -51,7 +51,7 @@ def test_the_architecture_converts_its_original():
     assert kind.from_hyper_parameters(made.hyper_parameters()) == made
 
 
-def test_the_architecture_declares_each_path_that_it_sets():
+def test_the_example_architecture_declares_each_path_that_it_sets():
     made = example()(width=16)
     wanted: Overrides = made.overrides(made.preprocessing({}))
     assert made.paths().lazy.keys() >= wanted.lazy.keys() | wanted.lazy_if_present.keys()
@@ -66,7 +66,7 @@ def test_each_field_of_a_reference_table_is_described():
         assert table.keys() - described <= reference.load(name).about.keys()
 
 
-def test_each_target_and_file_that_is_named_exists():
+def test_each_named_make_target_and_file_exists():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"make ([a-z]+)", PAGE)) <= targets
     paths = re.findall(r"(?:tests|detrex_hub|docs|\.github)/[\w./-]+\w", PAGE)

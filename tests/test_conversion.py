@@ -79,7 +79,7 @@ def assert_equal(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize("name", RESNETS + DETECTORS)
-def test_every_target_tensor_is_the_measured_one(name: str, tmp_path: Path) -> None:
+def test_every_target_tensor_matches_the_measured_one(name: str, tmp_path: Path) -> None:
     variant = reference.load(name)
     state = tensors(variant.source, variant.tied_sources)
     original = name.startswith(("resnet", "hf_"))
@@ -106,7 +106,7 @@ def wanted(resnet18: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return expected(reference.load("resnet18"), resnet18)
 
 
-def test_counters_need_not_be_there(
+def test_counters_may_be_absent(
     resnet18: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     old = {key: t for key, t in resnet18.items() if not key.endswith("num_batches_tracked")}
@@ -130,7 +130,7 @@ def test_usual_containers_are_opened(
     assert source["file"] == "r18.pth"
 
 
-def test_a_wrapped_model_gives_the_same_weights_and_the_record_says_so(
+def test_a_wrapped_model_gives_the_same_weights_and_is_recorded(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     torch.save(resnet18, tmp_path / "plain.pth")
@@ -159,7 +159,7 @@ def test_every_format_of_a_source_gives_the_same_bytes(
     assert formats == {"torch", "torch-legacy", "pickle", "safetensors"}
 
 
-def test_a_pickle_is_what_the_tutorial_writes_without_its_dead_keys(
+def test_a_pickle_equals_the_tutorials_without_unused_keys(
     resnet18: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
@@ -183,7 +183,7 @@ def test_a_pth_is_read_by_torch_without_running_code(
     assert_equal(found["model"], wanted)
 
 
-def test_the_header_says_what_a_load_needs(
+def test_the_header_has_what_a_load_needs(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     made = convert(save(tmp_path / "r18.pth", resnet18), tmp_path / "out")
@@ -224,7 +224,7 @@ def test_a_second_run_replaces_the_first(resnet18: dict[str, torch.Tensor], tmp_
     assert "model.pth" not in {p.name for p in (tmp_path / "out").iterdir()}
 
 
-def test_a_folder_of_something_else_is_not_touched(
+def test_a_folder_with_other_content_is_not_touched(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
@@ -260,7 +260,7 @@ def test_an_original_is_not_replaced_by_its_conversion(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_wrong_write_is_found_and_leaves_nothing(
+def test_a_wrong_write_is_found_and_removed(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
@@ -297,7 +297,7 @@ def test_tied_tensors_that_differ_are_refused(tmp_path: Path) -> None:
         (lambda s: s.pop("layer4.1.conv1.weight"), r"no ResNet has basic blocks \[2, 2, 2, 1\]"),
     ],
 )
-def test_a_state_dict_that_is_not_right_is_refused_before_anything_is_written(
+def test_a_wrong_state_dict_is_refused_before_anything_is_written(
     change: object, message: str, resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     change(resnet18)  # type: ignore[operator]
@@ -317,7 +317,7 @@ def test_a_truncated_file_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_another_depth_is_not_what_the_catalogue_names(
+def test_a_file_of_another_depth_than_the_catalogues_is_refused(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     path = save(tmp_path / "resnet18-any.pth", resnet18)
@@ -330,7 +330,7 @@ def test_an_unknown_name_suggests_others() -> None:
         prepare("r101_v3")
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_a_missing_file_is_named() -> None:
     with pytest.raises(UsageError, match=r"no file nowhere\.pth"):
         prepare("nowhere.pth")
 
@@ -343,7 +343,7 @@ def test_options_of_another_architecture_are_refused(
         prepare(path, ConversionOptions(facts={"dilation": True}))
 
 
-def test_synthetic_weights_have_the_originals_tensors_and_say_so(tmp_path: Path) -> None:
+def test_synthetic_weights_have_the_originals_tensors_and_a_warning(tmp_path: Path) -> None:
     convert("r18_v1", tmp_path / "one", synthetic=True)
     convert("r18_v1", tmp_path / "two", synthetic=True)
     config = RepositoryConfig.load(tmp_path / "one" / "config.json")
@@ -368,7 +368,7 @@ def test_an_unavailable_source_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     ("facts", "author"),
     [({}, "torchvision"), ({"image_format": "BGR"}, "third_party")],
 )
-def test_the_author_of_a_single_file_does_not_promise_other_images(
+def test_the_author_of_a_single_file_implies_no_other_images(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, facts: dict[str, str], author: str
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
@@ -376,7 +376,7 @@ def test_the_author_of_a_single_file_does_not_promise_other_images(
     assert pickle.loads(made.read_bytes())["__author__"] == author
 
 
-def test_assumed_facts_are_in_the_record_the_config_and_the_card(
+def test_assumed_facts_are_in_record_config_and_card(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     done = convert(save(tmp_path / "mine.pth", resnet18), tmp_path / "mine")
@@ -403,7 +403,7 @@ def test_given_facts_are_not_assumed(resnet18: dict[str, torch.Tensor], tmp_path
     verify(tmp_path / "mine")
 
 
-def test_the_catalogue_vouches_for_its_files_and_for_no_other(
+def test_catalogue_facts_apply_only_to_the_catalogues_files(
     resnet18: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     with prepare("r18_v1", ConversionOptions(synthetic=True)) as planned:
@@ -423,7 +423,7 @@ def test_the_catalogue_vouches_for_its_files_and_for_no_other(
     ],
     ids=["both", "record", "config", "value", "more"],
 )
-def test_records_that_hide_or_change_an_assumption_are_not_believed(
+def test_records_that_hide_or_change_an_assumption_are_refused(
     resnet18: dict[str, torch.Tensor],
     tmp_path: Path,
     assumed: dict[str, object] | None,
@@ -444,7 +444,7 @@ def test_records_that_hide_or_change_an_assumption_are_not_believed(
 
 @pytest.mark.parametrize("variance", [1.0, 1 - 1e-5])
 @pytest.mark.parametrize("layout", ["torchvision", "detrex"])
-def test_weights_from_caffe_are_refused_until_every_fact_is_said(
+def test_weights_from_caffe_are_refused_until_every_fact_is_given(
     variance: float, layout: str, tmp_path: Path
 ) -> None:
     variant = reference.load("resnet50")
@@ -486,7 +486,7 @@ def test_load_accepts_a_folder_of_any_format(format: str, tmp_path: Path) -> Non
     assert load_state_dict(folder).keys() == torch.load(from_hub(folder))["model"].keys()
 
 
-def test_an_architecture_that_sets_an_undeclared_path_converts_nothing(
+def test_an_architecture_that_sets_an_undeclared_path_is_refused(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ResNet, "lazy_paths", {})

@@ -32,7 +32,7 @@ def commit(converted, login):
     return push(converted, "alice/r18", license="bsd-3-clause").commit
 
 
-def test_a_path_is_the_file_that_from_hub_gives(commit):
+def test_a_path_resolves_to_the_file_of_from_hub(commit):
     local = g_pathmgr.get_local_path(f"hf://alice/r18@{commit}")
     assert local == from_hub("alice/r18")
     assert local.endswith(".pth")
@@ -41,7 +41,7 @@ def test_a_path_is_the_file_that_from_hub_gives(commit):
         assert file.read(2) == b"PK"
 
 
-def test_an_existing_and_a_missing_path_are_told_apart(commit):
+def test_exists_distinguishes_existing_and_missing_paths(commit):
     assert g_pathmgr.exists("hf://alice/r18")
     assert g_pathmgr.isfile("hf://alice/r18")
     assert not g_pathmgr.isdir("hf://alice/r18")
@@ -55,7 +55,7 @@ def test_the_path_handler_writes_nothing(commit):
         g_pathmgr.open("hf://alice/r18", "wb")
 
 
-def test_registering_twice_does_no_harm(commit):
+def test_registering_twice_changes_nothing(commit):
     register()
     assert g_pathmgr.exists("hf://alice/r18")
 
@@ -66,7 +66,7 @@ def test_a_path_is_resolved_when_it_is_read_and_not_before(hub):
         assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
 
 
-def test_pin_means_the_same_after_the_branch_has_moved(commit, converted, tmp_path):
+def test_a_pinned_path_keeps_its_meaning_when_the_branch_moves(commit, converted, tmp_path):
     pinned = pin("hf://alice/r18")
     assert pinned == f"hf://alice/r18@{commit}"
     assert pin("hf://alice/r18@main") == pinned
@@ -77,12 +77,12 @@ def test_pin_means_the_same_after_the_branch_has_moved(commit, converted, tmp_pa
     assert g_pathmgr.get_local_path(pinned) == from_hub(f"alice/r18@{commit}")
 
 
-def test_a_pinned_path_stays_as_it_is_without_asking(commit, hub):
+def test_a_pinned_path_is_returned_without_a_request(commit, hub):
     with hub.quiet():
         assert pin(f"hf://alice/r18@{commit}") == f"hf://alice/r18@{commit}"
 
 
-def test_an_open_path_tells_what_it_meant(commit, caplog):
+def test_an_unpinned_path_logs_its_commit(commit, caplog):
     with caplog.at_level(logging.INFO, logger="detrex_hub"):
         g_pathmgr.get_local_path("hf://alice/r18")
         assert f"hf://alice/r18@{commit}" in caplog.text
@@ -128,13 +128,13 @@ def test_a_folder_has_nothing_to_pin(converted, tmp_path, monkeypatch):
         pin("detrex/r18")
 
 
-def test_overrides_of_the_same_path(commit):
+def test_overrides_accept_an_hf_path(commit):
     cfg = lazy_config()
     apply_overrides(cfg, f"hf://alice/r18@{commit}")
     assert cfg.model.backbone.stages.depth == 18
 
 
-def test_detectron2_is_taught_where_it_is_installed(tmp_path):
+def test_the_handler_is_registered_with_an_installed_detectron2(tmp_path):
     package = tmp_path / "detectron2" / "utils"
     package.mkdir(parents=True)
     (tmp_path / "detectron2" / "__init__.py").touch()

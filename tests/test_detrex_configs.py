@@ -30,7 +30,7 @@ def replayed(keys: tuple[str, ...], file: str, heuristics: bool):
 
 
 @pytest.mark.parametrize("how", ["exact", "forced"])
-def test_the_replay_foresees_what_the_real_checkpointers_load(how):
+def test_the_replay_predicts_the_real_checkpointers(how):
     for name in surveyed():
         facts = record()["configs"][name]
         heuristics = how == "forced" or facts["file"].endswith(".pkl")
@@ -58,7 +58,7 @@ def test_from_hub_loads_the_whole_file():
         assert loaded + new_of(name) == of, name
 
 
-def test_the_document_says_what_was_recorded():
+def test_the_document_matches_the_record():
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text == written(text), "write it again: python -m tests.detrex_configs"
 

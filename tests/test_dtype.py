@@ -21,7 +21,7 @@ def half(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", "float64"])
-def test_the_numbers_are_those_that_torch_rounds(half: Path, tmp_path: Path, dtype) -> None:
+def test_the_numbers_are_rounded_as_by_torch(half: Path, tmp_path: Path, dtype) -> None:
     done = convert(half, tmp_path / "done", dtype=dtype)
     source, made = torch.load(half), load_file(done.path)
     for key, tensor in made.items():
@@ -36,7 +36,7 @@ def test_the_numbers_are_those_that_torch_rounds(half: Path, tmp_path: Path, dty
     assert ("were rounded from BF16 to" in card) == (dtype is not None)
 
 
-def test_verify_rounds_again(half: Path, tmp_path: Path) -> None:
+def test_verify_repeats_the_rounding(half: Path, tmp_path: Path) -> None:
     convert(half, tmp_path / "done", dtype="float32")
     assert verify(tmp_path / "done", source=str(half)).repeated
     record = tmp_path / "done" / "conversion.json"
@@ -58,7 +58,7 @@ def test_a_conversion_that_overflows_leaves_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "done").exists()
 
 
-def test_numbers_of_eight_bits_stay_or_are_rounded(tmp_path: Path) -> None:
+def test_eight_bit_numbers_are_kept_or_rounded(tmp_path: Path) -> None:
     state = {key: tensor.to(torch.float8_e4m3fn) for key, tensor in backbone().items()}
     path = save(tmp_path / "eight.pth", state)
     assert load_file(convert(path, tmp_path / "as_it_is").path)["stages.0.0.gamma"].dtype is (

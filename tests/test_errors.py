@@ -24,13 +24,13 @@ def test_choices_become_commands():
     assert shlex.split(error.hint.rpartition(" or ")[2])[2:] == ["my file.pth", "--prefix", "b c."]
 
 
-def test_one_choice_is_something_to_try():
+def test_a_single_choice_is_offered_with_try():
     error = ArchitectureError("it has heads", choices=["--new-head"])
     assert error.hint == "Try: --new-head"
     assert raised(error).hint == "Try: detrex-hub convert 'my file.pth' --new-head"
 
 
-def test_an_error_about_keys_says_where_to_look_and_others_do_not():
+def test_only_an_error_about_keys_offers_to_show_the_keys():
     assert raised(ArchitectureError("no")).hint == LOOK
     assert raised(CheckpointError("damaged")).hint is None
     assert raised(ArchitectureError("no", hint="Do this")).hint == "Do this"

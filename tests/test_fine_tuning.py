@@ -42,7 +42,7 @@ def head(path):
     return torch.load(path, weights_only=True)["model"]["class_embed.weight"]
 
 
-def test_the_heads_are_prepared_and_the_config_says_so(hub, folder, model):
+def test_the_heads_are_prepared_and_the_config_is_set(hub, folder, model):
     path = from_hub(folder, model=model, num_classes=5)
     assert head(path).shape[0] == 6
     assert (model.num_classes, model.criterion.num_classes) == (5, 5)
@@ -78,7 +78,7 @@ def test_each_choice_is_made_once_and_has_a_file_of_its_own(hub, folder):
         (folder / "away").rename(folder / "model.safetensors")
 
 
-def test_an_assumption_about_the_weights_stays_an_assumption(hub, folder, model):
+def test_an_assumed_fact_stays_assumed(hub, folder, model):
     assert overrides(folder)["model.transformer.encoder.num_heads"] == 8
     model.transformer.encoder.num_heads = 4
     from_hub(folder, model=model, num_classes=5)
@@ -146,12 +146,12 @@ def test_a_name_of_the_catalogue_takes_other_classes(named, tmp_path, facts, cou
     assert not [one.but for one in found.checks if one.but]
 
 
-def test_a_file_with_other_classes_than_its_entry_is_refused_all_the_same(named):
+def test_a_file_with_other_classes_than_its_entry_is_still_refused(named):
     with pytest.raises(ArchitectureError, match="num_classes 80 instead of 81"):
         named(81, num_classes=5)
 
 
-def test_a_backbone_has_no_classes_to_prepare(hub, tmp_path):
+def test_classes_for_a_backbone_are_refused(hub, tmp_path):
     made = convert(tiny.original(tmp_path / "tiny.pth"), tmp_path / "tiny")
     with pytest.raises(ArchitectureError, match="no class heads"):
         from_hub(made.folder, num_classes=5)

@@ -31,7 +31,7 @@ def test_every_element_is_read_as_torch_reads_it(dtype):
     assert is_float(dtype)
 
 
-def test_other_types_are_no_floats():
+def test_other_types_are_not_floats():
     assert not any(map(is_float, ("I64", "BOOL", "C64", "U8")))
 
 

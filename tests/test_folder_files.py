@@ -28,7 +28,7 @@ def test_files_are_found(tmp_path):
     assert find_file(tmp_path, "other") is None
 
 
-def test_links_of_a_snapshot_lead_into_its_repository_and_what_repositories_share(cache):
+def test_links_of_a_snapshot_into_its_repository_and_shared_blobs_are_followed(cache):
     assert find_file(cache, "name") == cache / "name"
     # as huggingface_hub 2 keeps what several repositories have in common
     (cache.parents[2] / "blobs" / "ab" / "abc").write_text("shared")
@@ -45,7 +45,7 @@ def test_a_link_to_a_snapshot_is_a_snapshot(cache, tmp_path):
 @pytest.mark.parametrize(
     "to", ["../../../../secret", "../../../models--me--other/blobs/1", "../../refs/main", "/secret"]
 )
-def test_links_elsewhere_are_refused_in_a_snapshot_too(cache, tmp_path, to):
+def test_other_links_of_a_snapshot_are_refused(cache, tmp_path, to):
     for path in ("secret", "cache/models--me--other/blobs/1", "cache/models--me--r/refs/main"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("secret")
@@ -60,7 +60,7 @@ def test_links_elsewhere_are_refused_in_a_snapshot_too(cache, tmp_path, to):
 
 
 @pytest.mark.parametrize("name", ["snapshots/main", "other/" + COMMIT])
-def test_a_folder_outside_the_cache_follows_no_such_links(tmp_path, name):
+def test_such_links_are_refused_in_folders_outside_the_cache(tmp_path, name):
     folder = tmp_path / "models--me--r" / name
     folder.mkdir(parents=True)
     (tmp_path / "models--me--r" / "blobs").mkdir()
@@ -70,7 +70,7 @@ def test_a_folder_outside_the_cache_follows_no_such_links(tmp_path, name):
         find_file(folder, "name")
 
 
-def test_links_to_nothing_and_in_a_circle_are_refused(tmp_path):
+def test_broken_and_circular_links_are_refused(tmp_path):
     (tmp_path / "nothing").symlink_to("none")
     (tmp_path / "one").symlink_to("other")
     (tmp_path / "other").symlink_to("one")

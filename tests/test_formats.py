@@ -104,13 +104,13 @@ def test_each_field_of_the_catalogue_and_its_lock_has_a_row(title, kind):
     assert sorted(documented(section(title))) == sorted(kind.__struct_fields__)
 
 
-def test_the_first_fields_of_an_entry_may_stand_in_defaults():
+def test_the_first_fields_of_an_entry_may_be_in_defaults():
     names = documented(section("Fields of [weights.&lt;name&gt;]"))
     inherited = names[: names.index("sha256_in_name") + 1]
     assert set(inherited) == set(loader.Defaults.__struct_fields__)
 
 
-def test_the_page_says_which_fields_are_required():
+def test_the_page_marks_required_fields():
     required = {
         kind: {one.name for one in msgspec.structs.fields(kind) if one.required}
         for kind in (loader.Weights, loader._Source, lock.Pin, lock.ResultPin)
@@ -130,7 +130,7 @@ def longest(annotation):
     return found
 
 
-def test_the_limits_are_those_that_hold():
+def test_the_limits_on_the_page_match_the_types():
     limits = {cells[0].strip("`"): cells[1] for cells in rows(section("Rules for both records"))}
     plan = typing.get_type_hints(RecordedPlan, include_extras=True)
     weights = typing.get_type_hints(StoredCheckpoint, include_extras=True)

@@ -54,7 +54,7 @@ def files_of_a_user(place):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_what_happens(page, hub, login, tmp_path, monkeypatch, capfd):
+def test_a_page_shows_the_real_output(page, hub, login, tmp_path, monkeypatch, capfd):
     login("alice")
     monkeypatch.chdir(tmp_path)
     files_of_a_user(tmp_path)
@@ -79,7 +79,7 @@ def test_a_page_shows_what_happens(page, hub, login, tmp_path, monkeypatch, capf
         assert matches(shown, printed), f"$ {code}\n{printed}"
 
 
-def test_messages_that_are_explained_are_those_of_the_code():
+def test_explained_messages_occur_in_the_code():
     page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
     messages = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
     package = DOCS.parent / "detrex_hub"

@@ -23,7 +23,7 @@ def test_a_file_that_cannot_be_read_raises_when_the_digest_is_asked_for(tmp_path
         hashing.result()
 
 
-def test_pieces_are_hashed_in_their_order():
+def test_pieces_are_hashed_in_order():
     pieces = [bytes([n]) * 1000 for n in range(200)]
     hashing = Sha256()
     for piece in pieces:
@@ -44,13 +44,13 @@ class Endless:
         return len(buffer) if self.reads < 1000 else 0
 
 
-def test_a_digest_that_is_not_needed_is_not_finished():
+def test_an_unneeded_digest_is_not_finished():
     file = Endless()
     FileSha256(file).stop()
     assert file.reads < 1000
 
 
-def test_a_digest_that_was_not_asked_for_does_not_keep_the_process_alive():
+def test_an_unused_digest_does_not_keep_the_process_alive():
     before = {*threading.enumerate()}
     pieces, file = Sha256(), FileSha256(Endless())
     started = {*threading.enumerate()} - before

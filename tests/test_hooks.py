@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_hook_takes_configs_and_leaves_their_parts_out():
+def test_the_hook_matches_configs_and_not_their_parts():
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert hook["entry"] == "detrex-hub check --skip-others"
     # detectron2 must be there to read a config that is a program
@@ -39,7 +39,7 @@ def script():
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_the_action_checks_what_its_patterns_match(tmp_path):
+def test_the_action_checks_files_that_match_its_patterns(tmp_path):
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "detrex-hub"
     command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

@@ -129,7 +129,7 @@ def test_a_value_is_written_as_on_a_command_line(value, text):
         (kinds.THREE_CHANNELS, "three numbers, one per channel"),
     ],
 )
-def test_a_kind_says_what_it_accepts(kind, meaning):
+def test_a_kind_describes_its_values(kind, meaning):
     assert kind.meaning == meaning
 
 

@@ -89,7 +89,7 @@ def test_imports_go_one_way(path):
 
 
 @pytest.mark.parametrize("module", ["detrex_hub", "detrex_hub.checkpoints", "detrex_hub.cli.app"])
-def test_importing_costs_little(module):
+def test_importing_the_package_imports_little(module):
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True

@@ -53,7 +53,7 @@ def read(path):
     return torch.load(path, weights_only=True)
 
 
-def test_a_pth_for_the_stock_checkpointer_comes_back(folder, state):
+def test_from_hub_returns_a_pth_for_the_stock_checkpointer(folder, state):
     found = read(from_hub(folder))
     assert found["__author__"] == "torchvision"
     assert found["matching_heuristics"] is True
@@ -62,7 +62,7 @@ def test_a_pth_for_the_stock_checkpointer_comes_back(folder, state):
         assert torch.equal(found["model"][target], state[part.key])
 
 
-def test_the_config_is_set_right(folder):
+def test_the_config_gets_the_right_values(folder):
     cfg = lazy_config()
     path = from_hub(str(folder), model=cfg.model, dataloader=cfg.dataloader)
     assert cfg.model.backbone.stages.depth == 18
@@ -71,7 +71,7 @@ def test_the_config_is_set_right(folder):
     assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
 
 
-def test_a_config_keeps_its_values_where_those_of_the_weights_are_assumed(state, tmp_path, caplog):
+def test_a_config_keeps_its_values_if_the_weights_values_are_assumed(state, tmp_path, caplog):
     folder = convert(save(tmp_path / "mine.pth", state), tmp_path / "mine").folder
     cfg = lazy_config()
     with caplog.at_level(logging.WARNING, logger="detrex_hub"):
@@ -90,7 +90,7 @@ def test_a_config_that_cannot_take_the_weights_is_refused_unchanged(folder):
     assert OmegaConf.to_yaml(cfg) == before
 
 
-def test_a_prefix_qualifies_keys_and_does_without_heuristics(folder):
+def test_a_prefix_is_put_before_keys_and_turns_heuristics_off(folder):
     found = read(from_hub(folder, prefix="backbone."))
     assert found["model"].keys() == {f"backbone.{key}" for key in VARIANT.moves}
     assert found["matching_heuristics"] is False
@@ -120,7 +120,7 @@ def test_a_pickle_in_a_repository_is_read_without_running_it(format, state, tmp_
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_a_hostile_pickle_in_a_repository_does_nothing(state, tmp_path):
+def test_a_hostile_pickle_in_a_repository_runs_nothing(state, tmp_path):
     made = convert(save(tmp_path / "r18.pth", state), tmp_path / "evil", format="pkl")
     canary = tmp_path / "canary"
 
@@ -184,7 +184,7 @@ def test_another_process_loads_from_the_hub_with_an_empty_cache(
         assert torch.equal(found[target], state[part.key])
 
 
-def test_config_json_is_asked_for_once_a_load(folder, hub, login):
+def test_a_load_requests_config_json_once(folder, hub, login):
     login("alice")
     push(folder, "alice/r18", license="bsd-3-clause")
     before = len(hub.log)
@@ -193,7 +193,7 @@ def test_config_json_is_asked_for_once_a_load(folder, hub, login):
     assert len(asked) == 1
 
 
-def test_offline_when_cached(folder, hub, login, monkeypatch):
+def test_cached_weights_load_offline(folder, hub, login, monkeypatch):
     login("alice")
     commit = push(folder, "alice/r18", license="bsd-3-clause").commit
     path = from_hub("alice/r18")
@@ -207,7 +207,7 @@ def test_offline_when_cached(folder, hub, login, monkeypatch):
     assert len(hub.log) == before
 
 
-def test_offline_and_never_seen_is_one_line(monkeypatch):
+def test_uncached_weights_offline_are_refused_in_one_line(monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -216,7 +216,7 @@ def test_offline_and_never_seen_is_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_an_ordinary_id_is_found_under_the_root(folder, tmp_path, monkeypatch, hub):
+def test_a_repository_id_is_found_under_the_root(folder, tmp_path, monkeypatch, hub):
     push(folder, to=tmp_path / "hub")
     monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "hub"))
     before = len(hub.log)
@@ -224,7 +224,7 @@ def test_an_ordinary_id_is_found_under_the_root(folder, tmp_path, monkeypatch, h
     assert len(hub.log) == before
 
 
-def test_ranks_of_a_run_download_write_and_log_once(folder, hub, login, tmp_path):
+def test_the_ranks_of_a_run_download_write_and_log_once(folder, hub, login, tmp_path):
     login("alice")
     push(folder, "alice/r18", license="bsd-3-clause")
     before = len(hub.storage.log)
@@ -262,7 +262,7 @@ def test_ranks_of_a_run_download_write_and_log_once(folder, hub, login, tmp_path
     assert offline.communicate()[0] == said[0][0]
 
 
-def test_load_state_dict_gives_the_sources_tensors(folder, state):
+def test_load_state_dict_returns_the_sources_tensors(folder, state):
     found = load_state_dict(folder)
     assert found.keys() == VARIANT.moves.keys()
     for target, (part,) in VARIANT.moves.items():
@@ -280,7 +280,7 @@ def test_overrides_are_applied_to_a_whole_config_without_fetching_weights(folder
     assert cfg.model.backbone.stages.depth == 18
 
 
-def test_tied_keys_are_there_again(tmp_path):
+def test_tied_keys_are_restored(tmp_path):
     variant = reference.load("dab_detr_r50")
     state = tensors(variant.source, variant.tied_sources)
     made = convert(save(tmp_path / "dab.pth", state, "model"), tmp_path / "dab")

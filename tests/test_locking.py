@@ -26,7 +26,7 @@ def test_a_planted_file_is_neither_followed_nor_emptied(tmp_path, plant):
     assert precious.read_text() == "numbers"
 
 
-def test_a_planted_link_makes_no_file(tmp_path):
+def test_a_planted_link_creates_no_file(tmp_path):
     (tmp_path / "lock").symlink_to(tmp_path / "new")
     with pytest.raises(OSError):
         FileLock(tmp_path / "lock").acquire(timeout=0)
@@ -67,7 +67,7 @@ def test_a_lock_excludes_threads_and_processes_until_it_is_released(tmp_path):
     assert other_process() == 0
 
 
-def test_a_file_that_was_removed_meanwhile_locks_nothing(tmp_path, monkeypatch):
+def test_a_removed_file_locks_nothing(tmp_path, monkeypatch):
     real, handles = fcntl.flock, []
 
     def removed_at_first(handle, operation):

@@ -67,7 +67,7 @@ def test_the_second_load_writes_nothing(folder, written):
     assert len(written) == 1
 
 
-def test_many_threads_write_the_file_once(folder, written):
+def test_several_threads_write_the_file_once(folder, written):
     with ThreadPoolExecutor(8) as threads:
         paths = set(threads.map(lambda _: from_hub(folder), range(8)))
     assert len(paths) == 1
@@ -93,7 +93,7 @@ def test_without_locks_each_process_writes_and_all_read_the_same(folder, monkeyp
 # no file for another purpose
 
 
-def test_one_prefix_never_gets_anothers_file(folder):
+def test_each_prefix_has_its_own_file(folder):
     found = {prefix: read(from_hub(folder, prefix=prefix)) for prefix in ("", "backbone.", "net.")}
     for prefix, content in found.items():
         assert content["model"].keys() == {prefix + key for key in VARIANT.moves}
@@ -107,7 +107,7 @@ def test_one_prefix_never_gets_anothers_file(folder):
         ("matching_heuristics", False, "matching_heuristics"),
     ],
 )
-def test_one_description_never_gets_anothers_file(folder, field, value, read_as):
+def test_each_description_has_its_own_file(folder, field, value, read_as):
     before = read(from_hub(folder))
     config = json.loads((folder / "config.json").read_text())
     assert config["checkpoint"][field] == before[read_as] != value
@@ -158,7 +158,7 @@ def test_the_prefix_is_part_of_the_key(converted):
     assert len({materialising.cache_key(described, prefix) for prefix in prefixes}) == 4
 
 
-def test_the_version_of_what_is_written_is_part_of_the_key(converted, monkeypatch):
+def test_the_format_version_is_part_of_the_key(converted, monkeypatch):
     described = RepositoryConfig.load(converted / "config.json")
     before = materialising.cache_key(described, "")
     monkeypatch.setattr(materialising, "_VERSION", materialising._VERSION + 1)
@@ -177,7 +177,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_file_is_written_again_and_the_log_says_so(folder, damage, caplog):
+def test_a_damaged_file_is_written_again_and_logged(folder, damage, caplog):
     caplog.set_level(logging.WARNING, messages.logger.name)
     path = Path(from_hub(folder))
     good = path.read_bytes()
@@ -204,7 +204,7 @@ def test_damage_outside_the_sampled_blocks_is_found_by_a_check(folder):
     assert path.read_bytes() == good
 
 
-def test_another_purposes_file_and_seal_are_not_taken(folder):
+def test_a_file_and_seal_for_another_purpose_are_not_used(folder):
     """A user who may write to the cache can move its folders about."""
     one, two = (Path(from_hub(folder, prefix=prefix)) for prefix in ("", "backbone."))
     shutil.rmtree(one.parent)
@@ -248,7 +248,7 @@ def test_a_folder_that_others_can_write_to_is_skipped(
     assert from_hub(folder) == str(found)
 
 
-def test_files_are_used_under_any_umask(folder, written):
+def test_files_are_usable_under_any_umask(folder, written):
     before = os.umask(0o002)
     try:
         paths = {from_hub(folder) for _ in range(2)}

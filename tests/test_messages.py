@@ -46,7 +46,7 @@ def script(tmp_path):
     return run
 
 
-def test_messages_from_before_the_logger_is_set_up_are_in_the_log_file(script):
+def test_messages_before_the_logger_exists_reach_the_log_file(script):
     stdout, stderr, written = script(
         """
 log("depth: 50 -> 101")
@@ -67,7 +67,7 @@ log("later")
     assert stdout == ["detectron2 INFO: Rank of current process: 0"]
 
 
-def test_any_logger_below_detectron2_brings_the_messages_into_the_log_file(script):
+def test_any_logger_below_detectron2_passes_messages_to_the_log_file(script):
     _, _, written = script(
         """
 log("depth: 50 -> 101")
@@ -81,7 +81,7 @@ logging.getLogger("detectron2.checkpoint.c2_model_loading").info("loading")
     ]
 
 
-def test_messages_are_in_the_log_file_where_the_root_logger_is_set_up_and_quiet(script):
+def test_messages_reach_the_log_file_beside_a_quiet_root_logger(script):
     _, stderr, written = script(
         """
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -93,7 +93,7 @@ setup_logger("log.txt").info("rank")
     assert stderr == ["depth: 50 -> 101"]
 
 
-def test_the_level_that_a_user_chose_holds(script):
+def test_the_level_that_a_user_chose_is_kept(script):
     _, stderr, written = script(
         """
 logging.getLogger("detrex_hub").setLevel(logging.WARNING)
@@ -105,7 +105,7 @@ setup_logger("log.txt").info("rank")
     assert stderr == []
 
 
-def test_warnings_of_detectron2_without_a_logger_are_on_stderr_as_without_us(script):
+def test_warnings_of_detectron2_without_a_logger_stay_on_stderr(script):
     stdout, stderr, _ = script(
         """
 log("ours")

@@ -20,14 +20,14 @@ def rendered(name):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_the_card_is_what_is_rendered_now(name):
+def test_the_stored_card_is_up_to_date(name):
     path = FOLDER / f"{name}.md"
     assert path.is_file(), f"{path.name} is missing; {COMMAND}"
     stale = path.read_bytes() != rendered(name).encode()
     assert not stale, f"{path.name} is stale; {COMMAND}"
 
 
-def test_there_is_no_card_without_an_entry():
+def test_every_card_has_an_entry():
     orphans = {path.stem for path in FOLDER.iterdir()} - set(ENTRIES)
     assert not orphans, f"no weights are named {', '.join(sorted(orphans))}; {COMMAND}"
 

@@ -88,7 +88,7 @@ def test_a_large_file_is_read_to_one_byte_past_the_limit(tmp_path, monkeypatch):
     assert asked == [101, 41]
 
 
-def test_a_small_file_is_written_for_this_user_to_change_and_all_to_read(tmp_path):
+def test_a_small_file_is_writable_only_by_this_user_and_readable_by_all(tmp_path):
     before = os.umask(0)
     try:
         replace_text(tmp_path / "small", "ünï\n")
@@ -114,7 +114,7 @@ def test_files_that_others_can_only_read_are_trusted(tmp_path, mode):
     assert is_ours((tmp_path / "small").stat())
 
 
-def test_without_file_owners_all_files_are_trusted(tmp_path, monkeypatch):
+def test_files_are_trusted_on_systems_without_owners(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "geteuid")
     (tmp_path / "small").write_text("text")
     (tmp_path / "small").chmod(0o666)

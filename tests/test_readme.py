@@ -69,7 +69,7 @@ def test_commands_print_what_the_readme_shows(ran, command, shown):
     assert re.fullmatch(pattern, printed, re.DOTALL), printed
 
 
-def test_the_log_and_the_refusal_of_a_load_name_the_problem(ran, hub, monkeypatch, caplog):
+def test_the_shown_log_and_refusal_match_a_load(ran, hub, monkeypatch, caplog):
     plain = [block.strip() for language, block in BLOCKS if not language]
     told, refused = plain
     monkeypatch.setenv("DETREX_HUB_ROOT", str(ran[0] / "hub"))

@@ -32,7 +32,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("text", SHOWN.values(), ids=SHOWN)
-def test_secrets_are_taken_out(text):
+def test_secrets_are_removed(text):
     assert SECRET not in redacted(text)
     assert SECRET not in redacted(f"b'{text}'")
     error = HubError(f"it answers {text}", hint=f"See {text}")
@@ -49,7 +49,7 @@ def test_text_without_secrets_is_kept():
         assert redacted(text) == text
 
 
-def test_a_public_address_is_one_that_works_without_its_secrets():
+def test_a_public_address_has_no_secrets():
     assert (
         public_url(f"https://me:{SECRET}@example.org/x?sig={SECRET}#y") == "https://example.org/x"
     )
@@ -61,14 +61,14 @@ def test_a_public_address_is_one_that_works_without_its_secrets():
 @pytest.mark.parametrize(
     "variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"]
 )
-def test_a_token_of_the_environment_is_taken_out_whatever_its_form(monkeypatch, variable):
+def test_a_token_of_any_form_in_the_environment_is_removed(monkeypatch, variable):
     monkeypatch.setenv(variable, f" {SECRET}\n")
     assert redacted(f"it says {SECRET}, {SECRET}!") == "it says ***, ***!"
     monkeypatch.setenv(variable, "key")
     assert redacted("the key") == "the key"
 
 
-def test_a_token_that_the_client_keeps_is_taken_out(monkeypatch):
+def test_a_token_stored_by_the_client_is_removed(monkeypatch):
     from huggingface_hub.utils import _auth
 
     monkeypatch.setattr(_auth, "get_token", lambda: SECRET)
@@ -77,13 +77,13 @@ def test_a_token_that_the_client_keeps_is_taken_out(monkeypatch):
     assert redacted(f"it says {SECRET}") == f"it says {SECRET}"
 
 
-def test_no_token_is_asked_of_a_client_that_was_not_imported(monkeypatch):
+def test_the_client_is_not_imported_to_find_a_token(monkeypatch):
     monkeypatch.delitem(sys.modules, "huggingface_hub.utils._auth", raising=False)
     assert redacted("nothing to hide") == "nothing to hide"
     assert "huggingface_hub.utils._auth" not in sys.modules
 
 
-def test_a_secret_is_replaced_and_what_is_around_it_stays():
+def test_only_the_secret_is_replaced():
     assert redacted(f"https://me:{SECRET}@example.org/x?a=1&sig={SECRET}&b=2") == (
         "https://***@example.org/x?a=1&***&b=2"
     )
@@ -102,7 +102,7 @@ def test_terminal_control_characters_are_escaped(text, shown):
     assert visible(text) == shown
 
 
-def test_json_says_the_same_in_lines_that_a_terminal_prints():
+def test_visible_json_parses_to_the_same_document():
     said = {"red": "\x7f \x1b[31m", "turned \u202e": ["é", "\x9b", "plain"]}
     document = json.dumps(said, ensure_ascii=False, indent=2)
     shown = visible_json(document)
@@ -117,7 +117,7 @@ class Stem:
     pass
 
 
-def test_objects_are_shown_without_their_place_in_memory(caplog):
+def test_objects_are_shown_without_their_memory_address(caplog):
     for value in (Stem(), Stem, Stem().__init__, lambda: 1, len, iter([])):
         error = HubError(f"{value} is not a path", hint=f"Not {value!r}")
         assert " at 0x" not in f"{error} {error.message} {error.hint}"
@@ -127,6 +127,6 @@ def test_objects_are_shown_without_their_place_in_memory(caplog):
 
 
 @pytest.mark.parametrize("text", ["?key", "<a>", "://a", "?sig%3D", "<a at 0x", "Bearer "])
-def test_hostile_text_takes_time_that_grows_with_its_length_alone(text):
+def test_the_time_for_hostile_text_grows_linearly(text):
     """Ten times as long is a hundred times the steps otherwise: hours instead of a second."""
     without_addresses(redacted(text * 300_000))

@@ -17,7 +17,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
-def test_every_test_that_is_named_exists(file, name):
+def test_every_named_test_exists(file, name):
     tree = ast.parse((ROOT / file).read_text())
     assert name in [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 

@@ -78,13 +78,13 @@ def mappers(seed):
     return done.stdout.splitlines()
 
 
-def test_a_mapper_has_the_same_digest_with_another_hash_seed():
+def test_the_digest_of_a_mapper_does_not_depend_on_the_hash_seed():
     one = mappers("1")
     assert len(one) > 20
     assert mappers("2") == one
 
 
-def test_the_same_bytes_in_another_place_locale_time_zone_and_with_another_hash_seed(tmp_path):
+def test_folder_locale_time_zone_and_hash_seed_do_not_change_the_bytes(tmp_path):
     here = tiny.original(tmp_path / "tiny.pth")
     (tmp_path / "further" / "away").mkdir(parents=True)
     there = shutil.copyfile(here, tmp_path / "further" / "away" / "tiny.pth")

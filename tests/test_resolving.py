@@ -61,7 +61,7 @@ def publish(hub, login, entry, tmp_path):
 
 
 @pytest.mark.parametrize("name", [tiny.NAME, REPO, f"hf://{REPO}"])
-def test_a_name_that_is_not_published_is_converted_here(entry, mirror, name, caplog):
+def test_an_unpublished_name_is_converted_on_this_machine(entry, mirror, name, caplog):
     resolved = resolve(name)
     assert resolved.commit is None
     assert resolved.name == name.removeprefix("hf://")
@@ -71,7 +71,7 @@ def test_a_name_that_is_not_published_is_converted_here(entry, mirror, name, cap
     assert f"converted on this machine from {mirror.url}/tiny.pth" in said
 
 
-def test_a_second_use_asks_neither_the_hub_nor_the_source(entry, hub, mirror):
+def test_a_second_use_makes_no_request(entry, hub, mirror):
     path = from_hub(tiny.NAME)
     hub.forget()
     mirror.forget()
@@ -80,7 +80,7 @@ def test_a_second_use_asks_neither_the_hub_nor_the_source(entry, hub, mirror):
     assert not mirror.seen()
 
 
-def test_everything_takes_the_name(entry):
+def test_every_function_takes_the_name(entry):
     assert overrides(tiny.NAME)["model.backbone.dims"] == tiny.HYPER_PARAMETERS["dims"]
     assert load_state_dict(f"hf://{REPO}")
 
@@ -93,7 +93,7 @@ def test_the_published_repository_has_the_same_bytes(entry, publish, hub):
         assert here.file(file).read_bytes() == published.file(file).read_bytes(), file
 
 
-def test_a_published_repository_is_taken(entry, publish, mirror):
+def test_a_published_repository_is_used(entry, publish, mirror):
     commit = publish().commit
     mirror.forget()
     assert resolve(tiny.NAME).commit == commit
@@ -114,7 +114,7 @@ def test_weights_published_later_are_not_downloaded_again(entry, publish, hub, m
     assert published.samefile(here) == links
 
 
-def test_a_damaged_conversion_is_not_taken_for_what_is_published(entry, publish, hub):
+def test_a_damaged_conversion_does_not_replace_the_published_weights(entry, publish, hub):
     here = resolve(tiny.NAME).weights()
     publish()
     whole = here.read_bytes()
@@ -143,7 +143,7 @@ def test_the_original_is_removed_once_the_conversion_is_proven(entry):
     assert not [*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]
 
 
-def test_the_original_stays_if_it_is_wanted(entry, monkeypatch):
+def test_the_original_is_kept_on_request(entry, monkeypatch):
     monkeypatch.setenv("DETREX_HUB_KEEP_ORIGINALS", "1")
     resolve(tiny.NAME)
     assert [*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]
@@ -152,20 +152,20 @@ def test_the_original_stays_if_it_is_wanted(entry, monkeypatch):
 # what never falls back
 
 
-def test_another_owner_never_falls_back(entry, mirror):
+def test_a_name_of_another_owner_is_never_converted(entry, mirror):
     with pytest.raises(HubError, match="does not exist"):
         resolve(f"alice/{tiny.NAME}")
     assert not mirror.seen()
 
 
-def test_a_revision_never_falls_back(entry, mirror):
+def test_a_name_with_a_revision_is_never_converted(entry, mirror):
     with pytest.raises(HubError, match="does not exist"):
         resolve(f"{tiny.NAME}@main")
     assert not mirror.seen()
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_never_falls_back(entry, publish, hub, mirror, status):
+def test_a_refused_repository_is_never_converted(entry, publish, hub, mirror, status):
     publish()
     mirror.forget()
     hub.inject("HEAD", "*", Fault.status(status), times=None)
@@ -176,7 +176,7 @@ def test_a_refusal_never_falls_back(entry, publish, hub, mirror, status):
 
 
 @pytest.mark.parametrize("how", ["argument", "variable"])
-def test_a_conversion_can_be_turned_off(entry, mirror, monkeypatch, how):
+def test_conversions_can_be_turned_off(entry, mirror, monkeypatch, how):
     if how == "variable":
         monkeypatch.setenv("DETREX_HUB_CONVERT", "0")
     with pytest.raises(HubError, match="--no-convert"):
@@ -184,7 +184,7 @@ def test_a_conversion_can_be_turned_off(entry, mirror, monkeypatch, how):
     assert not mirror.seen()
 
 
-def test_weights_are_proven_where_they_were_converted_and_hashed_everywhere_else(entry):
+def test_converted_weights_are_not_hashed_again_in_the_same_process(entry):
     assert resolve(tiny.NAME).proven
     made = resolve(tiny.NAME)
     assert not made.proven
@@ -220,12 +220,12 @@ def test_a_name_that_must_not_be_converted_does_not_exist(entry, mirror, monkeyp
     assert not mirror.seen()
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(entry):
+def test_the_refusal_of_an_unknown_name_suggests_the_nearest(entry):
     with pytest.raises(UsageError, match="r101_v2"):
         from_hub("r101_v3")
 
 
-def test_an_original_that_is_not_there_is_named(entry, mirror):
+def test_a_missing_original_is_named(entry, mirror):
     mirror.files.clear()
     with pytest.raises(SourceError, match=r"is not published .* cannot be converted here") as found:
         resolve(tiny.NAME)
@@ -241,7 +241,7 @@ def lock(tmp_path, sha256):
     path.write_text(f'[weights.{tiny.NAME}]\nsha256 = "{sha256}"\n')
 
 
-def test_a_conversion_that_the_lock_pins_afterwards_is_taken(entry, mirror, tmp_path):
+def test_a_conversion_that_the_lock_pins_later_is_used(entry, mirror, tmp_path):
     made = resolve(tiny.NAME)
     lock(tmp_path, made.config.checkpoint.sha256)
     assert find(tiny.NAME).result is not None
@@ -260,9 +260,7 @@ def test_a_conversion_that_the_lock_pins_afterwards_is_taken(entry, mirror, tmp_
         ({"size": 1}, False),
     ],
 )
-def test_a_conversion_of_an_original_that_the_lock_refuses_is_not_taken(
-    entry, original, pins, agree
-):
+def test_a_conversion_of_another_original_than_the_locks_is_not_used(entry, original, pins, agree):
     made = resolve(tiny.NAME)
     found = {"sha256": hashlib.sha256(original).hexdigest(), "size": len(original)}
     right = {"RIGHT": found["sha256"][:8]}
@@ -272,7 +270,7 @@ def test_a_conversion_of_an_original_that_the_lock_refuses_is_not_taken(
     assert folder == (made.folder if agree else None)
 
 
-def test_a_conversion_with_another_result_than_the_lock_pins_is_not_taken(entry):
+def test_a_conversion_with_another_result_than_the_locks_is_not_used(entry):
     resolve(tiny.NAME)
     assert local_conversions.find(replace(entry, result=Result(sha256="cd" * 32))) is None
 
@@ -321,7 +319,7 @@ def _die(name):
     resolve(name)
 
 
-def test_a_dying_rank_does_not_harm_the_others(entry, mirror):
+def test_a_killed_rank_does_not_stop_the_others(entry, mirror):
     rank = multiprocessing.get_context("fork").Process(target=_die, args=(tiny.NAME,))
     rank.start()
     rank.join()
@@ -348,7 +346,7 @@ def test_waiting_is_shown(entry, mirror, monkeypatch):
     assert said == [f"{tiny.NAME}: waiting for another process that converts it"]
 
 
-def test_a_file_system_without_locks_will_do(entry, mirror, monkeypatch):
+def test_ranks_work_on_a_file_system_without_locks(entry, mirror, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -58,7 +58,7 @@ class Document(Struct):
     ],
     ids=str,
 )
-def test_a_message_names_the_field_and_what_it_should_be(document, says):
+def test_a_message_names_the_field_and_the_expected_value(document, says):
     if isinstance(document, dict) and document and "inner" not in document:
         document = {"inner": {"digits": "abcd", **document}}
     with pytest.raises(ConfigError) as caught:
@@ -74,7 +74,7 @@ def test_a_message_stays_short_for_any_document(name):
         assert len(str(caught.value)) < 250
 
 
-def test_a_right_document_is_given_as_a_value_of_its_type():
+def test_a_valid_document_becomes_a_value_of_its_type():
     document = {"inner": {"digits": "abcd", "ratio": 1, "sizes": [1, 2]}}
     found = schema.convert(document, Document, where="a.json")
     assert found == Document(Inner("abcd", ratio=1.0, sizes=(1, 2)))

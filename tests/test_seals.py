@@ -49,21 +49,21 @@ def flip(path, at):
     path.write_bytes(data)
 
 
-def test_some_bytes_lie_outside_every_sampled_block(file):
+def test_some_bytes_are_outside_every_sampled_block(file):
     before = json.loads(beside(file).read_text())["sample"]
     flip(file, BETWEEN)
     seals.seal(file, "key", "other")
     assert json.loads(beside(file).read_text())["sample"] == before
 
 
-def test_a_file_that_stayed_as_it_was_is_not_read_whole(file, monkeypatch):
+def test_an_unchanged_file_is_not_read_whole(file, monkeypatch):
     whole = read_whole(monkeypatch)
     assert seals.problem(file, "key") is None
     assert not whole
 
 
 @pytest.mark.parametrize("at", [0, BETWEEN, len(CONTENT) // 2, len(CONTENT) - 1])
-def test_a_flipped_bit_is_noticed(file, at):
+def test_a_flipped_bit_is_found(file, at):
     flip(file, at)
     assert seals.problem(file, "key") == "is not what was written there"
 
@@ -76,13 +76,13 @@ def test_settable_file_times_are_not_trusted_alone(file):
 
 
 @pytest.mark.parametrize("content", [b"", CONTENT[:1000], CONTENT + b"x"])
-def test_another_length_is_noticed(file, content):
+def test_another_length_is_found(file, content):
     file.write_bytes(content)
     assert seals.problem(file, "key") == "is not what was written there"
 
 
 @pytest.mark.parametrize("at", [0, len(CONTENT) // 2, len(CONTENT) - 1])
-def test_a_sampled_block_is_compared_where_the_file_system_noticed_nothing(file, at):
+def test_sampled_blocks_are_compared_if_the_file_times_are_unchanged(file, at):
     """As when a disk fails."""
     flip(file, at)
     state = file.stat()
@@ -118,12 +118,12 @@ def test_a_seal_is_for_one_purpose(file):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b"[" * 4000, b'{"sha256": 1}'])
-def test_a_malformed_seal_is_noticed(file, content):
+def test_a_malformed_seal_is_refused(file, content):
     beside(file).write_bytes(content)
     assert seals.problem(file, "key") == "has no seal"
 
 
-def test_a_missing_seal_is_noticed(file):
+def test_a_missing_seal_is_refused(file):
     beside(file).unlink()
     assert seals.problem(file, "key") == "has no seal"
 
@@ -133,7 +133,7 @@ def test_a_file_of_another_user_is_not_used(file, monkeypatch):
     assert seals.problem(file, "key") == "belongs to another user, or others may write to it"
 
 
-def test_a_seal_of_another_user_does_not_count(file, monkeypatch):
+def test_a_seal_of_another_user_is_not_used(file, monkeypatch):
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     give_away(beside(file), monkeypatch)
@@ -170,7 +170,7 @@ def test_a_link_in_the_seals_place_is_replaced(file, tmp_path):
     assert precious.read_text() == "numbers"
 
 
-def test_a_seal_says_what_the_file_system_says_and_samples_the_content(file):
+def test_a_seal_records_file_metadata_and_sampled_content(file):
     state, blocks = file.stat(), hashlib.sha256()
     last = len(CONTENT) - 131072
     for i in range(17):
@@ -215,6 +215,6 @@ def test_a_copy_whose_seal_cannot_be_written_is_used(file, monkeypatch):
     assert len(whole) == 2
 
 
-def test_a_file_that_is_not_there_cannot_be_read(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     said = seals.problem(tmp_path / "absent", "key")
     assert said == "cannot be read: No such file or directory"

@@ -25,7 +25,7 @@ def test_the_reference_has_every_command_and_option():
                 assert f"`{parameter.opts[0]}`" in section, (name, parameter.opts)
 
 
-def test_the_page_on_python_has_the_public_names():
+def test_the_python_page_has_all_public_names():
     page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     shown = re.findall(r"^::: detrex_hub\.(\w+)$", page, re.MULTILINE)
     assert sorted(shown) == sorted({*detrex_hub.__all__} - {"__version__"})

@@ -16,7 +16,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_files_appear_together_and_nothing_else_is_left(tmp_path):
+def test_files_appear_together_and_no_temporary_file_stays(tmp_path):
     target = tmp_path / "out"
     with staging_folder(target, option="-o") as staging:
         (staging / "a").write_text("1")
@@ -37,7 +37,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     assert names(target) == ["new"]
 
 
-def test_a_failure_leaves_the_old_folder_and_no_rest(tmp_path):
+def test_a_failure_keeps_the_old_folder_and_leaves_no_temporary_files(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("0")
@@ -101,7 +101,7 @@ def test_each_file_of_a_folder_reaches_the_disk_before_the_folder_gets_its_name(
     assert steps[-3:] == [("synchronise", folder), ("name", folder), ("synchronise", parent)]
 
 
-def test_a_file_gets_its_name_where_a_folder_cannot_reach_the_disk(tmp_path, monkeypatch):
+def test_a_file_is_published_if_its_folder_cannot_be_synchronised(tmp_path, monkeypatch):
     staged, sync = tmp_path / "staged", os.fsync
 
     def refused(handle):
@@ -131,7 +131,7 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_the_folder_of_a_running_process_is_left_alone(tmp_path):
+def test_the_folder_of_a_running_process_is_kept(tmp_path):
     target = tmp_path / "out"
     with (
         staging_folder(target, option="-o") as first,
@@ -171,9 +171,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_published_files_have_the_modes_of_the_umask_which_is_not_changed(
-    tmp_path, umask, monkeypatch
-):
+def test_published_files_follow_the_umask_without_changing_it(tmp_path, umask, monkeypatch):
     """The umask belongs to the process: a thread that sets it changes what all others write."""
     before = os.umask(umask)
     try:

@@ -93,7 +93,7 @@ def test_actions_are_pinned_to_a_commit():
         "- uses: actions/checkout",
     ],
 )
-def test_an_action_that_is_not_pinned_would_be_found(line):
+def test_an_unpinned_action_would_be_found(line):
     assert unpinned(f"    steps:\n      {line}\n") == [line.removeprefix("- ")]
 
 
@@ -103,7 +103,7 @@ def test_a_workflow_grants_permissions_to_jobs_only(path):
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_jobs_that_sign_or_publish_do_nothing_else(job):
+def test_jobs_that_sign_or_publish_run_no_other_code(job):
     granted = job["permissions"]
     if granted == {"contents": "read"}:
         return
@@ -119,7 +119,7 @@ def test_no_token_is_left_in_a_checkout(job):
             assert step["with"]["persist-credentials"] is False
 
 
-def test_a_release_waits_for_a_reviewer_and_is_what_was_signed():
+def test_a_release_waits_for_a_reviewer_and_publishes_the_signed_files():
     release = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
     publish = release["publish"]
     assert publish["environment"] == "release"
@@ -129,13 +129,13 @@ def test_a_release_waits_for_a_reviewer_and_is_what_was_signed():
     assert publish["steps"][-1]["with"]["attestations"] is True
 
 
-def test_the_pythons_that_are_promised_are_tested():
+def test_every_supported_python_is_tested():
     ci = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     tested = ci["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert f">={tested[0]}" == PROJECT["requires-python"]
 
 
-def test_everything_that_is_installed_is_pinned():
+def test_every_installed_package_is_pinned():
     pinned = pins(ROOT / "constraints.txt")
     loose = {
         name

@@ -64,20 +64,20 @@ def refused(folder):
     return caught.value
 
 
-def test_an_untouched_folder_is_what_it_claims_to_be(copy):
+def test_an_unchanged_folder_passes(copy):
     names = [check.name for check in verify(copy).checks]
     assert names[:4] == ["bytes", "state dict", "plan", "description"]
 
 
 @pytest.mark.parametrize("place", [0, 8, 5000, -1], ids=["length", "header", "tensor", "last"])
-def test_a_flipped_byte(copy, place):
+def test_a_flipped_byte_is_found(copy, place):
     content = bytearray((copy / WEIGHTS).read_bytes())
     content[place] ^= 1
     replace(copy / WEIGHTS, content)
     assert "sha256" in str(refused(copy))
 
 
-def test_other_weights_with_records_that_agree(copy):
+def test_other_weights_with_matching_records_are_found(copy):
     """Both records are changed to fit a file whose first tensor was changed."""
     content = bytearray((copy / WEIGHTS).read_bytes())
     content[-1] ^= 1
@@ -111,31 +111,31 @@ def rewrite(copy, edit):
     )
 
 
-def test_a_key_too_many(copy):
+def test_an_extra_key_is_found(copy):
     rewrite(copy, lambda state: state.update(extra=state["stem.conv1.weight"].clone()))
     assert "extra" in str(refused(copy))
 
 
-def test_a_key_too_few(copy):
+def test_a_missing_key_is_found(copy):
     rewrite(copy, lambda state: state.pop("stem.conv1.weight"))
     assert "stem.conv1.weight" in str(refused(copy))
 
 
-def test_another_shape(copy):
+def test_another_shape_is_found(copy):
     key = "stem.conv1.weight"
     rewrite(copy, lambda state: state.update({key: state[key][:, :2].contiguous()}))
     assert key in str(refused(copy))
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CONVERSION])
-def test_a_missing_file(copy, name):
+def test_a_missing_file_is_refused(copy, name):
     (copy / name).unlink()
     error = refused(copy)
     assert isinstance(error, HubError)
     assert name in str(error)
 
 
-def test_a_link_out_of_the_folder(copy, tmp_path):
+def test_a_link_out_of_the_folder_is_refused(copy, tmp_path):
     shutil.move(copy / WEIGHTS, tmp_path / "elsewhere")
     (copy / WEIGHTS).symlink_to(tmp_path / "elsewhere")
     assert "symbolic link" in str(refused(copy))
@@ -169,7 +169,7 @@ OTHER = "0" * 64
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else str(value)[:12],
 )
-def test_a_changed_config(copy, where, to):
+def test_a_changed_config_is_found(copy, where, to):
     change(copy, CONFIG, *where, to=to)
     refused(copy)
 
@@ -210,7 +210,7 @@ def first(values):
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else str(value)[:12],
 )
-def test_a_changed_record(copy, where, to):
+def test_a_changed_record_is_found(copy, where, to):
     change(copy, CONVERSION, *where, to=to)
     refused(copy)
 
@@ -229,7 +229,7 @@ def test_a_changed_record(copy, where, to):
     ],
     ids=["empty", "list", "null", "no text", "nested", "NaN", "digits"],
 )
-def test_a_file_that_is_not_a_record(copy, file, content):
+def test_a_file_that_is_not_a_record_is_refused(copy, file, content):
     replace(copy / file, content)
     assert isinstance(refused(copy), (ConfigError, VerificationError))
 
@@ -248,7 +248,7 @@ def test_a_file_that_is_not_a_record(copy, file, content):
         ("library_name: detrex", "library_name: !!python/object/apply:os.system [ls]"),
     ],
 )
-def test_a_card_that_says_something_else(copy, old, new):
+def test_a_card_that_contradicts_the_records_is_refused(copy, old, new):
     text = (copy / "README.md").read_text()
     assert old in text
     replace(copy / "README.md", text.replace(old, new).encode())
@@ -259,7 +259,7 @@ def details(verification):
     return {check.name: check.detail for check in verification.checks}
 
 
-def test_an_edited_card_is_said_to_be_one(copy):
+def test_an_edited_card_is_reported(copy):
     found = verify(copy)
     assert "matches the records" in details(found)["card"]
     assert found.summary == f"{copy} is what it claims to be"
@@ -270,7 +270,7 @@ def test_an_edited_card_is_said_to_be_one(copy):
     assert found.summary == (f"{copy} is what it claims to be; its card does not match the records")
 
 
-def test_a_card_that_is_no_text(copy):
+def test_a_card_that_is_not_text_is_refused(copy):
     replace(copy / "README.md", b"\xff\xfe")
     assert "README.md" in str(refused(copy))
 
@@ -308,7 +308,7 @@ def test_a_conversion_of_a_local_file_is_repeated_from_that_file(source, tmp_pat
     assert original.startswith("read again ")
 
 
-def test_another_original(source, tmp_path):
+def test_another_original_is_found(source, tmp_path):
     folder = convert(source, tmp_path / "out").folder
     state = tensors(reference.load("resnet18").source)
     state["bn1.weight"] += 1

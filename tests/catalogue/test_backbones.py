@@ -87,7 +87,7 @@ def test_each_entry_is_planned_from_its_catalogue_fields(name):
 
 
 @pytest.mark.parametrize("name", [n for n, e in ENTRIES.items() if e.family == "swin"])
-def test_windows_and_sizes_are_those_of_the_name(name):
+def test_windows_and_sizes_match_the_name(name):
     window, size = map(int, re.search(r"window(\d+)_(\d+)", name).groups())
     hyper = ENTRIES[name].hyper_parameters
     assert (hyper["window_size"], hyper["pretrain_img_size"]) == (window, size)
@@ -100,7 +100,7 @@ def test_only_the_large_four_level_focalnet_normalises_its_modulator():
         assert planned.overrides.lazy["model.backbone.normalize_modulator"] is True
 
 
-def test_msras_resnets_want_what_caffe_gave_them():
+def test_msras_resnets_need_caffes_image_settings():
     for name in ("r50_msra", "r101_msra"):
         with prepare(name, ConversionOptions(synthetic=True)) as planned:
             lazy = planned.overrides.lazy
@@ -121,7 +121,7 @@ def test_dinov2_is_resampled_and_its_positions_fit_the_config():
     assert piece.operation.name == "pinv_last2"
 
 
-def test_non_commercial_weights_say_so():
+def test_non_commercial_weights_have_a_non_commercial_licence():
     forbidden = {name for name, entry in ENTRIES.items() if entry.non_commercial}
     assert forbidden == {name for name in ENTRIES if name.startswith("mae_")}
     assert all(ENTRIES[name].license == "cc-by-nc-4.0" for name in forbidden)
@@ -134,7 +134,7 @@ def test_non_commercial_weights_say_so():
     }
 
 
-def test_a_dead_link_leaves_another_place():
+def test_a_dead_link_has_another_source():
     for name, entry in ENTRIES.items():
         if entry.family in ("swin", "convnext"):
             assert any(one.layout == "timm" for one in entry.sources), name
@@ -142,7 +142,7 @@ def test_a_dead_link_leaves_another_place():
             assert one.layout in architecture(entry.architecture).layouts
 
 
-def test_figures_name_the_page_that_says_them():
+def test_figures_link_to_their_page():
     for entry in ENTRIES.values():
         pages = (entry.homepage, "https://pytorch.org/vision/")
         assert all(one.source.startswith(pages) for one in entry.metrics)
@@ -150,7 +150,7 @@ def test_figures_name_the_page_that_says_them():
     assert not ENTRIES["swin_base_patch4_window7_224_22k"].metrics
 
 
-def test_a_file_is_an_original_by_its_content_alone(tmp_path):
+def test_only_its_content_identifies_a_file_as_an_original(tmp_path):
     known = ENTRIES["swin_tiny_patch4_window7_224"].sources[0]
     path = tmp_path / "any.name"
     path.write_bytes(b"")
@@ -182,7 +182,7 @@ def test_a_file_is_an_original_by_its_content_alone(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["MSRA", "torchvision"])
-def test_a_folder_does_not_tell_what_a_file_is(tmp_path, folder):
+def test_the_name_of_a_folder_does_not_identify_a_file(tmp_path, folder):
     path = tmp_path / folder / "R-50.pkl"
     path.parent.mkdir()
     path.write_bytes(b"")

@@ -11,7 +11,7 @@ FILE = Path(__file__).parents[2] / "docs" / "catalogue.schema.json"
 MAKE = "python -m detrex_hub.catalogue.json_schema docs/catalogue.schema.json"
 
 
-def test_the_file_is_what_the_types_say():
+def test_the_schema_file_matches_the_types():
     assert FILE.read_text(encoding="utf-8") == dumped(), f"write it again: {MAKE}"
 
 
@@ -25,7 +25,7 @@ def test_the_schema_has_every_field_and_no_other():
         assert "required" not in table
 
 
-def test_patterns_are_those_of_javascript():
+def test_patterns_are_valid_in_javascript():
     patterns = re.findall(r'"pattern": "(.*)"', dumped())
     assert patterns
     assert not [one for one in patterns if "(?" in one.replace("(?:", "") or r"\\A" in one]

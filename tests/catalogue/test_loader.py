@@ -94,7 +94,7 @@ def test_every_table_with_a_problem_is_reported_at_once(load):
     assert "[weights.other] has an unknown name 'depth'" in str(refused.value)
 
 
-def test_an_entry_is_found_by_its_aliases_and_nearly_by_others(load, tmp_path):
+def test_an_entry_is_found_by_its_aliases_and_suggested_for_similar_names(load, tmp_path):
     load(ENTRY + "aliases = ['my_resnet']")
     extra = [tmp_path / "my.toml"]
     assert catalogue.find("my_resnet", extra).name == "mine"
@@ -103,7 +103,7 @@ def test_an_entry_is_found_by_its_aliases_and_nearly_by_others(load, tmp_path):
         catalogue.find("my_resnet5", extra)
 
 
-def test_a_name_wins_over_an_alias(load, tmp_path):
+def test_a_name_takes_precedence_over_an_alias(load, tmp_path):
     load(ENTRY + "aliases = ['other', 'third']")
     first, second = tmp_path / "my.toml", tmp_path / "second.toml"
     second.write_text(ENTRY.replace("mine]", "other]"))
@@ -121,7 +121,7 @@ LOCK = Lock(
 )
 
 
-def test_each_name_and_alias_is_found_in_the_files_that_mention_it():
+def test_each_name_and_alias_finds_its_entry():
     known = catalogue.load()
     for entry in known.values():
         for name in (entry.name, *entry.aliases):
@@ -191,7 +191,7 @@ def test_a_lock_is_read_as_it_was_written_and_written_as_the_same_bytes(tmp_path
         ("r\u00e9seau", '[weights."r\u00e9seau"]'),
     ],
 )
-def test_a_lock_quotes_the_names_that_toml_wants_quoted(tmp_path, name, table):
+def test_a_lock_quotes_names_as_toml_requires(tmp_path, name, table):
     path = tmp_path / "my.lock.toml"
     lock = Lock(weights={name: ResultPin(sha256=SHA256)})
     write_lock(path, lock)

@@ -8,7 +8,7 @@ from detrex_hub.catalogue.outlines import BUILT_IN_OUTLINES, outline, work_out, 
 ENTRIES = catalogue.load()
 
 
-def test_the_file_is_what_the_architectures_imply(tmp_path):
+def test_the_outline_file_matches_the_architectures(tmp_path):
     path = tmp_path / "outlines.json"
     write_outlines(path)
     assert path.read_bytes() == BUILT_IN_OUTLINES.read_bytes(), (
@@ -29,7 +29,7 @@ def test_known_models_have_the_published_sizes():
         assert (found.backbone, round(found.parameters / 1e6, 1)) == (backbone, millions)
 
 
-def test_a_card_counts_the_same_parameters():
+def test_a_card_and_the_outline_count_the_same_parameters():
     for name in ("r101_v2", "swin_tiny_patch4_window7_224", "dino_r50_4scale_12ep"):
         found = outline(ENTRIES[name])
         assert f"{found.parameters / 1e6:,.1f} M in " in card.render_for(ENTRIES[name])

@@ -49,7 +49,7 @@ def test_every_file_that_detrex_links_is_there():
 
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: PurePosixPath(row["url"]).name)
-def test_an_entry_says_what_the_table_says(row):
+def test_an_entry_matches_the_table(row):
     (entry,) = of(row)
     assert entry.license and entry.license_evidence
     assert entry.origin == row["made"]
@@ -73,7 +73,7 @@ def test_an_entry_says_what_the_table_says(row):
             assert lazy[f"model.position_embedding.{name}"] == float(position[name]), name
 
 
-def test_a_detector_trained_in_detrex_answers_to_its_config():
+def test_a_detector_trained_in_detrex_has_the_alias_of_its_config():
     """The first file of a config in the project's tables, or the only one."""
     first = {}
     for row in ZOO:
@@ -91,7 +91,7 @@ def test_a_detector_trained_in_detrex_answers_to_its_config():
             assert any(one.startswith(name) for one in (entry.name, *entry.aliases)), name
 
 
-def test_a_converted_file_answers_to_its_config_where_detrex_has_no_other():
+def test_a_converted_file_has_the_alias_of_its_config_if_no_other_file_has():
     trained = {stem(row) for row in ZOO if row["made"] == "trained"}
     for row in ZOO:
         epochs = re.search(r"_\d+ep(?=_|$)", stem(row))
@@ -101,7 +101,7 @@ def test_a_converted_file_answers_to_its_config_where_detrex_has_no_other():
             assert catalogue.find(stem(row)) in of(row)
 
 
-def test_the_authors_own_files_have_names_of_their_own():
+def test_the_authors_own_files_have_separate_names():
     # detrex trained no Mask DINO, and its pages list the authors' files under its configs
     stems = {stem(row) for row in ROWS if row["config"] and row["made"] != "authors"}
     for entry in ENTRIES.values():
@@ -120,7 +120,7 @@ def test_an_entry_fits_its_architecture(name):
     assert entry.license_evidence
 
 
-def test_digests_are_in_the_lock_alone():
+def test_digests_are_only_in_the_lock():
     for path in Path(catalogue.__file__).parent.glob("*.toml"):
         if path == catalogue.BUILT_IN_LOCK:
             continue
@@ -131,7 +131,7 @@ def test_digests_are_in_the_lock_alone():
         assert "weights" in parse(path)
 
 
-def test_the_lock_names_sources_that_there_are():
+def test_every_source_in_the_lock_exists():
     urls = {source.url for entry in ENTRIES.values() for source in entry.sources}
     lock = read_lock(catalogue.BUILT_IN_LOCK)
     assert lock.sources.keys() <= urls
@@ -139,7 +139,7 @@ def test_the_lock_names_sources_that_there_are():
     assert sum(bool(pin.sha256) for pin in lock.sources.values()) >= 45
 
 
-def test_weights_made_from_non_commercial_ones_are_not_commercial():
+def test_weights_made_from_non_commercial_weights_are_non_commercial():
     for entry in ENTRIES.values():
         from_mae = "mae" in entry.name or entry.name.startswith("dino_vitdet_")
         assert entry.non_commercial == from_mae, entry.name

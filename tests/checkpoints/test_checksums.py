@@ -109,7 +109,7 @@ def test_views_are_checked_while_they_are_read_in_turns(tmp_path):
         assert b"".join(a for _, a in pairs) == whole[: LARGE // 2].numpy().tobytes()
 
 
-def test_bytes_that_are_not_read_are_not_checked(tmp_path):
+def test_unread_bytes_are_not_checked(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"model": {"w": numbers(5)}, "ema": {"v": numbers(7)}}, path)
     flip(path, "data/1")
@@ -142,7 +142,7 @@ def test_the_byte_order_is_checked(tmp_path):
         checkpoints.open(path)
 
 
-def test_a_checksum_that_was_lost_is_no_reason_to_check_nothing(tmp_path):
+def test_a_zeroed_checksum_does_not_turn_checking_off(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"w": numbers(5)}, path)
     with zipfile.ZipFile(path) as archive:

@@ -40,7 +40,7 @@ def weights(n=2):
         ({"model": None, "module": weights()}, "module"),
     ],
 )
-def test_the_usual_places(tmp_path, content, container):
+def test_weights_are_found_in_the_usual_places(tmp_path, content, container):
     checkpoint = opened(tmp_path, content)
     assert checkpoint.container == container
     assert list(checkpoint.specs) == ["layer0.weight", "layer1.weight"]
@@ -64,7 +64,7 @@ def test_every_dict_of_tensors_is_listed_and_can_be_chosen(tmp_path):
         assert (chosen.container, len(chosen.specs)) == (name, count)
 
 
-def test_a_missing_container_is_refused_with_the_existing_ones(tmp_path):
+def test_the_refusal_of_a_missing_container_names_the_existing_ones(tmp_path):
     with pytest.raises(CheckpointError, match=r"at 'ema'; it has 'model' \(2 tensors\)"):
         opened(tmp_path, {"model": weights()}, container="ema")
     with pytest.raises(CheckpointError, match="at 'optimizer'"):
@@ -100,7 +100,7 @@ def test_the_dict_is_chosen_by_its_content(tmp_path, name, beside):
     assert opened(tmp_path, {name: weights(), **beside}).container == name
 
 
-def test_a_top_level_that_holds_no_more_than_another_dict_is_not_taken_unasked(tmp_path):
+def test_an_ambiguous_top_level_is_not_chosen_automatically(tmp_path):
     assert opened(tmp_path, weights(3) | {"extra": weights(2)}).container is None
     with pytest.raises(CheckpointError, match=r"'' \(2 tensors\), 'extra' \(3 tensors\)"):
         opened(tmp_path, weights(2) | {"extra": weights(3)})
@@ -111,13 +111,13 @@ def test_a_top_level_that_holds_no_more_than_another_dict_is_not_taken_unasked(t
 
 @pytest.mark.parametrize("raw", ["model", "encoder"])
 @pytest.mark.parametrize("averaged", ["ema_model", "model_ema", "ema", "swa_state", "avg_model"])
-def test_averaged_weights_are_not_taken_unasked(tmp_path, raw, averaged):
+def test_averaged_weights_are_not_chosen_automatically(tmp_path, raw, averaged):
     content = {averaged: weights(3), raw: {"w": torch.ones(2)}}
     assert opened(tmp_path, content).container == raw
     assert opened(tmp_path, {averaged: weights(3)}).container == averaged
 
 
-def test_a_function_can_choose(tmp_path):
+def test_a_function_can_choose_the_container(tmp_path):
     content = {"teacher": weights(3), "student": weights(1)}
     assert opened(tmp_path, content, container=lambda counts: min(counts, key=counts.get)).specs
 
@@ -126,12 +126,12 @@ def test_a_function_can_choose(tmp_path):
     ("content", "named"),
     [({"epoch": 3}, "only 'epoch'"), ({}, "empty dict"), ([1, 2], "list of 2"), (3, "int")],
 )
-def test_files_without_weights(tmp_path, content, named):
+def test_files_without_weights_are_refused(tmp_path, content, named):
     with pytest.raises(CheckpointError, match=named):
         opened(tmp_path, content)
 
 
-def test_entries_that_are_no_tensors_are_listed(tmp_path):
+def test_entries_that_are_not_tensors_are_listed(tmp_path):
     content = weights() | {"_extra_state": None, "version": 2, "nested": {"a": 1}}
     checkpoint = opened(tmp_path, {"model": content})
     assert list(checkpoint.specs) == ["layer0.weight", "layer1.weight"]
@@ -142,13 +142,13 @@ def test_entries_that_are_no_tensors_are_listed(tmp_path):
     }
 
 
-def test_attributes_of_a_state_dict_do_not_matter(tmp_path):
+def test_attributes_of_a_state_dict_are_ignored(tmp_path):
     state = torch.nn.Linear(2, 2).state_dict()
     assert state._metadata
     assert list(opened(tmp_path, state).specs) == ["weight", "bias"]
 
 
-def test_keys_are_left_as_they_are(tmp_path):
+def test_keys_are_not_changed(tmp_path):
     keys = ["module", "backbone.0.module", "ünï", "with space", "", "a.b\n"]
     assert list(opened(tmp_path, {key: torch.ones(1) for key in keys}).specs) == keys
 
@@ -197,7 +197,7 @@ def test_wrappers_stay_where_two_keys_would_become_the_same(tmp_path):
     assert list(checkpoint.specs) == keys
 
 
-def test_a_list_of_state_dicts_says_how_many_there_are_and_takes_one(tmp_path):
+def test_one_state_dict_of_a_list_can_be_chosen(tmp_path):
     content = {"state_dict": [weights(2), weights(3)], "epoch": 3}
     with pytest.raises(CheckpointError) as caught:
         opened(tmp_path, content)
@@ -210,7 +210,7 @@ def test_a_list_of_state_dicts_says_how_many_there_are_and_takes_one(tmp_path):
     assert opened(tmp_path, deep).container == "a b.0.c.0.d.e.0"
 
 
-def test_a_dict_that_holds_itself_is_looked_through_once(tmp_path):
+def test_a_dict_that_contains_itself_is_searched_once(tmp_path):
     content = weights() | {"more": {"again": weights(1)}}
     content["more"]["self"] = content["more"]
     assert opened(tmp_path, content).containers == {"": 2, "more.again": 1}
@@ -224,7 +224,7 @@ def test_choices_are_quoted_for_a_shell(tmp_path):
         assert shlex.split(choice) == ["--container", name]
 
 
-def test_a_few_dicts_that_hold_each_other_very_often_are_refused(tmp_path):
+def test_dicts_that_contain_each_other_too_often_are_refused(tmp_path):
     content = weights(1)
     for _ in range(4):
         content = {f"k{number}": content for number in range(40)}

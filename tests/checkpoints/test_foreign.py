@@ -81,7 +81,7 @@ def _exported(path):
     ],
     ids=["torch.export", "packed", "TorchScript", "module", "module in a dict", "quantised", "npz"],
 )
-def test_the_command_of_a_refusal_writes_a_state_dict_that_can_be_read(tmp_path, write, says):
+def test_the_command_in_a_refusal_writes_a_readable_state_dict(tmp_path, write, says):
     path = tmp_path / "my model.pt"
     write(path)
     error = refusal(path)
@@ -112,7 +112,7 @@ def _keras(path):
         (_keras, "is a Keras model"),
     ],
 )
-def test_each_format_has_a_name_and_a_command_of_its_own_project(tmp_path, content, says):
+def test_each_format_has_a_name_and_a_command_of_its_project(tmp_path, content, says):
     path = tmp_path / "it's.bin"
     content(path) if callable(content) else path.write_bytes(content)
     error = refusal(path)
@@ -155,7 +155,7 @@ def test_pieces_of_models_are_named(tmp_path, content, says, command):
     assert command in error.hint
 
 
-def test_the_whole_model_that_deepspeed_saves_is_read(tmp_path):
+def test_a_whole_model_saved_by_deepspeed_is_read(tmp_path):
     torch.save(deepspeed(module={"a.weight": torch.zeros(2)}), tmp_path / "mp_rank_00.pt")
     with checkpoints.open(tmp_path / "mp_rank_00.pt") as opened:
         assert opened.container == "module"
@@ -174,7 +174,7 @@ def test_a_saved_model_of_tensorflow_is_not_called_onnx(tmp_path):
     assert "no known format" in refusal(tmp_path / "saved_model.pb").message
 
 
-def test_a_pickle_that_begins_like_a_caffemodel_is_read(tmp_path):
+def test_a_pickle_that_starts_like_a_caffemodel_is_read(tmp_path):
     with (tmp_path / "x.pkl").open("wb") as file:
         pickle.dump({"a": np.zeros(2)}, file, protocol=0)
     with checkpoints.open(tmp_path / "x.pkl") as opened:

@@ -91,7 +91,9 @@ AT_ONCE = [file for file in REFUSED if not LATER.search(file.name)]
 
 @pytest.mark.parametrize("file", AT_ONCE[:: len(AT_ONCE) // 16], ids=str)
 @pytest.mark.parametrize("command", ["inspect", "convert"])
-def test_a_command_says_it_and_leaves_nothing(tmp_path, capfd, monkeypatch, command, file):
+def test_a_command_refuses_it_in_one_line_and_writes_nothing(
+    tmp_path, capfd, monkeypatch, command, file
+):
     monkeypatch.chdir(tmp_path)
     file.write(tmp_path / "x.pth")
     assert run([command, "x.pth"]) == 1

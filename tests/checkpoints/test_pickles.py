@@ -58,7 +58,7 @@ def test_every_array_is_read_as_numpy_holds_it(tmp_path, protocol):
 
 
 @every_protocol
-def test_rows_of_every_array(tmp_path, protocol):
+def test_rows_of_every_array_are_read(tmp_path, protocol):
     written = {key: array for key, array in arrays().items() if array.ndim}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(written, protocol=protocol))
     with checkpoints.open(tmp_path / "x.pkl") as checkpoint:
@@ -70,7 +70,7 @@ def test_rows_of_every_array(tmp_path, protocol):
 
 
 @every_protocol
-def test_arrays_larger_than_a_piece(tmp_path, protocol):
+def test_arrays_larger_than_a_piece_are_read(tmp_path, protocol):
     large = np.random.default_rng(0).integers(0, 256, 3 * checkpoints.PIECE // 2 + 5, dtype="u1")
     turned = large[:-5].reshape(1024, -1).T
     written = {"large": large, "turned": turned, "after": np.arange(5)}
@@ -83,7 +83,7 @@ def test_arrays_larger_than_a_piece(tmp_path, protocol):
 
 
 @every_protocol
-def test_the_same_array_twice_is_one(tmp_path, protocol):
+def test_an_array_with_two_names_is_read_as_one(tmp_path, protocol):
     head = np.arange(100.0)
     written = {"a": head, "b": head, "c": head.copy(), "d": head[:]}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(written, protocol=protocol))
@@ -106,7 +106,7 @@ LONG = np.concatenate([np.arange(256, dtype="u1"), np.full(999, 92, "u1"), np.ar
 
 @pytest.mark.parametrize("array", [SHORT, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("protocol", [0, 1, 2])
-def test_arrays_written_by_python_2(tmp_path, array, protocol):
+def test_arrays_written_by_python_2_are_read(tmp_path, array, protocol):
     data = array.tobytes()
     long_string = b"T" + len(data).to_bytes(4, "little") + data
     made = crafted.array_call(
@@ -123,7 +123,7 @@ def test_arrays_written_by_python_2(tmp_path, array, protocol):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64])
 @pytest.mark.parametrize("protocol", ["python 2", 0, 2])
-def test_encoded_characters_may_lie_across_pieces(tmp_path, monkeypatch, protocol, size):
+def test_encoded_characters_may_cross_pieces(tmp_path, monkeypatch, protocol, size):
     content = pickle.dumps({"w": LONG}, protocol=0 if protocol == "python 2" else protocol)
     if protocol == "python 2":
         content = (
@@ -135,7 +135,7 @@ def test_encoded_characters_may_lie_across_pieces(tmp_path, monkeypatch, protoco
         assert checkpoint.read("w") == LONG.tobytes()
 
 
-def test_caffe2_momentum_is_no_weight(tmp_path):
+def test_caffe2_momentum_is_not_a_weight(tmp_path):
     blobs = {"conv1_w": np.ones(2), "conv1_w_momentum": np.zeros(2), "lr": np.ones(1)}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"blobs": blobs}))
     with checkpoints.open(tmp_path / "x.pkl") as checkpoint:
@@ -144,7 +144,7 @@ def test_caffe2_momentum_is_no_weight(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_torch_tensors_in_a_plain_pickle(tmp_path, protocol):
+def test_torch_tensors_in_a_plain_pickle_are_read(tmp_path, protocol):
     base = torch.randn(40, 30)
     tensors = {"a": base, "turned": base.t(), "small": torch.ones(2), "p": torch.nn.Parameter(base)}
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": tensors}, protocol=protocol))
@@ -171,7 +171,7 @@ def test_arrays_of_other_kinds_are_refused_by_name(tmp_path, array, named):
         checkpoints.open(tmp_path / "x.pkl")
 
 
-def test_plain_values_survive_and_others_become_names(tmp_path):
+def test_plain_values_are_kept_and_other_objects_become_names(tmp_path):
     index = dictionary(
         model=dictionary(w=crafted.array_call(crafted.raw(bytes(8)))),
         number=crafted.integer(2**70),

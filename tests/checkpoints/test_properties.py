@@ -66,7 +66,7 @@ def opened(data):
 @pytest.mark.parametrize("archive", [True, False], ids=["archive", "stream"])
 @steady
 @given(state=state_dicts())
-def test_files_from_torch_are_read_as_torch_loads_them(archive, state):
+def test_files_from_torch_are_read_as_torch_reads_them(archive, state):
     written = io.BytesIO()
     torch.save(state, written, _use_new_zipfile_serialization=archive)
     written.seek(0)
@@ -87,7 +87,7 @@ def test_files_from_torch_are_read_as_torch_loads_them(archive, state):
 
 @steady
 @given(state=state_dicts())
-def test_safetensors_files_are_read_and_written_as_safetensors_does(state):
+def test_safetensors_files_are_read_and_written_as_by_safetensors(state):
     whole = {key: tensor.contiguous().clone() for key, tensor in state.items()}
     data = safetensors.torch.save(whole, metadata={"format": "pt"})
     for checkpoint in opened(data):
@@ -114,7 +114,7 @@ _NUMPY = st.sampled_from(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", 
     axes=st.randoms(use_true_random=False),
     seed=st.integers(0, 2**32),
 )
-def test_numpy_pickles_are_read_as_numpy_holds_them(shape, code, order, protocol, axes, seed):
+def test_numpy_pickles_are_read_as_numpy_reads_them(shape, code, order, protocol, axes, seed):
     count = int(np.prod(shape, dtype=int))
     data = np.random.default_rng(seed).bytes(8 * count)
     if code == "b1":
@@ -154,7 +154,7 @@ def _saved(path, format, tensors):
 
 
 @pytest.mark.parametrize("format", ["archive", "stream", "pickle", "safetensors"])
-def test_odd_tensors_keep_their_bytes_from_any_format_to_any(tmp_path, format):
+def test_odd_tensors_keep_their_bytes_between_all_formats(tmp_path, format):
     tensors = odd_tensors()
     _saved(tmp_path / "source", format, tensors)
     with checkpoints.open(tmp_path / "source") as source:

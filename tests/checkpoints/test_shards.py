@@ -46,7 +46,7 @@ def test_an_index_is_read_as_one_checkpoint(tmp_path, write, suffix, index):
         assert len({opened.identity(key) for key in STATE}) == len(STATE)
 
 
-def test_equal_places_in_two_files_are_two_tensors(tmp_path):
+def test_equal_offsets_in_two_files_are_different_tensors(tmp_path):
     placed = {}
     for key in ("a", "b"):
         save_file({key: torch.full((4,), 1.0)}, tmp_path / f"{key}.safetensors")
@@ -79,7 +79,7 @@ def test_a_table_may_come_before_the_map(tmp_path):
         ({"layer0.weight": 7}, "names no files"),
     ],
 )
-def test_an_index_that_is_not_that_of_its_files_is_refused(tmp_path, changes, says):
+def test_an_index_that_does_not_match_its_files_is_refused(tmp_path, changes, says):
     save_file({"layer0.weight": torch.zeros(1)}, tmp_path / "secret.safetensors")
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "link.safetensors").symlink_to(tmp_path / "secret.safetensors")
@@ -104,7 +104,7 @@ def test_a_damaged_index_is_refused(tmp_path, text, says):
         checkpoints.open(tmp_path / INDEX)
 
 
-def test_a_container_is_refused_since_shards_have_none(tmp_path):
+def test_a_container_in_shards_is_refused(tmp_path):
     path = shards(tmp_path / "repo")
     with pytest.raises(CheckpointError, match="shards are flat"):
         checkpoints.open(path, container="model")

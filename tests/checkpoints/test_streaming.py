@@ -87,7 +87,7 @@ def tensor():
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_tensor_is_read_once_and_never_held(tmp_path, tensor, format):
+def test_a_tensor_is_read_once_and_never_whole_in_memory(tmp_path, tensor, format):
     write, width = FORMATS[format]
     write(tmp_path / "file", tensor)
     expected = tensor.numpy().tobytes()
@@ -111,7 +111,7 @@ def test_a_tensor_is_read_once_and_never_held(tmp_path, tensor, format):
 
 
 @pytest.mark.parametrize("format", ["safetensors", "pth", "pkl"])
-def test_a_tensor_is_written_without_being_held(tmp_path, tensor, format):
+def test_a_tensor_is_written_without_being_whole_in_memory(tmp_path, tensor, format):
     asked = []
     whole = memoryview(tensor.numpy()).cast("B")
 
@@ -133,7 +133,7 @@ def test_a_tensor_is_written_without_being_held(tmp_path, tensor, format):
         assert checkpoint.read("w") == whole
 
 
-def test_a_file_is_hashed_along_with_what_is_read(tmp_path, tensor):
+def test_a_file_is_hashed_while_it_is_read(tmp_path, tensor):
     in_safetensors(tmp_path / "a", tensor)
     zipped(tmp_path / "b", tensor)
     for name, passes in (("a", 1), ("b", 1.5)):

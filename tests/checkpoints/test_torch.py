@@ -54,7 +54,7 @@ def save(path, content, archive=True):
 
 @both_formats
 @pytest.mark.parametrize("make", [every_dtype, views])
-def test_every_tensor_is_read_as_torch_holds_it(tmp_path, archive, make):
+def test_every_tensor_is_read_as_torch_reads_it(tmp_path, archive, make):
     tensors = make()
     with checkpoints.open(save(tmp_path / "x.pth", tensors, archive)) as checkpoint:
         assert checkpoint.format == ("torch" if archive else "torch-legacy")
@@ -67,7 +67,7 @@ def test_every_tensor_is_read_as_torch_holds_it(tmp_path, archive, make):
 
 
 @both_formats
-def test_rows_are_given_in_the_order_asked_for(tmp_path, archive):
+def test_rows_are_returned_in_the_requested_order(tmp_path, archive):
     table = torch.arange(91.0 * 4).reshape(91, 4)
     tensors = {"table": table, "turned": table.t().contiguous().t()}
     rows = [(40, 50), (0, 1), (90, 91), (3, 3), (0, 1)]
@@ -81,7 +81,7 @@ def test_rows_are_given_in_the_order_asked_for(tmp_path, archive):
 
 
 @both_formats
-def test_aliases_are_the_same_and_views_are_not(tmp_path, archive):
+def test_aliases_have_one_identity_and_views_do_not(tmp_path, archive):
     head = torch.randn(4, 4)
     other = torch.randn(4, 4)
     tensors = {
@@ -149,7 +149,7 @@ def test_a_training_checkpoint_shows_weights_and_plain_values_only(tmp_path, arc
         assert checkpoint.placeholders == ("argparse.Namespace",)
 
 
-def test_parameters_with_hooks_and_attributes(tmp_path):
+def test_parameters_with_hooks_and_attributes_are_read(tmp_path):
     hooked = torch.nn.Parameter(torch.arange(3.0))
     hooked.register_hook(lambda gradient: None)
     marked = torch.nn.Parameter(torch.arange(4.0))
@@ -209,7 +209,7 @@ def test_a_scripted_module_is_named(tmp_path):
         checkpoints.open(tmp_path / "x.pt")
 
 
-def test_numpy_arrays_saved_by_torch(tmp_path):
+def test_numpy_arrays_saved_by_torch_are_read(tmp_path):
     arrays = {"a": np.arange(6, dtype="f4").reshape(2, 3), "b": np.arange(1000, dtype="i8")}
     torch.save({"model": arrays}, tmp_path / "x.pth")
     with checkpoints.open(tmp_path / "x.pth") as checkpoint:
@@ -220,7 +220,7 @@ def test_numpy_arrays_saved_by_torch(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @both_formats
-def test_any_pickle_protocol(tmp_path, archive, protocol):
+def test_every_pickle_protocol_is_read(tmp_path, archive, protocol):
     tensors = {"model": {"w": torch.randn(300)}, "note": "x" * 3000}
     torch.save(
         tensors,

@@ -43,7 +43,7 @@ def test_checkpoints_from_torch_are_read(saved):
             assert opened.read(key) == value.contiguous().numpy().tobytes()
 
 
-def test_only_the_metadata_is_read_to_open_it(tmp_path):
+def test_opening_reads_only_the_metadata(tmp_path):
     path = save(tmp_path / "large", {"w": torch.zeros(4 << 20)})
     with checkpoints.open(path) as opened:
         assert opened.size > 16 << 20
@@ -94,7 +94,7 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("blocks", BLOCKS.values(), ids=BLOCKS)
-def test_blocks_of_several_processes_are_put_together(tmp_path, blocks):
+def test_blocks_of_several_processes_are_joined(tmp_path, blocks):
     value = torch.arange(24.0).reshape(6, 4)
     writing = Sharded(tmp_path / "sharded")
     writing.add("w", value, blocks)
@@ -104,7 +104,7 @@ def test_blocks_of_several_processes_are_put_together(tmp_path, blocks):
         assert rows == value[[4, 5, 1, 2]].numpy().tobytes()
 
 
-def test_a_large_tensor_in_columns_is_put_together_in_bands(tmp_path):
+def test_a_large_tensor_in_columns_is_joined_in_bands(tmp_path):
     value = torch.arange(3 << 20, dtype=torch.float32).reshape(1 << 10, -1)
     writing = Sharded(tmp_path / "sharded")
     writing.add("w", value, [((0, 0), (1 << 10, 1000)), ((0, 1000), (1 << 10, 2072))])
@@ -189,7 +189,7 @@ def test_items_that_overlap_in_a_file_are_refused(tmp_path):
         checkpoints.open(writing.write())
 
 
-def test_a_block_of_another_shape_than_said_is_refused_when_it_is_read(tmp_path):
+def test_a_block_of_a_wrong_shape_is_refused_when_it_is_read(tmp_path):
     writing = Sharded(tmp_path / "sharded")
     writing.add("w", torch.rand(6, 4), BLOCKS["rows"])
     wrong = lambda found: found.state_dict_metadata["w"].properties.__dict__.update(  # noqa: E731
@@ -202,7 +202,7 @@ def test_a_block_of_another_shape_than_said_is_refused_when_it_is_read(tmp_path)
         opened.read("w")
 
 
-def test_items_at_one_place_are_refused(tmp_path):
+def test_items_at_the_same_place_are_refused(tmp_path):
     writing = Sharded(tmp_path / "sharded")
     writing.add("w", torch.rand(6, 4), BLOCKS["rows"])
     place = next(iter(writing.places.values()))
@@ -213,7 +213,7 @@ def test_items_at_one_place_are_refused(tmp_path):
         checkpoints.open(writing.write())
 
 
-def test_a_flipped_bit_is_noticed(saved):
+def test_a_flipped_bit_is_found(saved):
     part = saved.parent / "__0_0.distcp"
     damaged = bytearray(part.read_bytes())
     damaged[damaged.index(STATE["backbone.conv.bias"].numpy().tobytes())] ^= 1

@@ -15,13 +15,13 @@ def model():
 KEYS = [*model().state_dict()]
 
 
-def test_averaged_models():
+def test_the_wrapper_of_averaged_models_is_removed():
     keys, wrapper = unwrapped(AveragedModel(model()).state_dict())
     assert [*keys] == ["n_averaged", *KEYS]
     assert wrapper == "module."
 
 
-def test_activation_checkpointing():
+def test_the_wrapper_of_activation_checkpointing_is_removed():
     whole = model()
     whole[1] = checkpoint_wrapper(whole[1])
     keys, wrapper = unwrapped([name for name, _ in nn.Module.named_parameters(whole)])
@@ -31,7 +31,7 @@ def test_activation_checkpointing():
     assert [*unwrapped(whole.state_dict())[0]] == KEYS
 
 
-def test_data_parallel_models_in_several_layers():
+def test_nested_wrappers_of_data_parallel_models_are_removed():
     whole = nn.DataParallel(nn.Sequential(nn.DataParallel(nn.Linear(2, 2))))
     keys, wrapper = unwrapped(whole.state_dict())
     assert [*keys] == ["0.weight", "0.bias"]
@@ -39,6 +39,6 @@ def test_data_parallel_models_in_several_layers():
     assert wrapper == "module."
 
 
-def test_compiled_models():
+def test_the_wrapper_of_compiled_models_is_removed():
     keys, wrapper = unwrapped(torch.compile(model(), backend="eager").state_dict())
     assert ([*keys], wrapper) == (KEYS, "_orig_mod.")

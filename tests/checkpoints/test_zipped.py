@@ -45,7 +45,7 @@ def content(tmp_path, write=torch.save):
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("format", WRITERS)
-def test_the_checkpoint_is_read_beside_what_else_lies_there(tmp_path, format, method):
+def test_the_checkpoint_is_found_among_other_files(tmp_path, format, method):
     path = pack(
         tmp_path / "x.zip",
         ("folder/", b""),
@@ -81,7 +81,7 @@ def test_the_last_buffered_bytes_of_deflate_are_read(tmp_path, beyond):
         ([("a.zip", b"PK\3\4")], "truncated"),
     ],
 )
-def test_other_input_is_refused(tmp_path, members, says):
+def test_an_archive_without_one_checkpoint_is_refused(tmp_path, members, says):
     path = pack(tmp_path / "x.zip", *members)
     with pytest.raises(CheckpointError, match=re.escape(says)):
         checkpoints.open(path)
@@ -101,7 +101,7 @@ def test_a_member_that_would_become_too_large_is_refused_before_it_is_unpacked(t
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_flipped_bit_is_noticed(tmp_path, method):
+def test_a_flipped_bit_is_found(tmp_path, method):
     written = content(tmp_path, WRITERS["torch-legacy"])
     path = pack(tmp_path / "x.zip", ("m.pth", written), method=method)
     damaged = bytearray(path.read_bytes())
@@ -113,7 +113,7 @@ def test_a_flipped_bit_is_noticed(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_checksum_of_other_bytes_is_refused(tmp_path, method):
+def test_a_wrong_checksum_is_refused(tmp_path, method):
     # a format without checksums of its own
     written = content(tmp_path, WRITERS["pickle"])
     path = pack(tmp_path / "x.zip", ("m.pkl", written), method=method)
@@ -124,7 +124,7 @@ def test_a_checksum_of_other_bytes_is_refused(tmp_path, method):
         checkpoints.open(path)
 
 
-def test_a_size_that_the_directory_says_wrongly_is_refused(tmp_path):
+def test_a_wrong_size_in_the_directory_is_refused(tmp_path):
     path = pack(tmp_path / "x.zip", ("m.pth", content(tmp_path)))
     damaged = bytearray(path.read_bytes())
     damaged[damaged.rindex(b"PK\1\2") + 24] ^= 1
@@ -133,7 +133,7 @@ def test_a_size_that_the_directory_says_wrongly_is_refused(tmp_path):
         checkpoints.open(path)
 
 
-def test_numbers_of_numpy_alone_are_no_checkpoint(tmp_path):
+def test_an_npz_archive_is_not_a_checkpoint(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.zeros(2))
     with pytest.raises(CheckpointError, match="npz"):
         checkpoints.open(tmp_path / "x.npz")

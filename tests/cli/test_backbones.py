@@ -70,7 +70,7 @@ def test_every_measured_file_is_recognised_and_planned_exactly(cli, tmp_path, na
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_a_small_one_of_each_family_to_the_last_byte(cli, tmp_path, name):
+def test_small_backbones_of_each_family_are_converted_to_the_last_byte(cli, tmp_path, name):
     model = made(name)
     specs, _ = model.original()
     state = tensors(specs)
@@ -94,7 +94,7 @@ def test_a_small_one_of_each_family_to_the_last_byte(cli, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["swin", "convnext"])
-def test_timms_names_give_the_same_file(cli, tmp_path, name):
+def test_a_file_in_timms_names_converts_to_the_same_bytes(cli, tmp_path, name):
     model = made(name)
     specs, _ = model.original()
     state = tensors(specs)
@@ -141,7 +141,7 @@ hyper_parameters = {{ depths = [1, 1, 1, 1], dims = [2, 4, 6, 8] }}
 """
 
 
-def test_a_push_says_what_is_not_for_commercial_use(cli, tmp_path):
+def test_a_push_reports_a_non_commercial_licence(cli, tmp_path):
     catalogue = tmp_path / "my.toml"
     catalogue.write_text(ENTRY.format(license='license = "cc-by-nc-4.0"'))
     arguments = ["tiny", "--synthetic", "--catalogue", catalogue]

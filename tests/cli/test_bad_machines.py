@@ -50,7 +50,7 @@ def detrex_hub(*arguments, **options):
 
 
 @pytest.mark.parametrize("reason", ["EROFS", "EACCES", "ENOSPC"])
-def test_an_unwritable_target(tmp_path, entries, reason):
+def test_an_unwritable_target_is_one_line(tmp_path, entries, reason):
     root = tmp_path / "root"
     root.mkdir()
     arguments = ("convert", "tiny", "--synthetic", "--catalogue", entries, "-o", root / "tiny")
@@ -64,7 +64,9 @@ def test_an_unwritable_target(tmp_path, entries, reason):
 
 
 @pytest.mark.parametrize("way", ["is below a file", "is read-only"])
-def test_an_unwritable_cache(cli, entries, tmp_path, monkeypatch, way):
+def test_an_unwritable_cache_stops_only_commands_that_need_it(
+    cli, entries, tmp_path, monkeypatch, way
+):
     """What does not need it works without; what does says where it lies."""
     cache = tmp_path / "file" / "assets"
     if way == "is below a file":
@@ -122,7 +124,7 @@ PLACES = {
 
 @pytest.mark.parametrize("reason", ["ENOSPC", "EROFS"])
 @pytest.mark.parametrize("what", PLACES)
-def test_the_place_that_failed_is_named_and_an_option_that_chooses_another(
+def test_a_failed_place_is_named_with_the_option_that_moves_it(
     cli, entries, tmp_path, what, reason
 ):
     arguments, place, option = PLACES[what]
@@ -166,7 +168,7 @@ def test_a_full_disk_under_the_target_is_not_blamed_on_the_cache(tmp_path, entri
     assert "--to" in refused.value.hint
 
 
-def test_a_process_at_its_file_size_limit(tmp_path, entries):
+def test_a_file_size_limit_is_one_line(tmp_path, entries):
     """The kernel itself refuses to write on, in the middle of the weights."""
     import resource
 
@@ -191,7 +193,7 @@ def test_a_process_at_its_file_size_limit(tmp_path, entries):
     assert names(tmp_path / "out") == []
 
 
-def test_no_home(tmp_path, entries):
+def test_commands_work_without_a_home(tmp_path, entries):
     """HOME is not set, or leads nowhere; what needs no cache of the user's works all the same."""
     for home in ({"HOME": "/dev/null/none"}, {}):
         path = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -214,7 +216,7 @@ def test_no_home(tmp_path, entries):
 
 
 @pytest.mark.parametrize("length", [255, 256, 5000])
-def test_long_names(tmp_path, synthetic, length):
+def test_long_names_work_up_to_the_limit_of_the_system(tmp_path, synthetic, length):
     target = tmp_path / ("x" * length)
     if length <= 255:
         convert("tiny", target, **synthetic)
@@ -224,14 +226,14 @@ def test_long_names(tmp_path, synthetic, length):
             convert("tiny", target, **synthetic)
 
 
-def test_long_paths(tmp_path, synthetic):
+def test_long_paths_work_up_to_the_limit_of_the_system(tmp_path, synthetic):
     deep = tmp_path.joinpath(*["x" * 200] * 20)
     with pytest.raises(DetrexHubError, match="cannot be written: File name too long") as refused:
         convert("tiny", deep / "tiny", **synthetic)
     assert "\n" not in str(refused.value)
 
 
-def test_names_that_differ_in_case(tmp_path):
+def test_names_that_differ_only_in_case_are_refused(tmp_path):
     """They are one folder on many machines, where one would replace the other."""
     lower = converted_folder(tmp_path / "r18")
     upper = converted_folder(tmp_path / "upper" / "R18", b"other weights")
@@ -249,7 +251,7 @@ def test_names_that_differ_in_case(tmp_path):
 
 
 @pytest.mark.parametrize("now", [0.0, 4e9], ids=["1970", "2096"])
-def test_a_clock_that_is_far_off(tmp_path, synthetic, monkeypatch, now):
+def test_a_wrong_clock_changes_nothing(tmp_path, synthetic, monkeypatch, now):
     """Neither what is written nor what is cleared away depends on it."""
     for format in ("safetensors", "pth", "pkl"):
         convert("tiny", tmp_path / f"right.{format}", **synthetic)
@@ -266,7 +268,7 @@ def test_a_clock_that_is_far_off(tmp_path, synthetic, monkeypatch, now):
     assert not left.exists()
 
 
-def test_a_source_from_the_future(tmp_path):
+def test_a_source_with_a_future_time_is_converted(tmp_path):
     file = tiny.original(tmp_path / "tiny.pth")
     convert(file, tmp_path / "now")
     os.utime(file, (4e9, 4e9))
@@ -278,7 +280,7 @@ def test_a_source_from_the_future(tmp_path):
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["nothing there", "another there"])
-def test_two_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, there):
+def test_two_threads_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, there):
     """Each job reports success, and the last one wins."""
     together, publish = threading.Barrier(2), staging.publish_files
     target = tmp_path / "tiny"
@@ -297,7 +299,7 @@ def test_two_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, there):
     assert names(tmp_path) == ["tiny", "tiny.toml"]
 
 
-def test_another_process_finishes_first(tmp_path):
+def test_another_process_may_finish_first(tmp_path):
     """Between the look whether a folder is there and the rename to its name."""
     target = tmp_path / "tiny"
     rename = Path.rename
@@ -318,7 +320,7 @@ def test_another_process_finishes_first(tmp_path):
     assert names(tmp_path) == ["tiny"]
 
 
-def test_two_processes_convert_the_same(tmp_path, entries):
+def test_two_processes_convert_the_same_at_once(tmp_path, entries):
     command = [sys.executable, "-m", "detrex_hub", "convert", "tiny", "--synthetic", "--quiet"]
     command += ["--catalogue", str(entries), "-o", str(tmp_path / "tiny")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -342,12 +344,12 @@ def test_a_closed_pipe_ends_the_command_quietly(arguments):
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_a_pipe_without_a_reader():
+def test_a_pipe_without_a_reader_is_no_traceback():
     done = detrex_hub("list", preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_behind_stdout():
+def test_a_full_disk_behind_stdout_is_reported():
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "detrex_hub", "list", "resnet"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

@@ -49,7 +49,7 @@ def test_a_config_that_fits_passes(cli, r18, yaml):
     assert result.out.splitlines()[-1] == "100 of 100 tensors of backbone.* are loaded (100.0%)"
 
 
-def test_below_the_threshold_the_table_is_followed_by_one_line_on_stderr(cli, r18, yaml):
+def test_a_config_below_the_threshold_is_refused_in_one_line(cli, r18, yaml):
     path = yaml(config_for(r18, depth=34))
     result = cli("check", path, "--target", "r34_v1")
     assert result.code == 1
@@ -68,14 +68,14 @@ def test_json_has_every_result_on_success_and_failure(cli, r18, yaml):
     assert cli("check", yaml(config_for(r18)), "--target", "r18_v1", "--json").document["passed"]
 
 
-def test_a_python_config_is_read_for_its_checkpoint_only(cli, r18, tmp_path):
+def test_only_the_checkpoint_is_read_from_a_python_config(cli, r18, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(f"train = dict()\ntrain.init_checkpoint = {str(r18)!r}\nraise SystemExit\n")
     assert cli("check", path, "--target", "resnet").code == 0
     assert cli("check", path, "--target", "r18_v1").code == 0
 
 
-def test_without_detectron2_and_target_one_line_says_what_to_do(cli, r18, tmp_path):
+def test_without_detectron2_and_target_the_refusal_says_what_to_do(cli, r18, tmp_path):
     path = tmp_path / "config.py"
     path.write_text("train = model = {}\n")
     result = cli("check", path)

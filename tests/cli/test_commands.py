@@ -51,13 +51,13 @@ def test_help_has_examples_that_parse(cli, name):
         commands[command].make_context(command, rest)
 
 
-def test_all_commands_take_json_and_quiet(cli):
+def test_all_commands_accept_json_and_quiet(cli):
     for name in COMMANDS:
         text = cli(name, "--help").out
         assert "--json" in text and "--quiet" in text, name
 
 
-def test_list_has_every_entry(cli):
+def test_list_shows_every_entry(cli):
     known = catalogue.load()
     assert cli("list", "--quiet").out.split() == list(known)
     assert [one["name"] for one in cli("list", "--json").document] == list(known)
@@ -66,7 +66,7 @@ def test_list_has_every_entry(cli):
     assert all(row[1].startswith(("ResNet", "ResNeXt", "Wide ResNet")) for row in rows)
 
 
-def test_info_says_sources_accuracy_and_overrides(cli):
+def test_info_shows_sources_accuracy_and_overrides(cli):
     text = cli("info", "r101_v2").out
     assert "resnet101-cd907fc2.pth" in text
     assert "81.886" in text
@@ -75,7 +75,7 @@ def test_info_says_sources_accuracy_and_overrides(cli):
     assert document["overrides"]["yacs"]["MODEL.RESNETS.DEPTH"] == 101
 
 
-def test_info_lists_the_facts_that_a_conversion_takes(cli):
+def test_info_shows_the_facts_that_a_conversion_accepts(cli):
     text = cli("info", "detr_r50").out
     assert "--fact position_temperature=…  temperature of the sine position embedding: " in text
     assert "--fact image_format=…  order of the image's channels: RGB or BGR" in text
@@ -107,7 +107,7 @@ def test_pull_prints_the_path(cli, original, tmp_path):
     assert (tmp_path / "copy.pth").read_bytes() == original.read_bytes()
 
 
-def test_inspect_says_what_a_file_is_and_why(cli, detector):
+def test_inspect_shows_the_architecture_and_the_reason(cli, detector):
     text = cli("inspect", detector).out
     assert "conditional_detr (original)" in text
     assert "argparse.Namespace" in text
@@ -150,7 +150,7 @@ def test_convert_writes_each_format(cli, original, tmp_path, format):
     assert cli("verify", "out").code == 0
 
 
-def test_a_name_with_an_ending_writes_just_that_file(cli, original, tmp_path):
+def test_an_output_name_with_an_ending_writes_only_that_file(cli, original, tmp_path):
     assert cli("convert", original, "-o", "r18_v1.pkl").code == 0
     assert names(tmp_path / "here") == ["r18_v1.pkl"]
 
@@ -184,7 +184,7 @@ def test_assumed_facts_are_printed_with_the_options_that_change_them(cli, origin
     assert "me/first has assumed values that no file shows: --fact image_format=RGB" in pushed.err
 
 
-def test_options_about_what_no_shape_shows(cli, original, detector):
+def test_options_set_facts_that_shapes_cannot_show(cli, original, detector):
     cli("convert", original, "--keep-classifier", "-o", "kept")
     cli("convert", detector, "--dc5", "--classes", "keep", "--image-format", "bgr", "-o", "dc5")
     assert load_json(Path("kept/config.json"))["hyper_parameters"]["num_classes"] == 1000
@@ -248,14 +248,14 @@ def test_refusals_are_one_line_and_write_nothing(cli, original, tmp_path):
     assert names(here) == ["taken"]
 
 
-def test_json_keeps_stdout_to_itself(cli, original):
+def test_json_is_the_only_output_on_stdout(cli, original):
     done = cli("convert", original, "-o", "out", "--json")
     assert done.err == ""
     assert done.document["folder"] == "out"
     assert json.loads(cli("verify", "out", "--json").out)["repo"] == "out"
 
 
-def test_the_card_of_a_name_and_of_a_folder(cli, original, tmp_path):
+def test_card_prints_the_card_of_a_name_and_of_a_folder(cli, original, tmp_path):
     cli("convert", "r18_v1", "--source", original)
     of_name, of_folder = cli("card", "r18_v1").out, cli("card", "./r18_v1").out
     assert of_name.startswith("---\nlibrary_name: detrex\n")
@@ -264,7 +264,7 @@ def test_the_card_of_a_name_and_of_a_folder(cli, original, tmp_path):
     assert 'from_hub("alice/r18"' in named
 
 
-def test_push_into_a_folder_and_load_from_it(cli, original, tmp_path):
+def test_weights_pushed_into_a_folder_are_loaded_from_it(cli, original, tmp_path):
     cli("convert", "r18_v1", "--source", original)
     first = cli("push", "r18_v1", "--to", "hub", "--json").document
     assert (first["repo_id"], first["created"]) == ("detrex/r18_v1", True)
@@ -288,7 +288,7 @@ def test_synthetic_weights_stay_off_the_hub_by_default(cli, login):
     assert done.document[0]["repo_id"] == "alice/r18_v1"
 
 
-def test_an_unknown_licence_stays_off_the_hub_until_it_is_said(cli, login, original, hub):
+def test_weights_stay_off_the_hub_until_their_licence_is_stated(cli, login, original, hub):
     login("alice")
     cli("convert", original, "-o", "mine")
     assert "--license" in one_line(cli("push", "mine"))

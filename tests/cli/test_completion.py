@@ -35,12 +35,12 @@ def test_repositories_of_the_cache_and_the_folder_are_known(there, hub):
         assert nearby.repository_ids() == ["alice/cached", "bob/in_folder"]
 
 
-def test_nothing_there_is_no_error(hub, monkeypatch, tmp_path):
+def test_an_empty_cache_is_not_an_error(hub, monkeypatch, tmp_path):
     monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "none"))
     assert nearby.repository_ids() == []
 
 
-def test_names_that_are_no_ids_are_left_out(hub, monkeypatch, tmp_path):
+def test_names_that_are_not_repository_ids_are_left_out(hub, monkeypatch, tmp_path):
     for name in ("bob/two words", "bob/.hidden"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "config.json").write_text(OURS)
@@ -48,7 +48,7 @@ def test_names_that_are_no_ids_are_left_out(hub, monkeypatch, tmp_path):
     assert nearby.repository_ids() == []
 
 
-def test_a_shell_completes_them(tmp_path):
+def test_a_shell_completes_repositories(tmp_path):
     folder = tmp_path / "hub" / "bob" / "my_detr"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(OURS)

@@ -29,7 +29,7 @@ def values(*numbers, dtype=torch.float32):
     return torch.tensor(numbers, dtype=dtype)
 
 
-def test_the_same_tensors_are_the_same_in_every_format(tmp_path):
+def test_equal_tensors_are_equal_in_every_format(tmp_path):
     state = tensors(reference.load("resnet18").source)
     files = [
         save(tmp_path / "a.pth", state),
@@ -74,7 +74,7 @@ TYPES = "float16 bfloat16 float32 float64 float8_e4m3fn int8 uint8 int64 complex
 
 
 @pytest.mark.parametrize("dtype", TYPES.split())
-def test_the_largest_difference_of_every_type(two, dtype):
+def test_the_largest_difference_is_found_for_every_type(two, dtype):
     left = values(1, 2, 3, 12).to(getattr(torch, dtype))
     right = values(1, 4, 3, 8).to(getattr(torch, dtype))
     (one,) = two({"w": left}, {"w": right}).different
@@ -95,7 +95,7 @@ def test_booleans_differ_by_one(two):
     assert (one.largest, one.elements) == (1, 1)
 
 
-def test_nan_is_like_nan_and_like_nothing_else(two):
+def test_nan_equals_only_nan(two):
     nan, inf = math.nan, math.inf
     (both,) = two({"w": values(nan, inf, 1)}, {"w": values(nan, inf, 1.5)}).different
     assert (both.largest, both.elements) == (0.5, 1)
@@ -105,18 +105,18 @@ def test_nan_is_like_nan_and_like_nothing_else(two):
     assert math.isinf(far.largest) and far.elements == 2
 
 
-def test_another_type_is_another_tensor_though_the_numbers_are_equal(two):
+def test_equal_numbers_of_another_type_are_different_tensors(two):
     (one,) = two({"w": values(1, 2)}, {"w": values(1, 2, dtype=torch.bfloat16)}).different
     assert (one.largest, one.elements) == (0, 0)
     assert "F32 / BF16" in str(one)
 
 
-def test_the_sign_of_zero_is_seen(two):
+def test_the_sign_of_zero_is_a_difference(two):
     (one,) = two({"w": values(0.0)}, {"w": values(-0.0)}).different
     assert (one.largest, one.elements) == (0, 0)
 
 
-def test_alike_tensors_are_paired_in_order(two):
+def test_equal_tensors_are_paired_in_order(two):
     ones = {f"norm.{i}": torch.ones(3) for i in range(3)}
     found = two(ones, {f"norms.{i}": torch.ones(3) for i in range(2)})
     assert found.renamed == (("norm.0", "norms.0"), ("norm.1", "norms.1"))
@@ -131,7 +131,7 @@ def test_renamed_keys_are_printed_as_patterns(two):
     ]
 
 
-def test_formats_that_hold_aliases_and_formats_that_do_not_are_the_same(tmp_path):
+def test_formats_with_and_without_aliases_compare_equal(tmp_path):
     variant = reference.load("deformable_detr_r50_refine")
     path = save(tmp_path / "refine.pth", tensors(variant.source, variant.tied_sources))
     folder = convert(path, tmp_path / "folder").folder
@@ -141,7 +141,7 @@ def test_formats_that_hold_aliases_and_formats_that_do_not_are_the_same(tmp_path
     assert set(found.same) == set(variant.target)
 
 
-def test_a_second_dict_of_the_same_file(tmp_path):
+def test_two_dicts_of_one_file_can_be_compared(tmp_path):
     state = {"w": values(1, 2)}
     path = tmp_path / "model.pth"
     torch.save({"model": state, "ema_state": {"w": values(1, 3)}}, path)
@@ -150,7 +150,7 @@ def test_a_second_dict_of_the_same_file(tmp_path):
     assert one.largest == 1
 
 
-def test_elements_that_lie_across_pieces(two):
+def test_elements_that_cross_pieces_are_compared(two):
     left = torch.arange(3_000_000, dtype=torch.float32)
     right = left.clone()
     right[[0, 131_071, 131_072, 2_999_999]] += 2
@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_tensors(tmp_path):
     assert peaks[1] < 48 * 2**20
 
 
-def test_the_command_exits_as_diff_does(cli, tmp_path):
+def test_the_exit_code_is_that_of_diff(cli, tmp_path):
     same = save(tmp_path / "a.pth", {"w": values(1)})
     other = save(tmp_path / "b.pth", {"w": values(2)})
     assert cli("diff", same, same).code == 0

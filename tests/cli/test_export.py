@@ -52,7 +52,7 @@ def rows_of(plan, source):
 
 
 @pytest.mark.parametrize("name", BACK)
-def test_every_row_comes_back_to_where_it_was(name):
+def test_every_row_returns_to_its_place(name):
     variant = reference.load(name)
     recognised = recognise(variant.source)
     facts = {"classes": "keep", **facts_of(name)}
@@ -71,7 +71,7 @@ def test_every_row_comes_back_to_where_it_was(name):
 
 
 @pytest.mark.parametrize("name", DINO)
-def test_dinos_embedding_of_labels_does_not_go_back(name):
+def test_dinos_label_embedding_cannot_be_exported(name):
     variant = reference.load(name)
     made = architectures()["dino"].read(variant.source, "original", {"classes": "keep"})
     with pytest.raises(MappingError, match=r"label_enc.weight holds 91 of 92 rows") as caught:
@@ -87,7 +87,7 @@ def original(name, folder):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_detector_that_was_not_cut_goes_both_ways(tmp_path, name):
+def test_a_detector_with_all_rows_converts_in_both_directions(tmp_path, name):
     variant = reference.load(name)
     path, state = original(name, tmp_path)
     facts = {"classes": "keep", **facts_of(name)}
@@ -104,7 +104,7 @@ def test_a_detector_that_was_not_cut_goes_both_ways(tmp_path, name):
         assert len({written[key].data_ptr() for key in group if key in written}) == 1
 
 
-def test_a_backbone_goes_back_to_torchvision(tmp_path, original):
+def test_a_backbone_is_exported_to_torchvision(tmp_path, original):
     del original
     state = tensors(reference.load("resnet50_cls").source)
     path = save(tmp_path / "resnet50.pth", state)
@@ -122,7 +122,7 @@ def test_a_backbone_goes_back_to_torchvision(tmp_path, original):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "convnext_tiny_timm"])
-def test_original_means_the_layout_of_the_authors(tmp_path, name):
+def test_layout_original_means_the_layout_of_the_authors(tmp_path, name):
     path = save(tmp_path / "original.pth", tensors(reference.load(name).source))
     done = convert(path, tmp_path / "there")
     layout = next(iter(architectures()[done.conversion.architecture.name].layouts))
@@ -131,7 +131,7 @@ def test_original_means_the_layout_of_the_authors(tmp_path, name):
     assert set(diff(path, again.path).same) == set(reference.load(name).source) - set(again.absent)
 
 
-def test_rows_that_were_cut_away_are_the_reason(tmp_path, detector):
+def test_the_refusal_names_rows_that_were_cut(tmp_path, detector):
     folder = convert(detector, tmp_path / "there").folder
     with pytest.raises(MappingError) as caught:
         export(folder, tmp_path / "back.pth")
@@ -140,7 +140,7 @@ def test_rows_that_were_cut_away_are_the_reason(tmp_path, detector):
     assert not (tmp_path / "back.pth").exists()
 
 
-def test_all_heads_that_were_cut_are_named(tmp_path):
+def test_the_refusal_names_every_cut_head(tmp_path):
     path, _ = original("deformable_detr_r50_two_stage", tmp_path)
     with pytest.raises(MappingError) as caught:
         export(convert(path, tmp_path / "there").folder, tmp_path / "back.pth")
@@ -181,7 +181,7 @@ def test_a_false_tie_is_refused(tmp_path):
         export(single, tmp_path / "back.pth")
 
 
-def test_a_target_that_cannot_be_is_refused(tmp_path, original):
+def test_an_invalid_target_is_refused(tmp_path, original):
     folder = convert(original, tmp_path / "r18").folder
     with pytest.raises(UsageError, match="--to torchvision"):
         export(folder, layout="panoptic")
@@ -193,7 +193,7 @@ def test_a_target_that_cannot_be_is_refused(tmp_path, original):
         export(folder, folder / "model.safetensors")
 
 
-def test_the_command(cli, original):
+def test_the_command_writes_a_file_or_names_the_layouts(cli, original):
     assert cli("convert", original, "-o", "r18").code == 0
     done = cli("export", "r18", "--to", "torchvision")
     assert done.code == 0

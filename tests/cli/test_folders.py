@@ -43,7 +43,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_snapshot_of_the_cache_is_a_folder_as_any_other(cli, converted, tmp_path, command):
+def test_every_command_takes_a_snapshot_of_the_cache(cli, converted, tmp_path, command):
     snapshot = as_snapshot(converted, tmp_path / "cache")
     done = cli(*(str(snapshot) if one == "FOLDER" else one for one in COMMANDS[command]))
     assert done.code == 0, done.err

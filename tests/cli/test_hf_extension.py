@@ -25,7 +25,7 @@ def run(arguments, home, path):
     return subprocess.run(arguments, env=env, capture_output=True, text=True, check=False)
 
 
-def test_hf_finds_a_description():
+def test_hf_shows_a_description():
     manifest = json.loads(SCRIPT.with_name("manifest.json").read_text())
     assert manifest["description"].startswith("Pretrained weights for detrex")
     # hf looks for a file of this name in the repository of this name

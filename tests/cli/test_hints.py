@@ -55,12 +55,12 @@ def test_commands_in_messages_have_their_options(path):
         ("a.pth --fact a=b", ["--fact c=d"], "a.pth --fact a=b"),
     ],
 )
-def test_a_choice_replaces_what_was_given(given, choices, shown):
+def test_a_choice_replaces_the_given_option(given, choices, shown):
     line = _command_line(["convert", *given.split()], choices)
     assert line == f"detrex-hub convert {shown}"
 
 
-def test_keys_of_a_folder_that_is_not_recognised_can_be_looked_at(cli):
+def test_the_keys_of_an_unknown_folder_can_be_inspected(cli):
     Path("saved").mkdir()
     save(Path("saved/pytorch_model.bin"), {"odd.weight": torch.ones(2, 2)})
     ended = cli("convert", "saved", "-o", "out")

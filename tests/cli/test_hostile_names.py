@@ -19,7 +19,7 @@ def hostile(tmp_path):
 
 
 @pytest.mark.parametrize("options", [(), ("--keys",), ("--json",), ("--quiet",)])
-def test_no_key_commands_the_terminal(cli, hostile, options):
+def test_keys_cannot_control_the_terminal(cli, hostile, options):
     done = cli("inspect", hostile, *options)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
@@ -31,7 +31,7 @@ def test_no_key_commands_the_terminal(cli, hostile, options):
         assert r"\x1b[2J\nError: fake\r\x9b31m\u202eevil\x00" in done.out
 
 
-def test_paths_and_container_names_send_no_control_characters(cli, hostile):
+def test_paths_and_container_names_are_printed_without_control_characters(cli, hostile):
     for arguments in (("inspect", EVIL), ("inspect", hostile, "--container", EVIL)):
         done = cli(*arguments)
         assert done.code in (1, 2)
@@ -39,14 +39,14 @@ def test_paths_and_container_names_send_no_control_characters(cli, hostile):
         assert done.err[:-1].isprintable()
 
 
-def test_cut_characters_do_not_fail(cli, tmp_path):
+def test_half_characters_are_printed(cli, tmp_path):
     torch.save({"a": {"w": torch.ones(1)}, "b\ud800": {"w": torch.ones(1)}}, tmp_path / "x.pth")
     done = cli("inspect", tmp_path / "x.pth", "--container", "a")
     assert (done.code, done.err) == (0, "")
     assert r"b\ud800: 1 tensors" in done.out
 
 
-def test_a_thousand_reasons_are_cut(cli, tmp_path):
+def test_a_message_with_a_thousand_reasons_is_cut(cli, tmp_path):
     torch.save({f"{chr(97 + i % 26) * 200}{i}": torch.ones(1) for i in range(999)}, "x.pth")
     done = cli("convert", "x.pth", "--arch", "swin")
     assert done.code == 1

@@ -85,7 +85,7 @@ def test_files_of_this_machine_are_refused(cli, hub, entries, option):
     assert not hub.jobs.all
 
 
-def test_shares_have_about_as_many_bytes():
+def test_shares_have_about_the_same_size():
     sizes = dict(zip("abcdef", (8, 7, 6, 5, 4, 0), strict=True))
     names = [Forecast(name=name, status="new", size=size) for name, size in sizes.items()]
     shares = cut(names, 3)

@@ -75,7 +75,7 @@ def test_filters_narrow_the_list(cli):
         (("--arch", "detr", "--min-ap", "55"), " without --arch detr, 11 without --min-ap 55"),
     ],
 )
-def test_nothing_matches(cli, arguments, said):
+def test_a_list_without_matches_says_why(cli, arguments, said):
     done = cli("list", *arguments)
     assert (done.code, done.out) == (0, "")
     assert said in done.err
@@ -99,6 +99,6 @@ def test_an_architecture_without_weights_is_known(cli):
     assert "no weights have --arch group_detr" in done.err
 
 
-def test_a_bad_figure_is_wrong_usage(cli):
+def test_an_invalid_figure_is_wrong_usage(cli):
     assert cli("list", "--min-ap", "high").code == 2
     assert cli("list", "--min-ap", "101").code == 2

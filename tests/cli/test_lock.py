@@ -53,7 +53,7 @@ def test_source_and_result_are_pinned(cli, mine, mirror, original, tmp_path):
     assert catalogue.find(tiny.NAME, [mine]).pinned == ("source", "result")
 
 
-def test_the_same_lock_is_written_again(cli, mine):
+def test_the_same_lock_is_written_each_time(cli, mine):
     cli("lock", "--all", "--catalogue", mine)
     before = locked(mine).read_bytes()
     done = cli("lock", "--all", "--json", "--catalogue", mine)
@@ -86,7 +86,7 @@ def change_result(mine, **values):
     write_lock(locked(mine), msgspec.structs.replace(lock, weights={tiny.NAME: pinned}))
 
 
-def test_a_source_that_was_replaced_is_refused_and_stays_pinned(cli, mine, mirror):
+def test_a_replaced_source_is_refused_and_stays_pinned(cli, mine, mirror):
     cli("lock", tiny.NAME, "--catalogue", mine)
     before = locked(mine).read_bytes()
     mirror.add("tiny.pth", tiny.original(mine.with_name("other.pth")).read_bytes() + b"x")
@@ -96,7 +96,7 @@ def test_a_source_that_was_replaced_is_refused_and_stays_pinned(cli, mine, mirro
     assert locked(mine).read_bytes() == before
 
 
-def test_a_file_from_a_mirror_alone_is_not_pinned(cli, mine, mirror):
+def test_a_file_that_only_a_mirror_has_is_not_pinned(cli, mine, mirror):
     text = mine.read_text().replace(mirror.url, "http://127.0.0.1:9")
     mine.write_text(text)
     done = cli("lock", tiny.NAME, "--catalogue", mine, DETREX_HUB_MIRROR=mirror.url)
@@ -105,7 +105,7 @@ def test_a_file_from_a_mirror_alone_is_not_pinned(cli, mine, mirror):
     assert not locked(mine).exists()
 
 
-def test_after_a_mirror_the_address_itself_is_asked(cli, mine, mirror):
+def test_after_a_mirror_the_source_itself_is_asked(cli, mine, mirror):
     content = mirror.files.pop("tiny.pth")
     with Mirror() as other:
         other.add("tiny.pth", content)
@@ -120,7 +120,7 @@ def test_a_name_of_another_catalogue_is_refused(mine):
         [*pin(["r101_v2"], extra_catalogues=[mine])]
 
 
-def test_a_size_alone_is_compared_too(mine, mirror, original, tmp_path):
+def test_a_pinned_size_alone_is_compared(mine, mirror, original, tmp_path):
     url = f"{mirror.url}/tiny.pth"
     locked(mine).write_text(f'[sources."{url}"]\nsize = {len(original) + 1}\n')
     with pytest.raises(SourceError, match="bytes instead of"):
@@ -152,7 +152,7 @@ def test_a_conversion_with_user_options_is_not_compared(cli, mine, tmp_path):
 # redefined names
 
 
-def test_a_redefined_name_is_warned_of_once(mine, caplog):
+def test_a_redefined_name_gives_one_warning(mine, caplog):
     mine.write_text(mine.read_text().replace(f"weights.{tiny.NAME}", "weights.r101_v2"))
     for _ in range(3):
         catalogue.load([mine])

@@ -102,7 +102,9 @@ def test_convert_and_push_then_load_in_another_process(
         assert str(tmp_path).encode() not in content
 
 
-def test_a_custom_name_with_a_mirror(cli, login, hub, options, mirror, original, monkeypatch):
+def test_a_custom_name_is_published_from_a_mirror(
+    cli, login, hub, options, mirror, original, monkeypatch
+):
     login("alice", organizations=("lab",))
     mirror.files[f"pub/{original.name}"] = mirror.files.pop(original.name)
     assert "404" in one_line(cli("convert-and-push", "r18", *options))
@@ -123,7 +125,7 @@ def test_a_dry_run_pushes_and_downloads_nothing(cli, login, hub, options, mirror
     assert [one.headers["Range"] for one in mirror.seen()] == ["bytes=0-0"]
 
 
-def test_an_interrupted_download_goes_on_where_it_was(cli, options, mirror, original):
+def test_an_interrupted_download_is_resumed(cli, options, mirror, original):
     mirror.inject("GET", f"/{original.name}", Fault.cut_during(20_000_000), times=2)
     done = cli("pull", "r18", *options)
     assert done.code == 0, done.err
@@ -132,23 +134,23 @@ def test_an_interrupted_download_goes_on_where_it_was(cli, options, mirror, orig
     assert ranges[2] > ranges[1] > "bytes=0-"
 
 
-def test_a_wrong_digest(cli, options, mirror, original, tmp_path):
+def test_a_wrong_digest_is_refused(cli, options, mirror, original, tmp_path):
     mirror.add(original.name, original.read_bytes()[:-1] + b"x")
     line = one_line(cli("convert", "r18", *options))
     assert "sha256" in line and "--source" in line
     assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_a_page_instead_of_the_file(cli, options, mirror, original):
+def test_a_page_instead_of_the_file_is_refused(cli, options, mirror, original):
     mirror.inject("GET", f"/{original.name}", Fault.html(), times=20)
     assert "HTML page" in one_line(cli("pull", "r18", *options))
 
 
-def test_without_a_login(cli, options):
+def test_without_a_login_the_job_is_refused(cli, options):
     assert "hf auth login" in one_line(cli("convert-and-push", "r18", *options))
 
 
-def test_no_right_to_write(cli, login, options):
+def test_without_the_right_to_write_the_job_is_refused(cli, login, options):
     login("alice", "read")
     line = one_line(cli("convert-and-push", "r18", *options))
     assert "write" in line
@@ -156,12 +158,12 @@ def test_no_right_to_write(cli, login, options):
     assert "alice" in one_line(cli("convert-and-push", "r18", *options, "--namespace", "alice"))
 
 
-def test_no_such_repository(cli, hub):
+def test_an_unknown_repository_is_refused(cli, hub):
     line = one_line(cli("load", "alice/none"))
     assert "alice/none" in line
 
 
-def test_no_network(cli, hub, naps, monkeypatch):
+def test_without_a_network_the_job_is_refused(cli, hub, naps, monkeypatch):
     def nobody(*_arguments, **_options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

@@ -143,7 +143,7 @@ def test_push_compares_the_licence_with_a_named_catalogue(cli, unpublished, monk
     assert cli("push", f"./{tiny.NAME}", "--to", "hub").code == 0
 
 
-def test_a_repository_on_the_hub_is_not_pushed_to_another(cli, unpublished, login):
+def test_a_repository_on_the_hub_is_not_pushed_to_another_one(cli, unpublished, login):
     login("alice", organizations=("detrex",))
     assert cli("convert", tiny.NAME).code == 0
     assert cli("push", f"./{tiny.NAME}", f"detrex/{tiny.NAME}").code == 0
@@ -153,7 +153,7 @@ def test_a_repository_on_the_hub_is_not_pushed_to_another(cli, unpublished, logi
 
 
 @pytest.mark.parametrize("command", ["load", "inspect", "verify", "export", "card", "push"])
-def test_an_unknown_name_is_answered_with_the_nearest(cli, unpublished, command):
+def test_the_refusal_of_an_unknown_name_suggests_the_nearest(cli, unpublished, command):
     done = cli(command, "tinyy")
     assert done.code == 2
     assert f"Did you mean {tiny.NAME}" in done.err

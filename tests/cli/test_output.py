@@ -44,7 +44,7 @@ def test_a_command_is_short(name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_option_says_what_it_does(name):
+def test_every_option_has_a_help_text(name):
     helps = {one.name: one.help for one in group().commands[name].params if one.opts[0][0] == "-"}
     assert [option for option, text in helps.items() if not text or text[-1] != "."] == []
     nouns = ("The ", "A ", "An ", "Their ", "How ", "Whether ", "What ")
@@ -72,7 +72,7 @@ def chatty(monkeypatch, original):
     return ("diff", original, original)
 
 
-def test_stray_prints_stay_off_stdout(cli, chatty):
+def test_other_prints_stay_off_stdout(cli, chatty):
     done = cli(*chatty, "--json")
     assert json.loads(done.out)["equal"]
     assert "300 queries" in done.err
@@ -148,7 +148,7 @@ def terminal(hub, tmp_path):
 
 
 @pytest.mark.parametrize("option", [None, "--quiet", "--json"])
-def test_no_other_bar_is_drawn_over_ours(terminal, login, tmp_path, option):
+def test_only_our_progress_bars_are_drawn(terminal, login, tmp_path, option):
     login("alice")
     folder = converted_folder(tmp_path / "r18", b"weights" * 500_000)
     code, out, drawn = terminal(*filter(None, ("push", folder, "alice/r18", option)))
@@ -161,7 +161,7 @@ def test_no_other_bar_is_drawn_over_ours(terminal, login, tmp_path, option):
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])
-def test_a_download_draws_nothing_if_only_the_result_is_wanted(terminal, hub, tmp_path, option):
+def test_a_quiet_download_draws_no_bar(terminal, hub, tmp_path, option):
     folder = convert(tiny.original(tmp_path / "tiny.pth"), tmp_path / "tiny").folder
     hub.put("alice/tiny", contents(folder))
     code, out, drawn = terminal("load", "alice/tiny", option)

@@ -122,7 +122,7 @@ def test_no_command_prints_the_token(
 
 
 @pytest.mark.parametrize("request_", [*PUSH, *MORE, *FETCH])
-def test_another_host_is_sent_no_token(cli, hub, alice, naps, monkeypatch, on_hub, request_):
+def test_another_host_gets_no_token(cli, hub, alice, naps, monkeypatch, on_hub, request_):
     """Wherever a request is redirected."""
     method, pattern = {**PUSH, **MORE, **FETCH}[request_]
     pattern = pattern.replace("alice/r18", "alice/tiny")
@@ -153,7 +153,7 @@ def test_another_host_is_sent_no_token(cli, hub, alice, naps, monkeypatch, on_hu
 
 
 @pytest.mark.parametrize("kept", ["in the environment", "in a file"])
-def test_a_token_of_any_form_that_a_server_repeats(cli, hub, login, folder, monkeypatch, kept):
+def test_a_token_that_a_server_repeats_is_hidden(cli, hub, login, folder, monkeypatch, kept):
     token = "a word that nobody would take for one".replace(" ", "-")
     login("alice")
     hub.tokens[token] = next(iter(hub.tokens.values()))

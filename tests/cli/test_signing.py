@@ -50,7 +50,7 @@ def pair(tmp_path):
 FILES = {"model.safetensors": b"weights", "README.md": b"card"}
 
 
-def test_a_signature_is_of_these_files_and_this_key(pair):
+def test_a_signature_holds_for_its_files_and_its_key_only(pair):
     (private, public), (_, other) = pair("mine"), pair("other")
     made = signing.sign(FILES, "r18", private)
     assert signing.check(FILES, made, key_holder(public)).files.keys() == FILES.keys()
@@ -82,7 +82,7 @@ def test_a_key_that_cannot_sign_is_named(tmp_path):
             signing.key_of(path)
 
 
-def test_a_signed_push(hub, login, folder, pair):
+def test_a_push_can_be_signed(hub, login, folder, pair):
     login("alice")
     private, public = pair("mine")
     push(folder, "alice/r18", sign_key=private)
@@ -115,7 +115,7 @@ def test_a_signed_push(hub, login, folder, pair):
     assert "model.sig" in push(changed, "alice/r18", sign_key=private).changed
 
 
-def test_a_signed_folder(folder, pair, tmp_path):
+def test_a_folder_can_be_signed(folder, pair, tmp_path):
     private, public = pair("mine")
     push(folder, "alice/r18", to=tmp_path / "hub", sign_key=private)
     assert push(folder, "alice/r18", to=tmp_path / "hub", sign_key=private).changed == ()
@@ -146,7 +146,7 @@ def test_signed_weights_are_unchanged_and_verified(hub, login, cli, pair, tmp_pa
     assert catalogue.look_up("tiny") is None
 
 
-def test_an_unsigned_repository_is_no_signed_one(hub, login, cli, folder, pair, tmp_path):
+def test_an_unsigned_repository_does_not_pass_as_signed(hub, login, cli, folder, pair, tmp_path):
     entries = tiny.catalogue(tmp_path / "tiny.toml")
     options = ("--synthetic", "--catalogue", entries, "--to", "hub", "-q")
     assert cli("convert-and-push", "tiny", *options).code == 0

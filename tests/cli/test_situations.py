@@ -51,7 +51,7 @@ FILES = {shlex.split(one.command)[2]: one for one in reversed(ALL)}
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_inspect_prints_a_document_of_every_file_and_never_names_itself(cli, tmp_path, file):
+def test_inspect_describes_every_file_and_never_suggests_itself(cli, tmp_path, file):
     FILES[file].build(tmp_path / "here")
     ended = cli("inspect", file, "--json")
     document = json.loads(ended.out)

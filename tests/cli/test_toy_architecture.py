@@ -111,7 +111,7 @@ def checkpoint(place):
     return save(place / "toy.pth", state, "model")
 
 
-def test_one_module_is_enough(cli, place, checkpoint):
+def test_an_architecture_needs_only_one_module(cli, place, checkpoint):
     hub = place / "hub"
     assert cli("inspect", checkpoint, "--json").document["architecture"] == "toy_net"
     pushed = cli("convert-and-push", "toy", "--source", checkpoint, "--to", hub)

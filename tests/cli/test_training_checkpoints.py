@@ -90,7 +90,7 @@ def test_the_averaged_weights_of_a_checkpoint(cli, trained):
     assert cli("verify", "out").code == 0
 
 
-def test_averaged_weights_that_are_passed_over_are_named(cli, tmp_path, trained):
+def test_skipped_averaged_weights_are_named(cli, tmp_path, trained):
     path, state, _ = trained("deformable_detr_r50_refine", ema="ema_model")
     done = cli("convert", path, "-o", "out")
     (line,) = [line for line in done.err.splitlines() if "--ema" in line]
@@ -115,7 +115,7 @@ def test_averages_of_a_few_numbers_are_not_averaged_weights(cli, tmp_path):
     assert "--ema" not in cli("convert", path, "--dry-run").out
 
 
-def test_the_top_level_is_verified_again_where_it_was_chosen(cli, tmp_path):
+def test_a_chosen_top_level_is_verified_again(cli, tmp_path):
     state = tensors(reference.load("resnet18").source)
     path = tmp_path / "checkpoint.pth"
     torch.save({**state, "other": state | {"one.more": torch.ones(3)}}, path)
@@ -138,7 +138,7 @@ def test_the_average_is_found_among_several_dicts_of_unusual_names(cli, tmp_path
 
 
 @pytest.mark.parametrize("name", ["model_ema", "state_dict_ema", "ema"])
-def test_averaged_weights_by_other_names(cli, tmp_path, name):
+def test_averaged_weights_under_other_names_are_found(cli, tmp_path, name):
     state = tensors(reference.load("resnet18").source)
     path = tmp_path / "checkpoint.pth"
     averaged = {key: value + 1 for key, value in state.items()}
@@ -148,7 +148,7 @@ def test_averaged_weights_by_other_names(cli, tmp_path, name):
     assert torch.equal(written["stem.conv1.weight"], averaged["conv1.weight"])
 
 
-def test_averaged_weights_that_are_not_there(cli, original):
+def test_missing_averaged_weights_are_refused(cli, original):
     line = one_line(cli("convert", original, "--ema"), 2)
     assert "none among its dicts" in line
     assert line.endswith(f"Leave out --ema: detrex-hub convert {original}")
@@ -174,7 +174,7 @@ def test_a_custom_head_keeps_its_rows(cli, tmp_path):
     assert cli("verify", "new").code == 0
 
 
-def test_a_head_for_other_classes(cli, tmp_path):
+def test_a_head_is_prepared_for_other_classes(cli, tmp_path):
     names = tmp_path / "classes.txt"
     names.write_text("bird\nnest\n")
     variant = reference.load("dino_r50_4scale")
@@ -196,7 +196,7 @@ def test_a_head_for_other_classes(cli, tmp_path):
     assert "--num-classes" in cli("convert", path, "--num-classes", "0").err
 
 
-def test_cutting_is_said(cli, detector):
+def test_a_cut_head_is_reported(cli, detector):
     assert "class heads cut 91 -> 80 rows: the 80 COCO classes" in cli("convert", detector).err
     kept = cli("convert", detector, "--classes", "keep", "-o", "kept")
     assert kept.code == 0

@@ -65,7 +65,7 @@ def here(cli, run, tmp_path, monkeypatch):
     return cli
 
 
-def test_a_repository_out_of_a_run(here, hub, login, run, tmp_path):
+def test_a_training_run_becomes_a_repository(here, hub, login, run, tmp_path):
     login("alice")
     done = here(*ARGUMENTS, "--license", "apache-2.0", "--json")
     assert done.code == 0, done.err
@@ -93,7 +93,7 @@ def test_a_repository_out_of_a_run(here, hub, login, run, tmp_path):
     assert here("verify", "alice/my_detr").code == 0
 
 
-def test_into_a_folder_and_no_license_to_the_hub(here, login, tmp_path):
+def test_a_run_without_a_licence_goes_only_into_a_folder(here, login, tmp_path):
     done = here(*ARGUMENTS[:4], "ours/detr", "--to", "hub")
     assert done.code == 0, done.err
     folder = tmp_path / "hub/ours/detr"
@@ -102,7 +102,7 @@ def test_into_a_folder_and_no_license_to_the_hub(here, login, tmp_path):
     assert "--license" in one_line(here(*ARGUMENTS))
 
 
-def test_the_averaged_weights_have_the_averaged_figures(here, tmp_path):
+def test_averaged_weights_get_their_own_figures(here, tmp_path):
     # detrex overwrites the other figures with theirs
     OmegaConf.save(config(train__model_ema__enabled=True), "my_detr.yaml")
     assert "--ema" in one_line(here(*ARGUMENTS, "--to", "hub"), 2)
@@ -152,7 +152,7 @@ def test_the_config_of_other_weights_is_refused(run, path, value):
         pass
 
 
-def test_the_config_of_a_model_of_another_class_is_refused_with_both_names(run):
+def test_the_refusal_of_another_model_class_names_both_classes(run):
     for target in (
         "projects.conditional_detr.modeling.ConditionalDETR",
         "projects.group_detr.modeling.GroupDETR",
@@ -167,7 +167,7 @@ def test_the_config_of_a_model_of_another_class_is_refused_with_both_names(run):
         assert target.rpartition(".")[2].removesuffix("DETR").lower() in str(caught.value).lower()
 
 
-def test_the_class_of_a_configs_model_tells_what_keys_do_not(run, tmp_path):
+def test_the_class_of_the_model_decides_if_keys_are_ambiguous(run, tmp_path):
     made = architecture("h_deformable_detr").from_hyper_parameters(H_DEFORMABLE)
     torch.save({"model": tensors(made.target(), made.ties())}, "h.pth")
     with pytest.raises(ArchitectureError, match="deformable_detr and of h_deformable_detr"):
@@ -187,7 +187,7 @@ def test_the_class_of_a_configs_model_tells_what_keys_do_not(run, tmp_path):
         assert planned.architecture.name == "deformable_detr"
 
 
-def test_the_config_says_what_no_shape_shows(run):
+def test_the_config_states_what_shapes_cannot_show(run):
     with prepared("model_final.pth", "my_detr.yaml") as planned:
         assert planned.name == "my_detr"
         assert planned.architecture.num_heads == 4
@@ -244,7 +244,7 @@ def test_a_config_that_training_wrote_is_read_and_not_run(run, tmp_path):
         assert planned.architecture.num_heads == 4
 
 
-def test_a_malformed_config(here, tmp_path):
+def test_a_malformed_config_is_refused(here, tmp_path):
     for text, said in (
         ("model: [", "cannot be loaded"),
         ("[1, 2]", "is not a config"),
@@ -267,7 +267,7 @@ def test_a_malformed_config(here, tmp_path):
         ),
     ],
 )
-def test_the_card_says_that_weights_may_be_of_either_unless_a_class_tells(run, name, target, more):
+def test_the_card_names_both_architectures_unless_the_class_decides(run, name, target, more):
     levels = {"neck_inputs": 3, "feature_levels": 4} if name in ("dino", "align_detr") else {}
     queries = {"num_queries": 900 if levels else 300, "embed_dim": 32}
     made = architecture(name).from_hyper_parameters({**HYPER_PARAMETERS, **queries, **levels})
@@ -321,7 +321,7 @@ def test_figures_of_other_weights_beside_a_checkpoint_are_left_out(here, output,
     assert said == (change != "no file")
 
 
-def test_an_output_folder_without_its_parts_is_refused(here, output, tmp_path):
+def test_an_incomplete_output_folder_is_refused(here, output, tmp_path):
     line = one_line(here("push", "output"), 2)
     named = "detrex-hub push output/model_final.pth output --config output/config.yaml"
     assert line.endswith(named)
@@ -334,7 +334,7 @@ def test_an_output_folder_without_its_parts_is_refused(here, output, tmp_path):
     assert "several checkpoints" in one_line(here("push", "output", "ours/detr"))
 
 
-def test_the_names_of_the_classes_are_those_of_the_registered_dataset(run, tmp_path, monkeypatch):
+def test_class_names_come_from_the_registered_dataset(run, tmp_path, monkeypatch):
     catalogue = {
         "my_train": types.SimpleNamespace(thing_classes=["cat", "dog", "owl"]),
         "coco_2017_val": types.SimpleNamespace(thing_classes=["person"] * 80),

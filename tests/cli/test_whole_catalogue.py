@@ -58,7 +58,7 @@ def overlapping(origin, monkeypatch):
     monkeypatch.setattr(Mirror, "answer", together)
 
 
-def test_all_publishes_every_name_that_it_can(cli, hub, login, origin, overlapping):
+def test_all_publishes_every_name_it_can(cli, hub, login, origin, overlapping):
     login("alice")
     done = cli("convert-and-push", "--all", "--jobs", "2")
     rows = [line.split("\t") for line in done.out.splitlines()]
@@ -97,7 +97,7 @@ def statuses(done):
     return {row["name"]: row["status"] for row in json.loads(done.out)}
 
 
-def test_a_dry_run_says_what_will_happen_and_why(cli, hub, login, origin):
+def test_a_dry_run_forecasts_each_name_with_a_reason(cli, hub, login, origin):
     login("alice")
     assert cli("convert-and-push", "a", "c").code == 0
     hub.put("alice/c", {"README.md": b"---\nlicense: mit\n---\nEdited"})
@@ -171,7 +171,7 @@ def test_failed_names_are_repeated_with_their_collection(cli, hub, login, origin
     ("options", "reason"),
     [(("alice/A b",), "not the slug"), (("alice/zoo", "--to", "hub"), "need a repository")],
 )
-def test_a_collection_that_does_not_fit_is_refused_before_any_work(
+def test_an_invalid_collection_is_refused_before_any_work(
     cli, hub, login, origin, tmp_path, monkeypatch, options, reason
 ):
     monkeypatch.chdir(tmp_path)
@@ -181,7 +181,7 @@ def test_a_collection_that_does_not_fit_is_refused_before_any_work(
     assert not origin.seen() and not hub.repositories
 
 
-def test_names_are_chosen_by_family_and_without_exceptions(cli, hub, login, origin):
+def test_names_are_chosen_by_family_except_the_excluded(cli, hub, login, origin):
     login("alice")
     origin.add("b.pth", origin.content)
     chosen = ("--only", "convnext", "--except", "a", "--except", "d")
@@ -211,7 +211,7 @@ def test_a_pipe_gets_one_plain_line_per_event(cli, hub, login, origin):
     assert re.fullmatch(r"2 names in .*: 2 new; .* converted", lines[-1])
 
 
-def test_originals_do_not_stay(cli, hub, login, origin, tmp_path, monkeypatch):
+def test_originals_are_removed(cli, hub, login, origin, tmp_path, monkeypatch):
     login("alice")
     origin.add("b.pth", origin.content)
     cli("pull", "a")
@@ -222,7 +222,7 @@ def test_originals_do_not_stay(cli, hub, login, origin, tmp_path, monkeypatch):
     assert len([*tmp_path.rglob("sources/*/*.pth")]) == len(NAMES)
 
 
-def test_originals_on_the_hub_do_not_stay_either(cli, hub, login, tmp_path):
+def test_originals_from_the_hub_are_removed(cli, hub, login, tmp_path):
     login("alice")
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
     hub.put("authors/tiny", {"tiny.pth": content})
@@ -237,7 +237,9 @@ def test_originals_on_the_hub_do_not_stay_either(cli, hub, login, tmp_path):
     assert len([*kept.glob("blobs/*")]) == 1, "what was there before stays"
 
 
-def test_more_than_the_disk_holds_is_refused_before_any_work(cli, hub, login, origin, monkeypatch):
+def test_a_batch_larger_than_the_disk_is_refused_before_any_work(
+    cli, hub, login, origin, monkeypatch
+):
     login("alice")
     origin.add("b.pth", origin.content)
     size = len(origin.content)
@@ -271,7 +273,7 @@ def test_two_files_are_not_pushed_to_one_repository(cli, hub, login, tmp_path):
     assert "would both be alice/tiny" in second["reason"]
 
 
-def test_all_into_a_folder(cli, hub, origin):
+def test_all_publishes_into_a_folder(cli, hub, origin):
     origin.add("b.pth", origin.content)
     done = cli("convert-and-push", "--all", "--jobs", "3", "--to", "hub", "--quiet")
     assert (done.code, done.err) == (0, "")
@@ -330,7 +332,7 @@ def interrupted(tmp_path):
     [(Fault.slow(pieces=2000, pause=0.05), 1), (Fault.stall(1000), 2)],
     ids=["while they get on", "again, while they hang"],
 )
-def test_an_interruption_is_prompt_and_reports_what_was_done(tmp_path, interrupted, fault, times):
+def test_an_interruption_is_prompt_and_reports_finished_names(tmp_path, interrupted, fault, times):
     code, out, said = interrupted(fault, times)
     assert code == 130
     assert out == f"a\tnew\t{tmp_path / 'hub' / 'detrex' / 'a'}\n"

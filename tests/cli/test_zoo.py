@@ -19,7 +19,7 @@ def test_the_page_has_the_weights_of_the_user_too(cli, tmp_path):
     assert '<tbody id="mine"' in text and '<tbody id="r50_v1"' in text
 
 
-def test_a_place_that_cannot_be_written(cli, tmp_path):
+def test_an_unwritable_place_is_refused(cli, tmp_path):
     (tmp_path / "file").write_text("precious")
     done = cli("zoo", "-o", tmp_path / "file" / "all.html")
     assert done.code == 1

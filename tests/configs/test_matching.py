@@ -42,7 +42,7 @@ def test_a_bare_backbone_with_the_flag_loads_by_suffix():
 
 
 @pytest.mark.parametrize("heuristics", [False, True])
-def test_full_names_of_one_module_are_judged_against_that_module(heuristics):
+def test_full_names_of_one_module_are_compared_with_that_module(heuristics):
     file = {"backbone.stem.weight": (4,), "backbone.res2.weight": (4,), "roi_heads.weight": (4,)}
     found = match(BACKBONE, FileKeys(file, heuristics))
     assert found.home == "backbone."
@@ -53,7 +53,7 @@ def test_full_names_of_one_module_are_judged_against_that_module(heuristics):
     assert match(BACKBONE, FileKeys(file, heuristics)).share() == 0.5
 
 
-def test_full_names_of_several_modules_are_judged_against_the_whole_model():
+def test_full_names_of_several_modules_are_compared_with_the_whole_model():
     file = {"backbone.stem.weight": (4,), "backbone.res2.weight": (4,), "neck.other": (4,)}
     found = match(BACKBONE, FileKeys(file))
     assert found.home == ""
@@ -86,7 +86,7 @@ def test_one_name_for_two_modules_is_refused():
         match(model("a.norm.weight", "b.norm.weight"), file)
 
 
-def test_a_norm_that_lands_in_the_neck_is_doubtful():
+def test_a_norm_that_matches_in_the_neck_is_doubtful():
     file = FileKeys(
         {"stem.weight": (4,), "res2.weight": (4,), "norm.weight": (4,)}, heuristics=True
     )
@@ -97,7 +97,7 @@ def test_a_norm_that_lands_in_the_neck_is_doubtful():
     assert rows["neck"].loaded == 0
 
 
-def test_a_norm_that_only_its_width_keeps_out_is_reported():
+def test_a_norm_kept_out_only_by_its_width_is_reported():
     file = FileKeys(
         {"stem.weight": (4,), "res2.weight": (4,), "norm.weight": (96,)}, heuristics=True
     )
@@ -107,7 +107,7 @@ def test_a_norm_that_only_its_width_keeps_out_is_reported():
     assert "neck.norm.weight" in found.missing
 
 
-def test_statistics_that_frozen_norms_fill_are_missing():
+def test_statistics_that_frozen_norms_fill_count_as_missing():
     keys = ModelKeys(
         {"backbone.norm.weight": (4,), "backbone.norm.running_mean": (4,)},
         statistics=frozenset({"backbone.norm.running_mean"}),
@@ -118,19 +118,19 @@ def test_statistics_that_frozen_norms_fill_are_missing():
     assert found.share() == 0.5
 
 
-def test_a_wrong_shape_is_no_missing_key():
+def test_a_wrong_shape_is_not_a_missing_key():
     found = match(model("class_embed.weight"), FileKeys({"class_embed.weight": (91,)}))
     assert found.wrong_shape == {"class_embed.weight": ((91,), (4,))}
     assert found.missing == found.unexpected == ()
 
 
-def test_a_tensor_under_two_names_needs_one_of_them():
+def test_a_tensor_with_two_names_needs_only_one_of_them():
     keys = ModelKeys({"a.w": (4,), "b.w": (4,)}, ties=(("a.w", "b.w"),))
     found = match(keys, FileKeys({"b.w": (4,)}))
     assert found.loaded == {"a.w": "b.w", "b.w": "b.w"}
 
 
-def test_the_prefix_of_a_parallel_model_goes_after_the_heuristics():
+def test_the_prefix_of_a_parallel_model_is_removed_after_the_heuristics():
     keys = model("backbone.w", "head.w")
     exact = match(keys, FileKeys({"module.backbone.w": (4,)}, heuristics=True))
     assert exact.loaded == {"backbone.w": "module.backbone.w"}
@@ -145,7 +145,7 @@ def test_layers_that_no_file_holds_do_not_count():
     assert found.share({"backbone.res2.weight"}) == 1
 
 
-def test_modules_are_the_parts_of_the_backbone_and_the_rest_whole():
+def test_modules_are_counted_in_parts_of_the_backbone_and_whole_elsewhere():
     file = FileKeys({"stem.weight": (4,), "head.weight": (4,)}, heuristics=True)
     found = match(
         model("backbone.stem.weight", "backbone.res2.weight", "transformer.decoder.0.weight"), file
@@ -175,11 +175,11 @@ def test_modules_are_the_parts_of_the_backbone_and_the_rest_whole():
         ("fc6_b", "box_head.fc1.bias"),
     ],
 )
-def test_caffe2_names(theirs, ours):
+def test_caffe2_names_are_renamed_as_in_detectron2(theirs, ours):
     assert caffe2_name(theirs) == ours
 
 
-def test_a_caffe2_file():
+def test_a_caffe2_file_is_matched_under_its_new_names():
     keys = model("backbone.stem.conv1.weight", "backbone.res2.0.conv1.norm.weight")
     file = FileKeys(
         {"conv1_w": (4,), "res2_0_branch2a_bn_s": (4,), "fc1000_b": (1000,)},
@@ -198,13 +198,13 @@ def test_the_background_rows_of_caffe2_heads_are_cut():
     assert found.loaded == {"roi_heads.box_predictor.bbox_pred.weight": "bbox_pred_w"}
 
 
-def test_two_caffe2_names_that_become_one():
+def test_two_caffe2_names_that_become_one_are_refused():
     file = FileKeys({"conv1_w": (4,), "conv1.w": (4,)}, heuristics=True, caffe2=True)
     with pytest.raises(CheckpointError, match="both become"):
         match(BACKBONE, file)
 
 
-def test_counts_by_module_are_those_of_the_parts_of_the_home_and_of_whole_modules_beside_it():
+def test_counts_by_module_cover_the_home_and_the_modules_beside_it():
     found = Match(
         home="backbone.",
         loaded={

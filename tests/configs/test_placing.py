@@ -85,7 +85,7 @@ def test_auto_finds_the_backbone(resnet18):
     assert "backbone.stem.conv1.weight" in keys(from_hub(resnet18, model=cfg.model, prefix="auto"))
 
 
-def test_auto_finds_what_lies_below_a_pyramid_and_the_overrides_follow(resnet18):
+def test_auto_finds_a_backbone_below_a_pyramid_and_moves_the_overrides(resnet18):
     cfg = fpn()
     path = from_hub(resnet18, model=cfg.model, prefix="auto")
     assert "backbone.bottom_up.stem.conv1.weight" in keys(path)
@@ -94,35 +94,35 @@ def test_auto_finds_what_lies_below_a_pyramid_and_the_overrides_follow(resnet18)
     assert "stride_in_1x1" not in cfg.model.backbone.bottom_up.stages
 
 
-def test_a_prefix_that_is_given_places_the_overrides_too(resnet18):
+def test_a_given_prefix_moves_the_overrides_too(resnet18):
     cfg = fpn()
     from_hub(resnet18, model=cfg.model, prefix="backbone.bottom_up.")
     assert cfg.model.backbone.bottom_up.stages.depth == 18
 
 
-def test_whole_configs_are_looked_through_as_well(resnet18):
+def test_auto_searches_whole_configs_too(resnet18):
     cfg = fpn()
     apply_overrides(cfg, resnet18)
     assert cfg.model.backbone.bottom_up.stages.depth == 18
 
 
-def test_auto_leaves_a_whole_detector_its_own_keys(detector):
+def test_auto_keeps_the_keys_of_a_whole_detector(detector):
     assert "class_embed.weight" in keys(from_hub(detector, prefix="auto"))
 
 
-def test_auto_needs_a_model_to_look_in(resnet18):
+def test_auto_needs_a_model(resnet18):
     with pytest.raises(UsageError, match="model=model"):
         from_hub(resnet18, prefix="auto")
 
 
-def test_two_that_could_take_the_weights_are_both_named(swin):
+def test_the_refusal_names_two_backbones_that_could_take_the_weights(swin):
     cfg = lazy_config({"_target_": "x.Two", "a": {"_target_": SWIN_CLASS}})
     cfg.model.teacher = {"_target_": SWIN_CLASS}
     with pytest.raises(ConfigError, match=r"model\.backbone\.a and model\.teacher can both"):
         from_hub(swin, model=cfg.model, prefix="auto")
 
 
-def test_a_backbone_of_another_class_is_refused_with_both_names_and_unchanged(swin):
+def test_the_refusal_of_another_backbone_class_names_both_and_changes_nothing(swin):
     cfg = with_neck()
     before = OmegaConf.to_yaml(cfg)
     with pytest.raises(
@@ -134,14 +134,14 @@ def test_a_backbone_of_another_class_is_refused_with_both_names_and_unchanged(sw
     assert OmegaConf.to_yaml(cfg) == before
 
 
-def test_a_dilated_detector_on_a_plain_config_is_refused_with_both_names(detector):
+def test_the_refusal_of_a_dilated_detector_names_both_classes(detector):
     cfg = lazy_config()
     with pytest.raises(ConfigError, match=r"ResNet, which has no \w+") as caught:
         from_hub(detector, model=cfg.model)
     assert str(detector) in str(caught.value)
 
 
-def test_a_head_of_91_classes_on_a_model_of_80(tmp_path):
+def test_a_head_of_91_classes_does_not_fit_a_model_of_80(tmp_path):
     variant = reference.load("deformable_detr_r50")
     path = save(tmp_path / "d.pth", tensors(variant.source, variant.tied_sources), "model")
     folder = convert(path, tmp_path / "d91", facts={"classes": "keep"}).folder
@@ -185,7 +185,7 @@ class Inheriting(Detr):
         ("detr", None, True),
     ],
 )
-def test_a_detector_goes_into_a_model_of_its_class_alone(name, target, fits):
+def test_a_detector_is_loaded_only_into_a_model_of_its_class(name, target, fits):
     model = OmegaConf.create({"_target_": target} if target else {"embed_dim": 256})
     if fits:
         placing.check_model(architecture(name), model, "x/y")
@@ -204,14 +204,14 @@ def test_a_detector_goes_into_a_model_of_its_class_alone(name, target, fits):
         (None, "dab_detr"),
     ],
 )
-def test_a_class_inside_tells_apart_what_one_class_takes(decoder, first):
+def test_an_inner_class_distinguishes_architectures_of_one_class(decoder, first):
     model = {"_target_": "projects.dab_detr.modeling.dab_detr.DABDETR", "transformer": {}}
     if decoder:
         model["transformer"]["decoder"] = {"_target_": decoder}
     assert placing.detectors_of(OmegaConf.create(model))[0].name == first
 
 
-def test_a_subclass_that_is_imported_is_of_the_class_too():
+def test_an_imported_subclass_counts_as_its_class():
     for target in (Inheriting, f"{__name__}.Inheriting"):
         model = OmegaConf.create({"_target_": target}, flags={"allow_objects": True})
         placing.check_model(architecture("detr"), model, "x/y")
@@ -220,12 +220,12 @@ def test_a_subclass_that_is_imported_is_of_the_class_too():
             placing.check_model(architecture("dino"), model, "x/y")
 
 
-def test_every_architecture_names_the_classes_that_take_it():
+def test_every_architecture_names_its_model_classes():
     for name, kind in architectures().items():
         assert kind.taken_by, name
 
 
-def test_a_detector_is_refused_by_a_model_of_another_class_and_nothing_changes(detector):
+def test_a_model_of_another_class_is_refused_and_stays_unchanged(detector):
     cfg = lazy_config()
     cfg.model._target_ = "projects.conditional_detr.modeling.ConditionalDETR"
     before = OmegaConf.to_yaml(cfg)
@@ -280,7 +280,7 @@ def test_a_resnet_is_built_in_place_of_a_swin(resnet18):
     assert cfg.model.neck.input_shapes.res5.channels == 512
 
 
-def test_a_dilated_detector_is_refused_by_a_plain_config_unless_its_backbone_is_built(detector):
+def test_a_dilated_detector_needs_a_built_backbone_in_a_plain_config(detector):
     cfg = lazy_config()
     for path, value in overrides(detector).items():
         if not path.startswith("model.backbone."):
@@ -303,7 +303,7 @@ def wide(tmp_path_factory):
     return convert_variant("wide_resnet50_2", tmp_path_factory)
 
 
-def test_stages_that_the_default_builder_cannot_build_are_refused_and_built(wide, resnet18):
+def test_stages_for_which_the_default_builder_is_wrong_are_refused_or_built(wide, resnet18):
     # with num_groups or bottleneck_channels it builds other channels, without a word
     cfg = with_neck()
     before = OmegaConf.to_container(cfg)
@@ -380,7 +380,7 @@ def test_a_plain_vit_is_built_below_a_pyramid(vit):
     assert "backbone.net.blocks.1.attn.qkv.weight" in keys(path)
 
 
-def test_overrides_reach_a_vit_below_its_pyramid_and_leave_its_windows(vit):
+def test_overrides_reach_a_vit_below_its_pyramid_and_keep_its_windows(vit):
     net = {"_target_": f"{VIT}.ViT", "embed_dim": 768, "depth": 12, "num_heads": 12}
     net["window_block_indexes"] = [0, 1]
     cfg = lazy_config({"_target_": f"{VIT}.SimpleFeaturePyramid", "net": net})
@@ -427,7 +427,7 @@ def test_a_call_becomes_a_node():
     assert isinstance(node.norm, functools.partial)
 
 
-def test_plain_resnet_configs_still_fit(resnet18):
+def test_plain_resnet_configs_fit(resnet18):
     cfg = lazy_config()
     from_hub(resnet18, model=cfg.model)
     assert cfg.model.backbone["_target_"] == RESNET

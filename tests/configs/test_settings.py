@@ -87,7 +87,7 @@ def test_correct_values_are_not_changed():
         ([1.0, 1e-6], [1.0, 0.0], True),
     ],
 )
-def test_numbers_are_equal_or_they_are_not(before, after, differs):
+def test_numbers_are_compared_with_a_small_tolerance(before, after, differs):
     cfg = OmegaConf.create({"model": {"backbone": {"x": 0, "layer_scale_init_value": before}}})
     wanted = Overrides(lazy={"model.backbone.layer_scale_init_value": after})
     assert bool(settings.plan_changes(wanted, model=cfg.model, where="x/y")) is differs
@@ -105,14 +105,14 @@ def test_changes_are_logged_once_on_the_main_process(caplog, monkeypatch):
         assert caplog.text == ""
 
 
-def test_a_basic_block_is_not_given_the_stride():
+def test_a_basic_block_does_not_get_the_stride():
     cfg = lazy_config()
     settings.apply(resnet(18), model=cfg.model, where="x/y")
     assert cfg.model.backbone.stages.depth == 18
     assert "stride_in_1x1" not in cfg.model.backbone.stages
 
 
-def test_the_channels_of_a_neck_follow_where_there_is_one():
+def test_the_channels_of_a_neck_follow_the_backbone():
     cfg = lazy_config()
     cfg.model.neck = {"input_shapes": {"res5": {"channels": 2048}}}
     settings.apply(resnet(18), model=cfg.model, where="x/y")
@@ -120,7 +120,7 @@ def test_the_channels_of_a_neck_follow_where_there_is_one():
     assert list(cfg.model.neck.input_shapes) == ["res5"]
 
 
-def test_a_backbone_of_another_kind_is_refused_by_both_names_and_nothing_changes():
+def test_the_refusal_of_another_backbone_names_both_and_changes_nothing():
     swin = {"_target_": "detectron2.modeling.backbone.swin.SwinTransformer", "embed_dim": 96}
     cfg = lazy_config(swin)
     before = OmegaConf.to_yaml(cfg)
@@ -144,7 +144,7 @@ def make_stages(depth):
     return depth
 
 
-def test_learned_position_embeddings_are_refused_by_sine_ones_with_what_to_write_instead():
+def test_a_config_with_sine_positions_refuses_learned_ones_and_says_what_to_write():
     cfg = lazy_config()
     cfg.model.position_embedding = {"_target_": f"{__name__}.sine_embedding"}
     wanted = Overrides(lazy={"model.position_embedding.row_num_embed": 50})
@@ -156,7 +156,7 @@ def sine_embedding(num_pos_feats):
     return num_pos_feats
 
 
-def test_the_number_of_classes_is_the_configs_to_decide():
+def test_the_config_decides_the_number_of_classes():
     cfg = lazy_config()
     wanted = Overrides(lazy={"model.num_classes": 91})
     with pytest.raises(ConfigError, match=r"num_classes = 80.* 91"):
@@ -216,7 +216,7 @@ def test_a_classic_config_without_the_key_is_refused_untouched():
 
 
 @pytest.mark.parametrize("name", reference.names())
-def test_overrides_of_the_architectures_are_allowed(name):
+def test_overrides_of_all_architectures_are_allowed(name):
     specs = reference.load(name).source
     found = recognise(specs)
     made = found.architecture.read(specs, found.layout, {})
@@ -224,7 +224,7 @@ def test_overrides_of_the_architectures_are_allowed(name):
     assert settings.check(wanted, made.paths(), where=name) is wanted
 
 
-def test_a_classic_config_is_refused_where_no_key_says_what_the_weights_need():
+def test_a_classic_config_without_a_key_for_the_need_is_refused():
     cfg = CfgNode({"MODEL": {"PIXEL_MEAN": [0.0, 0.0, 0.0]}})
     with pytest.raises(ConfigError, match="a classic config has no keys"):
         settings.apply_yacs(Overrides(lazy={"model.num_queries": 300}), cfg, where="x/y")
@@ -261,7 +261,7 @@ def mappers(train, test):
         ({"dataset": "coco"}, []),
     ],
 )
-def test_the_image_format_is_set_wherever_a_config_has_it(node, places):
+def test_the_image_format_is_set_at_every_path_of_a_config(node, places):
     cfg = mappers(node, {"mapper": {"img_format": "RGB"}})
     changes = settings.apply(resnet(), dataloader=cfg.dataloader, where="x/y")
     assert [change.path for change in changes] == [f"dataloader.train.{one}" for one in places]
@@ -275,7 +275,7 @@ def indexed(path):
     ).lstrip(".")
 
 
-def test_a_mapper_that_takes_no_format_must_give_bgr_itself(caplog):
+def test_a_mapper_without_a_format_gets_a_note_to_read_bgr(caplog):
     cfg = mappers({"mapper": {"_target_": "somebodys.Mapper"}}, {})
     before = OmegaConf.to_yaml(cfg)
     settings.apply(resnet(image_format="BGR"), dataloader=cfg.dataloader, where="x/y")
@@ -302,7 +302,7 @@ class Tracker:
         "projects.co_mot.modeling.MOT",
     ],
 )
-def test_a_model_without_a_mean_leaves_it_to_the_loader_and_says_so(caplog, target):
+def test_a_model_without_a_mean_gets_a_note_for_its_loader(caplog, target):
     cfg = lazy_config()
     cfg._set_flag("allow_objects", True)
     cfg.model._target_ = target
@@ -357,7 +357,7 @@ def test_a_shared_value_is_set_separately_where_nodes_differ(first):
     assert settings.plan_changes(overrides, model=model, where="x/y") == []
 
 
-def test_settings_also_decide_what_fits():
+def test_settings_decide_what_fits():
     cfg = lazy_config()
     found = {one.path: one for one in settings.settings(resnet(), model=cfg.model, where="x/y")}
     assert found["model.backbone.stages.depth"].differs
@@ -377,7 +377,7 @@ def assumed(**facts):
     return made.assuming(made.overrides(made.preprocessing(facts)), ("image_format", "pixel_std"))
 
 
-def test_an_assumed_value_replaces_nothing_and_warns(caplog):
+def test_an_assumed_value_replaces_no_value_and_gives_a_warning(caplog):
     cfg = lazy_config()
     with caplog.at_level(logging.WARNING, logger="detrex_hub"):
         settings.apply(assumed(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
@@ -404,7 +404,7 @@ def make_model(pixel_mean, pixel_std, **others):
     return pixel_mean, pixel_std
 
 
-def test_a_config_is_not_refused_for_what_is_assumed():
+def test_an_assumed_value_does_not_refuse_a_config():
     cfg = lazy_config()
     cfg.model.backbone.stages._target_ = f"{__name__}.make_stages"
     del cfg.model.backbone.stages.stride_in_1x1
@@ -413,7 +413,7 @@ def test_a_config_is_not_refused_for_what_is_assumed():
     assert "stride_in_1x1" not in cfg.model.backbone.stages
 
 
-def test_a_classic_config_keeps_what_is_assumed(caplog):
+def test_a_classic_config_keeps_values_that_are_only_assumed(caplog):
     cfg = CfgNode(
         {
             "MODEL": {

@@ -44,13 +44,13 @@ def test_an_existing_line_is_corrected_in_place():
     )
 
 
-def test_a_value_over_several_lines_becomes_one():
+def test_a_value_over_several_lines_becomes_one_line():
     after = corrected(CONFIG, {"model.pixel_std": [58.395, 57.12, 57.375]})
     assert "model.pixel_std = [58.395, 57.12, 57.375]\nmodel.neck" in after
     compile(after, "config.py", "exec")
 
 
-def test_the_rest_is_appended_where_it_wins():
+def test_other_values_are_appended_at_the_end():
     after = corrected(
         CONFIG,
         {
@@ -77,7 +77,7 @@ def test_an_expression_comes_last_with_its_import():
     ]
 
 
-def test_a_text_without_a_last_newline():
+def test_a_text_without_a_final_newline_is_corrected():
     assert corrected("train = {}", {"train.x": 1}).splitlines()[-1] == "train.x = 1"
 
 

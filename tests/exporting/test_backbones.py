@@ -143,7 +143,7 @@ def test_transformers_computes_the_same(folder, tmp_path):
         same(one, wanted)
 
 
-def test_output_norms_go_to_transformers(tmp_path):
+def test_output_norms_are_exported_to_transformers(tmp_path):
     """Those of a backbone that was trained below a detector."""
     place = tmp_path / "plain"
     for name in ("swin", "convnext"):
@@ -188,7 +188,7 @@ def test_timm_computes_the_same(folder, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["transformers", "timm"])
-def test_the_way_there_and_back_gives_the_same_bytes(folder, tmp_path, layout):
+def test_export_and_conversion_give_the_same_bytes(folder, tmp_path, layout):
     done = export(folder, tmp_path / "out", layout=layout)
     config = RepositoryConfig.load(folder / "config.json")
     if (config.architecture, layout) == ("vit_mae", "timm"):

@@ -28,7 +28,7 @@ def head(text):
     return yaml.safe_load(text.split("---\n")[1])
 
 
-def test_the_card_opens_the_folder_and_says_what_differs(detr, tmp_path):
+def test_the_card_shows_how_to_open_the_folder_and_what_differs(detr, tmp_path):
     text = (export(detr, tmp_path / "out", layout="transformers").path / "README.md").read_text()
     assert head(text)["library_name"] == "transformers"
     assert head(text)["pipeline_tag"] == "object-detection"
@@ -40,7 +40,7 @@ def test_the_card_opens_the_folder_and_says_what_differs(detr, tmp_path):
     assert "license" not in head(text)
 
 
-def test_the_card_of_a_backbone(tmp_path):
+def test_the_card_of_a_backbone_names_no_classes(tmp_path):
     folder = convert(tiny.original(tmp_path / "tiny.pth"), tmp_path / "tiny").folder
     text = (export(folder, tmp_path / "out", layout="timm").path / "README.md").read_text()
     assert head(text)["library_name"] == "timm"
@@ -101,7 +101,7 @@ def test_a_pushed_folder_and_its_source_link_to_each_other(hub, login, detr, tmp
     )
 
 
-def test_a_card_that_may_not_be_written_is_said(hub, login, detr, tmp_path):
+def test_a_card_that_cannot_be_written_is_reported(hub, login, detr, tmp_path):
     login("alice")
     push(detr, "alice/small_detr", license="apache-2.0")
     login("bob")
@@ -137,7 +137,7 @@ def test_a_push_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_for_detrex_are_not_replaced(hub, login, detr, tmp_path):
+def test_an_export_does_not_replace_the_weights_for_detrex(hub, login, detr, tmp_path):
     login("alice")
     push(detr, "alice/small_detr", license="apache-2.0")
     with pytest.raises(HubError, match="which an export would replace"):
@@ -146,7 +146,7 @@ def test_weights_for_detrex_are_not_replaced(hub, login, detr, tmp_path):
         )
 
 
-def test_a_link_is_replaced_and_not_repeated():
+def test_a_link_is_replaced_instead_of_repeated():
     card = "# x\n\n## In transformers\n\n```bash\n"
     once = linked(card, "alice/one")
     assert linked(once, "alice/one") == once

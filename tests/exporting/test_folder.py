@@ -46,7 +46,7 @@ def config_of(done, name="config.json"):
     return json.loads((done.path / name).read_text())
 
 
-def test_a_cut_head_goes_as_it_is(detr, tmp_path):
+def test_a_cut_head_is_exported_unchanged(detr, tmp_path):
     done = export(detr, tmp_path / "out", layout="transformers")
     assert {path.name for path in done.path.iterdir()} >= FILES
     config = config_of(done)
@@ -64,7 +64,7 @@ def test_a_cut_head_goes_as_it_is(detr, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["transformers", "transformers_no_timm"])
-def test_the_way_there_and_back_gives_the_same_bytes(detr, tmp_path, layout):
+def test_export_and_conversion_give_the_same_bytes(detr, tmp_path, layout):
     done = export(detr, tmp_path / "out", layout=layout)
     back = convert(done.path / "model.safetensors", tmp_path / "back").folder
     found = diff(detr / "model.safetensors", back / "model.safetensors")
@@ -73,13 +73,13 @@ def test_the_way_there_and_back_gives_the_same_bytes(detr, tmp_path, layout):
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_the_same_folder_has_the_same_bytes(detr, tmp_path):
+def test_the_same_export_has_the_same_bytes(detr, tmp_path):
     one, other = (export(detr, tmp_path / n / "out", layout="transformers").path for n in "ab")
     for path in one.iterdir():
         assert path.read_bytes() == (other / path.name).read_bytes()
 
 
-def test_a_file_alone_holds_a_cut_head_too(detr, tmp_path):
+def test_a_single_file_holds_a_cut_head_too(detr, tmp_path):
     done = export(detr, tmp_path / "detr.safetensors", layout="transformers")
     assert load_file(done.path)["class_labels_classifier.bias"].shape == (81,)
     with pytest.raises(UsageError, match="single file has no place for class names"):
@@ -121,7 +121,7 @@ def test_classes_of_a_training_are_named_by_the_user_or_by_numbers(tmp_path):
         export(path, tmp_path / "x", layout="transformers", class_names=["cat", "dog"])
 
 
-def test_names_of_a_conversion_are_recorded(detr, tmp_path):
+def test_class_names_of_a_conversion_are_recorded(detr, tmp_path):
     specs, _ = made("detr").original()
     path = save(tmp_path / "detr.pth", tensors(specs), "model")
     folder = convert(path, tmp_path / "own", facts={"class_names": ["zebra", "unicorn"]}).folder
@@ -130,7 +130,7 @@ def test_names_of_a_conversion_are_recorded(detr, tmp_path):
     assert done.labels.known
 
 
-def test_whole_heads_have_names_at_their_category_ids(tmp_path):
+def test_whole_heads_have_class_names_at_their_category_ids(tmp_path):
     specs, _ = made("detr").original()
     path = save(tmp_path / "detr.pth", tensors(specs), "model")
     folder = convert(path, tmp_path / "whole", facts={"classes": "keep"}).folder
@@ -161,7 +161,7 @@ def test_dn_detr_becomes_a_dab_detr_with_one_pattern(tmp_path):
     assert torch.equal(pattern, torch.cat([unknown, torch.zeros(1)])[None])
 
 
-def test_no_folder_of_the_user_is_replaced(detr, tmp_path):
+def test_a_folder_of_the_user_is_not_replaced(detr, tmp_path):
     place = tmp_path / "mine"
     place.mkdir()
     (place / "thesis.tex").write_text("x")
@@ -203,7 +203,7 @@ def test_images_in_bgr_are_refused_before_anything_is_written(tmp_path):
         ("conversion.json", ("facts", "class_names"), [1] * 80, None),
     ],
 )
-def test_a_record_of_a_stranger_is_refused_or_ignored(detr, tmp_path, record, path, value, why):
+def test_an_untrusted_record_is_refused_or_ignored(detr, tmp_path, record, path, value, why):
     folder = tmp_path / "theirs"
     shutil.copytree(detr, folder)
     document = json.loads((folder / record).read_text())

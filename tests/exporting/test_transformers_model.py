@@ -156,7 +156,7 @@ def read(name):
 
 
 @pytest.mark.parametrize(("name", "layout"), FIELDS)
-def test_config_fields_are_those_that_were_measured(name, layout):
+def test_config_fields_match_the_measured_ones(name, layout):
     made, _ = read(name)
     assert dict(made.in_transformers(layout, IMAGENET).config) == FIELDS[name, layout]
 
@@ -182,7 +182,7 @@ def read_by_transformers(specs):
         ("dn_detr_r50", "hf_dab_detr_r50"),
     ],
 )
-def test_keys_and_shapes_are_those_of_transformers(name, theirs):
+def test_keys_and_shapes_match_transformers(name, theirs):
     made, target = read(name)
     planned = made.plan_export(target, "transformers").specs
     expected = read_by_transformers(reference.load(theirs).source)
@@ -196,7 +196,7 @@ def test_keys_and_shapes_are_those_of_transformers(name, theirs):
     assert read_by_transformers(planned) == expected
 
 
-def test_the_pattern_of_dn_detr_is_its_unknown_label():
+def test_the_pattern_of_dn_detr_is_the_embedding_for_unknown():
     made, target = read("dn_detr_r50")
     (piece,) = made.plan_export(target, "transformers").moves["model.patterns.weight"].pieces
     assert isinstance(piece, Computed)
@@ -306,7 +306,7 @@ def test_values_of_the_released_models_are_assumed_by_name():
     assert whole == made
 
 
-def test_the_image_processor_has_the_numbers_of_detrex():
+def test_the_image_processor_has_detrexs_mean_and_std():
     made, _ = read("detr_r50")
     found = processor_of(made.in_transformers("transformers", IMAGENET), IMAGENET)
     assert found["image_processor_type"] == "DetrImageProcessor"
@@ -318,7 +318,7 @@ def test_the_image_processor_has_the_numbers_of_detrex():
         for_transformers(made, "transformers", {**IMAGENET, "image_format": "BGR"})
 
 
-def test_dab_detr_is_read_by_the_processor_of_conditional_detr():
+def test_dab_detr_uses_the_image_processor_of_conditional_detr():
     made, _ = read("dab_detr_r50")
     model = made.in_transformers("transformers", IMAGENET)
     assert model.image_processor == "ConditionalDetrImageProcessor"

@@ -73,7 +73,7 @@ def test_an_operand_that_is_absent_or_does_not_fit_is_named():
         Compute(ScaleRows(), "a", "b", using=("g.{i}",))
 
 
-def test_a_filled_tensor_has_the_shape_of_one_that_moves():
+def test_a_filled_tensor_has_the_shape_of_a_moved_one():
     rules = (Rename("bn_s", "weight"), Fill("bn_s", "mean", 0.0), Fill("none", "n", 1, True))
     made = plan(rules, {"bn_s": f32(7)}, mapper="m")
     assert made.moves["weight"].pieces == (Piece("bn_s"),)
@@ -83,7 +83,7 @@ def test_a_filled_tensor_has_the_shape_of_one_that_moves():
     assert source_specs(rules, made.specs) == {"bn_s": f32(7)}
 
 
-def test_concat_and_split_work_along_any_dimension_and_back():
+def test_concat_and_split_are_inverse_along_any_dimension():
     rules = (Concat(("q", "k"), "qk", dim=1), Split("kv", ("a", "b", "c"), dim=2))
     specs = {"q": f32(4, 2), "k": f32(4, 2), "kv": f32(1, 2, 6)}
     there = plan(rules, specs, mapper="m")
@@ -119,7 +119,7 @@ def test_an_operation_without_inverse_is_refused_by_name():
     assert "mean by constant" in str(caught.value)
 
 
-def test_rules_move_below_prefixes_with_all_that_they_name():
+def test_prefixes_apply_to_every_name_in_a_rule():
     rules = prefixed((FOLDED, Fill("like", "mean", 0.0)), "net.", "model.net.")
     assert rules == (
         Compute(
@@ -132,7 +132,7 @@ def test_rules_move_below_prefixes_with_all_that_they_name():
     )
 
 
-def test_a_record_says_what_is_computed_and_of_what():
+def test_a_record_names_operations_and_operands():
     rules = (FOLDED, Fill("b.{i}.ls.gamma", "ones.{i}", 1.0), Drop("x", "r"))
     specs = {"b.0.fc2.bias": f32(4), "b.0.ls.gamma": f32(4), "x": f32(1)}
     record = plan_to_json(plan(rules, specs, mapper="m"), specs)
@@ -171,7 +171,7 @@ OPERATIONS = [
 @pytest.mark.parametrize(
     ("operation", "operands", "result"), OPERATIONS, ids=lambda one: getattr(one, "name", None)
 )
-def test_shapes_go_both_ways(operation, operands, result):
+def test_shapes_are_known_in_both_directions(operation, operands, result):
     assert operation.result(*operands) == result
     assert operation.operands(result) == operands
 

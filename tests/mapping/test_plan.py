@@ -31,7 +31,7 @@ def test_every_key_moves_or_is_dropped_with_a_reason():
     assert made.dropped == {"fc.bias": "classifier"}
 
 
-def test_everything_wrong_is_said_at_once_and_names_the_mapper():
+def test_all_problems_are_reported_at_once_with_the_mapper():
     rules = (
         Rename("a.*", "x.*"),
         Rename("a.w", "y.w"),
@@ -99,19 +99,19 @@ def test_split_is_the_inverse_of_concat():
     assert back.moves["k.w"].pieces == (Piece("qk.w", ((4, 8),)),)
 
 
-def test_a_split_must_come_out_even():
+def test_a_split_must_divide_the_rows():
     with pytest.raises(MappingError, match="3 equal parts"):
         plan((Split("a", ("x", "y", "z")),), {"a": f32(4)}, mapper="m")
 
 
-def test_rows_cut_away_are_the_reason_that_there_is_no_way_back():
+def test_a_plan_that_cut_rows_cannot_be_reversed():
     rows = Rows("some", of=91, ranges=((1, 12),))
     rules = (Take("a.0.*", "h.0.*", rows), Rename("x", "y"), Take("a.1.*", "h.1.*", rows))
     with pytest.raises(MappingError, match=r"h\.\{0\.\.1\}\.\* holds 11 of 91 rows \(some\)"):
         inverse(rules)
 
 
-def test_source_specs_know_the_rows_that_were_cut_away():
+def test_source_specs_include_rows_that_were_cut():
     rules = (
         Take("head.*", "h.*", Rows("some", of=91, ranges=((0, 80),))),
         Concat(("q", "k"), "qk"),
@@ -121,7 +121,7 @@ def test_source_specs_know_the_rows_that_were_cut_away():
     assert source_specs(rules, target) == {"head.weight": f32(91, 4), "q": f32(4), "k": f32(4)}
 
 
-def test_a_tied_tensor_is_stored_once_and_its_twin_remembered():
+def test_a_tied_tensor_is_stored_once_and_its_twin_is_kept_for_comparison():
     rules = (Rename("a", "x"), Rename("b", "y"))
     made = plan(rules, {"a": f32(1), "b": f32(1)}, mapper="m").tied([("x", "y", "z")])
     assert list(made.moves) == ["x"]
@@ -130,7 +130,7 @@ def test_a_tied_tensor_is_stored_once_and_its_twin_remembered():
     assert set(made.specs) == {"x", "y", "z"}
 
 
-def test_an_alias_with_a_source_of_its_own_has_its_own_shape():
+def test_an_alias_with_its_own_source_keeps_its_own_shape():
     # a model whose heads are one tensor cannot take two heads of different shapes
     rules = (Rename("a", "x"), Rename("b", "y"))
     made = plan(rules, {"a": f32(1), "b": f32(2)}, mapper="m").tied([("x", "y", "z")])
@@ -142,7 +142,7 @@ def test_both_sides_bind_the_same_variables():
         Rename("a.{i}", "b.{j}")
 
 
-def test_prefixes_go_on_both_sides():
+def test_prefixes_are_added_on_both_sides():
     rules = prefixed((Rename("a.*", "b.*"), Drop("c", "r"), Concat(("q", "k"), "qk")), "s.", "t.")
     assert rules == (
         Rename("s.a.*", "t.b.*"),
@@ -160,7 +160,7 @@ def test_prefixes_go_on_both_sides():
         max_size=30,
     )
 )
-def test_there_and_back_is_the_identity(specs):
+def test_a_plan_and_its_inverse_are_the_identity(specs):
     rules = (
         Rename("a.{i}.*", "x.{i+1}.y.*", optional=True),
         Rename("b.{i}.*", "z.*.{i}".replace("*.{i}", "{i}.*"), optional=True),

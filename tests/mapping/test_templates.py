@@ -30,7 +30,7 @@ def test_a_template_binds_whole_keys(text, key, bound):
     assert template(text).match(key) == bound
 
 
-def test_the_rest_must_come_last():
+def test_the_double_star_must_come_last():
     with pytest.raises(ValueError, match="must come last"):
         template("a.**.b").match("a.x.b")
 
@@ -62,7 +62,7 @@ def test_collapse_folds_integers_into_ranges():
     ]
 
 
-def test_collapse_leaves_a_single_index_alone():
+def test_collapse_keeps_a_single_index():
     assert collapse(["a.3.weight"]) == ["a.3.weight"]
 
 

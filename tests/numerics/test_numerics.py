@@ -132,7 +132,7 @@ def test_a_swap_of_two_tensors_of_one_shape_shows(made):
     assert found[0].is_rounding
 
 
-def test_verify_prints_it(made, capfd):
+def test_verify_prints_the_comparison(made, capfd):
     found = verify(made.folder, source=str(made.path), with_numerics=True)
     assert found.checks[-1].name == "numerics"
     assert found.checks[-1].detail.startswith("max |Δ| in float64")
@@ -245,7 +245,7 @@ def test_boxes_at_the_border_are_those_of_the_original(name, original, points, t
         ({"embed_dim": 128}, "in two stages with a width of 128"),
     ],
 )
-def test_two_stages_that_cannot_be_run_are_said(otherwise, why):
+def test_two_stage_models_that_cannot_run_are_refused(otherwise, why):
     two_stage = {"with_box_refine": True, "as_two_stage": True}
     values = {**deformable_detr.HYPER_PARAMETERS, **two_stage, **otherwise}
     made = architecture("deformable_detr").from_hyper_parameters(values)
@@ -261,7 +261,7 @@ def test_an_original_that_is_another_model_is_refused():
         numerics.compare(made, "torchvision", {}, state, {})
 
 
-def test_counters_of_batch_norm_are_passed_over():
+def test_counters_of_batch_norm_are_ignored():
     """Those that lie in a detector's file, and in no detector."""
     made = architecture("detr").from_hyper_parameters(detr.HYPER_PARAMETERS)
     model = Original("detr", **detr.HYPER_PARAMETERS)
@@ -274,12 +274,12 @@ def test_counters_of_batch_norm_are_passed_over():
     assert torch.equal(found["boxes"], again["boxes"])
 
 
-def test_no_object_is_compared_too():
+def test_the_row_for_no_object_is_compared_too():
     made = architecture("detr").from_hyper_parameters(detr.HYPER_PARAMETERS)
     assert common_rows(made) == ([*CATEGORIES, 91], list(range(81)))
 
 
-def test_nan_is_no_rounding():
+def test_nan_is_not_a_rounding_difference():
     assert not numerics.OutputDifference("x", float("nan"), 1.0).is_rounding
     assert numerics.OutputDifference("x", 0.0, 0.0).is_rounding
 
@@ -296,14 +296,14 @@ def test_a_missing_library_is_named(lacking, monkeypatch, made):
             assert lacking not in numerics._model(planned.architecture, planned.layout).NEEDS
 
 
-def test_an_architecture_without_a_forward_pass_is_said():
+def test_an_architecture_without_a_forward_pass_is_refused():
     made = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
     with pytest.raises(UsageError, match=r"no forward pass of convnext \(transformers\)"):
         numerics.check(made, "transformers")
 
 
 @pytest.mark.parametrize("name", ["dino", "deta", "maskdino"])
-def test_an_original_without_a_reference_library_says_so(name):
+def test_an_original_without_a_reference_library_is_refused(name):
     model = next(one for one in reference.detrex_models().values() if one["architecture"] == name)
     values = {"num_queries": None, **model["hyper_parameters"]}
     made = architecture(name).from_hyper_parameters(values)
@@ -326,7 +326,7 @@ def test_differences_in_transformers_are_reported(name, otherwise, why):
         numerics.check(made, "original")
 
 
-def test_an_original_in_names_of_detrex_is_the_same_already(tmp_path):
+def test_an_original_in_detrexs_names_has_nothing_to_compare(tmp_path):
     first = convert(tiny.original(tmp_path / "tiny.pth"), tmp_path / "first").folder
     path = first / "model.safetensors"
     folder = convert(path, tmp_path / "again").folder
@@ -347,7 +347,7 @@ def test_a_file_with_detrex_names_keeps_them():
     ("lacking", "cause"),
     [({"patch_size": 2}, "of other patches"), ({"patch_norm": False}, "without a norm")],
 )
-def test_a_focalnet_that_timm_cannot_build_is_said(lacking, cause):
+def test_a_focalnet_that_timm_cannot_build_is_refused(lacking, cause):
     stages = {"depths": [1, 1], "focal_levels": [2, 2], "focal_windows": [3, 3]}
     made = architecture("focalnet").from_hyper_parameters({"embed_dim": 8, **stages, **lacking})
     with pytest.raises(UsageError, match=f"timm, which has none {cause}"):

@@ -29,7 +29,7 @@ def test_availability_requests_one_byte(mirror):
     assert asked.headers["Range"] == "bytes=0-0"
 
 
-def test_a_server_without_ranges_says_the_size(mirror):
+def test_a_server_without_ranges_reports_the_size(mirror):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "/w.pth", Fault.ignore_range())
     assert available(entry(url)).size == len(CONTENT)
@@ -40,7 +40,7 @@ def test_the_next_source_is_asked(mirror):
     assert available(entry(f"{mirror.url}/gone.pth", url)).url == url
 
 
-def test_every_source_is_named_with_its_reason(mirror):
+def test_the_refusal_names_every_source_with_its_reason(mirror):
     page = mirror.add("page.pth", CONTENT)
     mirror.inject("GET", "/page.pth", Fault.html(), times=None)
     with pytest.raises(SourceError) as refused:
@@ -49,7 +49,7 @@ def test_every_source_is_named_with_its_reason(mirror):
     assert "page.pth: sends an HTML page" in str(refused.value)
 
 
-def test_another_size_is_another_file(mirror):
+def test_a_file_of_another_size_is_refused(mirror):
     from dataclasses import replace
 
     weights = entry(mirror.add("w.pth", CONTENT))

@@ -101,7 +101,7 @@ def test_a_folder_is_converted_and_described_by_its_config(tmp_path, kind):
     assert verify(tmp_path / "out", source=str(folder)).repeated
 
 
-def test_the_result_does_not_depend_on_how_the_weights_were_cut(tmp_path):
+def test_the_result_does_not_depend_on_the_shards(tmp_path):
     sums = {
         convert(KINDS[kind](tmp_path / kind / "x"), tmp_path / kind / "out").sha256
         for kind in ("safetensors", "torch", "sharded safetensors", "sharded torch")
@@ -127,7 +127,7 @@ def test_an_inspected_folder_shows_what_its_config_says(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["model-1.safetensors", "preprocessor_config.json"])
-def test_another_folder_than_the_recorded_one_is_refused(tmp_path, change):
+def test_a_folder_other_than_the_recorded_one_is_refused(tmp_path, change):
     folder = sharded(tmp_path / "x")
     convert(folder, tmp_path / "out")
     if change.endswith(".json"):
@@ -225,7 +225,7 @@ def test_the_temperature_of_dab_detr_is_read(tmp_path):
         ("detr", {**DETR, "decoder_attention_heads": 8}, "one setting for both"),
     ],
 )
-def test_a_model_that_detrex_computes_otherwise_is_refused(tmp_path, name, config, says):
+def test_a_model_that_detrex_computes_differently_is_refused(tmp_path, name, config, says):
     with pytest.raises(ArchitectureError, match=says):
         facts(tmp_path, name, config, backbone="resnet")
 
@@ -238,7 +238,7 @@ def test_a_model_that_detrex_computes_otherwise_is_refused(tmp_path, name, confi
         {"backbone_config": "x", "backbone_kwargs": 5, "dilation": "yes"},
     ],
 )
-def test_values_of_other_kinds_say_nothing(tmp_path, config):
+def test_values_of_wrong_kinds_are_ignored(tmp_path, config):
     folder = tmp_path / "x"
     made = architecture("detr").from_hyper_parameters({**DETECTOR, "backbone": "resnet"})
     folder.mkdir()
@@ -291,7 +291,7 @@ def test_the_backbone_alone_has_the_facts_of_its_detector(tmp_path, downsample):
 
 
 @pytest.mark.parametrize("downsample", [True, False])
-def test_the_config_of_a_transformers_resnet_says_where_its_stride_is(tmp_path, downsample):
+def test_the_config_of_a_transformers_resnet_shows_its_stride(tmp_path, downsample):
     folder = tmp_path / "x"
     folder.mkdir()
     hollow(folder / "model.safetensors", reference.load("hf_resnet50").source)
@@ -305,7 +305,7 @@ def test_the_config_of_a_transformers_resnet_says_where_its_stride_is(tmp_path, 
         prepare(folder)
 
 
-def test_the_users_choice_wins(tmp_path):
+def test_the_users_choice_takes_precedence(tmp_path):
     options = ConversionOptions(facts={"pixel_mean": "1,2,3"})
     with prepare(repository(tmp_path / "x"), options) as planned:
         assert planned.preprocessing["pixel_mean"] == [1.0, 2.0, 3.0]
@@ -338,7 +338,7 @@ def test_last_checkpoint_is_followed(tmp_path, text):
         assert planned.provenance.file == "model_0001.pth"
 
 
-def test_deepspeed_s_latest_is_followed(tmp_path):
+def test_deepspeeds_latest_is_followed(tmp_path):
     inner = tmp_path / "global_step10"
     inner.mkdir()
     torch.save(
@@ -396,7 +396,7 @@ def test_a_link_out_of_a_folder_is_refused(tmp_path):
             prepare(folder)
 
 
-def test_whole_weights_go_before_those_of_deepspeed(tmp_path):
+def test_whole_weights_take_precedence_over_deepspeeds(tmp_path):
     repository(tmp_path / "x")
     (tmp_path / "x" / "latest").write_text("global_step10")
     with prepare(tmp_path / "x") as planned:
@@ -433,7 +433,7 @@ def test_a_damaged_file_of_the_cache_is_refused(hub, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_repository_that_is_loaded_before_it_is_converted_is_refused(hub, tmp_path):
+def test_loading_an_unconverted_repository_is_refused(hub, tmp_path):
     folder = repository(tmp_path / "x")
     put(hub, folder)
     for what in ("alice/my.convnext", str(folder)):
@@ -483,7 +483,7 @@ def test_a_revision_is_taken_and_recorded(hub, tmp_path):
     assert inspect("alice/my.convnext", revision=first).assumed == {}
 
 
-def test_a_repository_that_changed_since_is_not_what_was_recorded(hub, tmp_path):
+def test_a_repository_that_changed_fails_verification(hub, tmp_path):
     put(hub, repository(tmp_path / "x"))
     convert("alice/my.convnext", tmp_path / "out")
     path = tmp_path / "out" / "conversion.json"
@@ -494,7 +494,7 @@ def test_a_repository_that_changed_since_is_not_what_was_recorded(hub, tmp_path)
         verify(tmp_path / "out")
 
 
-def test_one_file_of_a_catalogue_s_repository_is_no_whole_repository(hub, tmp_path):
+def test_one_file_of_a_repository_is_not_the_whole_repository(hub, tmp_path):
     put(hub, repository(tmp_path / "x"))
     convert("alice/my.convnext", tmp_path / "out")
     path = tmp_path / "out" / "conversion.json"
@@ -575,7 +575,9 @@ def test_a_local_folder_needs_no_network(hub, tmp_path):
         ("a/b/c", {}, "there is no file a/b/c"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(tmp_path, monkeypatch, what, options, says):
+def test_options_without_meaning_for_a_folder_are_refused(
+    tmp_path, monkeypatch, what, options, says
+):
     monkeypatch.chdir(tmp_path)
     tiny.original(tmp_path / "x.pth")
     with pytest.raises(UsageError, match=says):
@@ -634,7 +636,7 @@ def coco_labels(**changes):
     ],
     ids=["COCO", "no names", "one other", "others"],
 )
-def test_only_heads_of_coco_s_classes_are_cut(tmp_path, names, cut):
+def test_only_heads_with_cocos_classes_are_cut(tmp_path, names, cut):
     with prepare(labelled(tmp_path, names, num_classes=91)) as planned:
         assert planned.architecture.num_classes == (80 if cut else 91)
 
@@ -648,14 +650,14 @@ def test_names_of_another_head_are_refused(tmp_path):
     "labels",
     [["x"], {"0": "a", "2": "b"}, {"0": "a", "1": 5}, {"0": "a", "1": ""}, {}, "cat", None],
 )
-def test_labels_of_another_kind_say_nothing(tmp_path, labels):
+def test_labels_of_a_wrong_kind_are_ignored(tmp_path, labels):
     folder = labelled(tmp_path, LABELS)
     write_json(folder / "config.json", DETR | {"id2label": labels})
     with prepare(folder) as planned:
         assert "source_classes" not in planned.facts
 
 
-def test_names_of_classes_come_back_in_an_export(tmp_path):
+def test_class_names_return_in_an_export(tmp_path):
     made = architecture("detr").from_hyper_parameters(
         {**DETECTOR, "backbone": "resnet", "backbone_depth": 18}
     )

@@ -190,7 +190,7 @@ def test_a_wrong_response_is_refused_in_one_line(mirror, cache, waits, fault, re
     assert left(cache) == []
 
 
-def test_an_error_page_costs_an_interrupted_download_no_byte(mirror, cache):
+def test_an_error_page_keeps_the_bytes_of_an_interrupted_download(mirror, cache):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.cut_during(100_000), times=1)
     mirror.inject("GET", "*", Fault.html(), times=1)
@@ -210,14 +210,14 @@ def test_a_short_file_is_refused(mirror):
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_passing_fault_is_tried_again(mirror, waits, status):
+def test_a_temporary_fault_is_retried(mirror, waits, status):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.status(status), times=2)
     assert sources.pull(entry(url)).sha256 == SHA256
     assert waits == [1, 2]
 
 
-def test_a_lasting_fault_is_tried_four_times(mirror, waits):
+def test_a_permanent_fault_is_tried_four_times(mirror, waits):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.status(503), times=None)
     with pytest.raises(SourceError, match=r"503 Service Unavailable \(4 times\)"):
@@ -253,7 +253,7 @@ def test_retry_after_is_respected_within_reason(mirror, waits, retry_after, date
 
 
 @pytest.mark.parametrize("cut", [1, 70_000, len(CONTENT) - 1])
-def test_a_cut_connection_goes_on_where_it_was(mirror, cut):
+def test_a_cut_connection_is_resumed(mirror, cut):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.cut_during(cut))
     progress = RecordedProgress()
@@ -262,7 +262,7 @@ def test_a_cut_connection_goes_on_where_it_was(mirror, cut):
     assert progress.stages[-1] == ["downloading w.pth", len(CONTENT), len(CONTENT), "closed"]
 
 
-def test_connections_cut_before_any_answer_are_tried_again(mirror):
+def test_connections_cut_before_any_answer_are_retried(mirror):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.cut_before())
     assert sources.pull(entry(url)).sha256 == SHA256
@@ -297,7 +297,7 @@ def test_a_server_without_validators_starts_over_and_ends(mirror, monkeypatch):
     assert len(mirror.seen("GET")) == 4
 
 
-def test_a_server_that_ignores_ranges(mirror):
+def test_a_server_that_ignores_ranges_sends_the_whole_file(mirror):
     url = mirror.add("w.pth", CONTENT)
     mirror.inject("GET", "*", Fault.cut_during(100_000), times=1)
     mirror.inject("GET", "*", Fault.ignore_range(), times=1)
@@ -322,7 +322,7 @@ def test_a_file_that_changed_meanwhile_starts_over(mirror):
 
 
 @pytest.mark.parametrize("etag", ["of the new file", "none", "of the old file"])
-def test_a_server_that_resumes_another_file(mirror, monkeypatch, etag):
+def test_a_resumed_download_of_another_file_is_found(mirror, monkeypatch, etag):
     """If-Range ignored: found by the ETag, or by the size, or at last by the sha256."""
     url = mirror.add("w.pth", CONTENT)
     interrupt(mirror, url)
@@ -345,7 +345,7 @@ def test_a_server_that_resumes_another_file(mirror, monkeypatch, etag):
     assert sources.pull(entry(url, sha256=digest)).path.read_bytes() == new
 
 
-def test_a_part_that_was_complete_already(mirror, cache):
+def test_a_complete_part_is_used(mirror, cache):
     url = mirror.add("w.pth", CONTENT)
     interrupt(mirror, url)
     part = next(cache.rglob("*.part"))
@@ -355,7 +355,7 @@ def test_a_part_that_was_complete_already(mirror, cache):
 
 
 @pytest.mark.parametrize("rest", [b"", CONTENT + b"too much"], ids=["empty", "too long"])
-def test_a_part_that_cannot_be_resumed(mirror, cache, rest):
+def test_a_part_that_cannot_be_resumed_starts_over(mirror, cache, rest):
     url = mirror.add("w.pth", CONTENT)
     interrupt(mirror, url)
     next(cache.rglob("*.part")).write_bytes(rest)
@@ -363,7 +363,7 @@ def test_a_part_that_cannot_be_resumed(mirror, cache, rest):
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b"{}", b'{"url": 1}'])
-def test_a_damaged_record_beside_a_part(mirror, cache, record):
+def test_a_damaged_record_of_a_part_starts_over(mirror, cache, record):
     url = mirror.add("w.pth", CONTENT)
     interrupt(mirror, url)
     next(cache.rglob("*.part.json")).write_bytes(record)
@@ -471,7 +471,7 @@ def test_a_mirror_without_a_known_digest_is_named(mirror, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [None, OTHER, b"<html>"], ids=["absent", "wrong", "page"])
-def test_a_useless_mirror_costs_one_attempt(mirror, monkeypatch, content):
+def test_a_mirror_without_the_file_costs_one_attempt(mirror, monkeypatch, content):
     with Mirror() as near:
         if content is not None:
             near.add("w.pth", content)
@@ -482,7 +482,7 @@ def test_a_useless_mirror_costs_one_attempt(mirror, monkeypatch, content):
 
 
 @pytest.mark.parametrize("form", ["path", "url"])
-def test_a_file_of_the_users(mirror, tmp_path, form):
+def test_a_file_of_the_user_is_read_in_place(mirror, tmp_path, form):
     file = tmp_path / "mine at home.pth"
     file.write_bytes(OTHER)
     given = str(file) if form == "path" else file.as_uri()
@@ -493,7 +493,7 @@ def test_a_file_of_the_users(mirror, tmp_path, form):
     assert mirror.seen() == []
 
 
-def test_an_address_of_the_users(mirror):
+def test_an_address_of_the_user_is_downloaded(mirror):
     url = mirror.add("elsewhere/mine.pth", OTHER)
     pulled = sources.pull(entry(f"{mirror.url}/w.pth", sha256=SHA256), source=url)
     assert pulled.path.read_bytes() == OTHER
@@ -504,20 +504,20 @@ def test_an_address_of_the_users(mirror):
     "given",
     ["none.pth", "file:///none.pth", "ftp://host/w.pth", "https://", "https://[", "hf://timm/r50"],
 )
-def test_a_malformed_source(given):
+def test_a_malformed_source_is_refused(given):
     with pytest.raises(UsageError) as refused:
         sources.pull(entry("https://origin.invalid/w.pth"), source=given)
     assert "\n" not in str(refused.value)
 
 
-def test_a_page_that_was_saved_as_a_file(tmp_path):
+def test_a_page_saved_as_a_file_is_refused(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"<!DOCTYPE html>")
     with pytest.raises(SourceError, match="HTML"):
         sources.pull(entry("https://origin.invalid/w.pth"), source=str(tmp_path / "w.pth"))
 
 
 @pytest.mark.parametrize("to", ["copy.pth", "folder", "new/folder/copy.pth"])
-def test_a_copy_where_the_user_wants_it(mirror, tmp_path, to):
+def test_a_copy_is_put_at_the_wanted_path(mirror, tmp_path, to):
     (tmp_path / "folder").mkdir()
     url = mirror.add("w.pth", CONTENT)
     pulled = sources.pull(entry(url), to=tmp_path / to)
@@ -579,7 +579,7 @@ def test_a_redirect_away_from_https_is_refused():
     download._refuse_downgrade(response)
 
 
-def test_offline_a_cached_original_is_used_and_another_is_refused(mirror, monkeypatch):
+def test_offline_only_a_cached_original_is_used(mirror, monkeypatch):
     url = mirror.add("w.pth", CONTENT)
     sources.pull(entry(url))
     mirror.forget()
@@ -590,7 +590,7 @@ def test_offline_a_cached_original_is_used_and_another_is_refused(mirror, monkey
     assert mirror.seen() == []
 
 
-def test_no_network(waits, monkeypatch):
+def test_without_a_network_the_refusal_is_one_line(waits, monkeypatch):
     def resolve(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -602,7 +602,7 @@ def test_no_network(waits, monkeypatch):
     assert waits == []
 
 
-def test_a_server_that_does_not_listen(waits):
+def test_a_server_that_does_not_listen_is_one_line(waits):
     with Mirror() as gone:
         url = f"{gone.url}/w.pth"
     with pytest.raises(SourceError, match=r"cannot be reached.*\(4 times\)"):
@@ -610,7 +610,7 @@ def test_a_server_that_does_not_listen(waits):
     assert len(waits) == 3
 
 
-def test_a_cache_that_cannot_be_written(mirror, cache):
+def test_a_cache_that_cannot_be_written_is_one_line(mirror, cache):
     cache.write_bytes(b"a file, not a folder")
     with pytest.raises(DetrexHubError, match=r"the cache .* cannot be written") as refused:
         sources.pull(entry(mirror.add("w.pth", CONTENT), mirror.add("v.pth", CONTENT)))
@@ -618,7 +618,7 @@ def test_a_cache_that_cannot_be_written(mirror, cache):
     assert str(refused.value).count("cannot be written") == 1
 
 
-def test_a_full_disk(mirror, cache, monkeypatch):
+def test_a_full_disk_is_one_line(mirror, cache, monkeypatch):
     url = mirror.add("w.pth", CONTENT)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(DetrexHubError, match="0 MiB are needed and 0 MiB are free"):
@@ -627,7 +627,7 @@ def test_a_full_disk(mirror, cache, monkeypatch):
     assert not list(cache.rglob("w.pth"))
 
 
-def test_a_file_system_without_locks(mirror, cache, monkeypatch):
+def test_a_download_works_without_file_locks(mirror, cache, monkeypatch):
     def refuse(*_, **__):
         raise NotImplementedError
 
@@ -636,7 +636,7 @@ def test_a_file_system_without_locks(mirror, cache, monkeypatch):
     assert left(cache) == ["seen.json", "w.pth"]
 
 
-def test_a_source_on_the_hub(tmp_path, monkeypatch):
+def test_a_source_on_the_hub_is_downloaded(tmp_path, monkeypatch):
     file = tmp_path / "model.safetensors"
     file.write_bytes(CONTENT)
     asked = []
@@ -669,7 +669,7 @@ def test_a_hub_that_refuses_is_one_source_of_several(mirror, monkeypatch):
         sources.pull(entry("hf://timm/r50/w.safetensors"))
 
 
-def test_a_folder_on_drive_has_no_files_to_ask_for():
+def test_a_drive_folder_without_a_file_is_refused():
     with pytest.raises(SourceError) as refused:
         sources.pull(entry("gdrive-folder://1ByfbyCZL8o6zOKqH6dQFCsVQ8dgRXfUU/R50.pth"))
     assert "R50.pth lies in" in str(refused.value)
@@ -702,7 +702,7 @@ def drive(monkeypatch):
     return gdown
 
 
-def test_a_file_on_drive(drive, cache):
+def test_a_file_on_drive_is_downloaded(drive, cache):
     def give(output, progress):
         progress(1000, len(CONTENT))
         progress(len(CONTENT), len(CONTENT))
@@ -745,7 +745,7 @@ def test_drive_refusals_are_one_clear_line(drive):
         assert "--source FILE" in str(refused.value)
 
 
-def test_a_short_file_from_drive(drive, cache):
+def test_a_short_file_from_drive_is_refused(drive, cache):
     def give(output, progress):
         progress(1000, len(CONTENT))
         output.write_bytes(CONTENT[:1000])

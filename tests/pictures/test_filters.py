@@ -28,7 +28,7 @@ def colours(picture):
 RED = [1.0] * 4 + [0.0] * 8
 
 
-def test_a_filter_has_the_colour_that_it_responds_to():
+def test_a_filter_is_drawn_in_the_colour_it_responds_to():
     assert colours(drawn(RED, (1, 3, 2, 2))) == {b"\xff\x7f\x7f"}
     assert colours(drawn([-one for one in RED], (1, 3, 2, 2))) == {b"\x00\x7f\x7f"}
 
@@ -46,7 +46,7 @@ def test_each_element_type_gives_the_same_picture():
     assert len(pictures) == 1
 
 
-def test_one_other_weight_is_another_picture():
+def test_one_changed_weight_changes_the_picture():
     values = [(i * 37 % 64 - 32) / 32 for i in range(64 * 3 * 49)]
     one = drawn(values, (64, 3, 7, 7))
     values[5000] += 0.1
@@ -54,7 +54,7 @@ def test_one_other_weight_is_another_picture():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
-def test_weights_that_are_no_numbers_are_gray(value):
+def test_weights_that_are_not_finite_are_gray(value):
     assert colours(drawn([value] * 12, (1, 3, 2, 2))) == {b"\x7f\x7f\x7f"}
 
 
@@ -63,7 +63,7 @@ def test_the_largest_numbers_are_drawn():
     assert colours(drawn([5e-324] * 4 + [0.0] * 8, (1, 3, 2, 2), dtype="F64"))
 
 
-def test_large_filters_are_fewer_so_that_the_file_stays_small():
+def test_fewer_large_filters_are_drawn():
     values = [(i * 7919 % 2003) / 1000 - 1 for i in range(768 * 3 * 256)]
     assert len(drawn(values, (768, 3, 16, 16))) < 60_000
 
@@ -78,7 +78,7 @@ def test_every_backbone_of_the_catalogue_has_a_first_layer():
         assert first_layer(model_of(entry).target()) is not None, entry.name
 
 
-def test_a_layer_that_is_not_one_is_not_drawn():
+def test_a_layer_of_another_kind_is_not_drawn():
     spec = TensorSpec("F32", (4, 3, 3, 3))
     assert first_layer({"a": spec}) == "a"
     assert first_layer({"a": spec, "b": spec}) is None
@@ -87,7 +87,7 @@ def test_a_layer_that_is_not_one_is_not_drawn():
     assert first_layer({}) is None
 
 
-def test_only_the_filters_that_are_drawn_are_read():
+def test_only_drawn_filters_are_read():
     spec = TensorSpec("F32", (768, 3, 16, 16))
     values = [(i * 7919 % 2003) / 1000 - 1 for i in range(shown(spec) * 3 * 256)]
     few = struct.pack(f"<{len(values)}f", *values)

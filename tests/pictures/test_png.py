@@ -54,7 +54,7 @@ def test_an_image_is_read_as_it_was_written(rows):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 10, 11, 12, 258, 259, 260, 261, 600, 5000])
-def test_runs_of_every_length(length):
+def test_runs_of_every_length_are_encoded(length):
     rows = [b"\1" * length + b"\2" + b"\1" * length]
     assert decoded(png(rows, [b"abc", b"def", b"ghi"])) == (
         2 * length + 1,

@@ -30,7 +30,7 @@ def test_the_order_of_the_points_changes_nothing():
     assert scatter(points) == scatter(points[::-1])
 
 
-def test_models_that_are_alike_are_drawn():
+def test_models_with_equal_values_are_drawn():
     assert places(scatter([Point(10**7, 40.0), Point(10**7, 40.0, marked=True)]))
 
 

@@ -118,7 +118,7 @@ def test_an_interruption_reports_what_was_done(monkeypatch):
     assert sorted(started) == ["a", "b", "c"]
 
 
-def test_a_job_that_hangs_does_not_keep_the_process():
+def test_a_hanging_job_does_not_keep_the_process_alive():
     script = """
 import threading
 from detrex_hub.publishing.batch import convert_and_push_all

@@ -43,7 +43,7 @@ def published(hub, login, tmp_path, request):
     return _published
 
 
-def test_the_same_again_is_no_change(published, monkeypatch):
+def test_the_same_publication_is_no_change(published, monkeypatch):
     assert published() == ""
     # another version of this package gives the same files but for its own number
     monkeypatch.setattr(conversion, "__version__", "99")
@@ -62,16 +62,16 @@ def test_files_that_would_differ_are_named(published):
         assert name in published(files={**others, name: "0" * 64})
 
 
-def test_another_mapper_is_a_change(published, monkeypatch):
+def test_a_changed_mapper_is_a_change(published, monkeypatch):
     monkeypatch.setattr(conversion.Conversion, "mapper_sha256", "0" * 64)
     assert published() == "conversion.json would differ"
 
 
-def test_seeded_numbers_are_not_the_weights(published):
+def test_synthetic_weights_do_not_count_as_the_weights(published):
     assert published(synthetic=not published.synthetic).startswith("it holds")
 
 
-def test_pins_of_catalogue_and_lock_count(published):
+def test_pins_of_catalogue_and_lock_are_compared(published):
     source = published.source
     for other in (
         {"sha256": "0" * 64},

@@ -93,9 +93,7 @@ def test_a_saved_config_starts_from_the_same_weights(prefix, r101, config, tmp_p
     assert holds(model, r101, "backbone.")
 
 
-def test_a_pinned_path_is_resolved_by_the_checkpointer_that_reads_a_saved_config(
-    r18, config, tmp_path, login
-):
+def test_the_checkpointer_resolves_a_pinned_path_of_a_saved_config(r18, config, tmp_path, login):
     from detectron2.utils.file_io import PathManager
 
     login("alice")

@@ -52,7 +52,7 @@ def random_file(dice, state):
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("forced", [False, True], ids=["detectron2", "detrex's own"])
-def test_random_models_and_files(seed, forced, tmp_path, caplog):
+def test_the_replay_matches_the_checkpointers_on_random_files(seed, forced, tmp_path, caplog):
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.layers import FrozenBatchNorm2d
 

@@ -82,13 +82,13 @@ def test_moves_are_found_by_values(loaded):
     assert loaded.moves == expected
 
 
-def test_leftover_tensors_are_dropped_or_have_no_source(loaded):
+def test_unmatched_tensors_are_dropped_or_have_no_source(loaded):
     assert loaded.dropped == ("unused.weight", "unused.bias")
     assert loaded.target_keys_without_source == ("scale",)
     assert loaded.about == {"variant": "toy_r1", "notes": ["a toy"]}
 
 
-def test_ties_and_specs_are_those_of_the_models(loaded):
+def test_ties_and_specs_match_the_models(loaded):
     original, converted = models()
     assert loaded.tied_sources == (
         ("heads.0.weight", "heads.1.weight"),
@@ -110,7 +110,7 @@ def test_a_model_on_the_meta_device_is_described_with_its_ties():
     assert describe(model) == describe(Converted())
 
 
-def test_a_tensor_that_the_original_does_not_have_is_refused(tmp_path):
+def test_a_tensor_without_a_source_is_refused(tmp_path):
     original, converted = models()
     with pytest.raises(ValueError, match=r"scale \(not found\)"):
         record("toy_r1", original, converted, folder=tmp_path)

@@ -34,7 +34,7 @@ def test_a_token_without_the_right_is_refused(who, owner, why):
         who.check_right_to_create(owner)
 
 
-def test_the_scopes_of_a_fine_grained_token(hub, login, monkeypatch):
+def test_a_fine_grained_token_writes_only_in_its_scopes(hub, login, monkeypatch):
     login("alice")
     scoped = [
         {"entity": {"type": "org", "name": "lab"}, "permissions": ["repo.content.read"]},

@@ -57,7 +57,7 @@ def test_a_file_of_more_than_its_limit_is_refused_before_it_is_downloaded(hub, p
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_a_server_that_sends_more_than_it_said_is_stopped(hub, pushed, tmp_path, announced):
+def test_a_server_that_sends_more_than_announced_is_stopped(hub, pushed, tmp_path, announced):
     body = b"x" * (MAX_BYTES["config.json"] + 1)
     hub.inject("HEAD", "*/config.json", answer(), times=None)
     # without a length the bytes themselves are counted
@@ -133,7 +133,7 @@ def test_a_wrong_answer_is_refused_in_one_line(hub, pushed, tmp_path, method, fa
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def test_a_cache_that_names_no_commit_is_refused(hub, pushed, monkeypatch):
+def test_a_cache_without_a_valid_commit_is_refused(hub, pushed, monkeypatch):
     from huggingface_hub import constants
 
     path = fetch("alice/r18", ["config.json"]).files["config.json"]

@@ -66,7 +66,7 @@ def test_a_cached_file_that_changed_on_disk_is_compared_again(hub, pushed):
     assert again.read_bytes() == whole
 
 
-def test_a_planted_link_is_removed_and_what_it_names_stays(hub, pushed, folder, tmp_path):
+def test_a_planted_link_is_removed_and_its_target_stays(hub, pushed, folder, tmp_path):
     path = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
     precious = tmp_path / "precious"
     precious.write_text("numbers")

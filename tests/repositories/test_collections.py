@@ -16,7 +16,7 @@ def items(hub):
     return {slug: [one["id"] for one in c["items"]] for slug, c in hub.collections.items()}
 
 
-def test_the_first_push_creates_it_and_later_ones_fill_it(hub, alice, folder):
+def test_the_first_push_creates_a_collection_and_later_ones_add_to_it(hub, alice, folder):
     done = push(folder, "alice/one", collection="alice/detrex-zoo")
     assert done.collection.startswith("alice/detrex-zoo-")
     push(folder, "alice/two", collection="alice/detrex-zoo")
@@ -24,7 +24,7 @@ def test_the_first_push_creates_it_and_later_ones_fill_it(hub, alice, folder):
     assert hub.collections[done.collection]["title"] == "Detrex zoo"
 
 
-def test_the_python_call_that_converts_takes_a_collection(alice, tmp_path):
+def test_convert_and_push_takes_a_collection(alice, tmp_path):
     with pytest.raises(UsageError, match="--collection need"):
         convert_and_push(
             "r18_v1", synthetic=True, to=tmp_path, collection="alice/zoo", dry_run=True
@@ -49,12 +49,12 @@ def test_an_invalid_slug_is_refused_before_anything_is_pushed(hub, alice, folder
     assert "alice/one" not in hub.repositories
 
 
-def test_an_id_that_no_collection_has_is_refused(hub, alice, folder):
+def test_an_unknown_collection_id_is_refused(hub, alice, folder):
     with pytest.raises(HubError, match="there is no collection alice/zoo-0"):
         push(folder, "alice/one", collection=f"alice/zoo-{1:024x}")
 
 
-def test_several_of_one_name_are_refused_by_their_ids(hub, alice, folder):
+def test_several_collections_of_one_name_are_refused_with_their_ids(hub, alice, folder):
     push(folder, "alice/one", collection="alice/zoo")
     ((slug, first),) = hub.collections.items()
     other = f"alice/zoo-{9:024x}"
@@ -70,7 +70,7 @@ def test_a_collection_of_another_owner_is_refused(hub, alice, folder):
     assert not hub.collections
 
 
-def test_a_dry_run_and_a_folder_have_none(hub, alice, folder, tmp_path):
+def test_a_dry_run_and_a_folder_use_no_collection(hub, alice, folder, tmp_path):
     push(folder, "alice/one", collection="alice/zoo", dry_run=True)
     assert not hub.collections
     with pytest.raises(UsageError, match="--collection need"):

@@ -113,7 +113,7 @@ def test_temporary_faults_are_retried(hub, pushed, naps, monkeypatch, request_, 
 
 
 @pytest.mark.parametrize(("request_", "fault"), pairs(LASTING))
-def test_lasting_faults_are_one_line(hub, pushed, naps, request_, fault):
+def test_permanent_faults_are_one_line(hub, pushed, naps, request_, fault):
     injected = inject(hub, request_, LASTING[fault], times=None)
     if request_ == "digest":
         # not known now, it is asked for again the next time
@@ -150,14 +150,14 @@ def test_a_byte_that_arrives_wrong_is_found(hub, pushed, name, at):
     assert once.hits == 1
 
 
-def test_the_rest_of_a_file_that_was_cut_may_be_wrong(hub, pushed, naps):
+def test_a_wrong_rest_of_a_cut_file_is_found(hub, pushed, naps):
     hub.storage.inject("GET", "/objects/*", Fault.cut_during(3000))
     hub.storage.inject("GET", "/objects/*", Fault.corrupt(10))
     assert fetched() == pushed
     assert len(hub.storage.seen("GET")) == 3
 
 
-def test_a_server_that_ignores_ranges(hub, pushed, naps):
+def test_a_server_that_ignores_ranges_sends_the_whole_file(hub, pushed, naps):
     hub.storage.inject("GET", "/objects/*", Fault.cut_during(3000))
     hub.storage.inject("GET", "/objects/*", Fault.ignore_range())
     assert fetched() == pushed

@@ -75,7 +75,7 @@ def one_line(capfd, arguments):
     ],
     ids=lambda value: repr(value[:20]),
 )
-def test_a_malformed_json_record(copy, content, says):
+def test_a_malformed_json_record_is_refused(copy, content, says):
     (copy / "config.json").write_bytes(content)
     with pytest.raises(ConfigError, match=says) as caught:
         from_hub("./r")
@@ -128,7 +128,7 @@ def test_tied_keys_share_a_tensor_when_they_are_loaded(tied):
     ],
     ids=str,
 )
-def test_ties_that_the_file_does_not_bear_out_are_refused(tied, capfd, ties, says):
+def test_ties_that_contradict_the_file_are_refused(tied, capfd, ties, says):
     document = load_json(tied / "config.json")
     document["checkpoint"]["ties"] = ties
     (tied / "config.json").write_text(json.dumps(document))
@@ -179,7 +179,7 @@ def test_an_unsafe_name_is_refused_without_a_request(hub, copy, name):
 @pytest.mark.parametrize(
     "file", ["../x", "/etc/passwd", "a/../../b", "a\\..\\b", ".git/config", ""]
 )
-def test_no_file_outside_is_fetched(hub, copy, file):
+def test_no_file_outside_the_repository_is_fetched(hub, copy, file):
     with pytest.raises(UsageError, match="not the name of a file"):
         hubs.fetch("./r", [file])
 
@@ -195,7 +195,7 @@ def test_links_out_of_a_folder_are_not_followed(copy, tmp_path, file):
 
 
 @pytest.mark.parametrize("name", ["alice", "alice/r"])
-def test_a_push_into_a_folder_does_not_leave_it_by_a_link(copy, tmp_path, name):
+def test_a_push_follows_no_link_out_of_its_folder(copy, tmp_path, name):
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "hub"
     elsewhere.mkdir()
     (root / name).parent.mkdir(parents=True)
@@ -214,7 +214,7 @@ def test_a_special_file_does_not_block(copy):
         hubs.push(copy, "alice/r", to="hub")
 
 
-def test_hyper_parameters_of_boundless_models_are_refused():
+def test_hyper_parameters_of_huge_models_are_refused():
     convnext, dino = architecture("convnext"), architecture("dino")
     for values in (
         {"depths": [10**6] * 4, "dims": [8, 16, 24, 32]},
@@ -240,7 +240,7 @@ def reference_parameters(kind):
 EVIL = "\n---\nlicense: mit\n---\n# <script>alert(1)</script> [x](javascript:alert(1)) | `a`\x1b[J"
 
 
-def test_no_string_of_a_checkpoint_becomes_markup_or_metadata(tmp_path):
+def test_text_in_a_checkpoint_never_becomes_markup_or_metadata(tmp_path):
     kind = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
     specs, _ = kind.original()
     state = tensors(specs)
@@ -297,12 +297,12 @@ def test_a_card_of_another_licence_is_not_pushed(hub, login, tmp_path, monkeypat
         ("h_deformable_detr", {"num_queries_one2one": -300}),
     ],
 )
-def test_arguments_beside_weights_that_no_model_has_are_no_facts(kind, arguments):
+def test_impossible_arguments_beside_weights_are_ignored(kind, arguments):
     assert architecture(kind).facts_in({"args": arguments}) == {}
 
 
 @pytest.mark.parametrize("described", ["{", "[]", "{}", '{"a": 1, "a": 2}', "[" * 100_000, "NaN"])
-def test_a_checkpoint_that_describes_itself_wrongly_is_refused(tmp_path, capfd, described):
+def test_a_checkpoint_with_an_invalid_description_is_refused(tmp_path, capfd, described):
     checkpoint, config = tmp_path / "x.pth", tmp_path / "config.yaml"
     torch.save({"model": {"w": torch.ones(1)}, "detrex_hub": described}, checkpoint)
     config.write_text("model: {backbone: {}}\n")

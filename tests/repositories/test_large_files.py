@@ -110,7 +110,7 @@ def leave(cache, content):
 
 
 @pytest.mark.parametrize(("by", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
-def test_a_download_that_ends_goes_on_in_the_next_process(hub, there, cache, by, code):
+def test_the_next_process_resumes_a_download(hub, there, cache, by, code):
     hub.storage.inject("GET", "*", Fault.stall(FIRST))
     process = elsewhere()
     when(lambda: size(cache.part) == FIRST or process.poll() is not None)
@@ -149,7 +149,7 @@ def test_two_processes_download_once(hub, there):
     assert ranges(hub) == [None]
 
 
-def test_the_lock_is_that_of_huggingface_hub(hub, there, monkeypatch):
+def test_the_lock_is_shared_with_huggingface_hub(hub, there, monkeypatch):
     """Two processes that fetch the same file with it wait for each other."""
     taken = []
 
@@ -167,7 +167,7 @@ def test_the_lock_is_that_of_huggingface_hub(hub, there, monkeypatch):
     assert (seen, rest) == ([0, 1], [1, 1])
 
 
-def test_without_locks_the_part_of_another_process_is_not_used(hub, there, cache, monkeypatch):
+def test_without_locks_a_part_of_another_process_is_not_used(hub, there, cache, monkeypatch):
     def begin_anew(*_):
         cache.part.unlink()
         cache.part.write_bytes(b"?" * len(CONTENT))
@@ -191,7 +191,7 @@ def test_a_download_stopped_by_the_file_size_limit_is_resumed(hub, there, cache)
     assert ranges(hub) == [None, f"bytes={FIRST}-"]
 
 
-def test_the_progress_is_shown_from_where_it_is(hub, there, cache):
+def test_the_progress_bar_starts_at_the_resumed_byte(hub, there, cache):
     leave(cache, CONTENT[:FIRST])
     process = elsewhere(HF_HUB_DISABLE_PROGRESS_BARS="0", TQDM_POSITION="-1")
     shown = process.communicate()[1]
@@ -202,7 +202,7 @@ def test_the_progress_is_shown_from_where_it_is(hub, there, cache):
 # networks that break
 
 
-def test_a_connection_that_always_breaks_loses_nothing(hub, there, cache, naps):
+def test_a_connection_that_always_breaks_loses_no_bytes(hub, there, cache, naps):
     hub.storage.inject("GET", "*", Fault.cut_during(1000), times=None)
     with pytest.raises(HubError, match=r"was lost|is incomplete"):
         fetched()
@@ -213,7 +213,7 @@ def test_a_connection_that_always_breaks_loses_nothing(hub, there, cache, naps):
     assert ranges(hub) == ["bytes=4000-"]
 
 
-def test_a_connection_may_break_any_number_of_times_with_progress(hub, naps):
+def test_a_connection_may_break_any_number_of_times_if_bytes_arrive(hub, naps):
     content = random.Random(1).randbytes(8 * 2**20)
     hub.put("alice/w", {"w.pth": content})
     hub.storage.inject("GET", "*", Fault.cut_during(2**20 + 1), times=None)
@@ -223,7 +223,7 @@ def test_a_connection_may_break_any_number_of_times_with_progress(hub, naps):
 
 
 @pytest.mark.parametrize("what", ["a page", "an error", "another size"])
-def test_an_answer_that_is_not_the_file_costs_nothing_of_it(hub, there, cache, naps, what):
+def test_a_wrong_answer_keeps_the_received_bytes(hub, there, cache, naps, what):
     leave(cache, CONTENT[:FIRST])
     fault = {
         "a page": Fault.html(),
@@ -276,7 +276,7 @@ def test_a_server_that_ignores_ranges_is_not_asked_twice(hub, there, cache, naps
     ],
     ids=["none", "another part", "of another file", "of nothing"],
 )
-def test_a_server_that_resumes_wrongly_is_asked_for_the_whole(hub, there, cache, naps, fault):
+def test_after_a_wrong_range_the_whole_file_is_requested(hub, there, cache, naps, fault):
     leave(cache, CONTENT[:FIRST])
     hub.storage.inject("GET", "*", fault)
     assert fetched() == CONTENT
@@ -292,7 +292,7 @@ def test_a_damaged_part_is_downloaded_again(hub, there, cache):
     assert ranges(hub) == [f"bytes={FIRST}-", None]
 
 
-def test_a_file_that_arrives_wrong_twice_is_refused_and_forgotten(hub, there, cache):
+def test_a_file_that_arrives_wrong_twice_is_refused_and_removed(hub, there, cache):
     hub.storage.inject("GET", "*", Fault.corrupt(FIRST), times=None)
     with pytest.raises(VerificationError, match="was downloaded twice"):
         fetched()
@@ -305,14 +305,14 @@ def test_a_file_that_arrives_wrong_twice_is_refused_and_forgotten(hub, there, ca
     [(b"", [None]), (CONTENT + b"!", [None]), (CONTENT, []), (CONTENT[::-1], [None])],
     ids=["empty", "longer", "whole", "whole and wrong"],
 )
-def test_a_part_of_an_odd_size(hub, there, cache, content, asked):
+def test_a_part_of_an_impossible_size_is_replaced(hub, there, cache, content, asked):
     leave(cache, content)
     assert fetched() == CONTENT
     assert ranges(hub) == asked
     assert not cache.part.exists()
 
 
-def test_another_version_is_another_part(hub, there, cache, naps):
+def test_another_version_has_another_part(hub, there, cache, naps):
     leave(cache, CONTENT[:FIRST])
     hub.put("alice/w", {"w.pth": CONTENT[::-1]})
     assert fetched() == CONTENT[::-1]
@@ -328,9 +328,7 @@ def test_a_link_in_place_of_a_part_is_not_followed(hub, there, cache, tmp_path):
     assert other.read_bytes() == b"other"
 
 
-def test_a_second_name_of_another_file_in_place_of_a_part_is_not_emptied(
-    hub, there, cache, tmp_path
-):
+def test_a_hard_link_in_place_of_a_part_is_not_emptied(hub, there, cache, tmp_path):
     other = tmp_path / "other"
     other.write_bytes(b"precious")
     cache.part.parent.mkdir(parents=True)
@@ -355,7 +353,7 @@ def test_a_download_is_hashed_once_on_arrival(hub, there, cache, hashed):
     assert hashed == []
 
 
-def test_a_cache_behind_a_link(hub, there, hashed, tmp_path, monkeypatch):
+def test_a_cache_may_be_a_link(hub, there, hashed, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "link"))
@@ -365,7 +363,7 @@ def test_a_cache_behind_a_link(hub, there, hashed, tmp_path, monkeypatch):
     assert hashed == []
 
 
-def test_a_cache_without_links_keeps_the_file_once(hub, there, cache, hashed, monkeypatch):
+def test_a_cache_without_links_stores_the_file_once(hub, there, cache, hashed, monkeypatch):
     monkeypatch.setattr("huggingface_hub.file_download.are_symlinks_supported", lambda _: False)
     leave(cache, CONTENT[:FIRST])
     assert fetched() == CONTENT
@@ -405,7 +403,7 @@ def test_a_file_too_large_for_plain_http_is_left_to_huggingface_hub(hub, there, 
     assert ranges(hub) == []
 
 
-def test_the_cache_commands_know_parts(hub, there, cache, naps):
+def test_hf_cache_commands_know_parts(hub, there, cache, naps):
     assert fetched("config.json") == b"{}"
     hub.storage.inject("GET", "*", Fault.cut_during(1000), times=None)
     with pytest.raises(HubError):
@@ -459,7 +457,7 @@ def test_a_xet_file_is_downloaded_without_xet(hub, there, cache, monkeypatch, le
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_the_token_goes_to_the_hub_alone(hub, login, moved):
+def test_the_token_is_sent_only_to_the_hub(hub, login, moved):
     token = login("alice")
     hub.create("alice/w", private=True)
     hub.put("alice/w", {"w.pth": CONTENT})
@@ -498,7 +496,7 @@ def test_refusals_of_the_hub_keep_their_messages(hub, there, cache, what, said):
         (download, "_has_address", lambda _: False, "cannot be reached"),
     ],
 )
-def test_the_network_is_left_alone(hub, there, monkeypatch, module, name, value, said):
+def test_offline_nothing_is_requested(hub, there, monkeypatch, module, name, value, said):
     monkeypatch.setattr(module, name, value)
     with hub.quiet(), pytest.raises(HubError, match=said):
         fetched(revision=there.id)

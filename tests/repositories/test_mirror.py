@@ -29,7 +29,7 @@ def get(mirror, path="/dir/r18.pth", method="GET", **headers):
         connection.close()
 
 
-def test_a_file(mirror):
+def test_the_mirror_serves_a_file(mirror):
     response, body = get(mirror)
     assert (response.status, body) == (200, CONTENT)
     response, body = get(mirror, method="HEAD")
@@ -37,7 +37,7 @@ def test_a_file(mirror):
     assert get(mirror, "/absent")[0].status == 404
 
 
-def test_ranges_are_answered_in_part(mirror):
+def test_the_mirror_answers_ranges(mirror):
     response, body = get(mirror, Range="bytes=100-")
     assert (response.status, body) == (206, CONTENT[100:])
     assert response.headers["Content-Range"] == "bytes 100-2047/2048"
@@ -46,7 +46,7 @@ def test_ranges_are_answered_in_part(mirror):
     assert get(mirror, Range="bytes=2048-")[0].status == 416
 
 
-def test_if_range_gives_the_whole_of_a_changed_file(mirror):
+def test_if_range_returns_the_whole_changed_file(mirror):
     etag = get(mirror)[0].headers["ETag"]
     assert get(mirror, Range="bytes=100-", If_Range=etag)[0].status == 206
     mirror.add("dir/r18.pth", CONTENT[::-1])
@@ -54,7 +54,7 @@ def test_if_range_gives_the_whole_of_a_changed_file(mirror):
     assert (response.status, body) == (200, CONTENT[::-1])
 
 
-def test_a_fault_strikes_as_often_as_configured(mirror):
+def test_a_fault_occurs_as_often_as_configured(mirror):
     fault = mirror.inject("GET", "/dir/*", Fault.status(503, retry_after=7), times=2, skip=1)
     assert [get(mirror)[0].status for _ in range(4)] == [200, 503, 503, 200]
     assert fault.hits == 2
@@ -62,13 +62,13 @@ def test_a_fault_strikes_as_often_as_configured(mirror):
 
 
 @pytest.mark.parametrize("fault", [Fault.cut_before(), Fault.lose_answer()])
-def test_a_server_that_does_not_answer(mirror, fault):
+def test_a_stalled_server_does_not_answer(mirror, fault):
     mirror.inject("GET", "*", fault)
     with pytest.raises(ConnectionError):
         get(mirror)
 
 
-def test_damaged_answers(mirror):
+def test_answers_can_be_damaged(mirror):
     mirror.inject("GET", "*", Fault.cut_during(after=10))
     with pytest.raises(http.client.IncompleteRead) as caught:
         get(mirror)

@@ -17,7 +17,7 @@ def refused(function, text):
     "text",
     ["detrex/r101_v2", "a/b", "A-b.c_d/E-f.g_h", "_/_", "0/1", f"{'o' * 47}/{'n' * 48}"],
 )
-def test_the_name_of_a_repository_is_accepted(text):
+def test_a_valid_repository_name_is_accepted(text):
     assert names.is_repo_id(text)
     assert names.repo_id(text) == text
 
@@ -57,7 +57,7 @@ def test_a_malformed_repository_name_is_refused(text):
     "text",
     ["main", "v1.0", "refs/pr/3", "feature/x-1_2+3", "-", "+", "a" * 200, "0f" * 20],
 )
-def test_a_revision_is_accepted(text):
+def test_a_valid_revision_is_accepted(text):
     assert names.revision(text) == text
 
 
@@ -76,7 +76,7 @@ def test_a_full_commit_hash_always_means_the_same_files():
 
 
 @pytest.mark.parametrize("text", ["config.json", "a/b.pth", "_a-b+c.d", "a" * 400])
-def test_the_name_of_a_file_is_accepted(text):
+def test_a_valid_file_name_is_accepted(text):
     assert names.file_name(text) == text
 
 
@@ -84,7 +84,7 @@ def test_the_name_of_a_file_is_accepted(text):
     "text",
     ["", "/etc/passwd", "../a", "a/../b", ".hidden", "a//b", "a/", "a b", "a\\b", "a\n", "a" * 401],
 )
-def test_a_path_to_somewhere_else_is_refused(text):
+def test_a_path_out_of_the_repository_is_refused(text):
     refused(names.file_name, text)
 
 

@@ -61,7 +61,7 @@ def test_only_what_changed_is_committed(hub, login, folder):
     assert not hub.storage.log, "unchanged weights were moved over the network"
 
 
-def test_files_of_others_stay(hub, login, folder):
+def test_other_files_stay(hub, login, folder):
     login("alice")
     hub.put("alice/r18", {"demo.png": b"png", "model.pth": b"theirs"})
     push(folder)
@@ -78,7 +78,7 @@ def test_large_files_are_uploaded_in_parts(hub, login, tmp_path):
     assert len(hub.storage.seen("PUT", "/objects/*/[0-9]")) == 4
 
 
-def test_the_client_does_not_hash_the_files_once_more(hub, login, folder, monkeypatch):
+def test_the_client_does_not_hash_the_files_again(hub, login, folder, monkeypatch):
     from huggingface_hub import lfs
 
     def hashed_again(file):
@@ -118,14 +118,14 @@ def test_the_destination_follows_from_the_arguments(
     assert push(folder, given, namespace=namespace, dry_run=True).repo_id == expected
 
 
-def test_a_private_repository(hub, login, folder):
+def test_a_new_repository_can_be_private(hub, login, folder):
     login("alice")
     push(folder, private=True)
     assert hub.repository("alice/r18").private
     assert push(folder, private=True).changed == ()
 
 
-def test_private_is_not_promised_for_a_public_repository(hub, login, folder):
+def test_a_private_push_to_a_public_repository_is_refused(hub, login, folder):
     login("alice")
     hub.create("alice/r18")
     with pytest.raises(HubError, match="exists and is public"):
@@ -145,7 +145,7 @@ def test_a_pull_request_on_the_repository_of_another_user(hub, login, folder):
     assert len(hub.repository("detrex/r18").pull_requests) == 1
 
 
-def test_a_pull_request_is_opened_again_where_the_first_was_closed(hub, login, folder):
+def test_a_new_pull_request_replaces_a_closed_one(hub, login, folder):
     hub.create("detrex/r18")
     login("alice")
     push(folder, "detrex/r18", create_pr=True)
@@ -185,7 +185,7 @@ def test_a_moved_repository_is_followed(hub, login, folder):
 # what is refused
 
 
-def test_without_a_token(hub, folder):
+def test_a_push_without_a_token_is_refused(hub, folder):
     for arguments in ({}, {"repo_id": "detrex/r18"}):
         with pytest.raises(
             HubError, match=r"a push needs a token, and you have none.*hf auth login"
@@ -194,13 +194,13 @@ def test_without_a_token(hub, folder):
     assert not hub.repositories
 
 
-def test_a_token_that_the_hub_does_not_know(hub, folder, monkeypatch):
+def test_an_unknown_token_is_refused(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_unknown0000000000000000000000000000")
     with pytest.raises(HubError, match=r"does not accept your token.*hf auth login"):
         push(folder)
 
 
-def test_a_token_that_may_only_read(hub, login, folder):
+def test_a_read_only_token_is_refused(hub, login, folder):
     login("alice", "read")
     with pytest.raises(HubError, match=r"may not write there.*hf auth login"):
         push(folder)
@@ -210,7 +210,7 @@ def test_a_token_that_may_only_read(hub, login, folder):
     assert not hub.storage.log
 
 
-def test_the_repository_of_another_user(hub, login, folder):
+def test_the_repository_of_another_user_is_refused(hub, login, folder):
     hub.create("detrex/r18")
     login("alice")
     with pytest.raises(HubError, match=r"may not write there.*--create-pr.*--namespace"):
@@ -221,7 +221,7 @@ def test_the_repository_of_another_user(hub, login, folder):
     assert hub.repositories.keys() == {"detrex/r18"}
 
 
-def test_the_private_repository_of_another_user(hub, login, folder):
+def test_the_private_repository_of_another_user_is_refused(hub, login, folder):
     hub.create("detrex/r18", private=True)
     login("alice")
     with pytest.raises(HubError, match="may not write there"):
@@ -235,7 +235,7 @@ def test_the_private_repository_of_another_user(hub, login, folder):
         ("license: mit\nmodel-index: [{name: r18}]", 'results" must be an array'),
     ],
 )
-def test_a_card_that_the_hub_does_not_accept(hub, login, tmp_path, front, complaint):
+def test_a_card_that_the_hub_rejects_is_refused(hub, login, tmp_path, front, complaint):
     login("alice")
     folder = converted_folder(tmp_path / "r18", card=f"---\n{front}\n---\n")
     with pytest.raises(HubError, match=r"does not accept the card: .*") as caught:
@@ -256,7 +256,7 @@ def test_a_card_without_valid_metadata_is_not_sent(hub, login, tmp_path):
     assert not (tmp_path / "hub").exists()
 
 
-def test_seeded_numbers_stay_off_the_hub(hub, login, tmp_path):
+def test_synthetic_weights_stay_off_the_hub(hub, login, tmp_path):
     login("alice")
     folder = converted_folder(tmp_path / "r18", synthetic=True)
     with hub.quiet(), pytest.raises(HubError, match=r"--to DIR.*--allow-synthetic"):
@@ -266,7 +266,7 @@ def test_seeded_numbers_stay_off_the_hub(hub, login, tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_folder_that_is_not_whole(hub, login, folder, name):
+def test_an_incomplete_folder_is_refused(hub, login, folder, name):
     login("alice")
     content = (folder / name).read_bytes()
     (folder / name).unlink()
@@ -282,14 +282,14 @@ def test_a_folder_that_is_not_whole(hub, login, folder, name):
         push(folder)
 
 
-def test_weights_that_config_json_does_not_describe(hub, login, folder):
+def test_weights_that_config_json_does_not_describe_are_refused(hub, login, folder):
     login("alice")
     (folder / "model.safetensors").write_bytes(b"others")
     with hub.quiet(), pytest.raises(VerificationError, match=r"is not the file that config.json"):
         push(folder)
 
 
-def test_a_config_that_is_no_config(hub, login, folder):
+def test_an_invalid_config_is_refused(hub, login, folder):
     login("alice")
     document = json.loads((folder / "config.json").read_text())
     document["checkpoint"]["file"] = "../../.ssh/id_rsa"
@@ -312,13 +312,13 @@ def test_a_config_that_is_no_config(hub, login, folder):
         {"to": "hub", "create_pr": True},
     ],
 )
-def test_arguments_that_make_no_sense(hub, login, folder, arguments):
+def test_contradictory_arguments_are_refused(hub, login, folder, arguments):
     login("alice")
     with hub.quiet(), pytest.raises(UsageError):
         push(folder, **arguments)
 
 
-def test_there_is_no_folder(hub, tmp_path):
+def test_a_missing_folder_is_refused(hub, tmp_path):
     with pytest.raises(HubError, match=r"is not a folder\..*: detrex-hub list$"):
         push(tmp_path / "absent")
     with pytest.raises(HubError, match=r"is not a folder\..*: detrex-hub convert r101_v2$"):
@@ -334,7 +334,7 @@ def test_offline_a_push_is_refused(hub, login, folder, monkeypatch):
         push(folder)
 
 
-def test_the_library_says_its_name(hub, login, folder):
+def test_requests_name_the_library(hub, login, folder):
     login("alice")
     push(folder)
     agents = {request.headers["User-Agent"].split(";")[0] for request in hub.log}
@@ -342,7 +342,7 @@ def test_the_library_says_its_name(hub, login, folder):
     assert agents.pop().startswith("detrex-hub/")
 
 
-def test_pushed_files_are_those_of_the_folder(hub, login, folder):
+def test_pushed_files_equal_those_of_the_folder(hub, login, folder):
     before = contents(folder)
     login("alice")
     push(folder)

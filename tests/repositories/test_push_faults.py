@@ -120,7 +120,7 @@ def test_temporary_faults_are_retried(hub, folder, naps, impatient, request_, fa
 @pytest.mark.parametrize(
     ("request_", "fault"), sorted({*product([*PUSH, *MORE], LASTING)} - HARMLESS)
 )
-def test_lasting_faults_are_one_line(hub, folder, naps, request_, fault):
+def test_permanent_faults_are_one_line(hub, folder, naps, request_, fault):
     injected = inject(hub, request_, LASTING[fault], times=None)
     with pytest.raises(DetrexHubError) as refused:
         push(folder)
@@ -177,7 +177,7 @@ def meanwhile(monkeypatch):
     return _meanwhile
 
 
-def test_another_push_commits_other_files(hub, folder, meanwhile):
+def test_another_push_may_commit_other_files(hub, folder, meanwhile):
     meanwhile(lambda: hub.put("alice/r18", {"demo.png": b"png"}))
     push(folder)
     assert hub.commits("alice/r18")[0] == "put"
@@ -185,13 +185,13 @@ def test_another_push_commits_other_files(hub, folder, meanwhile):
     assert held(hub).keys() == {*contents(folder), "demo.png"}
 
 
-def test_another_push_commits_the_same_files(hub, folder, meanwhile):
+def test_another_push_may_commit_the_same_files(hub, folder, meanwhile):
     meanwhile(lambda: push(folder))
     push(folder)
     assert complete(hub, folder)
 
 
-def test_another_push_commits_another_version(hub, folder, meanwhile):
+def test_another_push_may_commit_another_version(hub, folder, meanwhile):
     meanwhile(lambda: hub.put("alice/r18", {"config.json": b"theirs"}))
     with pytest.raises(HubError, match=r"config.json changed during the push") as refused:
         push(folder)
@@ -200,7 +200,7 @@ def test_another_push_commits_another_version(hub, folder, meanwhile):
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["the same", "another version"])
-def test_two_pushers_at_once(hub, folder, tmp_path, monkeypatch, same):
+def test_two_pushes_at_once_both_succeed(hub, folder, tmp_path, monkeypatch, same):
     other = folder if same else converted_folder(tmp_path / "other" / "r18", b"other weights")
     together, commit, own = threading.Barrier(2), Client.commit, threading.local()
 

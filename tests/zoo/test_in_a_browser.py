@@ -92,7 +92,7 @@ def test_search_and_filters_choose_the_rows_and_the_points(opened):
     assert len(shown(page)) == len(KNOWN)
 
 
-def test_nothing_matches(opened):
+def test_a_search_without_matches_says_so(opened):
     page = opened()
     page.fill("#q", "no such weights")
     assert page.is_visible("#none") and not page.is_visible("#plots")
@@ -132,7 +132,7 @@ def test_the_address_keeps_the_filter(opened):
     assert all(KNOWN[name].architecture == "detr" for name in shown(page))
 
 
-def test_an_address_that_means_nothing_shows_all(opened):
+def test_an_invalid_address_shows_all_rows(opened):
     page = opened("#arch=%3Cb%3E&sort=constructor&row=q&min=x&kind=__proto__&%E0%A4%A=1")
     assert len(shown(page)) == len(KNOWN)
 
@@ -146,7 +146,7 @@ def test_one_click_copies_the_line(opened):
     assert page.inner_text("#said") == f"Copied: {line}"
 
 
-def test_a_point_is_a_row(opened):
+def test_a_click_on_a_point_opens_its_row(opened):
     page = opened()
     page.hover(".point[data-row=r152_v2]", force=True)
     assert page.inner_text(".tip:not([hidden])") == "r152_v2: 82.3 acc@1, 58.3 M parameters"
@@ -202,7 +202,7 @@ def test_the_page_fits_a_phone(opened, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(opened, scheme):
+def test_text_has_enough_contrast(opened, scheme):
     page = opened(color_scheme=scheme)
     contrast = """
     (selector) => {
@@ -230,7 +230,7 @@ def test_text_stands_out_from_its_ground(opened, scheme):
         assert page.evaluate(contrast, selector) >= 4.5, selector
 
 
-def test_without_scripts_the_table_is_there(browser, address):
+def test_the_table_is_visible_without_scripts(browser, address):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(address)

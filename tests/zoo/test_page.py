@@ -39,7 +39,7 @@ def rows(elements):
     return {given["id"]: given for tag, given in elements if tag == "tbody"}
 
 
-def test_every_weight_is_a_row(rows):
+def test_every_entry_is_a_row(rows):
     assert rows.keys() == KNOWN.keys()
     for name, row in rows.items():
         entry, known = KNOWN[name], outline(KNOWN[name])
@@ -50,7 +50,7 @@ def test_every_weight_is_a_row(rows):
         assert row["data-auto"] == str(int(entry.downloads))
 
 
-def test_the_line_is_that_of_the_card(rows):
+def test_the_config_line_matches_the_card(rows):
     for name in ("r101_v2", "detr_r50_dc5", "dino_swin_large_384_5scale_36ep"):
         assert rows[name]["data-line"] in card.render_for(KNOWN[name])
     building = [row for row in rows.values() if "build=True" in row["data-line"]]
@@ -87,7 +87,7 @@ def test_the_page_loads_nothing(whole, elements):
     assert policy.startswith("default-src 'none';")
 
 
-def test_identifiers_occur_once(elements):
+def test_identifiers_are_unique(elements):
     found = [given["id"] for _, given in elements if "id" in given]
     assert len(found) == len(set(found))
 
@@ -110,7 +110,7 @@ def test_catalogue_values_are_shown_as_text(elements):
     assert not [g for t, g in Elements(text).found if t == "a" and "javascript" in g["href"]]
 
 
-def test_an_entry_with_little_data_is_a_row():
+def test_an_entry_with_little_data_has_a_row():
     entry = replace(
         KNOWN["r50_v1"],
         hyper_parameters={},
