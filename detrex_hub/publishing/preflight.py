@@ -16,6 +16,7 @@ from pathlib import Path
 from detrex_hub import card
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import layout_of, model_of
+from detrex_hub.catalogue.outlines import outline
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, UsageError
 from detrex_hub.originals.availability import available
 from detrex_hub.originals.opening import catalogued, file_stem
@@ -36,6 +37,8 @@ from detrex_hub.staging import scratch_place
 _AT_ONCE = 8
 # bytes of disk per byte of an original: its file, and its conversion
 _ON_DISK = 2
+# seeded numbers have no file
+_ON_DISK_SEEDED = 1
 
 
 def preflight(
@@ -85,7 +88,10 @@ def preflight(
         threads.shutdown(wait=False, cancel_futures=True)
         reports.finish()
     forecasts = _without_twins([*found.values()])
-    return forecasts if jobs is None else _within_disk(forecasts, push, jobs)
+    if jobs is None:
+        return forecasts
+    factor = _ON_DISK_SEEDED if conversion.synthetic else _ON_DISK
+    return _within_disk(forecasts, push, jobs, factor)
 
 
 def _without_twins(forecasts: list[Forecast]) -> list[Forecast]:
@@ -206,6 +212,8 @@ def _why_changed(
 def _size(entry: CatalogueEntry, conversion: ConversionOptions) -> int:
     """Bytes of the original, which must answer; of what is converted, without one."""
     if conversion.synthetic:
+        if (known := outline(entry)) is not None:
+            return known.size
         specs, _ = model_of(entry).original(layout_of(entry))
         return sum(spec.nbytes for spec in specs.values())
     if conversion.source is not None:
@@ -214,8 +222,16 @@ def _size(entry: CatalogueEntry, conversion: ConversionOptions) -> int:
     return available(entry).size or 0
 
 
-def _within_disk(forecasts: list[Forecast], push: PushOptions, jobs: int) -> list[Forecast]:
+def _within_disk(
+    forecasts: list[Forecast], push: PushOptions, jobs: int, factor: int
+) -> list[Forecast]:
     """The same, with those refused that need more disk than is free.
+
+    Args:
+        forecasts: of the names.
+        push: where they go.
+        jobs: how many are worked on at once.
+        factor: bytes of disk per byte of their sizes.
 
     Raises:
         DetrexHubError: each fits, but so many jobs at once do not.
@@ -223,13 +239,13 @@ def _within_disk(forecasts: list[Forecast], push: PushOptions, jobs: int) -> lis
     place, variable = scratch_place()
     free = shutil.disk_usage(place).free
     judged = [
-        replace(one, status="refused", refusal=_too_large(one, free))
-        if one.is_work and one.size * _ON_DISK > free
+        replace(one, status="refused", refusal=_too_large(one.name, one.size * factor, free))
+        if one.is_work and one.size * factor > free
         else one
         for one in forecasts
     ]
     sizes = sorted((one.size for one in judged if one.is_work), reverse=True)
-    at_once = sum(sizes[:jobs]) * _ON_DISK
+    at_once = sum(sizes[:jobs]) * factor
     what = f"--jobs {jobs}"
     if push.to is not None and _same_disk(push.to, place):
         at_once += sum(sizes)
@@ -242,11 +258,10 @@ def _within_disk(forecasts: list[Forecast], push: PushOptions, jobs: int) -> lis
     return judged
 
 
-def _too_large(forecast: Forecast, free: int) -> DetrexHubError:
+def _too_large(name: str, needed: int, free: int) -> DetrexHubError:
     place, variable = scratch_place()
     return DetrexHubError(
-        f"{forecast.name} needs {_gb(forecast.size * _ON_DISK)} of disk at {place}, where "
-        f"{_gb(free)} are free",
+        f"{name} needs {_gb(needed)} of disk at {place}, where {_gb(free)} are free",
         hint=f"Free space there, or choose another place with {variable}",
     )
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from detrex_hub import catalogue
+from detrex_hub.catalogue.outlines import outline
 from detrex_hub.publishing import preflight
 from tests import tiny
 from tests.hub_server import Fault, Mirror
@@ -259,6 +260,17 @@ def test_a_batch_larger_than_the_disk_is_refused_before_any_work(
     assert cli("convert-and-push", "--all", "--jobs", "1", "--dry-run").code == 0
     done = cli("convert-and-push", "--all", "--to", "hub", "--dry-run")
     assert done.code == 1 and "with all results in hub" in done.err
+
+
+def test_seeded_numbers_need_disk_for_their_results_alone(cli, hub, login, monkeypatch):
+    login("alice")
+    command = ("convert-and-push", "r18_v1", "--synthetic", "--allow-synthetic", "--dry-run")
+    (row,) = json.loads(cli(*command, "--json").out)
+    assert row["size"] == outline(catalogue.find("r18_v1")).size
+    for free, code in ((row["size"], 0), (row["size"] - 1, 1)):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _, usage=usage: usage)
+        assert cli(*command).code == code
 
 
 def test_two_files_are_not_pushed_to_one_repository(cli, hub, login, tmp_path):
