@@ -114,7 +114,8 @@ class Fault:
         """The answer as the client gets it."""
         if self.instead is not None:
             status, headers, body = self.instead
-            return replace(response, status=status, headers=dict(headers), body=body, length=None)
+            given = {"status": status, "headers": dict(headers), "body": body}
+            return replace(response, **given, length=None, stream=None)
         body = response.body
         if self.declare is not None:
             body = body[: self.declare]

@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +85,6 @@ class Jobs:
         self.all[name] = Job(namespace, spec, process, folder)
         return self.described(name)
 
-    def wait(self, name: str) -> None:
-        self.all[name].process.wait(timeout=600)
-
     def described(self, name: str) -> dict[str, Any]:
         job = self.all[name]
         code = job.process.poll()
@@ -100,9 +99,22 @@ class Jobs:
             "owner": {"id": job.namespace, "name": job.namespace, "type": "org"},
         }
 
-    def events(self, name: str) -> bytes:
-        """The lines of the log, as server-sent events."""
-        lines = ["===== Job started =====", *self.all[name].output.read_text().splitlines()]
-        stamp = "2024-01-01T00:00:00.000Z"
-        events = [json.dumps({"data": line, "timestamp": stamp}) for line in lines]
-        return "".join(f"data: {event}\n\n" for event in events).encode()
+    def events(self, name: str) -> Iterator[bytes]:
+        """The lines of the log as server-sent events, until the job has ended."""
+        job = self.all[name]
+        yield _event("===== Job started =====")
+        with job.output.open() as output:
+            rest, ended = "", False
+            while not ended:
+                with suppress(subprocess.TimeoutExpired):
+                    job.process.wait(timeout=1)
+                    ended = True
+                *lines, rest = (rest + output.read()).split("\n")
+                yield b"".join(map(_event, lines)) or b": keep-alive\n\n"
+            if rest:
+                yield _event(rest)
+
+
+def _event(line: str) -> bytes:
+    said = json.dumps({"data": line, "timestamp": "2024-01-01T00:00:00.000Z"})
+    return f"data: {said}\n\n".encode()

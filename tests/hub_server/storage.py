@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from tests.hub_server.store import Blob
 from tests.hub_server.web import Request, Response, Server, ranged
 
 # what a signed address carries
@@ -16,9 +17,12 @@ class Storage(Server):
     It goes by another name than the Hub, since clients tell hosts by their names.
     """
 
+    # whether what is here need not be uploaded again
+    lasting = True
+
     def __init__(self) -> None:
         super().__init__()
-        self.objects: dict[str, bytes] = {}
+        self.objects: dict[str, Blob] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
 
     @property
@@ -34,12 +38,25 @@ class Storage(Server):
         """An address that may be used without a token."""
         return f"{self.url}{path}?{_SIGNATURE}={self._signature(path)}"
 
+    def put(self, oid: str, part: str, content: bytes) -> None:
+        """Take in an upload, or a numbered part of one."""
+        if part:
+            self.parts[oid, int(part)] = content
+        else:
+            self.objects[oid] = Blob(content, large=True)
+
+    def served(self, request: Request, oid: str, stored: Blob) -> Response:
+        """What a download gets."""
+        # a multipart upload's etag is no digest of the content; so no client should rely on it here
+        etag = f'"{hashlib.md5(oid.encode()).hexdigest()}-1"'
+        return ranged(request, stored.content, {"ETag": etag})
+
     def finish(self, oid: str, count: int) -> bool:
         """Join the parts of an upload."""
         parts = [self.parts.pop((oid, number), None) for number in range(1, count + 1)]
         if None in parts:
             return False
-        self.objects[oid] = b"".join(part for part in parts if part is not None)
+        self.objects[oid] = Blob(b"".join(part for part in parts if part is not None), large=True)
         return True
 
     @staticmethod
@@ -53,18 +70,13 @@ class Storage(Server):
             return Response(403, {}, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
         oid, _, part = request.path.removeprefix("/objects/").partition("/")
         if request.method == "PUT":
-            if part:
-                self.parts[oid, int(part)] = request.body
-            else:
-                self.objects[oid] = request.body
+            self.put(oid, part, request.body)
             return Response(200, {"ETag": f'"{hashlib.md5(request.body).hexdigest()}"'})
-        content = self.objects.get(oid)
-        if content is None:
+        stored = self.objects.get(oid)
+        if stored is None:
             return Response(404, {}, b"<Error><Code>NoSuchKey</Code></Error>")
-        # a multipart upload's etag is no digest of the content; so no client should rely on it here
-        response = ranged(
-            request, content, {"ETag": f'"{hashlib.md5(oid.encode()).hexdigest()}-1"'}
-        )
+        response = self.served(request, oid, stored)
         if request.method == "HEAD":
-            response.length, response.body = len(response.body), b""
+            response.length = response.length or len(response.body)
+            response.body, response.stream = b"", None
         return response

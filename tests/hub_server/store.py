@@ -20,6 +20,10 @@ class Blob:
     large: bool
 
     @property
+    def size(self) -> int:
+        return len(self.content)
+
+    @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
@@ -27,7 +31,7 @@ class Blob:
     def pointer(self) -> bytes:
         return b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n" % (
             self.sha256.encode(),
-            len(self.content),
+            self.size,
         )
 
     @property
@@ -40,7 +44,7 @@ class Blob:
 
     def lfs(self, oid: str) -> dict[str, object]:
         """The description of a large file, its digest under the name that an endpoint gives it."""
-        return {oid: self.sha256, "size": len(self.content), "pointerSize": len(self.pointer)}
+        return {oid: self.sha256, "size": self.size, "pointerSize": len(self.pointer)}
 
 
 @dataclass(frozen=True)

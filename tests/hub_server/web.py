@@ -8,6 +8,7 @@ import socket
 import threading
 import traceback
 from base64 import b64decode
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from fnmatch import fnmatchcase
@@ -16,6 +17,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.hub_server.faults import Fault, Injected
+
+# bytes of a body that are read at a time
+_PIECE = 2**20
 
 
 @dataclass
@@ -43,12 +47,14 @@ class Request:
 
 @dataclass
 class Response:
-    """One answer. ``length`` overrides Content-Length, for answers to HEAD."""
+    """One answer. ``length`` overrides Content-Length, for answers to HEAD. ``stream`` gives the
+    body piece by piece, instead of ``body``; without ``length`` it ends with the connection."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     length: int | None = None
+    stream: Iterator[bytes] | None = None
 
     @classmethod
     def of(cls, document: Any, status: int = 200, **headers: str) -> Response:
@@ -110,6 +116,10 @@ class Server:
 
     def answer(self, request: Request) -> Response:
         raise NotImplementedError
+
+    def received(self, request: Request, pieces: Iterator[bytes]) -> bytes:
+        """The body of a request, from its pieces. A subclass may keep less of a large one."""
+        return b"".join(pieces)
 
     def inject(
         self, method: str, pattern: str, fault: Fault, *, times: int | None = 1, skip: int = 0
@@ -190,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         server: Server = self.server.server  # type: ignore[attr-defined]
         server.log.append(request)
         fault = server.fault_for(request) or Fault()
-        request.body = fault.edit_sent(self._read_body())
+        request.body = fault.edit_sent(server.received(request, self._body()))
         if fault.no_range:
             del request.headers["Range"]
         response = Response()
@@ -207,17 +217,37 @@ class _Handler(BaseHTTPRequestHandler):
         request.status = response.status
         self._send(request, response, fault)
 
-    def _read_body(self) -> bytes:
+    def _body(self) -> Iterator[bytes]:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            body = bytearray()
             while size := int(self.rfile.readline().split(b";")[0], 16):
-                body += self.rfile.read(size)
+                yield self.rfile.read(size)
                 self.rfile.readline()
             self.rfile.readline()
-            return bytes(body)
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return
+        left = int(self.headers.get("Content-Length") or 0)
+        while left and (piece := self.rfile.read(min(left, _PIECE))):
+            left -= len(piece)
+            yield piece
+
+    def _send_stream(self, response: Response, pieces: Iterator[bytes]) -> None:
+        self.send_response(response.status)
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        if response.length is None:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        else:
+            self.send_header("Content-Length", str(response.length))
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(piece)
+            self.wfile.flush()
+        self.wfile.flush()
 
     def _send(self, request: Request, response: Response, fault: Fault) -> None:
+        if response.stream is not None:
+            self._send_stream(response, response.stream)
+            return
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
