@@ -339,7 +339,8 @@ def fix_config(
         extra_catalogues: catalogue files beyond the built-in ones.
 
     Returns:
-        the change, as lines of a unified diff; none if nothing can be fixed.
+        the change, as lines of a unified diff, and a line about the variable that the training
+        needs if a name is only in ``extra_catalogues``; none if nothing can be fixed.
 
     Raises:
         ConfigError: the config cannot be read or written.
@@ -367,16 +368,16 @@ def fix_config(
     lines = unified_diff(
         before.splitlines(), after.splitlines(), str(kept), str(path), lineterm="", n=0
     )
-    return list(lines)
+    repo = _repository(found, checkpoint, extra_catalogues)
+    return [*lines, *(_variable_notes(repo, extra_catalogues) if repo is not None else ())]
 
 
 def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> dict[str, Any]:
     """Path of the config -> what to write there."""
-    path, _, query = found.checkpoint.partition("?")
-    if checkpoint is not None and not query and _is_repository(path, extra):
-        return _from_hub(path.removeprefix("hf://"))
-    if checkpoint is None and found.entry is not None and found.share < found.min_matched:
-        return _from_hub(f"detrex/{found.entry}")
+    if (repo := _repository(found, checkpoint, extra)) is not None:
+        # it sets all the rest by itself
+        call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
+        return {"train.init_checkpoint": source.Expression(call, "from detrex_hub import from_hub")}
     values: dict[str, Any] = {one.path: one.wanted for one in found.differences}
     if found.suffixes_help:
         values["train.init_checkpoint"] = f"{found.checkpoint}{HEURISTICS}"
@@ -385,10 +386,23 @@ def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) ->
     return values
 
 
-def _from_hub(repo: str) -> dict[str, Any]:
-    # it sets all the rest by itself
-    call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
-    return {"train.init_checkpoint": source.Expression(call, "from detrex_hub import from_hub")}
+def _repository(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> str | None:
+    """What `from_hub` should load in the config; None if the weights are a file."""
+    path, _, query = found.checkpoint.partition("?")
+    if checkpoint is not None and not query and _is_repository(path, extra):
+        return path.removeprefix("hf://")
+    if checkpoint is None and found.entry is not None and found.share < found.min_matched:
+        return f"detrex/{found.entry}"
+    return None
+
+
+def _variable_notes(repo: str, extra: Sequence[Path]) -> Iterator[str]:
+    """A training does not know the files that were named for one command."""
+    if Path(repo).is_dir():
+        return
+    variable = catalogue.variable_for(_bare(repo).rpartition("/")[2], extra)
+    if variable is not None:
+        yield f"from_hub finds {repo} in a catalogue of yours. Before training: export {variable}"
 
 
 def _unused(path: Path) -> Path:
@@ -447,6 +461,11 @@ def examine(
         entry=weights.entry,
         notes=(
             *_notes(found, weights),
+            *(
+                _variable_notes(f"detrex/{weights.entry}", extra_catalogues)
+                if weights.entry
+                else ()
+            ),
             *settings.loader_notes(wanted, getattr(cfg, "model", None)),
         ),
     )

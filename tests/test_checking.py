@@ -281,6 +281,11 @@ def test_a_file_that_fits_several_models_follows_the_config(tmp_path, monkeypatc
     fix_config(config, found)
     assert "train.init_checkpoint = from_hub('detrex/tv18_body', model=model" in config.read_text()
 
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    found = examine(cfg, target=keys, extra_catalogues=[tmp_path / "my.toml"])
+    needed = f"export DETREX_HUB_CATALOGUE={tmp_path / 'my.toml'}"
+    assert needed in found.notes[-1]
+
 
 def test_a_custom_converted_file_is_recognised(tmp_path):
     path = save(tmp_path / "own.pth", {"model": tensors(ResNet(depth=18).target())})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
@@ -31,6 +32,7 @@ __all__ = [
     "look_up",
     "of_file",
     "of_name",
+    "variable_for",
 ]
 
 CATALOGUE_VARIABLE = "DETREX_HUB_CATALOGUE"
@@ -91,6 +93,23 @@ def by_lock(extra: Sequence[Path] = ()) -> Mapping[Path, Mapping[str, CatalogueE
 def _files_of_user(extra: Sequence[Path]) -> list[Path]:
     named = os.environ.get(CATALOGUE_VARIABLE, "").split(os.pathsep)
     return [Path(name).expanduser() for name in named if name] + [Path(path) for path in extra]
+
+
+def variable_for(name: str, extra: Sequence[Path]) -> str | None:
+    """What a process needs in its environment to find a name in these files, as an assignment for
+    a shell. None if it finds the same entry without them.
+
+    Args:
+        name: a name or an alias.
+        extra: as for `load`.
+
+    Raises:
+        CatalogueError: as `load` does.
+    """
+    if look_up(name, extra) == look_up(name):
+        return None
+    files = os.pathsep.join(str(path.absolute()) for path in _files_of_user(extra))
+    return f"{CATALOGUE_VARIABLE}={shlex.quote(files)}"
 
 
 @cache

@@ -132,6 +132,22 @@ def test_an_option_names_a_catalogue(cli, unpublished, config, monkeypatch, comm
     assert done.code == 0, done.err
 
 
+def test_a_fix_says_what_training_needs_to_find_a_name(cli, unpublished, monkeypatch, tmp_path):
+    monkeypatch.setattr("detrex_hub.checking.has_detectron2", lambda: False)
+    catalogue = tmp_path / "mine.toml"
+    text = "train = model = dataloader = dict()\ntrain.init_checkpoint = 'x.pth'\n"
+    config = Path("config.py")
+    config.write_text(text)
+    check = ("check", config, "--checkpoint", tiny.NAME, "--target", tiny.NAME)
+    check = (*check, "--catalogue", catalogue, "--fix")
+    needed = f"Before training: export DETREX_HUB_CATALOGUE={catalogue}"
+    assert needed not in cli(*check).err
+    config.write_text(text)
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    assert needed in cli(*check).err
+    assert f"from_hub('{tiny.NAME}'" in config.read_text()
+
+
 def test_push_compares_the_licence_with_a_named_catalogue(cli, unpublished, monkeypatch, tmp_path):
     monkeypatch.delenv("DETREX_HUB_CATALOGUE")
     known = ("--catalogue", tmp_path / "mine.toml")
