@@ -11,9 +11,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from detrex_hub import conversion, from_hub, load_state_dict
+from detrex_hub import checkpoints, from_hub, load_state_dict
 from detrex_hub.architectures.resnet import ResNet
-from detrex_hub.conversion import convert, prepare
+from detrex_hub.conversion import convert, description, prepare
 from detrex_hub.errors import (
     ArchitectureError,
     CheckpointError,
@@ -264,7 +264,7 @@ def test_a_wrong_write_is_found_and_removed(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
-    real = conversion.checkpoints.write
+    real = checkpoints.write
 
     def flips_a_bit(target: Path, *args: object, **options: object) -> str:
         digest = real(target, *args, **options)
@@ -273,7 +273,7 @@ def test_a_wrong_write_is_found_and_removed(
         target.write_bytes(data)
         return digest
 
-    monkeypatch.setattr(conversion.checkpoints, "write", flips_a_bit)
+    monkeypatch.setattr(checkpoints, "write", flips_a_bit)
     with pytest.raises(VerificationError, match="differs from the source"):
         convert(path, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r18.pth"]
@@ -500,7 +500,7 @@ def test_a_folder_that_load_refuses_gets_no_final_name(
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
     # what another version of this package may refuse
-    monkeypatch.setattr(conversion, "author_of", lambda layout: "x" * 5000)
+    monkeypatch.setattr(description, "author_of", lambda layout: "x" * 5000)
     with pytest.raises(ConfigError, match=r"checkpoint\.author"):
         convert(path, tmp_path / "r18")
     assert not (tmp_path / "r18").exists()

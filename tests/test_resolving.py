@@ -313,9 +313,9 @@ def test_eight_ranks_pull_once_and_convert_once(entry, mirror):
 
 
 def _die(name):
-    from detrex_hub import conversion
+    from detrex_hub.conversion import execution
 
-    conversion.execute = lambda *_, **__: os._exit(9)
+    execution.execute = lambda *_, **__: os._exit(9)
     resolve(name)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from detrex_hub import conversion, staging
-from detrex_hub.conversion import convert
+from detrex_hub import staging
+from detrex_hub.conversion import convert, execution
 from detrex_hub.errors import DetrexHubError, HubError
 from detrex_hub.publishing.single import convert_and_push
 from detrex_hub.repositories import push
@@ -291,7 +291,7 @@ def test_two_threads_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, 
         together.wait(timeout=60)
         publish(folder, to)
 
-    monkeypatch.setattr(conversion, "publish_files", at_once)
+    monkeypatch.setattr(execution, "publish_files", at_once)
     with ThreadPoolExecutor(2) as threads:
         both = [threads.submit(convert, "tiny", target, **synthetic) for _ in range(2)]
     assert both[0].result().sha256 == both[1].result().sha256

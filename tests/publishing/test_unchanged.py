@@ -6,6 +6,7 @@ import pytest
 
 from detrex_hub import catalogue, conversion
 from detrex_hub.catalogue.entry import Result
+from detrex_hub.conversion import description
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.publishing.unchanged import changes
 from detrex_hub.records import ConversionRecord
@@ -46,7 +47,7 @@ def published(hub, login, tmp_path, request):
 def test_the_same_publication_is_no_change(published, monkeypatch):
     assert published() == ""
     # another version of this package gives the same files but for its own number
-    monkeypatch.setattr(conversion, "__version__", "99")
+    monkeypatch.setattr(description, "__version__", "99")
     assert published() == ""
 
 
