@@ -161,7 +161,8 @@ class Sigstore:
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
         request = x509.load_pem_x509_csr(base64.b64decode(asked["certificateSigningRequest"]))
         now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-        issuer = claims["iss"].encode()
+        issuer, who = claims["iss"].encode(), claims["sub"]
+        named = x509.UniformResourceIdentifier if "://" in who else x509.RFC822Name
         unlogged = (
             _certificate(x509.Name([]), self._root.subject, request.public_key(), now)
             .add_extension(_usage("digital_signature"), critical=True)
@@ -172,9 +173,7 @@ class Sigstore:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._authority.public_key()),
                 critical=False,
             )
-            .add_extension(
-                x509.SubjectAlternativeName([x509.RFC822Name(claims["sub"])]), critical=True
-            )
+            .add_extension(x509.SubjectAlternativeName([named(who)]), critical=True)
             .add_extension(x509.UnrecognizedExtension(_ISSUER, issuer), critical=False)
         )
         logged = unlogged.add_extension(

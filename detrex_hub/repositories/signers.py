@@ -2,7 +2,7 @@
 
 An identity is the name of a person or a workflow at an OpenID Connect provider. Sigstore's
 certificate authority writes the name and the provider into a certificate that is valid for minutes,
-and sigstore's log records when it was used. Nobody has to keep a key. A trusted root lists the
+and sigstore's log records when it was used. There is no key to keep. A trusted root lists the
 authorities and the logs that are believed.
 """
 

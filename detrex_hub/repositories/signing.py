@@ -147,8 +147,7 @@ def check(files: Mapping[str, Path | bytes], signature: bytes, signer: Signer) -
     config = signer.config.set_hashing_config(_hashing(library("hashing")))
     with _laid_out(files, "model") as folder:
         place = folder.parent / SIGNATURE
-        # written again, so that a name that occurs twice is one for the library too
-        place.write_text(json.dumps(json.loads(signature)), encoding="utf-8")
+        place.write_bytes(signature)
         try:
             config.verify(folder, place)
         except Exception as error:

@@ -50,6 +50,20 @@ def test_an_identity_has_signed(sigstore, signature, root, tmp_path):
     signing.check(FILES, signature, signers.identity(WHO, PROVIDER, whole))
 
 
+def test_a_workflow_has_signed(sigstore, root, tmp_path):
+    workflow = "https://github.com/lab/weights/.github/workflows/publish.yml@refs/heads/main"
+    folder = tmp_path / "signed"
+    folder.mkdir()
+    (folder / "README.md").write_bytes(b"card")
+    sigstore.sign(folder, folder / "model.sig", workflow, PROVIDER)
+    made = (folder / "model.sig").read_bytes()
+    files = {"README.md": b"card"}
+    signing.check(files, made, signers.identity(workflow, PROVIDER, root()))
+    branch = workflow.replace("main", "other")
+    with pytest.raises(VerificationError, match="do not match"):
+        signing.check(files, made, signers.identity(branch, PROVIDER, root()))
+
+
 @pytest.mark.parametrize(
     "who, provider, files, why",
     [
@@ -66,10 +80,17 @@ def test_another_identity_or_file_is_refused(signature, root, who, provider, fil
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("part", ["certificateAuthorities", "ctlogs", "tlogs"])
-def test_every_part_of_another_root_is_refused(sigstore, signature, root, part):
+@pytest.mark.parametrize(
+    "part, why",
+    [
+        ("certificateAuthorities", "no trusted authority made its certificate"),
+        ("ctlogs", "failed to verify SCT"),
+        ("tlogs", "invalid log entry"),
+    ],
+)
+def test_every_part_of_another_root_is_refused(sigstore, signature, root, part, why):
     other = type(sigstore)().trusted_root
-    with pytest.raises(VerificationError, match="not the signature of these files"):
+    with pytest.raises(VerificationError, match=why):
         signing.check(
             FILES, signature, signers.identity(WHO, PROVIDER, root(**{part: other[part]}))
         )
