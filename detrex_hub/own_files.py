@@ -76,11 +76,11 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         OSError: the place cannot be written to.
     """
-    written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    written = path.with_name(f".{path.name}.{secrets.token_hex()}")
     handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
         written.replace(path)
     except BaseException:
         written.unlink(missing_ok=True)

@@ -177,12 +177,12 @@ def _entry(text: str, extra: Sequence[Path]) -> CatalogueEntry | None:
     if folders.is_path(text):
         return None
     bare = text.partition("@")[0]
-    owner, slash, last = bare.rpartition("/")
-    if not slash:
-        if (Path(bare) / CONFIG).is_file() and catalogue.look_up(bare, extra) is None:
-            return None
-        return catalogue.find(bare, extra)
-    return catalogue.look_up(last, extra) if owner == default_namespace() else None
+    if "/" in bare:
+        # no name of the catalogue has a slash, so that names of other owners are not in it
+        return catalogue.look_up(bare.removeprefix(f"{default_namespace()}/"), extra)
+    if (Path(bare) / CONFIG).is_file():
+        return catalogue.look_up(bare, extra)
+    return catalogue.find(bare, extra)
 
 
 def _look_up(entry: CatalogueEntry, repo_id: str) -> Repository | None:

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,28 +17,49 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from huggingface_hub import constants
 from msgspec import structs
 
-from detrex_hub import from_hub, loading, materialising, messages
-from detrex_hub.conversion import convert
+from detrex_hub import checkpoints, from_hub, loading, materialising, messages
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.records import RepositoryConfig
-from tests import reference
-from tests.checkpoint_files import save, tensors
+from detrex_hub.repositories import Repository, push
+from detrex_hub.staging import UnwritableError
+from tests.hub_server import converted_folder
+from tests.repositories.test_progress import Recorder
 from tests.test_seals import flip, give_away
 
-VARIANT = reference.load("resnet18")
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory):
-    root = tmp_path_factory.mktemp("converted")
-    return convert(save(root / "r18.pth", tensors(VARIANT.source)), root / "r18").folder
+# some bytes lie outside of every block that a seal samples
+CONTENT = bytes(range(256)) * 12_000
+KEYS = {"weights"}
 
 
 @pytest.fixture
-def folder(converted, tmp_path, hub):
-    return Path(shutil.copytree(converted, tmp_path / "r18"))
+def folder(tmp_path, hub):
+    """A converted folder whose weights are one tensor."""
+    return converted_folder(tmp_path / "r18", CONTENT)
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """What a converted folder says of its weights."""
+    folder = converted_folder(tmp_path_factory.mktemp("converted") / "r18")
+    return RepositoryConfig.load(folder / "config.json")
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for caches that cannot be written to."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(materialising.tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp" / f"detrex-hub-{os.getuid()}"
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    """A cache that cannot be written to."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "file"))
 
 
 @pytest.fixture
@@ -55,6 +77,62 @@ def written(monkeypatch):
 
 def read(path):
     return torch.load(path, weights_only=True)
+
+
+# what is written
+
+
+def test_a_file_is_named_after_its_weights_in_a_folder_of_its_content(folder, described):
+    root = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "materialised"
+    path = Path(from_hub(folder, prefix="backbone."))
+    config = RepositoryConfig.load(folder / "config.json")
+    assert path == root / materialising.cache_key(config, "backbone.") / "r18.pth"
+    assert re.fullmatch("[0-9a-f]{40}", path.parent.name)
+
+
+def test_a_long_name_is_cut(tmp_path, hub):
+    folder = converted_folder(tmp_path / ("ab" * 40))
+    assert Path(from_hub(folder)).name == f"{'ab' * 32}.pth"
+
+
+def test_a_file_holds_what_detectron2_and_a_reader_of_the_file_need(folder):
+    content = read(from_hub(folder, prefix="backbone."))
+    (weights,) = content["model"].values()
+    assert bytes(weights.numpy()) == CONTENT
+    assert content == {
+        "model": {"backbone.weights": weights},
+        "__author__": "torchvision",
+        "matching_heuristics": False,
+        "detrex_hub": (folder / "config.json").read_text(),
+    }
+
+
+def test_tied_keys_share_a_tensor_under_any_prefix(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["checkpoint"]["ties"] = {"alias": "weights"}
+    (folder / "config.json").write_text(json.dumps(config))
+    model = read(from_hub(folder, prefix="net."))["model"]
+    assert model.keys() == {"net.alias", "net.weights"}
+    assert model["net.alias"].data_ptr() == model["net.weights"].data_ptr()
+
+
+def test_a_file_whose_seal_cannot_be_written_is_used(folder, written, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(materialising.seals, "seal", full)
+    path = from_hub(folder)
+    assert read(path)["model"].keys() == KEYS
+    assert from_hub(folder) == path
+    assert len(written) == 2
+
+
+def test_downloads_are_reported(folder, login):
+    login("alice")
+    push(folder, "alice/r18")
+    recorder = Recorder()
+    materialising.materialise(Repository.open("alice/r18"), "", progress=recorder)
+    assert recorder.stages
 
 
 # the same file again
@@ -84,7 +162,7 @@ def test_without_locks_each_process_writes_and_all_read_the_same(folder, monkeyp
     monkeypatch.setattr(materialising.FileLock, "acquire", no_locks)
     with ThreadPoolExecutor(4) as threads:
         (path,) = set(threads.map(lambda _: from_hub(folder), range(4)))
-    assert read(path)["model"].keys() == VARIANT.moves.keys()
+    assert read(path)["model"].keys() == KEYS
     left = {one.name for one in Path(path).parent.iterdir()}
     assert left == {Path(path).name, f"{Path(path).name}.seal"}
     assert from_hub(folder) == path
@@ -96,7 +174,7 @@ def test_without_locks_each_process_writes_and_all_read_the_same(folder, monkeyp
 def test_each_prefix_has_its_own_file(folder):
     found = {prefix: read(from_hub(folder, prefix=prefix)) for prefix in ("", "backbone.", "net.")}
     for prefix, content in found.items():
-        assert content["model"].keys() == {prefix + key for key in VARIANT.moves}
+        assert content["model"].keys() == {prefix + key for key in KEYS}
         assert content["matching_heuristics"] is (prefix == "")
 
 
@@ -145,21 +223,18 @@ def variants(record):
             yield f"{field.name}.{path}".rstrip("."), replace(record, **{field.name: changed})
 
 
-def test_each_field_of_a_description_is_part_of_the_key(converted):
-    described = RepositoryConfig.load(converted / "config.json")
+def test_each_field_of_a_description_is_part_of_the_key(described):
     keys = {path: materialising.cache_key(one, "") for path, one in variants(described)}
     assert {"architecture", "checkpoint.author", "checkpoint.matching_heuristics"} <= keys.keys()
     assert len({*keys.values(), materialising.cache_key(described, "")}) == len(keys) + 1
 
 
-def test_the_prefix_is_part_of_the_key(converted):
-    described = RepositoryConfig.load(converted / "config.json")
+def test_the_prefix_is_part_of_the_key(described):
     prefixes = ("", "backbone.", "backbone", "net.")
     assert len({materialising.cache_key(described, prefix) for prefix in prefixes}) == 4
 
 
-def test_the_format_version_is_part_of_the_key(converted, monkeypatch):
-    described = RepositoryConfig.load(converted / "config.json")
+def test_the_format_version_is_part_of_the_key(described, monkeypatch):
     before = materialising.cache_key(described, "")
     monkeypatch.setattr(materialising, "_VERSION", materialising._VERSION + 1)
     assert materialising.cache_key(described, "") != before
@@ -193,7 +268,7 @@ def test_a_damaged_file_is_written_again_and_logged(folder, damage, caplog):
 def test_damage_outside_the_sampled_blocks_is_found_by_a_check(folder):
     path = Path(from_hub(folder))
     good, seal = path.read_bytes(), path.with_name(f"{path.name}.seal")
-    flip(path, 1_000_001)
+    flip(path, 150_000)
     state = path.stat()
     sealed = json.loads(seal.read_text())
     # as when a disk fails: the file system notices nothing
@@ -204,38 +279,42 @@ def test_damage_outside_the_sampled_blocks_is_found_by_a_check(folder):
     assert path.read_bytes() == good
 
 
+def test_a_link_in_the_files_place_is_replaced(folder, tmp_path, caplog):
+    path = Path(from_hub(folder))
+    path.unlink()
+    path.symlink_to(tmp_path / "absent")
+    assert from_hub(folder) == str(path)
+    assert not path.is_symlink()
+    assert not (tmp_path / "absent").exists()
+    assert f"{path} cannot be read" in caplog.text
+
+
 def test_a_file_and_seal_for_another_purpose_are_not_used(folder):
     """A user who may write to the cache can move its folders about."""
     one, two = (Path(from_hub(folder, prefix=prefix)) for prefix in ("", "backbone."))
     shutil.rmtree(one.parent)
     two.parent.rename(one.parent)
-    assert read(from_hub(folder))["model"].keys() == VARIANT.moves.keys()
+    assert read(from_hub(folder))["model"].keys() == KEYS
 
 
 # nothing that another user may have planted
 
 
-def test_a_file_of_another_user_is_not_returned(folder, tmp_path, monkeypatch):
+def test_a_file_of_another_user_is_not_returned(folder, temporary, monkeypatch):
     path = Path(from_hub(folder))
     path.write_bytes(b"planted")
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(materialising.tempfile, "tempdir", str(tmp_path / "tmp"))
     give_away(path, monkeypatch)
     try:
         found = Path(from_hub(folder))
     except DetrexHubError:
         return
     assert found.stat().st_uid == os.geteuid()
-    assert read(found)["model"].keys() == VARIANT.moves.keys()
+    assert read(found)["model"].keys() == KEYS
 
 
 @pytest.mark.parametrize("foreign", ["another user's", "open to others"])
-def test_a_folder_that_others_can_write_to_is_skipped(
-    folder, tmp_path, monkeypatch, foreign, caplog
-):
+def test_a_folder_that_others_can_write_to_is_skipped(folder, temporary, foreign, caplog):
     path = Path(from_hub(folder))
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(materialising.tempfile, "tempdir", str(tmp_path / "tmp"))
     if foreign == "open to others":
         path.parent.chmod(0o777)
     elif os.geteuid() == 0:
@@ -243,48 +322,81 @@ def test_a_folder_that_others_can_write_to_is_skipped(
     else:
         pytest.skip("only root can give a folder away")
     found = Path(from_hub(folder))
-    assert found.is_relative_to(tmp_path / "tmp")
+    assert found == temporary / path.parent.name / path.name
     assert f"{path.parent} belongs to another user" in caplog.text
     assert from_hub(folder) == str(found)
 
 
-def test_files_are_usable_under_any_umask(folder, written):
-    before = os.umask(0o002)
+@pytest.mark.parametrize("umask", [0, 0o002, 0o022, 0o077])
+def test_files_are_usable_under_any_umask(folder, written, temporary, umask):
+    before = os.umask(umask)
     try:
         paths = {from_hub(folder) for _ in range(2)}
     finally:
         os.umask(before)
     assert len(paths) == len(written) == 1
-    assert not Path(*paths).stat().st_mode & 0o022
+    path = Path(*paths)
+    assert path.is_relative_to(constants.HF_ASSETS_CACHE)
+    assert path.stat().st_mode & 0o777 == 0o644 & ~umask
+    assert path.parent.stat().st_mode & 0o777 == 0o755 & ~umask
 
 
-def test_a_temporary_folder_of_another_user_is_refused(folder, tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(materialising.tempfile, "tempdir", str(tmp_path))
-    root = materialising._temporary_root()
-    root.mkdir()
-    root.chmod(0o777)
-    with pytest.raises(DetrexHubError, match=f"nor {root} is writable"):
+def test_a_temporary_folder_of_another_user_is_refused(folder, tmp_path, no_cache, temporary):
+    temporary.mkdir()
+    temporary.chmod(0o777)
+    with pytest.raises(DetrexHubError, match=f"nor {temporary} is writable"):
         from_hub(folder)
-    root.rmdir()
+    temporary.rmdir()
     aside = tmp_path / "aside"
     aside.mkdir()
-    root.symlink_to(aside)
-    with pytest.raises(DetrexHubError, match=str(root)):
+    temporary.symlink_to(aside)
+    with pytest.raises(DetrexHubError, match=str(temporary)):
         from_hub(folder)
     assert not [*aside.iterdir()]
 
 
-def test_an_unwritable_cache_is_skipped(folder, monkeypatch, tmp_path):
-    from huggingface_hub import constants
+def test_an_unwritable_cache_is_skipped(folder, no_cache, temporary):
+    path = Path(from_hub(folder))
+    assert path.is_relative_to(temporary)
+    assert temporary.stat().st_mode & 0o777 == 0o700
+    assert from_hub(folder) == str(path)
 
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(blocked))
-    monkeypatch.setattr(materialising.tempfile, "tempdir", str(tmp_path))
-    path = from_hub(folder)
-    assert path.startswith(str(tmp_path / "detrex-hub-"))
-    assert from_hub(folder) == path
+
+def test_a_cache_that_takes_no_files_is_skipped(folder, temporary, monkeypatch, caplog):
+    access = os.access
+    cache = Path(constants.HF_ASSETS_CACHE)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not path.is_relative_to(cache) and access(path, mode)
+    )
+    assert Path(from_hub(folder)).is_relative_to(temporary)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("name", "called"), [({"USERNAME": "alice"}, "alice"), ({}, "user")], ids=["name", "no name"]
+)
+def test_without_user_ids_the_temporary_folder_has_the_users_name(
+    folder, no_cache, temporary, monkeypatch, name, called
+):
+    monkeypatch.delenv("USERNAME", raising=False)
+    for variable, value in name.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delattr(os, "getuid")
+    wanted = temporary.with_name(f"detrex-hub-{called}")
+    assert Path(from_hub(folder)).is_relative_to(wanted)
+
+
+@pytest.mark.parametrize("place", ["cache", "temporary"])
+def test_a_full_disk_is_answered_with_the_variable_that_chooses_another(
+    folder, temporary, monkeypatch, place, request
+):
+    if place == "temporary":
+        request.getfixturevalue("no_cache")
+    option = "HF_HOME" if place == "cache" else "TMPDIR"
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "write", full)
+    with pytest.raises(UnwritableError, match=f"another place with {option}"):
+        from_hub(folder)

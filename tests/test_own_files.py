@@ -1,6 +1,7 @@
 """What other users may have planted is not followed, waited for, read at length or believed."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,19 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
     assert names(tmp_path) == ["small"]
 
 
+def test_an_interruption_after_the_file_was_replaced_is_passed_on(tmp_path, monkeypatch):
+    replace = Path.replace
+
+    def interrupted(path, target):
+        replace(path, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replace_text(tmp_path / "small", "text")
+    assert (tmp_path / "small").read_text() == "text"
+
+
 @pytest.mark.parametrize("size", [0, 1, 99, 100])
 def test_a_file_that_arrives_in_small_pieces_is_read_whole(tmp_path, monkeypatch, size):
     path, read = tmp_path / "small", os.read
@@ -74,18 +88,19 @@ def test_a_file_that_arrives_in_small_pieces_is_read_whole(tmp_path, monkeypatch
     assert read_small(path, 100) == bytes(range(size))
 
 
-def test_a_large_file_is_read_to_one_byte_past_the_limit(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("piece", "wanted"), [(60, [101, 41]), (50, [101, 51, 1])])
+def test_a_large_file_is_read_to_one_byte_past_the_limit(tmp_path, monkeypatch, piece, wanted):
     path, read, asked = tmp_path / "small", os.read, []
     path.write_bytes(bytes(500))
 
     def noted(handle, count):
         asked.append(count)
-        return read(handle, min(count, 60))
+        return read(handle, min(count, piece))
 
     monkeypatch.setattr(os, "read", noted)
     with pytest.raises(OSError, match="larger than 100 bytes"):
         read_small(path, 100)
-    assert asked == [101, 41]
+    assert asked == wanted
 
 
 def test_a_small_file_is_writable_only_by_this_user_and_readable_by_all(tmp_path):

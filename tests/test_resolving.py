@@ -14,17 +14,25 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from detrex_hub import from_hub, load_state_dict, local_conversions, overrides
+from detrex_hub import card, from_hub, load_state_dict, local_conversions, overrides
 from detrex_hub.catalogue import find
 from detrex_hub.catalogue.entry import Result
 from detrex_hub.conversion import convert
-from detrex_hub.errors import HubError, SourceError, UsageError, VerificationError
+from detrex_hub.errors import (
+    DetrexHubError,
+    HubError,
+    MissingRepositoryError,
+    SourceError,
+    UsageError,
+    VerificationError,
+)
 from detrex_hub.locking import FileLock
 from detrex_hub.originals.sources import in_cache as cached_originals
 from detrex_hub.repositories import Repository, converted, push
-from detrex_hub.resolving import exists, resolve
+from detrex_hub.resolving import card_of, default_namespace, exists, folder_of, resolve
 from tests import tiny
-from tests.hub_server import Fault, Mirror
+from tests.hub_server import Fault, Mirror, converted_folder
+from tests.repositories.test_progress import Recorder
 
 REPO = f"detrex/{tiny.NAME}"
 
@@ -66,9 +74,10 @@ def test_an_unpublished_name_is_converted_on_this_machine(entry, mirror, name, c
     assert resolved.commit is None
     assert resolved.name == name.removeprefix("hf://")
     assert len(mirror.seen("GET")) == 1
-    said = caplog.text
-    assert "not found, or private" in said
-    assert f"converted on this machine from {mirror.url}/tiny.pth" in said
+    assert (
+        f"{REPO} is not published (not found, or private): converted on this machine from "
+        f"{mirror.url}/tiny.pth"
+    ) in caplog.messages
 
 
 def test_a_second_use_makes_no_request(entry, hub, mirror):
@@ -98,6 +107,70 @@ def test_a_published_repository_is_used(entry, publish, mirror):
     mirror.forget()
     assert resolve(tiny.NAME).commit == commit
     assert not mirror.seen()
+
+
+def test_the_hub_is_not_asked_again_once_the_weights_are_here(entry, publish, hub):
+    publish()
+    found = resolve(tiny.NAME)
+    hub.forget()
+    assert resolve(tiny.NAME).commit == found.commit
+    assert hub.seen()
+    found.weights()
+    hub.forget()
+    assert resolve(tiny.NAME).commit == found.commit
+    assert not hub.seen()
+
+
+@pytest.mark.parametrize("name", [tiny.NAME, "alice/other"])
+@pytest.mark.parametrize("how", ["in the name", "as an argument"])
+def test_a_revision_can_be_named(entry, publish, hub, tmp_path, name, how):
+    repo_id = REPO if name == tiny.NAME else name
+    first = publish(repo_id).commit
+    (tmp_path / "published" / tiny.NAME / "README.md").open("a").write("More.\n")
+    second = push(tmp_path / "published" / tiny.NAME, repo_id).commit
+    assert resolve(name).commit == second != first
+    if how == "in the name":
+        found = resolve(f"{name}@{first}")
+        assert found.name == f"{name}@{first}"
+    else:
+        found = resolve(name, revision=first)
+    assert found.commit == first
+
+
+def test_the_owner_of_the_catalogues_names_can_be_another(entry, mirror, monkeypatch):
+    assert default_namespace() == "detrex"
+    monkeypatch.setenv("DETREX_HUB_NAMESPACE", "lab")
+    assert default_namespace() == "lab"
+    card = resolve(f"lab/{tiny.NAME}").card.read_text()
+    assert f'from_hub("lab/{tiny.NAME}"' in card
+    with pytest.raises(HubError, match="does not exist"):
+        resolve(REPO)
+
+
+def test_a_folder_of_another_name_than_weights_is_opened(entry, tmp_path, monkeypatch):
+    made = resolve(tiny.NAME).folder
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", tiny.NAME):
+        shutil.copytree(made, tmp_path / name)
+    assert resolve("mine").folder == Path("mine")
+    assert resolve(f"./{tiny.NAME}").folder == Path(tiny.NAME)
+    assert resolve(tiny.NAME).folder == made
+    with pytest.raises(UsageError, match="no weights named"):
+        resolve("nothing")
+
+
+def test_names_of_further_catalogues_are_known(entry, tmp_path, monkeypatch):
+    more = [Path(os.environ["DETREX_HUB_CATALOGUE"])]
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    with pytest.raises(UsageError, match="no weights named"):
+        resolve(tiny.NAME)
+    made = resolve(tiny.NAME, extra_catalogues=more).folder
+    shutil.copytree(made, tmp_path / "here" / tiny.NAME)
+    monkeypatch.chdir(tmp_path / "here")
+    assert resolve(tiny.NAME).folder == Path(tiny.NAME)
+    assert resolve(tiny.NAME, extra_catalogues=more).folder == made
+    shutil.rmtree(made)
+    assert resolve(REPO, extra_catalogues=more).folder == made
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
@@ -135,7 +208,8 @@ def test_an_unreachable_hub_is_skipped(entry, hub, naps, fault, caplog):
     hub.inject("GET", "*", fault, times=None)
     hub.inject("HEAD", "*", fault, times=None)
     assert resolve(tiny.NAME).commit is None
-    assert "could not be looked up on the Hub" in caplog.text
+    said = f"{REPO} could not be looked up on the Hub: converted on this machine from"
+    assert [message for message in caplog.messages if message.startswith(said)]
 
 
 def test_the_original_is_removed_once_the_conversion_is_proven(entry):
@@ -143,10 +217,14 @@ def test_the_original_is_removed_once_the_conversion_is_proven(entry):
     assert not [*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]
 
 
-def test_the_original_is_kept_on_request(entry, monkeypatch):
-    monkeypatch.setenv("DETREX_HUB_KEEP_ORIGINALS", "1")
-    resolve(tiny.NAME)
-    assert [*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]
+@pytest.mark.parametrize(
+    ("variable", "argument", "stays"),
+    [("0", None, False), ("1", None, True), ("1", False, False), ("0", True, True)],
+)
+def test_the_original_is_kept_on_request(entry, monkeypatch, variable, argument, stays):
+    monkeypatch.setenv("DETREX_HUB_KEEP_ORIGINALS", variable)
+    resolve(tiny.NAME, keep_original=argument)
+    assert bool([*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]) == stays
 
 
 # what never falls back
@@ -176,12 +254,19 @@ def test_a_refused_repository_is_never_converted(entry, publish, hub, mirror, st
 
 
 @pytest.mark.parametrize("how", ["argument", "variable"])
-def test_conversions_can_be_turned_off(entry, mirror, monkeypatch, how):
+def test_conversions_can_be_turned_off(entry, hub, mirror, monkeypatch, how):
     if how == "variable":
         monkeypatch.setenv("DETREX_HUB_CONVERT", "0")
-    with pytest.raises(HubError, match="--no-convert"):
+    with pytest.raises(MissingRepositoryError) as refused:
         resolve(tiny.NAME, convert=False if how == "argument" else None)
+    assert refused.value.message.startswith(f"{REPO} does not exist on {hub.url}")
+    assert "--no-convert and unset DETREX_HUB_CONVERT" in refused.value.hint
     assert not mirror.seen()
+
+
+def test_an_argument_wins_over_the_variable_that_turns_conversions_off(entry, monkeypatch):
+    monkeypatch.setenv("DETREX_HUB_CONVERT", "0")
+    assert resolve(tiny.NAME, convert=True).proven
 
 
 def test_converted_weights_are_not_hashed_again_in_the_same_process(entry):
@@ -193,8 +278,17 @@ def test_converted_weights_are_not_hashed_again_in_the_same_process(entry):
         from_hub(tiny.NAME)
 
 
+def test_a_conversion_that_another_process_made_meanwhile_is_not_proven(entry, monkeypatch, caplog):
+    resolve(tiny.NAME)
+    caplog.clear()
+    monkeypatch.setattr(local_conversions, "find", lambda _: None)
+    assert not resolve(tiny.NAME).proven
+    assert "converted on this machine" not in caplog.text
+
+
 def test_a_name_that_can_be_converted_exists_and_is_not_converted(entry, mirror):
     assert exists(REPO)
+    assert exists(f"hf://{REPO}")
     assert exists(tiny.NAME)
     assert local_conversions.find(entry) is None
     assert not list(cached_originals(entry))
@@ -282,6 +376,106 @@ def test_weights_that_another_user_published_under_the_name_are_refused(
     lock(tmp_path, hashlib.sha256(b"other").hexdigest())
     with pytest.raises(VerificationError, match="the catalogue's lock pins"):
         from_hub(REPO)
+
+
+# cards
+
+
+def test_the_card_of_a_name_says_what_is_known_before_a_conversion(entry, hub, mirror):
+    hub.forget()
+    assert card_of(tiny.NAME) == card.render_for(entry)
+    assert card_of(f"hf://{REPO}") == card.render_for(entry)
+    assert card_of(REPO, repo_id="alice/mine") == card.render_for(entry, repo_id="alice/mine")
+    assert not hub.seen()
+    assert not mirror.seen()
+
+
+def test_the_card_of_a_conversion_on_this_machine_is_rendered_from_its_records(entry):
+    made = resolve(tiny.NAME)
+    published = made.card.read_text()
+    assert card_of(tiny.NAME) == card_of(REPO) == published != card.render_for(entry)
+    assert card_of(tiny.NAME, repo_id="alice/mine") == card.addressed(
+        published, tiny.NAME, "alice/mine"
+    )
+
+
+def test_the_card_of_a_folder_is_rendered_from_its_records(entry, tmp_path, monkeypatch):
+    made = resolve(tiny.NAME)
+    published = made.card.read_text()
+    shutil.copytree(made.folder, tmp_path / "some" / "folder")
+    (made.folder / "conversion.json").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert card_of("./some/folder") == card_of("hf://some/folder") == published
+    named = card_of("some/folder", repo_id="alice/mine")
+    assert named == card.addressed(published, tiny.NAME, "alice/mine")
+
+
+def test_a_folder_with_the_name_of_weights_needs_a_slash(entry, tmp_path, monkeypatch):
+    (tmp_path / tiny.NAME).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert card_of(tiny.NAME) == card.render_for(entry)
+    with pytest.raises(DetrexHubError, match=r"config\.json"):
+        card_of(f"./{tiny.NAME}")
+
+
+def test_cards_know_the_names_of_further_catalogues(entry, tmp_path, monkeypatch):
+    catalogue = Path(os.environ["DETREX_HUB_CATALOGUE"])
+    made = shutil.copytree(resolve(tiny.NAME).folder, tmp_path / "made")
+    with_entry, without = card_of(str(made)), card.render_folder(made, {})
+    assert with_entry != without
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    with pytest.raises(UsageError, match="no weights named"):
+        card_of(tiny.NAME)
+    assert card_of(tiny.NAME, extra_catalogues=[catalogue]) == with_entry
+    assert card_of(str(made)) == without
+    assert card_of(str(made), extra_catalogues=[catalogue]) == with_entry
+
+
+# what is pushed
+
+
+@pytest.mark.parametrize("name", [".", "./absent", tiny.NAME])
+def test_a_folder_is_pushed_as_it_is(entry, tmp_path, monkeypatch, name):
+    (tmp_path / tiny.NAME).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert folder_of(name) == Path(name)
+
+
+def test_a_name_is_converted_to_be_pushed(entry, mirror):
+    recorder = Recorder()
+    folder = folder_of(tiny.NAME, progress=recorder)
+    assert folder == resolve(tiny.NAME).folder
+    assert recorder.stages
+    assert len(mirror.seen("GET")) == 1
+
+
+def test_what_is_published_is_not_pushed_again(entry, publish):
+    publish()
+    with pytest.raises(UsageError, match=f"{REPO} is on the Hub already"):
+        folder_of(tiny.NAME)
+
+
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_of_the_weights_in_a_folder_only_seeded_numbers_may_contradict_the_lock(
+    entry, tmp_path, monkeypatch, synthetic
+):
+    converted_folder(tmp_path / "root" / REPO, synthetic=synthetic)
+    lock(tmp_path, hashlib.sha256(b"other").hexdigest())
+    monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "root"))
+    if synthetic:
+        assert resolve(tiny.NAME).config.synthetic
+    else:
+        with pytest.raises(VerificationError, match="the catalogue's lock pins"):
+            resolve(tiny.NAME)
+
+
+def test_seeded_numbers_on_the_hub_may_not_contradict_the_lock(entry, login, tmp_path):
+    login("alice", organizations=("detrex",))
+    push(converted_folder(tmp_path / "made", synthetic=True), REPO, allow_synthetic=True)
+    assert resolve(tiny.NAME).config.synthetic
+    lock(tmp_path, hashlib.sha256(b"other").hexdigest())
+    with pytest.raises(VerificationError, match="the catalogue's lock pins"):
+        resolve(tiny.NAME)
 
 
 # several processes
