@@ -61,7 +61,7 @@ class FileSha256:
         self._paths = (path, *others)
         self._digests: list[str] = []
         self._error: OSError | None = None
-        self._stopped = False
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -71,7 +71,7 @@ class FileSha256:
             for path in self._paths:
                 digest = hashlib.sha256()
                 with path.open("rb", buffering=0) as file:
-                    while not self._stopped and (length := file.readinto(buffer)):
+                    while not self._stopped.is_set() and (length := file.readinto(buffer)):
                         digest.update(buffer[:length])
                 self._digests.append(digest.hexdigest())
         except OSError as error:
@@ -90,5 +90,5 @@ class FileSha256:
 
     def stop(self) -> None:
         """Stop hashing: the digests are not needed."""
-        self._stopped = True
+        self._stopped.set()
         self._thread.join()

@@ -115,21 +115,20 @@ def checked(repository: Repository) -> Iterator[Checkpoint]:
 
 def _write(repository: Repository, path: Path, key: str, prefix: str) -> None:
     described = repository.config
-    ties = {prefix + alias: prefix + stored for alias, stored in described.checkpoint.ties.items()}
+    ties = described.checkpoint.ties
     option = "TMPDIR" if path.is_relative_to(_temporary_root()) else assets_variable()
     with staging_folder(path, option=option) as staging:
         staged = staging / path.name
         with checked(repository) as checkpoint:
-            keys = described.checkpoint.stored_keys(checkpoint, where=repository.name)
             sha256 = checkpoints.write(
                 staged,
                 "pth",
                 (
                     Tensor(prefix + key, checkpoint.specs[key], partial(checkpoint.chunks, key))
-                    for key in keys
+                    for key in checkpoint.specs
+                    if key not in ties
                 ),
-                metadata=None,
-                ties=ties,
+                ties={prefix + alias: prefix + stored for alias, stored in ties.items()},
                 extra={
                     "__author__": described.checkpoint.author,
                     "matching_heuristics": not prefix and described.checkpoint.matching_heuristics,

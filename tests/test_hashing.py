@@ -36,7 +36,8 @@ class Endless:
 
     reads = 0
 
-    def open(self, *_, **__):
+    def open(self, *_, **how):
+        self.how = how
         return contextlib.nullcontext(self)
 
     def readinto(self, buffer):
@@ -48,6 +49,12 @@ def test_an_unneeded_digest_is_not_finished():
     file = Endless()
     FileSha256(file).stop()
     assert file.reads < 1000
+
+
+def test_a_file_is_read_without_another_buffer():
+    file = Endless()
+    FileSha256(file).stop()
+    assert file.how == {"buffering": 0}
 
 
 def test_an_unused_digest_does_not_keep_the_process_alive():

@@ -145,6 +145,12 @@ def test_the_second_load_writes_nothing(folder, written):
     assert len(written) == 1
 
 
+def test_the_weights_are_not_needed_again(folder):
+    path = from_hub(folder)
+    (folder / "model.safetensors").unlink()
+    assert from_hub(folder) == path
+
+
 def test_several_threads_write_the_file_once(folder, written):
     with ThreadPoolExecutor(8) as threads:
         paths = set(threads.map(lambda _: from_hub(folder), range(8)))
@@ -274,7 +280,8 @@ def test_damage_outside_the_sampled_blocks_is_found_by_a_check(folder):
     # as when a disk fails: the file system notices nothing
     sealed |= {"modified": state.st_mtime_ns, "changed": state.st_ctime_ns}
     seal.write_text(json.dumps(sealed))
-    assert Path(from_hub(folder)).read_bytes() != good
+    for unchecked in (from_hub(folder), materialising.materialise(Repository.open(folder), "")):
+        assert Path(unchecked).read_bytes() != good
     assert loading.load(folder, check=True).path == str(path)
     assert path.read_bytes() == good
 
@@ -298,6 +305,11 @@ def test_a_file_and_seal_for_another_purpose_are_not_used(folder):
 
 
 # nothing that another user may have planted
+
+
+def test_a_folder_that_is_not_there_is_not_private(tmp_path):
+    assert materialising._is_private(tmp_path)
+    assert not materialising._is_private(tmp_path / "absent")
 
 
 def test_a_file_of_another_user_is_not_returned(folder, temporary, monkeypatch):

@@ -195,12 +195,22 @@ def test_a_damaged_conversion_does_not_replace_the_published_weights(entry, publ
     assert resolve(f"{tiny.NAME}@main").weights().read_bytes() == whole
 
 
-def test_a_folder_below_the_root_comes_first(entry, publish, mirror, tmp_path, monkeypatch):
-    folder = convert(tiny.NAME, tmp_path / tiny.NAME).folder
-    push(folder, REPO, to=tmp_path / "hub")
-    monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "hub"))
+def test_a_folder_below_the_root_comes_first(entry, publish, tmp_path, monkeypatch):
+    push(resolve(tiny.NAME).folder, REPO, to=tmp_path / "hub")
     publish()
-    assert resolve(tiny.NAME).commit is None
+    monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path / "hub"))
+    assert resolve(tiny.NAME).folder == tmp_path / "hub" / REPO
+
+
+def test_a_cached_repository_that_was_changed_is_looked_up_on_the_hub(entry, publish, tmp_path):
+    publish()
+    found = resolve(tiny.NAME)
+    found.weights()
+    (tmp_path / "published" / tiny.NAME / "README.md").open("a").write("More.\n")
+    second = push(tmp_path / "published" / tiny.NAME, REPO).commit
+    assert resolve(tiny.NAME).commit == found.commit
+    os.utime(found.file("config.json"), ns=(0, 0))
+    assert resolve(tiny.NAME).commit == second
 
 
 @pytest.mark.parametrize("fault", [Fault.status(503), Fault.cut_before()], ids=["503", "cut"])
@@ -405,7 +415,8 @@ def test_the_card_of_a_folder_is_rendered_from_its_records(entry, tmp_path, monk
     shutil.copytree(made.folder, tmp_path / "some" / "folder")
     (made.folder / "conversion.json").unlink()
     monkeypatch.chdir(tmp_path)
-    assert card_of("./some/folder") == card_of("hf://some/folder") == published
+    shutil.copytree("some/folder", REPO)
+    assert card_of("./some/folder") == card_of(REPO) == card_of("hf://some/folder") == published
     named = card_of("some/folder", repo_id="alice/mine")
     assert named == card.addressed(published, tiny.NAME, "alice/mine")
 
@@ -451,8 +462,30 @@ def test_a_name_is_converted_to_be_pushed(entry, mirror):
 
 def test_what_is_published_is_not_pushed_again(entry, publish):
     publish()
-    with pytest.raises(UsageError, match=f"{REPO} is on the Hub already"):
+    with pytest.raises(UsageError, match=f"{REPO} is on the Hub already") as refused:
         folder_of(tiny.NAME)
+    assert f"detrex-hub convert {tiny.NAME}" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (f"alice/{tiny.NAME}", f"Convert it again: detrex-hub convert {tiny.NAME}"),
+        ("alice/other", "Convert its original again. See the known names"),
+    ],
+)
+def test_what_is_published_without_a_record_is_not_pushed_again(
+    entry, publish, monkeypatch, name, hint
+):
+    publish(name)
+
+    def malformed(_):
+        raise DetrexHubError("malformed")
+
+    monkeypatch.setattr(Repository, "record", property(malformed))
+    with pytest.raises(UsageError) as refused:
+        folder_of(name)
+    assert hint in refused.value.hint
 
 
 @pytest.mark.parametrize("synthetic", [False, True])
