@@ -1,4 +1,4 @@
-"""Checkpoint files as the originals' authors write them, every tensor with values of its own."""
+"""Checkpoint files as the originals' authors write them, in which all tensors differ."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _TORCH = {
 def tensors(
     specs: Mapping[str, TensorSpec], ties: Iterable[Iterable[str]] = ()
 ) -> dict[str, torch.Tensor]:
-    """A state dict whose tensors all differ, but for the tied ones, which are one tensor."""
+    """A state dict whose tensors all differ, except tied ones, which are one tensor."""
     state: dict[str, torch.Tensor] = {}
     for number, (key, spec) in enumerate(specs.items()):
-        # counting from a start of its own: each tensor and each row can be told from all others
+        # numbers from a different start for each tensor, so that all tensors and rows differ
         values = torch.arange(spec.numel, dtype=torch.float32).mul_(1e-3).add_(number)
         state[key] = values.to(_TORCH[spec.dtype]).reshape(spec.shape)
     for group in ties:
@@ -38,7 +38,7 @@ def tensors(
 
 
 def save(path: Path, state: Mapping[str, torch.Tensor], container: str | None = None) -> Path:
-    """``torch.save``; in a container with what training scripts put beside it."""
+    """Save with ``torch.save``, in a container together with other output of training scripts."""
     whole: Any = dict(state)
     if container is not None:
         arguments = argparse.Namespace(lr=1e-4, dataset_file="coco")
@@ -48,7 +48,7 @@ def save(path: Path, state: Mapping[str, torch.Tensor], container: str | None = 
 
 
 def hollow(path: Path, specs: Mapping[str, TensorSpec]) -> Path:
-    """A safetensors file of zeros, which takes no space on a disk, for what reads its index."""
+    """A sparse safetensors file of zeros, for tests that read only its index."""
     header, end = {}, 0
     for key, spec in specs.items():
         place = [end, end + spec.nbytes]
@@ -62,8 +62,8 @@ def hollow(path: Path, specs: Mapping[str, TensorSpec]) -> Path:
 
 
 def content_of(table: Any) -> Any:
-    """A value for each entry of a recorded table: a tensor for ``[type, shape]``, and an object for
-    the name of a class. Those of Python's own types have a value, all others are of no known class.
+    """Values for the entries of a recorded table: a tensor for ``[type, shape]``, and an object for
+    the name of a class. Python's own types have a value, and all others become an unknown class.
     """
     match table:
         case dict():
@@ -79,7 +79,7 @@ def content_of(table: Any) -> Any:
 
 
 def save_pickle(path: Path, state: Mapping[str, torch.Tensor], author: str) -> Path:
-    """detectron2's form: numpy arrays in a pickle."""
+    """Save numpy arrays in a pickle, as detectron2 does."""
     arrays = {key: tensor.numpy() for key, tensor in state.items()}
     with path.open("wb") as file:
         pickle.dump({"model": arrays, "__author__": author}, file)

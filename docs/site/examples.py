@@ -1,4 +1,4 @@
-"""Docstrings say ``Example:``; the site shows what follows as code, as of ``Examples:``."""
+"""Docstrings have the section ``Example:``; the site shows it as code, like ``Examples:``."""
 
 from __future__ import annotations
 

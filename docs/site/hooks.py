@@ -1,6 +1,6 @@
-"""What mkdocs adds to the pages of docs/: generated pages, and pages that lie at the root.
+"""mkdocs hooks that add generated pages, and the pages at the root of the repository.
 
-Links to files that the site does not have, such as tests, become plain text.
+Links to files that are not on the site, such as tests, become plain text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 _ROOT = Path(__file__).parent.parent.parent
-# pages of the site by the files at the root that they show
+# files at the root, and the pages of the site that show them
 _AT_ROOT = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
@@ -54,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     own = page.file.src_uri
     at_root = {name: file for file, name in _AT_ROOT.items()}
-    # where the links of the page start from, seen from the root of the repository
+    # the folder from which the links of the page start, relative to the root of the repository
     start = "" if own in at_root else join("docs", dirname(own))
 
     def rewritten(link: re.Match[str]) -> str:
@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _for_models(files: Files) -> str:
-    """`llms.txt`: what the site is, and a line for each page, for readers that are programs."""
+    """`llms.txt`: a description of the site with a line for each page, for language models."""
     lines = [
         "# detrex-hub",
         "",

@@ -1,4 +1,4 @@
-"""What is asked of every backbone: that it comes out as measured, and reads back what it wrote."""
+"""Checks for every backbone: it comes out as measured, and reads back what it wrote."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ SMALL: dict[str, dict[str, Any]] = {
 def read(
     specs: Mapping[str, TensorSpec], facts: Mapping[str, Any] | None = None
 ) -> tuple[Architecture, str]:
-    """The architecture with its hyper-parameters, and the layout, from keys and shapes alone."""
+    """Read the architecture with its hyper-parameters, and the layout, from keys and shapes
+    alone."""
     recognised = recognise(specs)
     return recognised.architecture.read(specs, recognised.layout, facts or {}), recognised.layout
 
@@ -81,8 +82,8 @@ def comes_out_as_measured(
 ) -> tuple[Architecture, str, ConversionPlan]:
     """Convert a reference variant and compare everything with the measured pair.
 
-    A config chooses which stages it returns, and so which output norms its model has: `target` may
-    hold further ones, all of them set by the model.
+    A config chooses the stages that the backbone returns, and so the output norms of its model.
+    `target` may have more norms, which the model sets itself.
     """
     variant = reference.load(name)
     made, layout = read(variant.source, facts)

@@ -1,4 +1,4 @@
-"""Any backbone in any detector, whether a config of detrex combines them or not."""
+"""Any backbone in any detector, also in combinations that no detrex config has."""
 
 import pytest
 from msgspec.structs import replace
@@ -34,7 +34,7 @@ BODIES = bodies()
 
 def test_the_backbones_cover_every_kind():
     kinds = {name for name, kind in architectures().items() if kind.backbone}
-    # a plain ViT is the net of a feature pyramid, and DINOv2 comes out as one
+    # a plain ViT becomes the net of a feature pyramid, and DINOv2 becomes a plain ViT
     assert kinds - BODIES.keys() == {"feature_pyramid", "dinov2"}
 
 
@@ -69,7 +69,7 @@ def test_a_one_level_detector_reads_the_last_map_of_its_backbone():
     made = replace(real("dab_detr_r50"), body=replace(BODIES["convnext"], output_norms=(2, 3)))
     lazy = lazy_of(made)
     assert lazy["model.in_features"] == ["p3"]
-    # every map that is returned has a norm among the weights
+    # the weights have a norm for every returned map
     assert lazy["model.backbone.out_indices"] == [2, 3]
 
 

@@ -35,7 +35,7 @@ def backbones(draw, only=None):
     depth = draw(one_of(18, 34, 50, 101, 152))
     found = {"backbone": kind, "backbone_depth": depth}
     if kind == "torchvision_resnet":
-        # detrex builds undilated ones on it in Anchor DETR alone
+        # detrex builds undilated ones on it only in Anchor DETR
         depth = found["backbone_depth"] = draw(one_of(50, 101)) if only is None else depth
         found["backbone_dilation"] = only is None or (depth >= 50 and draw(st.booleans()))
     return found
@@ -43,7 +43,7 @@ def backbones(draw, only=None):
 
 MULTI_LEVEL = {"neck_inputs": st.integers(1, 4), "more_levels": st.integers(0, 2)}
 FLAG = st.booleans()
-# what an architecture has beyond what all have
+# hyper-parameters that only some architectures have
 OWN = {
     "detr": {"position_grid": st.none() | st.lists(st.integers(1, 60), min_size=2, max_size=2)},
     "conditional_detr": {},
@@ -112,7 +112,7 @@ IN_NO_SHAPE = (
 
 @st.composite
 def detectors(draw, name):
-    """Hyper-parameters of an architecture, and the facts that its shapes do not tell."""
+    """Hyper-parameters of an architecture, and the facts that its shapes do not show."""
     kind = architectures()[name]
     only = {"anchor_detr": "torchvision_resnet", "maskdino": draw(one_of("resnet", "swin"))}
     values = draw(backbones(only.get(name)))
@@ -127,7 +127,7 @@ def detectors(draw, name):
     }
     values |= {field: draw(strategy) for field, strategy in OWN[name].items()}
     facts = {"classes": "keep"}
-    # Mask DINO's classes have no gaps to be cut, and detrex cuts none of its own
+    # Mask DINO's classes have no gaps to cut, and detrex's own heads are never cut
     if name != "maskdino" and "original" in kind.layouts and draw(st.booleans()):
         facts = {}
         values |= {"num_classes": 80, "classes_cut_from": kind.original_rows}
@@ -140,11 +140,11 @@ def detectors(draw, name):
             values["neck_inputs"] = 1
         values["feature_levels"] = values["neck_inputs"] + values.pop("more_levels")
     if values["backbone"] == "swin":
-        # detectron2 puts a norm behind each stage that it returns, whether the neck reads it or not
+        # detectron2 has a norm for each returned stage, whether the neck reads it or not
         read = 0 if name == "maskdino" else 4 - values.get("neck_inputs", 1)
         values["backbone_output_norms"] = list(range(draw(st.integers(0, read)), 4))
     if "more_labels" in values:
-        # an original's labels are as many as the rows of its heads, and more
+        # an original has at least as many labels as rows in its heads
         rows = values.get("classes_cut_from", values["num_classes"]) + values.pop("more_labels")
         values["label_rows"] = rows if rows > values["num_classes"] else None
     if not values.get("with_box_refine", True):
@@ -172,8 +172,8 @@ def detectors(draw, name):
 
 
 def same(made, specs, layout, facts):
-    """Whether a state dict is recognised as what it was made from, and comes out as that."""
-    # at a size that was not released no key tells look-alikes apart
+    """Whether a state dict is recognised as the model it was made from, and converts to it."""
+    # at an unreleased size no key distinguishes look-alikes
     named = type(made).layouts[layout].look_alikes is not None
     named |= made.name in ("group_detr", "align_detr", "sqr_detr")
     named |= made.name == "h_deformable_detr" and not made.mixed_selection
@@ -183,7 +183,7 @@ def same(made, specs, layout, facts):
     assert found.target() == made.target()
     expected = made.hyper_parameters()
     if layout == "detrex":
-        # nothing is cut from what detrex has written
+        # nothing is cut from a detrex file
         expected |= {"classes_cut_from": None}
         if "label_rows" in expected:
             expected["label_rows"] = None
@@ -213,7 +213,7 @@ def test_hyper_parameters_are_read_back_from_the_originals_shapes(name):
 
 
 def original_has(made):
-    """The two stages of the original DAB-Deformable-DETR are others."""
+    """The two stages of the original DAB-Deformable-DETR differ from detrex's."""
     return not (made.name == "dab_deformable_detr" and made.as_two_stage)
 
 
@@ -266,7 +266,7 @@ def test_hyper_parameters_are_read_back_from_transformers_shapes(name, layout):
 
 
 def transformers_has(made):
-    """transformers has no learned position embeddings here, and ResNets alone."""
+    """transformers has only ResNets here, and no learned position embeddings."""
     resnet = "resnet" in made.body.name
     return resnet and getattr(made, "position_grid", None) is None
 
@@ -280,7 +280,7 @@ def digest(specs):
 def test_the_state_dict_equals_the_real_detrex_models(name):
     model = reference.detrex_models()[name]
     kind = architectures()[model["architecture"]]
-    # proposals of a two-stage model and points of a grid are in no state dict
+    # a state dict shows neither the proposals of a two-stage model nor the points of a grid
     made = kind.from_hyper_parameters({"num_queries": None, **model["hyper_parameters"]})
     assert digest(made.target()) == model["state_dict"]
     ties = sorted(sorted(group) for group in made.ties())

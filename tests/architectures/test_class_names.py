@@ -1,4 +1,4 @@
-"""Names of classes in the files that people have, and the classes of a head that they stand for."""
+"""Class names in common files, and the classes of a head that they match."""
 
 import codecs
 import json
@@ -92,7 +92,7 @@ def test_a_class_name_may_be_a_reserved_word_of_yaml(tmp_path):
         '{"a": 1}',
         '{"categories": [{"name": "x"}]}',
         '{"names": ["cat"], "thing_classes": ["dog"]}',
-        # what would be four odd classes if lines were names
+        # these would be four odd classes if every line were a name
         "names:\n  0: cat\n  2: dog\nnc: 2\n",
         "nc: 3\ntrain: images\n",
         "id,name\n1,cat\n",

@@ -1,4 +1,4 @@
-"""What becomes of rows of classes: cut, kept, chosen by name, or fresh."""
+"""Rows of classes are cut, kept, chosen by name, or fresh."""
 
 import json
 import math
@@ -23,10 +23,10 @@ PRIOR = -math.log(99)
 # rows 17, none, 1, 3 of the originals; classes 15, none, 0, 2 of detrex
 NAMES = ["cat", "drone", "Person", "car"]
 MINE = {"class_names": NAMES, "seed": 7}
-# the heads' inner product of one row is enough to see where rows come from
+# the inner product of one row of the heads shows where the rows come from
 ROWS = [17, None, 1, 3]
 OWN_ROWS = [15, None, 0, 2]
-# detectors with 91 or 92 rows of COCO's classes; the others have tests of their own
+# detectors with 91 or 92 rows of COCO's classes; the others have separate tests
 OF_COCO = [
     name
     for name in DETECTORS
@@ -77,7 +77,7 @@ def test_rows_of_named_classes_are_kept_and_the_others_are_fresh(name, layout):
     last = [91] if layout == "original" else [80]
     for head, found in heads(plan).items():
         if two_stage and head.endswith(".6"):
-            # proposals are ranked by the first row, whatever their class
+            # the first row ranks proposals of every class
             assert found == [0, 1, 2, 3]
         elif made.name in ("detr", "pnp_detr"):
             assert found == rows + last
@@ -199,7 +199,7 @@ def test_facts_that_contradict_each_other_are_refused(facts, said):
 
 
 def own_head(rows):
-    """An original whose class head has rows of its own."""
+    """An original whose class head has custom rows."""
     specs = dict(reference.load("conditional_detr_r50").source)
     for key in ("class_embed.weight", "class_embed.bias"):
         spec = specs[key]

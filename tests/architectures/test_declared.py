@@ -1,4 +1,4 @@
-"""What architectures declare: facts with kinds and defaults, and the config paths that they set."""
+"""Architectures declare facts with kinds and defaults, and the config paths that they set."""
 
 import pytest
 
@@ -165,7 +165,7 @@ def test_the_paths_of_assumed_facts_are_among_the_overrides(name):
     assumed = made.assuming(wanted, facts.assumed).assumed
     assert ("model.pixel_mean" in assumed) == ("pixel_mean" in facts.assumed)
     assert not set(assumed) - {*wanted.lazy, *wanted.lazy_if_present, *wanted.yacs}
-    # what the shapes show is wanted for certain
+    # values that shapes show are not assumed
     assert not [path for path in assumed if path.endswith((".depth", ".depths", ".num_classes"))]
     assert made.assuming(wanted, ()).assumed == ()
 

@@ -19,7 +19,7 @@ from tests.situations._models import below, detector
 
 _HEADS = re.compile(r"(class_embed|class_labels_classifier)(\.|$)")
 _LABELS = re.compile(r"(label_enc|label_encoder)\.")
-# what detrex's keys cannot tell from others without the label embedding needs its name
+# without the label embedding, detrex's keys are ambiguous for these: they need the name
 _NAMED = {"dn_detr", "dn_deformable_detr"}
 
 
@@ -81,7 +81,7 @@ def test_only_deleted_rows_are_fresh(specs, name, layout, what):
         assert heads
         for key in heads:
             assert not any(isinstance(piece, Piece) for piece in plan.moves[key].pieces)
-    # the records hold only what the file has, and lead to the same plan
+    # the records hold only tensors of the file, and give the same plan
     again = identify(left, found, given=made.facts)
     assert again.plan == plan
     expected = architecture(name).from_hyper_parameters(made.architecture.hyper_parameters())

@@ -1,4 +1,4 @@
-"""DETA against its baseline, which has the same tensors, and against Deformable-DETR."""
+"""DETA is distinguished from its baseline, which has the same tensors, and from Deformable-DETR."""
 
 import argparse
 

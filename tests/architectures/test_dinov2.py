@@ -64,7 +64,7 @@ def test_patches_of_14_pixels_are_resampled_only_on_request() -> None:
 
 
 def test_the_pretraining_image_size_follows_from_the_positions() -> None:
-    # with the stock 224 the positions are left random: their shape does not fit
+    # with the default 224 the positions stay random, because their shape does not fit
     for name, size in (("dinov2_vitb14", 518), ("dinov2_vits14_p16", 592)):
         made, _ = read(reference.load(name).source, facts_of(name))
         lazy = made.overrides(IMAGENET_RGB).lazy

@@ -30,7 +30,7 @@ def test_comes_out_as_measured() -> None:
     assert not [key for key in plan.moves if "rope" in key]
 
 
-# millions of parameters: EVA-02's README; what pretraining needs is not counted there
+# millions of parameters: EVA-02's README, which does not count the parts for pretraining
 @pytest.mark.parametrize(("made", "millions"), [(BASE, 86), (LARGE, 304)])
 def test_all_published_sizes_have_the_published_parameter_count(made: EVA02, millions: int) -> None:
     specs = reads_back(made)

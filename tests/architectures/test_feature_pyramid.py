@@ -18,7 +18,7 @@ NET = "model.backbone.net"
 
 
 def dino(name):
-    """A detrex model, held to the real one elsewhere, as its own file reads."""
+    """A detrex model, read from its own state dict. Other tests compare it with the real model."""
     model = reference.detrex_models()[name]
     specs = architecture("dino").from_hyper_parameters(model["hyper_parameters"]).target()
     assert recognise(specs).architecture.name == "dino"
@@ -65,7 +65,7 @@ def test_the_heads_of_the_original_detector_are_dropped_with_their_reason():
 
 
 def test_rotary_positions_of_another_model_are_never_moved():
-    # they are those of the image and the window that the file was trained with
+    # they belong to the image and window sizes that the file was trained with
     variant = reference.load("eva02_L_m38m_to_o365")
     plan = KIND.read(variant.source, "detector", {}).plan(variant.source, "detector")
     assert not [key for key in plan.moves if "rope" in key]
@@ -92,7 +92,7 @@ def test_sizes_and_windows_are_read_from_shapes(name, net, sizes, attending):
     made, _ = dino(name)
     assert made.body.net.name == net
     lazy = lazy_of(made)
-    # EVA-01 has the same shapes for images of 1280 and of 1536 pixels: none says what to pad to
+    # EVA-01 has the same shapes for images of 1280 and of 1536 pixels: no shape shows the padding
     found = [lazy.get(path) for path in (f"{NET}.img_size", f"{NET}.window_size")]
     assert (*found, lazy.get("model.backbone.square_pad")) == sizes
     windowed = lazy[f"{NET}.window_block_indexes"]
@@ -112,7 +112,7 @@ def test_a_vit_whose_windows_cannot_be_read_is_refused(kept):
 
 @pytest.mark.parametrize("stored", [0, 1])
 def test_windows_cannot_be_read_from_rotary_positions_stored_once(stored):
-    # as a file that holds shared tensors once would have them, under the first or another name
+    # in a file that stores shared tensors once, under the first or another name
     made, specs = dino("dino_eva_02_b_6attn_win32_1536")
     tied = [group for group in made.ties() if ".rope" in group[0]]
     gone = {key for group in tied for key in group if key != group[stored]}

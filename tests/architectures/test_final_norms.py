@@ -1,8 +1,8 @@
-"""The norm before an ImageNet classifier must land in no norm of a detector, whatever its width.
+"""The norm before an ImageNet classifier must not be loaded into a norm of a detector.
 
-detectron2's checkpointer matches a backbone's names by their ends, so that ``norm.weight`` is tried
-against every norm. Its matching is replayed against a detector whose neck and transformer have
-norms of just that width.
+detectron2's checkpointer matches a backbone's names by suffix, so it tries ``norm.weight`` for
+every norm. These tests replay its matching on a detector whose neck and transformer have norms of
+the same width.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WITH_FINAL_NORM = [name for name in VARIANTS if "norm.weight" in reference.load(
 
 
 def detector(made, width):
-    """A detector's names and shapes around a backbone; with its pyramid around a plain ViT."""
+    """A detector's names and shapes around a backbone, with a pyramid around a plain ViT."""
     node = made.node.removeprefix("model.")
     shapes = {f"{node}.{key}": spec.shape for key, spec in made.target().items()}
     for name in ("neck.convs.2.norm", "transformer.encoder.layers.0.norms.1"):

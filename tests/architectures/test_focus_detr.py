@@ -1,4 +1,4 @@
-"""Focus-DETR: told from DINO, its one head under fourteen names, and its configs set right."""
+"""Focus-DETR: distinguished from DINO, one head with fourteen names, and its config overrides."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_the_number_of_encoder_layers_chooses_the_encoder_head():
 
 
 def test_more_encoder_layers_than_decoder_layers_are_refused():
-    # detrex ends in an IndexError
+    # detrex raises an IndexError
     with pytest.raises(ArchitectureError, match="4 encoder layers and 3 decoder layers"):
         KIND.from_hyper_parameters({**SMALL, "encoder_layers": 4})
 

@@ -45,7 +45,7 @@ def test_comes_out_as_measured(name: str) -> None:
     assert (made, layout) == (BY_LETTER[name.split("_")[1]], "original")
     stated = {**InternImage.defaults, **reference.load(name).about["config"]["constructor"]}
     arguments = made.arguments()
-    # 1.0 of our own: the weights overwrite it, or there are none and it changes nothing
+    # our own 1.0: the weights overwrite it, or it changes nothing without weights
     assert arguments.pop("layer_scale") == 1.0
     assert {name: stated[name] for name in arguments} == arguments
     assert {key.partition(".")[0] for key in plan.dropped} == {"conv_head", "head"}
@@ -82,7 +82,7 @@ def test_offsets_have_the_scale_of_the_published_weights_by_default() -> None:
 
 
 def test_the_huge_model_is_built_without_gammas() -> None:
-    # detrex's block passes over its further norms where it has gammas
+    # detrex's block skips its extra norms if it has gammas
     overrides = HUGE.overrides(IMAGENET_RGB)
     assert overrides.lazy_remove == ("model.backbone.layer_scale",)
     assert overrides.lazy["model.backbone.level2_post_norm_block_ids"] == [5, 11, 17, 23, 29]

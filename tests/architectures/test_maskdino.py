@@ -1,4 +1,4 @@
-"""Mask DINO: its box head under three names, its levels, and the traps of detrex's configs."""
+"""Mask DINO: its box head with three names, its levels, and the traps in detrex's configs."""
 
 from types import SimpleNamespace
 
@@ -48,17 +48,17 @@ def test_a_config_gets_the_settings_of_the_original(name):
     [("maskdino_r50_panoptic_hid2048", 133), ("maskdino_r50_semantic_ade20k", 150)],
 )
 def test_the_number_of_classes_is_set_on_the_predictor_too(name, classes):
-    # left at params.num_classes = 80, class head and labels are random, with a warning only
+    # with params.num_classes = 80, class head and labels stay random, and only a warning says so
     found = lazy(name)
     for path in ("model.params", PREDICTOR, "model.sem_seg_head", "model.criterion"):
         assert found[f"{path}.num_classes"] == classes
-    # the head's is what the dataset says, and a config with another number is refused
+    # the dataset decides the head's number, and a config with another number is refused
     assert "model.sem_seg_head.num_classes" in DECIDED_BY_CONFIG
     assert not {"model.params.num_classes", f"{PREDICTOR}.num_classes"} & DECIDED_BY_CONFIG
 
 
 def test_an_encoder_that_reads_the_finest_map_keeps_the_mask_map():
-    # at detrex's stride of 4 six keys find no place, and masks come out at 1/32
+    # with detrex's stride of 4, six keys match nothing, and masks have 1/32 of the image size
     assert lazy("maskdino_swin_large_instance")[f"{PIXELS}.common_stride"] == 2
     assert lazy("maskdino_r50_instance_hid2048")[f"{PIXELS}.common_stride"] == 4
     target = read("maskdino_swin_large_instance").target()
@@ -104,7 +104,7 @@ def test_earlier_revisions_without_all_names_of_the_box_head_are_read(kept):
     assert plan.specs == INSTANCE.target
     (piece,) = plan.moves[f"{HEAD}.decoder.bbox_embed.0.layers.0.weight"].pieces
     assert piece.key == f"{BOXES[kept[0]]}layers.0.weight"
-    # what is taken is not said to be dropped
+    # a tensor that is used is not reported as dropped
     assert piece.key not in plan.dropped
 
 

@@ -1,4 +1,4 @@
-"""Detectors that differ from a neighbour in training, in a few tensors, or in a config alone."""
+"""Detectors that differ from another only in training, in a few tensors, or in the config."""
 
 import pytest
 
@@ -12,7 +12,8 @@ PNP = reference.load("pnp_detr_r50")
 
 
 def real(name):
-    """The state dict and the hyper-parameters of a detrex model, held to the real one elsewhere."""
+    """State dict and hyper-parameters of a detrex model. Other tests compare it with the real
+    one."""
     model = reference.detrex_models()[name]
     made = architecture(model["architecture"]).from_hyper_parameters(model["hyper_parameters"])
     return made, made.target()
@@ -45,7 +46,7 @@ def test_the_config_decides_groups_of_another_size():
 
 
 def test_one_stage_h_deformable_detr_turns_look_forward_twice_off():
-    # detrex's own config does, and its decoder ends in an UnboundLocalError
+    # detrex's own config turns it on, and its decoder raises an UnboundLocalError
     path = "model.transformer.decoder.look_forward_twice"
     made, specs = real("h_deformable_detr_r50_one_stage")
     found = architecture("h_deformable_detr").read(specs, "detrex", {})
@@ -73,7 +74,7 @@ def test_the_sampler_of_pnp_detr_is_read_from_its_shapes():
 
 
 def test_the_sample_ratio_of_pnp_detr_is_unknown():
-    # 0.333 for 0.5 moves logits by 0.2 to 0.35
+    # 0.333 instead of 0.5 changes logits by 0.2 to 0.35
     kind, path = architecture("pnp_detr"), "model.test_time_sample_ratio"
     settled = kind.settle(PNP.source, "original", {})
     assert "test_time_sample_ratio" in settled.assumed
@@ -89,12 +90,12 @@ def test_the_position_setting_of_pnp_detrs_sampler_is_read_from_arguments():
     kind, path = architecture("pnp_detr"), "model.transformer.pos_embed_kproj"
     told = kind.facts_in({"args": {"pos_embed_kproj": True, "nheads": 8}})
     assert lazy_of(kind.read(PNP.source, "original", told))[path] is True
-    # detrex's config leaves it out, where it is false
+    # detrex's config omits it, which means false
     assert path not in lazy_of(kind.read(PNP.source, "original", {}))
 
 
 def test_co_mot_keeps_its_inner_names():
-    # it counts norms as Deformable-DETR's original does, whose converter would swap them
+    # it numbers norms like the original Deformable-DETR, whose converter would swap them
     made, specs = real("co_mot_r50")
     found = recognise(specs)
     assert (found.architecture.name, found.layout) == ("co_mot", "detrex")

@@ -1,4 +1,4 @@
-"""Where in a state dict the weights are found, and what is refused there."""
+"""Weights are found below a prefix of a state dict, and ambiguous places are refused."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_any_common_prefix_is_found(prefix):
     ],
 )
 def test_a_prefix_may_be_given_with_the_names_of_wrappers(given, taken):
-    # keys are shown without them, and the file has them
+    # messages show keys without wrappers, but the file has them
     assert find(put_below("backbone.", R50), prefix=given).prefix == taken
     assert find(R50, prefix="module.").prefix == ""
 
@@ -61,7 +61,7 @@ def test_the_refusal_of_a_wrong_prefix_names_the_right_one(specs, right):
 
 def test_a_complete_state_dict_has_no_prefix():
     assert find(DETR).prefix == ""
-    # the backbone in it is a part of it, and so is that of a detector below a prefix
+    # its backbone is a part of it, also in a detector below a prefix
     assert find(put_below("model.", DETR)).prefix == "model."
 
 
@@ -74,7 +74,7 @@ def test_the_backbone_in_an_unknown_detector_is_found():
 
 
 def test_a_backbone_that_is_not_recognised_alone_is_not_recognised_in_a_detector():
-    # the stem of a ResNet-D, which a ResNet does not have
+    # a ResNet does not have this stem of a ResNet-D
     foreign = {
         key.replace("backbone.0.body.conv1.", "backbone.0.body.conv1.0."): spec
         for key, spec in DETR.items()
@@ -91,7 +91,7 @@ def test_two_models_of_one_kind_are_refused_and_each_can_be_chosen():
     assert caught.value.choices == ("--prefix encoder_q.", "--prefix encoder_k.")
     for prefix in ("encoder_q.", "encoder_k."):
         assert find(both, prefix=prefix).prefix == prefix
-    # one is refused even if it holds more: nothing says that it is the better
+    # even a larger one is refused, because size does not show which one is meant
     with pytest.raises(ArchitectureError, match="several sets of weights"):
         find(both | {"encoder_k.queue": OTHER})
 
@@ -109,7 +109,7 @@ def test_a_prefix_needs_no_final_dot_and_must_exist():
     with pytest.raises(UsageError, match=r"begins with 'net\.'") as caught:
         find(put_below("my model.", DETR), name="x.pth", prefix="net")
     assert caught.value.choices == ("--prefix 'my model.'",)
-    # an empty one says that there is none
+    # an empty prefix means that there is none
     with pytest.raises(UnrecognisedError):
         find(put_below("model.", DETR), prefix="")
 
@@ -172,7 +172,7 @@ def test_errors_below_a_prefix_name_the_prefix(tmp_path: Path) -> None:
 
 
 def test_an_inner_backbone_without_extra_tensors_is_preferred():
-    # torchvision's Faster R-CNN: the backbone and its pyramid lie in one module
+    # torchvision's Faster R-CNN has the backbone and its pyramid in one module
     body = {
         f"backbone.body.{key.removeprefix('backbone.0.body.')}": spec
         for key, spec in DETR.items()

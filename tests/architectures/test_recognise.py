@@ -1,4 +1,5 @@
-"""What is no known architecture, or another than it was said to be, is refused with the way out."""
+"""A state dict of an unknown or another architecture is refused, and the refusal says what
+helps."""
 
 import pytest
 from msgspec.structs import replace
@@ -48,7 +49,7 @@ def test_a_dilation_that_torchvision_cannot_build_is_refused_with_an_alternative
 
 
 PAIRS = {
-    # plain architecture: the other, the key of the queries, their number as released
+    # plain architecture: its look-alike, the key of the queries, the released number of queries
     "conditional_detr": ("group_detr", "query_embed.weight", 300),
     "deformable_detr": ("h_deformable_detr", "query_embedding.weight", 300),
     "dab_detr": ("sqr_detr", "anchor_box_embed.weight", 300),
@@ -94,7 +95,7 @@ def test_only_the_class_distinguishes_models_of_one_released_size():
         assert (found.architecture.name, found.may_be) == (name, (other,))
         (note,) = found.notes()
         assert f"--arch {other}" in note
-        # an original layout is of one alone, and a user who has chosen is not asked
+        # an original layout belongs to one architecture, and a user who has chosen is not asked
         assert recognise(reference.load(VARIANTS[name]).source).notes() == ()
         for chosen in (name, other):
             named = recognise(specs, among=[architecture(chosen)])

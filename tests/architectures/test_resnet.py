@@ -42,7 +42,7 @@ VARIANTS = [
 
 
 def images(name: str, **facts: Any) -> dict[str, Any]:
-    """What the weights of a variant want of a config's images and strides."""
+    """The image and stride settings that the weights of a variant need in a config."""
     source = reference.load(name).source
     made, layout = read(source, facts)
     settled = ResNet.settle(source, layout, facts)
@@ -60,7 +60,8 @@ def test_comes_out_as_measured(name: str, layout: str, expected: ResNet) -> None
 def test_stride_and_image_settings_match_the_measured_ones(
     name: str, layout: str, expected: ResNet
 ) -> None:
-    # a wrong stride costs 0.04 to 0.30 from res3 on, wrong images up to 98 %, and no shape shows it
+    # a wrong stride changes outputs by 0.04 to 0.30 from res3 on, wrong images by up to 98 %, and
+    # no shape shows it
     stated = reference.load(name).about["config"]
     found = images(name)
     assert found["stride_in_1x1"] == stated["constructor"]["stride_in_1x1"]
@@ -69,7 +70,7 @@ def test_stride_and_image_settings_match_the_measured_ones(
         assert found["pixel_mean"] == stated["pixel_mean_bgr"]
         assert found["pixel_std"] == stated["pixel_std_bgr"]
     told = {"stride_in_1x1", "image_format", "pixel_std"}
-    # Caffe2's names tell them
+    # Caffe2's names show them
     assert told.intersection(found["assumed"]) == (set() if "c2" in name else told)
 
 
@@ -82,7 +83,7 @@ def test_reads_back(made: ResNet) -> None:
 
 
 def test_affine_files_get_statistics_that_make_a_frozen_norm_scale_only() -> None:
-    # detectron2's loader takes variance 1 where the norm adds 1e-5: off by up to 1.9e-4
+    # detectron2's loader uses variance 1 although the norm adds 1e-5: an error of up to 1.9e-4
     made, _, plan = comes_out_as_measured("c2_msra_r50_d1")
     values = {
         key.rpartition(".")[2]: piece.operation.value
@@ -107,7 +108,7 @@ def test_extra_blobs_of_a_caffe2_file_are_dropped() -> None:
 
 @pytest.mark.parametrize("name", ["c2_msra_r50_d2", "c2_fair_x101_32x8d_riv"])
 def test_the_bias_of_the_first_convolution_is_dropped_or_folded(name: str) -> None:
-    # random values that are dropped cost 1e-3 to 4e-3 of the features
+    # dropping random values changes the features by 1e-3 to 4e-3
     source = dict(reference.load(name).source) | {"conv1_b": TensorSpec("F32", (64,))}
     found = identify(source, recognise(source))
     assert found.assumed["conv1_bias"] == "drop"
@@ -206,7 +207,7 @@ def test_the_first_convolution_absorbs_the_image_format_on_request() -> None:
         assert {key: found[key] for key in IMAGENET_RGB} == IMAGENET_RGB
         with pytest.raises(MappingError, match="by scale_in_channels"):
             made.plan_export(made.plan(variant.source, layout).specs, layout)
-    # RGB images need nothing of the kind, and with another mean zero padding would not stay right
+    # RGB images do not need it, and with another mean zero padding would be wrong
     for name, facts in (
         ("hf_resnet50", {}),
         ("c2_msra_r50_d2", {"pixel_mean": [0.0, 0.0, 0.0]}),

@@ -81,7 +81,7 @@ def test_other_libraries_come_out_as_measured(
     assert found == layout
     assert made == replace(TINY, output_norms=norms)
     assert_arguments_are_the_measured(name, made)
-    # back again, the patches of the merging too
+    # the export also restores the order of the patches in the merging layers
     variant = reference.load(name)
     back = made.plan_export(plan.specs, layout)
     assert back.specs == {k: s for k, s in variant.source.items() if k not in variant.dropped}
@@ -101,7 +101,7 @@ def test_a_requested_window_size_comes_out_as_measured(name: str) -> None:
     assert made.plan(source, "original").specs == plan.specs
 
     assert "were resampled from windows" in made.notes()[-1]
-    # the same window is no change, and neither is silence
+    # the same window changes nothing, and neither does no request
     source_window = made.source_window
     for facts in ({}, {"window_size": source_window}):
         same, _ = read(reference.load(name).source, facts)
@@ -183,7 +183,7 @@ def test_the_final_norm_becomes_no_output_norm(name: str) -> None:
     assert not [key for key in plan.moves if key.startswith("norm")]
     sources = {piece.key for move in plan.moves.values() for piece in move.pieces}
     assert sources.isdisjoint(HEAD)
-    # the shapes would let it pass
+    # the shapes would fit
     assert variant.source["norm.weight"] == variant.target["norm3.weight"]
 
 
@@ -360,7 +360,7 @@ def swins(draw: st.DrawFn) -> Swin:
     depths = draw(st.lists(st.integers(1, 3), min_size=2, max_size=4))
     window = draw(st.integers(2, 9))
     patch = draw(st.sampled_from([2, 4]))
-    # masks alone show a size at which the last stage has several windows
+    # only masks show an image size with several windows in the last stage
     windows = draw(st.integers(1, 3)) if max(depths[:1]) > 1 else 1
     return Swin(
         embed_dim=8 * draw(st.integers(1, 24)),

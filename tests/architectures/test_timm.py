@@ -1,4 +1,4 @@
-"""timm's real models, as sources and as a second witness of what the originals' names mean."""
+"""timm's real models, as sources and as a second check of what the originals' names mean."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def timm():
-    """By architecture: how timm builds it, and how timm reads the original's files."""
+    """For each architecture: how timm builds it, and how timm reads the original's files."""
     declare()
     from timm.models import convnext, swin_transformer, vision_transformer
 
@@ -49,7 +49,7 @@ def timm():
 
 
 def randomised(model):
-    """Its state dict, every tensor in it unlike all others."""
+    """Its state dict, in which all tensors differ."""
     with torch.no_grad():
         for tensor in model.state_dict().values():
             if tensor.is_floating_point():
@@ -77,7 +77,7 @@ def test_a_real_model_of_timm_is_converted(timm, tmp_path, name):
     assert conversion.layout == ("original" if name == "vit_mae" else "timm")
     made = conversion.architecture
     assert written.keys() | made.set_by_model() == made.target().keys()
-    # each tensor is one of timm's, and none is taken twice
+    # each tensor is one of timm's, and no tensor is used twice
     taken = [move.pieces[0].key for move in conversion.plan.moves.values()]
     assert len(taken) == len(set(taken)) == len(written)
     assert set(taken) == state.keys() - conversion.plan.dropped.keys()

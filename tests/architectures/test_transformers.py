@@ -1,4 +1,4 @@
-"""transformers' real models, as sources: random weights, saved by `save_pretrained`."""
+"""transformers' real models with random weights, saved by `save_pretrained`, as sources."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from detrex_hub.conversion import convert
 from tests import reference
 from tests.torchvision_operators import declare
 
-# six layers, as in the measured tables: their names are the same whatever the width
+# six layers, as in the measured tables; the names do not depend on the width
 SMALL = {"encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "num_queries": 10, "num_labels": 91}
 WIDTH = {"d_model": 32}
-# what is built: transformers' name of it, the measured table, and arguments
+# each model: transformers' name, the measured table, and the arguments
 MODELS = {
     "detr": ("Detr", "hf_detr_r50", WIDTH),
     "detr_no_timm": ("Detr", "hf_detr_r50_no_timm", WIDTH),
@@ -43,7 +43,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def build():
-    """`build(name)` is a model of transformers, every tensor of it random."""
+    """`build(name)` makes a model of transformers with random tensors."""
     declare()
     import transformers
 
@@ -87,14 +87,14 @@ def convert_saved(model, folder, **options):
 
 
 def ties_of(name):
-    """What transformers 5 ties beyond the measured tables, which are of files from before it."""
+    """The ties of transformers 5 that the measured tables of older files lack."""
     if name == "deformable_detr_refine":
         for parameter in ("weight", "bias"):
             yield [f"class_embed.{i}.{parameter}" for i in range(6)]
 
 
 def measured_moves(name):
-    """Which tensors become which, by the tables."""
+    """The source of each target tensor, by the tables."""
     moves = dict(reference.load(MODELS[name][1]).moves)
     if name.endswith("no_timm"):
         others = reference.load("hf_detr_r50_no_timm").moves
@@ -132,7 +132,7 @@ def test_a_real_model_of_transformers_is_converted(build, tmp_path, name):
 
 
 def load_into(module, written, prefix, names):
-    """Load a layer of torch with the tensors of one of detrex's, by the names of its parts."""
+    """Load the tensors of a detrex layer into a torch layer, by the names of its parts."""
     module.load_state_dict(
         {
             f"{own}{key.removeprefix(f'{prefix}.{detrex}')}": tensor
@@ -146,8 +146,8 @@ def load_into(module, written, prefix, names):
 
 
 def test_converted_layers_of_detr_compute_the_same_in_torch(build, tmp_path):
-    """detrex's layers are torch's with other names: what was converted gives the same outputs in
-    torch's as the source gives in transformers'."""
+    """detrex's layers are torch's with other names. So converted tensors in torch's layers give
+    the same outputs as the source in transformers' layers."""
     model = build("detr")
     _, written, _ = convert_saved(model, tmp_path)
     model.double()
@@ -181,7 +181,7 @@ def test_converted_layers_of_detr_compute_the_same_in_torch(build, tmp_path):
 
 
 def numbered(written, layer):
-    """torch counts norms from 1, detrex from 0."""
+    """torch numbers norms from 1, detrex from 0."""
     norm = f"{layer}.norms."
     return {
         f"{norm}{int(key[len(norm)]) + 1}{key[len(norm) + 1 :]}" if key.startswith(norm) else key: t

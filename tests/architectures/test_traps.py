@@ -1,6 +1,6 @@
-"""One test for each trap that the published converters and configs walk into.
+"""One test for each mistake in published converters and configs.
 
-Names and shapes are right on both sides of most of these: only numbers would tell.
+In most of these cases names and shapes are right, and only the outputs show the mistake.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def lazy_of(name):
 
 
 def origin(name, target):
-    """The source keys of a target key, each with the rows that are taken where they are chosen."""
+    """The source keys of a target key, each with its rows if rows were chosen."""
     _, plan = planned(name)
     return [
         part.key if part.rows is None else (part.key, list(part.rows))
@@ -63,7 +63,8 @@ def test_an_imagenet_classifier_leaves_no_unused_keys():
 
 @pytest.mark.parametrize(("depth", "told"), [(18, False), (34, False), (50, True), (101, True)])
 def test_the_stride_is_in_the_3x3_convolution(depth, told):
-    # in the 1x1 one, res3 to res5 are off by 0.28, 0.39 and 0.61; BasicBlock knows no such argument
+    # in the 1x1 convolution, res3 to res5 differ by 0.28, 0.39 and 0.61; BasicBlock has no such
+    # argument
     made = architectures()["resnet"].from_hyper_parameters({"depth": depth})
     overrides = made.overrides(made.preprocessing({}))
     name = "model.backbone.stages.stride_in_1x1"
@@ -74,7 +75,7 @@ def test_the_stride_is_in_the_3x3_convolution(depth, told):
 @pytest.mark.parametrize("depth", [50, 101])
 @pytest.mark.parametrize("name", ["detr", "conditional_detr", "dab_detr", "dn_detr"])
 def test_a_dilated_backbone_keeps_torchvisions_names_below_body(name, depth):
-    # detectron2's names would miss 265 (R50) or 520 (R101) keys of detrex's DC5 models, silently
+    # detectron2's names would silently miss 265 (R50) or 520 (R101) keys of detrex's DC5 models
     usual = reference.load(f"{name}_r50" if name != "dab_detr" else "dab_detr_r50")
     made = recognise(usual.source).architecture.read(usual.source, "original", {"dilation": True})
     if depth == 101:
@@ -112,7 +113,7 @@ def test_swins_output_norms_come_from_the_backbone():
 
 
 def test_norms_of_deformable_decoders_are_renumbered():
-    # of the same shape, and 0.27 off if they are swapped
+    # the norms have the same shape, and a swap changes outputs by 0.27
     for name in ("deformable_detr_r50", "dab_deformable_detr_r50", "dino_r50_4scale"):
         assert origin(name, f"{DECODER}.norms.0.weight") == [f"{DECODER}.norm2.weight"]
         assert origin(name, f"{DECODER}.norms.1.weight") == [f"{DECODER}.norm1.weight"]
@@ -159,7 +160,7 @@ def test_the_last_norm_of_decoders_is_renamed_except_in_dino():
 @pytest.mark.parametrize("side", [ENCODER, DECODER])
 @pytest.mark.parametrize("name", ["dab_detr_r50", "dn_detr_r50"])
 def test_a_prelu_has_two_names_in_detrex(name, side):
-    # dropping one costs 0.15
+    # dropping one changes outputs by 0.15
     made, plan = planned(name)
     first, second = f"{side}.ffns.0.layers.0.1.weight", f"{side}.ffns.0.activation.weight"
     assert origin(name, first) == origin(name, second) == [f"{side}.activation.weight"]
@@ -180,7 +181,7 @@ def test_the_neck_is_split_where_the_backbones_levels_end():
     _, one = planned("deformable_detr_r50_single_scale")
     assert not [key for key in one.moves if "extra_convs" in key]
 
-    # a model of five scales takes four feature maps of the backbone
+    # a model with five scales reads four feature maps of the backbone
     four, _ = planned("dino_r50_4scale")
     five = type(four).from_hyper_parameters(
         four.hyper_parameters() | {"neck_inputs": 4, "feature_levels": 5}
@@ -200,7 +201,7 @@ def test_the_neck_is_split_where_the_backbones_levels_end():
     ],
 )
 def test_the_backbone_returns_no_more_than_the_neck_reads(name, path, stages):
-    # detrex's neck counts what it is given: another number ends in an AssertionError
+    # detrex's neck checks the number of its inputs and raises an AssertionError
     made, _ = planned(name)
     lazy = made.overrides(made.preprocessing({})).lazy
     assert lazy[f"model.backbone.{path}"] == stages
@@ -223,7 +224,7 @@ def test_heads_with_focal_loss_have_no_row_for_no_object(name):
     "name", ["deformable_detr_r50_two_stage", "h_deformable_detr_r50_two_stage"]
 )
 def test_the_first_row_ranks_proposals(name):
-    # a plain converter takes the rows of classes, and boxes are off by 0.95
+    # a plain converter takes the rows of classes, which changes boxes by 0.95
     made, _ = planned(name)
     assert made.as_two_stage
     for prefix in ("", "transformer.decoder."):
@@ -256,7 +257,7 @@ def test_dinos_label_embedding_has_no_row_for_unknown():
 
 @pytest.mark.parametrize(("name", "rows"), [("detr_r50", 92), ("conditional_detr_r50", 91)])
 def test_a_cut_of_classes_is_reported_and_can_be_declined(name, rows):
-    # the same number of rows may be classes of one's own
+    # a head with the same number of rows may have custom classes
     made, _ = planned(name)
     assert made.notes() == (
         f"class heads cut {rows} -> {80 + rows - 91} rows: the 80 COCO "
@@ -333,7 +334,7 @@ def test_no_checkpoint_needs_the_constants_of_the_loss():
 
 
 def test_dinos_config_gets_the_originals_position_embedding():
-    # detrex's 12-epoch configs say 10000 and -0.5, which costs 1.4 in logits and 0.94 in boxes
+    # detrex's 12-epoch configs have 10000 and -0.5, which changes logits by 1.4 and boxes by 0.94
     found = lazy_of("dino_r50_4scale")
     assert found["model.position_embedding.temperature"] == 20
     assert found["model.position_embedding.offset"] == 0
@@ -348,7 +349,7 @@ def test_deformable_position_embeddings_have_an_offset_of_half_a_pixel():
 
 
 def trained(tmp_path, name, **arguments):
-    """A checkpoint as the originals' training scripts leave it."""
+    """A checkpoint as the originals' training scripts write it."""
     variant = reference.load(name)
     path = tmp_path / "checkpoint.pth"
     whole = {
@@ -362,7 +363,7 @@ def trained(tmp_path, name, **arguments):
 
 @pytest.mark.parametrize("temperature", [10, 20])
 def test_the_temperature_is_read_from_the_arguments_beside_the_weights(tmp_path, temperature):
-    # 20, but 10 in the released DAB-DETR-DC5 R50: a wrong one costs 0.04
+    # 20, but 10 in the released DAB-DETR-DC5 R50: a wrong value changes outputs by 0.04
     path = trained(
         tmp_path, "dab_detr_r50", pe_temperatureH=temperature, pe_temperatureW=temperature
     )
@@ -379,7 +380,7 @@ def test_the_temperature_is_read_from_the_arguments_beside_the_weights(tmp_path,
     ],
 )
 def test_deformable_models_ignore_the_temperature_in_the_arguments(name, read):
-    # their scripts say 20 and their models have 10000: obeying costs 0.26 in DN-Deformable-DETR
+    # their scripts say 20 and their models have 10000: 20 changes DN-Deformable-DETR by 0.26
     arguments = {"pe_temperatureH": 20, "pe_temperatureW": 20}
     facts = architectures()[name].facts_in({"args": arguments})
     assert facts.get("position_temperature") == read
@@ -399,13 +400,13 @@ BRANCHES = {"num_queries_one2one": 300, "num_queries_one2many": 1500}
             {**TWO_STAGE, **BRANCHES, "num_queries_one2many": 0},
             {"num_queries": 300},
         ),
-        # the shapes tell
+        # the shapes show it
         ("deformable_detr", {"two_stage": False, "num_queries": 900}, {}),
         ("h_deformable_detr", {**TWO_STAGE, **BRANCHES, "mixed_selection": True}, {}),
         ("h_deformable_detr", {**TWO_STAGE, **BRANCHES}, {"num_queries": 1800}),
         ("anchor_detr", {"spatial_prior": "grid", "num_query_position": 49}, {"num_queries": 49}),
         ("anchor_detr", {"spatial_prior": "learned", "num_query_position": 49}, {}),
-        # anybody's words
+        # text from a stranger
         ("deformable_detr", {**TWO_STAGE, "num_queries": "900"}, {}),
         ("deformable_detr", {**TWO_STAGE, "num_queries": True}, {}),
         ("deformable_detr", {**TWO_STAGE, "num_queries": -5}, {}),
@@ -438,7 +439,7 @@ def test_arguments_beside_the_weights_are_read_and_show_the_dilation(tmp_path):
 
 
 def test_whole_models_are_loaded_by_exact_key(tmp_path):
-    # suffix heuristics try `norm.weight` against whatever ends so
+    # suffix heuristics try `norm.weight` for every key with this ending
     detector = reference.load("conditional_detr_r50")
     whole = save(tmp_path / "whole.pth", tensors(detector.source), "model")
     backbone = save(tmp_path / "r18.pth", tensors(reference.load("resnet18").source))

@@ -1,4 +1,4 @@
-"""Every proven pair of models comes out as it was measured, recognised by its keys alone."""
+"""Every proven pair of models is recognised by its keys alone and comes out as measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def facts_of(name: str) -> dict[str, bool]:
 
 
 def made_of(piece: Computed) -> Part | Made:
-    """A computed piece as the tables describe it: they leave out what the source's shape shows."""
+    """A computed piece in the form of the tables, which omit what the source's shape shows."""
     match piece.operation:
         case Permute(dim=0) as permute:
             return Part(*piece.of, tuple(permute.order(piece.spec.shape[0])))
@@ -56,7 +56,7 @@ def parts_of(move: Move) -> tuple[Part | Made, ...]:
 
 
 def all_moves(plan: ConversionPlan) -> dict[str, tuple[Part | Made, ...]]:
-    """Where each target key comes from: a tie's alias from where the stored tensor comes."""
+    """The source of each target key. An alias has the source of its stored tensor."""
     found = {key: parts_of(move) for key, move in plan.moves.items()}
     found |= {alias: found[stored] for alias, stored in plan.ties.items()}
     return found | {alias: parts_of(twin) for alias, twin in plan.twins.items()}

@@ -41,7 +41,7 @@ def test_transformers_comes_out_as_measured_and_goes_back() -> None:
     assert (made, layout) == (BASE, "transformers")
     back = made.plan_export(plan.specs, layout)
     assert back.specs == {k: s for k, s in variant.source.items() if k not in variant.dropped}
-    # transformers' config has another eps than the original, and this is said
+    # transformers' config has another eps than the original, which a note says
     assert any("layer_norm_eps" in note for note in made.notes_on(layout))
     assert not any("layer_norm_eps" in note for note in made.notes_on("original"))
 
@@ -185,7 +185,7 @@ def test_builds_what_the_real_configs_build() -> None:
         },
         channels={"p3": 256, "p4": 256, "p5": 256},
     )
-    # the pyramid names its maps after strides that are powers of two
+    # the pyramid names its maps after their strides, which are powers of two
     assert HUGE.build(IMAGENET_RGB) is None
     assert any("patches are 14 pixels wide" in note for note in HUGE.notes())
 

@@ -1,4 +1,4 @@
-"""The catalogue's backbones: that all are there, and that each is what its name says."""
+"""The catalogue has all backbones, and each matches its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAMILIES = (
 )
 ENTRIES = {name: e for name, e in catalogue.load().items() if e.family in FAMILIES}
 
-# what detrex e244e6c names in its configs and on its page of backbones to download
+# the backbones in detrex's configs and on its page of backbones to download (e244e6c)
 _NAMED = """
 swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 swin_base_patch4_window7_224
 swin_base_patch4_window12_384 swin_base_patch4_window7_224_22k swin_base_patch4_window12_384_22k
@@ -146,7 +146,7 @@ def test_figures_link_to_their_page():
     for entry in ENTRIES.values():
         pages = (entry.homepage, "https://pytorch.org/vision/")
         assert all(one.source.startswith(pages) for one in entry.metrics)
-    # the accuracy of a classifier of ImageNet-22k is not that of the one fine-tuned from it
+    # a classifier of ImageNet-22k has another accuracy than the one fine-tuned from it
     assert not ENTRIES["swin_base_patch4_window7_224_22k"].metrics
 
 
@@ -163,7 +163,7 @@ def test_only_its_content_identifies_a_file_as_an_original(tmp_path):
 
         return hashed
 
-    # neither its name nor its size is that of an original: it is not worth while to hash it
+    # neither its name nor its size matches an original, so it is not hashed
     assert catalogue.of_file(path, sha256(known.sha256)) == ()
     assert asked == []
     named = path.rename(tmp_path / "resnet50-0676ba61.pth")
@@ -173,7 +173,7 @@ def test_only_its_content_identifies_a_file_as_an_original(tmp_path):
     names = [entry.name for entry in catalogue.of_file(named, sha256(digest))]
     assert names == ["r50_v1", "r50_v1_torchvision"]
     assert [entry.name for entry in catalogue.of_name(named)] == names
-    # of the same size under another name
+    # a file of the same size with another name
     sized = tmp_path / "mine.pth"
     with sized.open("wb") as file:
         file.truncate(known.size)

@@ -1,4 +1,4 @@
-"""The JSON schema of catalogue files, which docs/ holds for editors."""
+"""The JSON schema of catalogue files in docs/, for editors."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Catalogue files are read strictly, and what is wrong is said in one line."""
+"""Catalogue files are read strictly, and each problem is reported in one line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`built_in.outlines.json` holds what the architectures imply."""
+"""`built_in.outlines.json` matches the architectures."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The catalogue has every checkpoint that detrex's pages link, as they describe it.
+"""The catalogue has every checkpoint that detrex's pages link to, with their data.
 
 ``tests/reference/zoo.tsv`` lists the files that the pages of detrex e244e6c link (``zoo``) and the
 files that its configs start from (``start``). ``positions.tsv`` is the position embedding of its
@@ -53,14 +53,14 @@ def test_an_entry_matches_the_table(row):
     (entry,) = of(row)
     assert entry.license and entry.license_evidence
     assert entry.origin == row["made"]
-    # Mask DINO's rows name YAML configs of its authors where detrex has none
+    # Mask DINO's rows name YAML configs of its authors if detrex has none
     if row["config"] and "bs16" not in row["config"]:
         assert entry.base_config == row["config"]
     assert entry.has_detrex_names or entry.origin == "authors"
     figures = dict(
         re.fullmatch(r"(.+) ([\d.]+)", one).groups() for one in row["metric"].split("; ")
     )
-    # a second figure for the same says in brackets where it is from
+    # a second figure for the same has its origin in brackets
     said = {(one.name.casefold().partition(" (")[0], one.value) for one in entry.metrics}
     assert {(name.casefold(), float(value)) for name, value in figures.items()} <= said
     assert all(
@@ -95,7 +95,7 @@ def test_a_converted_file_has_the_alias_of_its_config_if_no_other_file_has():
     trained = {stem(row) for row in ZOO if row["made"] == "trained"}
     for row in ZOO:
         epochs = re.search(r"_\d+ep(?=_|$)", stem(row))
-        # DETR's configs are for 300 epochs, and its files were trained for 500
+        # DETR's configs have 300 epochs, and its files were trained for 500
         if row["made"] == "converted" and stem(row) not in trained and "_300ep" not in stem(row):
             assert epochs
             assert catalogue.find(stem(row)) in of(row)

@@ -1,4 +1,4 @@
-"""Files written byte by byte, for what no honest library writes."""
+"""Files written byte by byte, with content that no library writes."""
 
 import struct
 import zipfile
@@ -27,7 +27,7 @@ OUR_DTYPES = {
 
 
 def tensor(key, array, pieces=1):
-    """A numpy array as a `Tensor`, given in about so many pieces."""
+    """A numpy array as a `Tensor` that yields about the given number of pieces."""
     spec = TensorSpec(OUR_DTYPES[array.dtype.name], array.shape)
     data = np.ascontiguousarray(array).tobytes()
     step = -(-len(data) // pieces) or 1
@@ -79,8 +79,8 @@ def pickled(value, protocol=2):
 
 
 def storage_id(key=None, numel=None, kind="FloatStorage", *, view=None):
-    """The opcodes of a storage, ``0`` of two elements where nothing else is said; torch's older
-    stream has a further field, mostly None."""
+    """The opcodes of a storage, by default ``0`` with two elements. torch's older stream has
+    another field, which is mostly None."""
     key = text("0") if key is None else key
     numel = integer(2) if numel is None else numel
     fields = (text("storage"), name("torch", kind), key, text("cpu"), numel)

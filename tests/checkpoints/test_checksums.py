@@ -1,5 +1,4 @@
-"""Every part of an archive that gives a byte to a result is compared with its CRC-32, once, however
-it is read."""
+"""Every part of an archive that is used is compared with its CRC-32 once, however it is read."""
 
 import struct
 import zipfile
@@ -39,7 +38,7 @@ def numbers(*shape):
     return torch.arange(float(np.prod(shape))).reshape(shape)
 
 
-# a tensor that is stored in each way, and the rows that are read of it
+# a tensor in each form of storage, and the rows that are read from it
 WAYS = {
     "whole": (lambda: numbers(LARGE), None),
     "channels last": (
@@ -96,7 +95,7 @@ def test_each_byte_is_checked_once_and_reads_as_before(tmp_path, way, monkeypatc
             assert read == expected.numpy().tobytes()
         assert sum(checked) == tensor.untyped_storage().nbytes()
         if way in ("whole", "channels last"):
-            # the check needs no read of its own; the header of the member comes on top
+            # the check needs no extra read; only the header of the member is added
             assert checkpoint.bytes_read - before < 3 * tensor.nbytes + 1000
 
 
@@ -159,7 +158,7 @@ def test_a_zeroed_checksum_does_not_turn_checking_off(tmp_path):
 
 @pytest.fixture(scope="module")
 def state():
-    """A DETR of the original's, whose class heads are cut; its convolutions are channels last."""
+    """An original DETR, whose class heads are cut; its convolutions are channels last."""
     state = tensors(reference.load("detr_r50").source)
     return {
         key: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value

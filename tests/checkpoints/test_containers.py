@@ -1,4 +1,4 @@
-"""Which dict of a checkpoint holds the weights."""
+"""The dict of a checkpoint that holds the weights is found, chosen or refused."""
 
 import collections
 import shlex
@@ -204,7 +204,7 @@ def test_one_state_dict_of_a_list_can_be_chosen(tmp_path):
     assert "a list of 2 state dicts at 'state_dict'" in caught.value.message
     assert caught.value.choices == ("--container state_dict.0", "--container state_dict.1")
     assert len(opened(tmp_path, content, container="state_dict.1").specs) == 3
-    # only one of a tuple is a state dict
+    # only one element of a tuple is a state dict
     assert opened(tmp_path, (weights(), {"lr": 0.1}, 3)).container == "0"
     deep = {"a b": [{"c": ({"d": {"e": [weights(), 5]}},)}]}
     assert opened(tmp_path, deep).container == "a b.0.c.0.d.e.0"

@@ -1,4 +1,4 @@
-"""Formats that cannot be read: named, with a command of their own project that works."""
+"""Formats that cannot be read are named, with a working command of their own project."""
 
 import pickle
 import re

@@ -1,4 +1,4 @@
-"""Hostile files: nothing in them runs, none takes more than it should, each gets one clear line."""
+"""Hostile files run no code, stay within limits, and are refused in one clear line."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def test_no_code_in_a_pickle_runs(tmp_path, attack, format):
         except CheckpointError as error:
             assert "\n" not in str(error)
         assert not mark.exists(), place
-    # what is merely beside the weights is no reason to refuse them, but where it is a lie
+    # data beside the weights is no reason to refuse them, unless it is false
     if "tensor" not in attack and "OrderedDict" not in attack and "load" not in attack:
         assert "beside the weights" in read
 
@@ -84,7 +84,7 @@ def test_each_is_refused_with_one_clear_line(tmp_path, capfd, file):
     assert len(said) < 1000 + len(str(path))
 
 
-# what is wrong with a tensor's own bytes is found when they are read, which inspecting does not
+# errors in a tensor's bytes are found when they are read, and inspect does not read them
 LATER = re.compile(r"tensor flipped|in its header|begins elsewhere")
 AT_ONCE = [file for file in REFUSED if not LATER.search(file.name)]
 
@@ -105,13 +105,13 @@ def test_a_command_refuses_it_in_one_line_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
 
 
-# of the 256 MiB that a file may take, what the budget of a pickle's objects leaves for the rest
+# a file may take 256 MiB; this is the part that the budget of a pickle's objects leaves
 MOST_MEMORY = 200 << 20
 
 
 def test_no_small_file_takes_much_memory_or_time(tmp_path):
     command = [sys.executable, "-m", "tests.checkpoints.hostile.peak", str(tmp_path)]
-    # each file is ended after a minute of the processor, where most take less than a second
+    # a process ends after a minute of processor time; most files take less than a second
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]

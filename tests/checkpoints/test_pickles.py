@@ -1,4 +1,4 @@
-"""Plain pickles: numpy arrays as detectron2, Caffe2 and others write them."""
+"""Plain pickles of numpy arrays, as detectron2, Caffe2 and others write them, are read."""
 
 import pickle
 

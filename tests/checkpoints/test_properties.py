@@ -1,4 +1,4 @@
-"""What torch and safetensors write, of any shape, stride and type, is read as they read it."""
+"""Tensors of any shape, stride and type are read as torch and safetensors read them."""
 
 import io
 import pickle
@@ -70,7 +70,7 @@ def test_files_from_torch_are_read_as_torch_reads_them(archive, state):
     written = io.BytesIO()
     torch.save(state, written, _use_new_zipfile_serialization=archive)
     written.seek(0)
-    # torch cannot load all types from its older format, although it writes them there
+    # torch cannot load all types that it writes in its older format
     loaded = torch.load(written, weights_only=True) if archive else state
     for checkpoint in opened(written.getvalue()):
         assert list(checkpoint.specs) == list(loaded)
@@ -128,7 +128,7 @@ def test_numpy_pickles_are_read_as_numpy_reads_them(shape, code, order, protocol
 
 
 def odd_tensors():
-    """Legal tensors that careless readers lose: no elements, no dimensions, no numbers."""
+    """Valid tensors that careless readers lose: without elements, dimensions or numbers."""
     made = {}
     for name in TORCH_DTYPES:
         dtype = getattr(torch, name)

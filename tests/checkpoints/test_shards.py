@@ -1,4 +1,4 @@
-"""A state dict in several files, with an index."""
+"""A state dict in several files with an index is read as one checkpoint."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_an_index_is_read_as_one_checkpoint(tmp_path, write, suffix, index):
         assert opened.size == sum(file.stat().st_size for file in path.parent.iterdir())
         for key, value in STATE.items():
             assert opened.read(key) == value.numpy().tobytes()
-        # the same place in two files is not the same tensor
+        # the same offset in two files is not the same tensor
         assert len({opened.identity(key) for key in STATE}) == len(STATE)
 
 

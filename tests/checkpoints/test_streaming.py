@@ -1,4 +1,4 @@
-"""Whatever the format: the index alone is read at first, then each tensor in small pieces."""
+"""In every format, opening reads only the index, and tensors are read in small pieces."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from detrex_hub.specs import TensorSpec
 
 MIB = 2**20
 LARGE = 12 * MIB
-"""Bytes of each of two tensors: more than any reader may hold at once."""
+"""Size in bytes of each of two tensors: more than any reader may hold at once."""
 INDEX = 16 << 10
 
 
 def content(tensor):
-    """Weights, and the state of an optimizer that is not needed."""
+    """Weights, and the unneeded state of an optimizer."""
     return {
         "model": {"w": tensor},
         "optimizer": {"state": {0: {"exp_avg": torch.zeros(LARGE // 4)}}, "param_groups": []},
@@ -64,16 +64,16 @@ def in_safetensors(path, tensor):
     save_file({"w": tensor, "x": torch.zeros(LARGE // 4)}, path)
 
 
-# how to write it, and how many bytes are read for one byte of the tensor
+# a function that writes the format, and the bytes read for one byte of the tensor
 FORMATS = {
     "zip": (zipped, 1),
     "legacy": (legacy, 1),
-    # in two blocks, each of which wants a part of every column
+    # read in two blocks, each of which needs a part of every column
     "non-contiguous": (transposed, 2),
-    # the whole storage has one checksum
+    # one checksum covers the whole storage
     "shared storage": (part_of_a_shared_storage, 2),
     "pickle of protocol 4": (arrays(4), 1),
-    # bytes above 127 take two there
+    # bytes above 127 need two bytes there
     "pickle of protocol 2": (arrays(2), 1.6),
     "big-endian arrays": (arrays(4, ">f4"), 1),
     "torch tensors in a pickle": (tensors_in_a_pickle, 1),
@@ -106,7 +106,7 @@ def test_a_tensor_is_read_once_and_never_whole_in_memory(tmp_path, tensor, forma
         tracemalloc.stop()
         assert (right, at) == (True, LARGE)
         assert checkpoint.bytes_read <= width * LARGE + INDEX
-        # a strided tensor is put together in blocks, of which two may be in use
+        # a strided tensor is joined in blocks, of which two may be in use
         assert peak - before <= (18 if format == "non-contiguous" else 6) * MIB
 
 
@@ -127,7 +127,7 @@ def test_a_tensor_is_written_without_being_whole_in_memory(tmp_path, tensor, for
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert asked == [1]
-    # a few pieces wait to be hashed
+    # a few pieces may wait for hashing
     assert peak <= 8 * MIB
     with checkpoints.open(tmp_path / "file") as checkpoint:
         assert checkpoint.read("w") == whole

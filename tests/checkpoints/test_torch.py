@@ -1,4 +1,4 @@
-"""Files that torch.save writes, in its archive format and in the older stream."""
+"""Files that torch.save writes are read, in its archive format and in the older stream."""
 
 import argparse
 import collections
@@ -244,7 +244,7 @@ def test_an_archive_without_checksums_is_read(tmp_path):
 
 
 def test_large_strided_tensors_are_gathered_in_small_pieces(tmp_path):
-    # larger than a piece in every direction, and a storage that no read may take as a whole
+    # larger than a piece in every dimension, in a storage that no read may load as a whole
     base = torch.randint(0, 1000, (1500, 1700), dtype=torch.int32)
     tensors = {
         "turned": base.t(),

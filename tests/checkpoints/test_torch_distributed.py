@@ -1,4 +1,4 @@
-"""Torch's distributed checkpoints: read lazily, without running their pickles."""
+"""Torch's distributed checkpoints are read lazily, without running their pickles."""
 
 import pickle
 import warnings
@@ -53,7 +53,7 @@ def test_opening_reads_only_the_metadata(tmp_path):
 
 
 class Sharded:
-    """Writes a distributed checkpoint of tensors that several processes had blocks of."""
+    """Writes a distributed checkpoint of tensors in blocks of several processes."""
 
     def __init__(self, folder):
         folder.mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ class Sharded:
         return path
 
 
-# what FSDP, tensor parallelism and both together leave of a tensor of (6, 4)
+# the blocks of a (6, 4) tensor under FSDP, tensor parallelism, and both
 BLOCKS = {
     "rows": [((0, 0), (2, 4)), ((2, 0), (3, 4)), ((5, 0), (1, 4))],
     "rows and an empty block": [((0, 0), (6, 4)), ((6, 0), (0, 4))],

@@ -1,4 +1,4 @@
-"""What torch's own wrappers put into keys is removed."""
+"""The names that torch's wrappers put into keys are removed."""
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ def test_the_wrapper_of_activation_checkpointing_is_removed():
     keys, wrapper = unwrapped([name for name, _ in nn.Module.named_parameters(whole)])
     assert [*keys] == KEYS
     assert wrapper in ("", "_checkpoint_wrapped_module.")
-    # its own state dict has none
+    # its own state dict has no such name
     assert [*unwrapped(whole.state_dict())[0]] == KEYS
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint that lies in a zip archive."""
+"""A checkpoint inside a zip archive is read."""
 
 import json
 import pickle
@@ -64,7 +64,7 @@ def test_the_checkpoint_is_found_among_other_files(tmp_path, format, method):
 
 @pytest.mark.parametrize("beyond", [0, 1, 100, 257, 1000])
 def test_the_last_buffered_bytes_of_deflate_are_read(tmp_path, beyond):
-    # zeros up to so many bytes behind two pieces of output
+    # zeros up to the given number of bytes after two pieces of output
     size = 2 * checkpoints.PIECE + beyond
     numel = size - 8 - 100
     header = json.dumps({"a": {"dtype": "U8", "shape": [numel], "data_offsets": [0, numel]}})
@@ -114,7 +114,7 @@ def test_a_flipped_bit_is_found(tmp_path, method):
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_wrong_checksum_is_refused(tmp_path, method):
-    # a format without checksums of its own
+    # a format without its own checksums
     written = content(tmp_path, WRITERS["pickle"])
     path = pack(tmp_path / "x.zip", ("m.pkl", written), method=method)
     damaged = bytearray(path.read_bytes())

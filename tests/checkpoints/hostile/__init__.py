@@ -1,1 +1,1 @@
-"""Checkpoints that attack their readers, written by the tests: one idea a file."""
+"""Checkpoints that attack their readers, written by the tests: one kind of attack per module."""

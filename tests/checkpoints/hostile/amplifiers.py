@@ -1,4 +1,4 @@
-"""Files of up to 10 MB whose opcodes ask for much more memory or time than they take bytes."""
+"""Files of up to 10 MB whose opcodes need far more memory or time than their size suggests."""
 
 import struct
 
@@ -29,10 +29,10 @@ from tests.checkpoints.hostile.refused import header
 
 
 def amplifiers():
-    """What writes each of them, by name."""
+    """Functions that write the files, by name."""
     found = {}
     for number, (title, value) in enumerate((_values() | _plain_values()).items()):
-        # the formats share the interpreter: each value in one of them is enough
+        # the formats share the interpreter, so each value is tested in one format
         format = FORMATS[number % len(FORMATS)]
         good = text("w") + weight(format)
         found[f"{format}: {title}"] = wrap(format, keyed(good, text("args"), value))
@@ -74,7 +74,7 @@ def _values():
 
 
 def _plain_values():
-    """Values that take no call."""
+    """Values without a call."""
     lines = b"I1\n0" * 500_000
     return {
         "a memo whose keys collide": _colliding_memo(),
@@ -97,12 +97,12 @@ def _plain_values():
 
 
 def _dict_of_one(times):
-    """An `OrderedDict` of a list that holds what lies at place 1 of the memo over and over."""
+    """An `OrderedDict` of a list that repeats entry 1 of the memo."""
     return call(name("collections", "OrderedDict"), b"](" + b"h\1" * times + b"e")
 
 
 def _over_and_over(function, arguments, times):
-    """Calls with the same arguments, whose results are dropped."""
+    """Many calls with the same arguments. Their results are dropped."""
     return b"(" + arguments + b"tq\2" + function + b"q\1" + b"h\1h\2R0" * times
 
 
@@ -126,14 +126,14 @@ def _arrays_of_one_text(times):
 
 # --- collisions ----------------------------------------------------------------------------------
 
-# CPython looks for an integer at the place of its last bits, then at 5 i + perturb + 1, where
-# perturb is the integer shifted by five bits more each time. A table of 2**_BITS places holds as
+# CPython looks for an integer at the slot of its last bits, then at 5 i + perturb + 1, where
+# perturb is the integer shifted by five more bits each time. A table of 2**_BITS slots holds as
 # many keys as `_chain` has.
 _BITS = 17
 
 
 def _chain():
-    """Places that follow each other once perturb is 0."""
+    """Slots that follow each other once perturb is 0."""
     places = [0]
     while len(places) < 0.6 * 2**_BITS:
         places.append((5 * places[-1] + 1) % 2**_BITS)
@@ -141,7 +141,7 @@ def _chain():
 
 
 def _late(places, count):
-    """Integers that are looked for at nearly all of some places before any other."""
+    """Integers for which CPython searches nearly all of the given slots before any other."""
     order = np.full(2**_BITS, 2**_BITS)
     order[places] = np.arange(len(places))
     generator = np.random.default_rng(0)
@@ -158,7 +158,7 @@ def _late(places, count):
 
 
 def _colliding_memo():
-    """An entry of the memo that is found after many others, read again and again."""
+    """A memo entry that is found only after many others, and is read many times."""
     places = _chain()
     places += _late(places, 1)
     put = b"".join(b"r" + struct.pack("<I", place) for place in places)
@@ -174,12 +174,12 @@ def _colliding_keys():
 
 
 def _short(i):
-    """A text of its own for each number below 26**4."""
+    """A different text for each number below 26**4."""
     return b"\x8c\4" + bytes(97 + i // 26**n % 26 for n in range(4))
 
 
 def _many_names():
-    """One value under as many names as fit into 10 MB."""
+    """One value with as many names as fit into 10 MB."""
     names = b"".join(_short(i) + b"h\1" for i in range(450_000))
     known = (
         name("torch._utils", "_rebuild_tensor_v2")
@@ -223,7 +223,7 @@ def _many_names():
 
 
 def _several_pickles():
-    """As much as one pickle may hold, in each of the pickles of a file."""
+    """A file in which each pickle holds as much as one pickle may."""
     begin = b"".join(pickled(integer(one)) for one in (MAGIC, PROTOCOL))
     many = b"](" + b"N" * 3_000_000 + b"e"
     lists = b"](" + b"]" * 1_000_000 + b"e"

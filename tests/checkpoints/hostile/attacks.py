@@ -11,7 +11,7 @@ _CALL = b"tR"
 
 
 def attacks(mark):
-    """Opcodes by name, each of which makes the file `mark` where a pickle's globals are called."""
+    """Opcodes by name. Each creates the file `mark` if a reader calls a pickle's globals."""
     command, source = text(f"touch {mark}"), text(f"open({str(mark)!r}, 'w').close()")
     words = b"](" + text("touch") + text(str(mark)) + b"e"
     system, process = name("os", "system"), name("subprocess", "call")
@@ -66,13 +66,13 @@ def attacks(mark):
 
 
 def marker(path):
-    """Called by name out of a pickle."""
+    """The function that a pickle calls by name."""
     Path(path).touch()
 
 
 def unrestricted(opcodes):
-    """Unpickle as Python does, which runs whatever lies in there."""
+    """Unpickle as Python does, which runs the code in the pickle."""
     for protocol in (2, 4):
-        # whatever comes after the command does not matter
+        # the content after the command does not matter
         with suppress(Exception):
             pickle.loads(pickled(opcodes, protocol))

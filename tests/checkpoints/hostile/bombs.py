@@ -1,6 +1,6 @@
-"""Small files that are endless once they are read as they want to be: for memory, or for hours.
+"""Small files that need endless memory or hours if a reader follows them naively.
 
-Some of them are legal, and can be read without following them to their end.
+Some of them are valid, and a careful reader can read them.
 """
 
 import struct
@@ -28,15 +28,15 @@ _DOUBLED = 60
 
 
 def bombs():
-    """What writes each of them, by name."""
+    """Functions that write the files, by name."""
     found = {}
     for number, (title, code) in enumerate(_values().items()):
-        # the formats share the interpreter: each value in one of them is enough
+        # the formats share the interpreter, so each value is tested in one format
         format = FORMATS[number % len(FORMATS)]
         good = text("w") + weight(format)
         found[f"{format}: {title}"] = wrap(format, keyed(good, text("args"), code))
     good = text("w") + weight("zip")
-    # entries that are all the dict itself
+    # a dict whose entries are all the dict itself
     itself = b"}q\1(" + _many(1400, lambda i: text(f"{i}{'k' * 1000}") + b"h\1") + b"u"
     found["zip: a dict of itself"] = wrap("zip", itself)
     keys = _many(1_000_000, lambda i: text(f"layers.{i}") + b"N")
@@ -75,7 +75,7 @@ def bombs():
 
 
 def _values():
-    """Values beside weights, in opcodes."""
+    """Values that are stored beside the weights, in opcodes."""
     return {
         "2**60 lists in 60": _doubling(),
         "a device of 2**60 letters": call(name("torch", "device"), _doubling(), b"K\1"),
@@ -113,7 +113,7 @@ def _long(i):
 
 
 def _doubling():
-    """A list that holds one list twice, and so on: 2**60 elements."""
+    """A list that holds one list twice, and so on, 60 levels deep: 2**60 elements."""
     return b"]q\1" + b"0](h\1h\1eq\1" * _DOUBLED
 
 
@@ -123,7 +123,7 @@ def _pairs(count):
 
 
 def _over_and_over(function, arguments, times=100_000):
-    """A list of what very many calls with the same arguments give."""
+    """A list of the results of very many calls with the same arguments."""
     kept = b"(" + arguments + b"tq\1" + function + b"q\2"
     return kept + b"](" + b"h\2h\1R" * times + b"e\x87"
 

@@ -1,4 +1,4 @@
-"""One root object, given in opcodes, as a file of each format that holds a pickle."""
+"""Files of each format that holds a pickle, with a root object given in opcodes."""
 
 import struct
 
@@ -26,7 +26,7 @@ def weight(format, **options):
 
 
 def wrap(format, root, *, storages=None, protocol=4):
-    """A file whose root object is made by some opcodes."""
+    """A file whose root object is made by the given opcodes."""
     storages = {"0": PAIR} if storages is None else storages
 
     def write(path):
@@ -41,7 +41,8 @@ def wrap(format, root, *, storages=None, protocol=4):
 
 
 def stream(root, storages, *, protocol=4, keys=None, little_endian=True):
-    """torch's older format; a storage is its bytes, or its bytes and another number of elements."""
+    """A file in torch's older format. A storage is its bytes, or its bytes with a false number of
+    elements."""
     keys = b"](" + b"".join(map(text, storages)) + b"e" if keys is None else keys
     system = dictionary(little_endian=b"\x88" if little_endian else b"\x89")
     pickles = (integer(MAGIC), integer(PROTOCOL), system, root, keys)

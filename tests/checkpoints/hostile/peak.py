@@ -1,6 +1,6 @@
-"""``python -m tests.checkpoints.hostile.peak FOLDER``: read each bomb in a process of its own, and
-print as JSON what became of it, how many bytes of memory that took at most, how many seconds of the
-processor, and how large the file was."""
+"""``python -m tests.checkpoints.hostile.peak FOLDER``: read each bomb in a separate process, and
+print as JSON the outcome, the peak memory in bytes, the processor time in seconds, and the size of
+the file."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from detrex_hub.errors import CheckpointError
 from tests.checkpoints.hostile.amplifiers import amplifiers
 from tests.checkpoints.hostile.bombs import bombs
 
-# ru_maxrss is in kilobytes but on macOS
+# ru_maxrss is in kilobytes, except on macOS
 _UNIT = 1 if sys.platform == "darwin" else 1024
-# seconds of the processor: far more than any of them takes, and far less than an attack wants
+# seconds of processor time: far more than any file needs, and far less than an attack needs
 _LONGEST = 60
 
 
 def used():
-    """Bytes of memory at most, and seconds of the processor, of this process so far."""
+    """Peak memory in bytes, and processor time in seconds, of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_maxrss * _UNIT, usage.ru_utime + usage.ru_stime
 
@@ -36,7 +36,7 @@ def became_of(path):
 
 
 def apart(work, *arguments):
-    """Do something in a process of its own, so that this one stays small."""
+    """Call a function in a separate process, so that this process stays small."""
     child = os.fork()
     if not child:
         try:
@@ -52,7 +52,7 @@ def apart(work, *arguments):
 
 
 def report(title, path):
-    # what takes for ever ends by a signal
+    # a signal ends a process that never finishes
     resource.setrlimit(resource.RLIMIT_CPU, (_LONGEST, _LONGEST))
     memory, seconds = used()
     said = became_of(path)

@@ -1,4 +1,4 @@
-"""Files that must be refused, each with what the refusal says."""
+"""Files that must be refused, each with the text of its refusal."""
 
 import io
 import json
@@ -29,7 +29,7 @@ from tests.checkpoints.hostile.formats import FORMATS, PROTOCOL, keyed, stream, 
 
 @dataclass(frozen=True)
 class Refused:
-    """A file, and what its refusal says (a regular expression)."""
+    """A file, and a regular expression that its refusal matches."""
 
     name: str
     write: Callable[[Path], object]
@@ -43,7 +43,7 @@ def state_dict(format, **weights):
     return dictionary(**({"good": weight(format)} | weights))
 
 
-# opcodes, alone or beside good weights, and what is said of them in every format
+# opcodes, alone or beside valid weights, and the refusal in every format
 _OPCODES = {
     "an empty pickle": (b"", "damaged"),
     "a call of nothing": (b"R", "damaged"),
@@ -97,7 +97,7 @@ _OPCODES = {
     "a protocol of the future": (b"\x80\x09", "protocol 9 is unknown"),
 }
 
-# a root object by format, and what is said of it
+# a root object by format, and its refusal
 _ROOTS = {
     "a key that occurs twice": (
         lambda f: keyed(text("a"), weight(f), text("a"), weight(f)),
@@ -242,7 +242,7 @@ INDEX = pickled(dictionary(model=dictionary(w=tensor_call())))
 
 
 def zipped(*members, **options):
-    """An archive by the standard library."""
+    """An archive written by the standard library."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", **options) as written:
         for member, data in members:
@@ -263,7 +263,7 @@ def _damaged_zip(change):
 
 
 def _patch(at, offset, value, *, last=False):
-    """Overwrite some bytes behind a signature."""
+    """Overwrite some bytes after a signature."""
 
     def change(data):
         place = (data.rindex(at) if last else data.index(at)) + offset
@@ -273,7 +273,7 @@ def _patch(at, offset, value, *, last=False):
 
 
 def _by_hand(*members, entries=None, count=None):
-    """An archive with any directory."""
+    """An archive with the given directory."""
 
     def write(path):
         data, listed = b"", []
@@ -296,7 +296,7 @@ def _archives():
         return lambda path: path.write_bytes(zipped(*_GOOD)[: int(len(zipped(*_GOOD)) * at)])
 
     def same_place(listed):
-        # every member is the same bytes of the file: small, and endless once unpacked
+        # every member has the same bytes of the file: small, and endless after unpacking
         return [
             (b"a/data.pkl", *listed[0][1:]),
             *((b"a/data/%d" % i, *listed[1][1:]) for i in range(9)),
@@ -452,7 +452,7 @@ def _streams():
 
 
 def header(document, data=b"", *, length=None):
-    """A safetensors file of this header and these bytes."""
+    """A safetensors file with the given header and bytes."""
     encoded = document.encode() if isinstance(document, str) else document
     length = len(encoded) if length is None else length
     return lambda path: path.write_bytes(struct.pack("<Q", length) + encoded + data)
@@ -477,7 +477,7 @@ def _headers():
     def huge(path):
         with path.open("wb") as file:
             file.write(struct.pack("<Q", 100 << 20) + b"{")
-            file.truncate(200 << 20)  # takes no place on the disk
+            file.truncate(200 << 20)  # a sparse file
 
     return {
         "a header beyond the file": (header(one(), PAIR, length=2**30), "its header does not end"),
