@@ -10,13 +10,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from detrex_hub import checking, from_hub
+from detrex_hub import from_hub
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.swin import Swin
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
-from detrex_hub.checking import check, examine, fix_config, refusal, target_keys
+from detrex_hub.checking import check, examination, examine, fix_config, refusal, target_keys
 from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.conversion import convert
 from detrex_hub.errors import CheckpointError, ConfigError, UsageError
@@ -356,7 +356,7 @@ def test_a_file_that_detectron2_cannot_read_is_reported_before_training(
 
 def test_an_older_torch_runs_any_pickle(tmp_path, monkeypatch):
     path = save(tmp_path / "detr.pth", tensors(R18.source), "model")
-    monkeypatch.setattr(checking, "version", lambda package: "2.5.1+cu121")
+    monkeypatch.setattr("detrex_hub.checking.weights.version", lambda package: "2.5.1+cu121")
     assert check_with(None, 18, path).share == 0
 
 
@@ -380,10 +380,10 @@ def test_a_config_without_a_checkpoint_says_so():
 
 
 def test_check_raises_the_problems_that_examine_finds(converted, monkeypatch):
-    monkeypatch.setattr(checking, "model_keys", lambda node: detector(34))
+    monkeypatch.setattr(examination, "model_keys", lambda node: detector(34))
     with pytest.raises(ConfigError, match=r"100 of 180 .* 18"):
         check(config_for(converted, depth=34))
-    monkeypatch.setattr(checking, "model_keys", lambda node: detector(18))
+    monkeypatch.setattr(examination, "model_keys", lambda node: detector(18))
     assert check(config_for(converted)).passed
 
 

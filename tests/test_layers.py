@@ -45,7 +45,6 @@ LAYERS = (
     ("resolving", "fine_tuning"),
     ("loading", "verification", "inspection", "pinning", "cache_contents"),
     ("publishing", "detectron2", "checking", "comparison", "exporting", "zoo"),
-    ("config_checks",),
     ("cli", "__main__"),
 )
 

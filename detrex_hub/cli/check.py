@@ -13,7 +13,7 @@ from detrex_hub.cli.output import Output
 
 if TYPE_CHECKING:
     from detrex_hub.checking import Check
-    from detrex_hub.config_checks import CheckedConfig
+    from detrex_hub.checking.several import CheckedConfig
     from detrex_hub.configs.settings import Setting
 
 EXAMPLES = (
@@ -70,7 +70,7 @@ def command(
 
     Replays the matching of names and shapes, and reads no tensor.
     """
-    from detrex_hub.config_checks import check_configs, refusal_of
+    from detrex_hub.checking.several import check_configs, refusal_of
 
     given = overrides or ()
     with out.progress() as progress:

@@ -38,7 +38,7 @@ def no_detectron2(monkeypatch):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Hiding(), *sys.meta_path])
     monkeypatch.setattr(lazy, "has_detectron2", lambda: False)
-    monkeypatch.setattr("detrex_hub.checking.has_detectron2", lambda: False)
+    monkeypatch.setattr("detrex_hub.checking.config_file.has_detectron2", lambda: False)
 
 
 def test_a_config_that_fits_passes(cli, r18, yaml):

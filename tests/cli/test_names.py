@@ -133,7 +133,7 @@ def test_an_option_names_a_catalogue(cli, unpublished, config, monkeypatch, comm
 
 
 def test_a_fix_says_what_training_needs_to_find_a_name(cli, unpublished, monkeypatch, tmp_path):
-    monkeypatch.setattr("detrex_hub.checking.has_detectron2", lambda: False)
+    monkeypatch.setattr("detrex_hub.checking.config_file.has_detectron2", lambda: False)
     catalogue = tmp_path / "mine.toml"
     text = "train = model = dataloader = dict()\ntrain.init_checkpoint = 'x.pth'\n"
     config = Path("config.py")

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrex_hub.checking import Check, NoWeightsError, check_config, fix_config, refusal
+from detrex_hub.checking.config_file import check_config, fix_config
+from detrex_hub.checking.examination import NoWeightsError
+from detrex_hub.checking.result import Check, refusal
 from detrex_hub.errors import DetrexHubError
 
 if TYPE_CHECKING:

@@ -1,0 +1,21 @@
+"""`check`: what a training config would load, and which values the weights need."""
+
+from detrex_hub.checking.config_file import check_config, fix_config
+from detrex_hub.checking.examination import NoWeightsError, check, examine
+from detrex_hub.checking.result import HEURISTICS, Check, refusal
+from detrex_hub.checking.targets import target_keys
+from detrex_hub.checking.weights import Weights, read_weights
+
+__all__ = [
+    "HEURISTICS",
+    "Check",
+    "NoWeightsError",
+    "Weights",
+    "check",
+    "check_config",
+    "examine",
+    "fix_config",
+    "read_weights",
+    "refusal",
+    "target_keys",
+]

@@ -1,0 +1,161 @@
+"""Check a config file, and write what the weights need into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+from detrex_hub.checking.examination import NoWeightsError, examine, init_checkpoint
+from detrex_hub.checking.result import HEURISTICS, Check
+from detrex_hub.checking.targets import target_keys
+from detrex_hub.checking.weights import is_repository, variable_notes
+from detrex_hub.configs import source
+from detrex_hub.configs.lazy import has_detectron2, load_config
+from detrex_hub.errors import ConfigError
+from detrex_hub.progress import Progress
+from detrex_hub.staging import publish_file, staging_folder
+
+
+def check_config(
+    path: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None = None,
+    min_matched: float = 1.0,
+    *,
+    overrides: Sequence[str] = (),
+    target: str | None = None,
+    prefix: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Check:
+    """As `examine`, of a config file.
+
+    Args:
+        path: the config, ``.py`` or ``.yaml``.
+        overrides: ``path=value``, as on the training script's command line.
+        target: what the model holds, see `target_keys`; with it detectron2 is not needed, and
+            where that is not installed, of a ``.py`` no more than ``train.init_checkpoint`` is
+            read.
+        prefix: as for `examine`.
+        extra_catalogues: catalogue files beyond the built-in ones.
+        progress: reports the download of a repository's weights.
+    """
+    cfg = None
+    if target is None or has_detectron2() or Path(path).suffix != ".py":
+        cfg = load_config(path, overrides)
+    if checkpoint is None:
+        checkpoint = init_checkpoint(cfg) if cfg is not None else _written(Path(path))
+    keys = None
+    if target is not None:
+        keys = target_keys(target, os.fspath(checkpoint), extra_catalogues=extra_catalogues)
+    return examine(
+        cfg,
+        checkpoint,
+        min_matched,
+        target=keys,
+        prefix=prefix,
+        extra_catalogues=extra_catalogues,
+        progress=progress,
+    )
+
+
+def _written(path: Path) -> str:
+    name = source.assigned(_text(path), "train.init_checkpoint")
+    if not isinstance(name, str) or not name:
+        raise NoWeightsError(
+            f"{path} itself does not set train.init_checkpoint",
+            hint="Pass --checkpoint PATH",
+        )
+    return name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def fix_config(
+    path: str | os.PathLike[str],
+    found: Check,
+    *,
+    checkpoint: str | None = None,
+    extra_catalogues: Sequence[Path] = (),
+) -> list[str]:
+    """Write into a config what a check found wrong with it. The file as it was is kept beside it
+    as ``NAME.orig``.
+
+    Args:
+        path: the config, a ``.py``.
+        found: its check.
+        checkpoint: what to start from, where it is not what the config says.
+        extra_catalogues: catalogue files beyond the built-in ones.
+
+    Returns:
+        the change, as lines of a unified diff, and a line about the variable that the training
+        needs if a name is only in ``extra_catalogues``; none if nothing can be fixed.
+
+    Raises:
+        ConfigError: the config cannot be read or written.
+    """
+    path = Path(path)
+    if path.suffix != ".py":
+        raise ConfigError(
+            f"{path} is not a Python file, and --fix edits only those",
+            hint="Pass its values on the training script's command line",
+        )
+    before = _text(path)
+    values = _corrections(found, checkpoint, extra_catalogues)
+    after = source.corrected(before, values) if values else before
+    if after == before:
+        return []
+    with staging_folder(path, option=None) as staging:
+        kept = _unused(path.with_name(f"{path.name}.orig"))
+        copied = staging / kept.name
+        copied.write_text(before, encoding="utf-8")
+        publish_file(copied, kept)
+        written = staging / path.name
+        written.write_text(after, encoding="utf-8")
+        written.chmod(path.stat().st_mode)
+        publish_file(written, path)
+    lines = unified_diff(
+        before.splitlines(), after.splitlines(), str(kept), str(path), lineterm="", n=0
+    )
+    repo = _repository(found, checkpoint, extra_catalogues)
+    return [*lines, *(variable_notes(repo, extra_catalogues) if repo is not None else ())]
+
+
+def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> dict[str, Any]:
+    """Path of the config -> what to write there."""
+    if (repo := _repository(found, checkpoint, extra)) is not None:
+        # it sets all the rest by itself
+        call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
+        return {"train.init_checkpoint": source.Expression(call, "from detrex_hub import from_hub")}
+    values: dict[str, Any] = {one.path: one.wanted for one in found.differences}
+    if found.suffixes_help:
+        values["train.init_checkpoint"] = f"{found.checkpoint}{HEURISTICS}"
+    elif checkpoint is not None:
+        values["train.init_checkpoint"] = found.checkpoint
+    return values
+
+
+def _repository(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> str | None:
+    """What `from_hub` should load in the config; None if the weights are a file."""
+    path, _, query = found.checkpoint.partition("?")
+    if checkpoint is not None and not query and is_repository(path, extra):
+        return path.removeprefix("hf://")
+    if checkpoint is None and found.entry is not None and found.share < found.min_matched:
+        return f"detrex/{found.entry}"
+    return None
+
+
+def _unused(path: Path) -> Path:
+    found, number = path, 1
+    while found.exists():
+        found, number = path.with_name(f"{path.name}.{number}"), number + 1
+    return found
