@@ -356,7 +356,7 @@ def test_a_file_that_detectron2_cannot_read_is_reported_before_training(
 
 def test_an_older_torch_runs_any_pickle(tmp_path, monkeypatch):
     path = save(tmp_path / "detr.pth", tensors(R18.source), "model")
-    monkeypatch.setattr("detrex_hub.checking.weights.version", lambda package: "2.5.1+cu121")
+    monkeypatch.setattr("detrex_hub.checking.checkpointer.version", lambda package: "2.5.1+cu121")
     assert check_with(None, 18, path).share == 0
 
 

@@ -1,10 +1,10 @@
 """`check`: what a training config would load, and which values the weights need."""
 
+from detrex_hub.checking.checkpointer import Weights, read_weights
 from detrex_hub.checking.config_file import check_config, fix_config
 from detrex_hub.checking.examination import NoWeightsError, check, examine
-from detrex_hub.checking.result import HEURISTICS, Check, refusal
-from detrex_hub.checking.targets import target_keys
-from detrex_hub.checking.weights import Weights, read_weights
+from detrex_hub.checking.findings import HEURISTICS, Check, refusal
+from detrex_hub.checking.model_keys import target_keys
 
 __all__ = [
     "HEURISTICS",

@@ -8,10 +8,10 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
+from detrex_hub.checking.checkpointer import is_repository, variable_notes
 from detrex_hub.checking.examination import NoWeightsError, examine, init_checkpoint
-from detrex_hub.checking.result import HEURISTICS, Check
-from detrex_hub.checking.targets import target_keys
-from detrex_hub.checking.weights import is_repository, variable_notes
+from detrex_hub.checking.findings import HEURISTICS, Check
+from detrex_hub.checking.model_keys import target_keys
 from detrex_hub.configs import source
 from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.errors import ConfigError

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub.architectures.base import Overrides
-from detrex_hub.checking.result import Check, refusal
-from detrex_hub.checking.weights import Weights, read_weights, variable_notes
+from detrex_hub.checking.checkpointer import Weights, read_weights, variable_notes
+from detrex_hub.checking.findings import Check, refusal
 from detrex_hub.configs import placing, settings
 from detrex_hub.configs.lazy import model_keys
 from detrex_hub.configs.matching import Match, ModelKeys, match

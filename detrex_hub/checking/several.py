@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrex_hub.checking.config_file import check_config, fix_config
 from detrex_hub.checking.examination import NoWeightsError
-from detrex_hub.checking.result import Check, refusal
+from detrex_hub.checking.findings import Check, refusal
 from detrex_hub.errors import DetrexHubError
 
 if TYPE_CHECKING:

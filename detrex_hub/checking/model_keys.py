@@ -10,7 +10,7 @@ from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.catalogue.models import model_of
-from detrex_hub.checking.weights import bare, from_repository, is_repository, local_file
+from detrex_hub.checking.checkpointer import bare, from_repository, is_repository, local_file
 from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.errors import DetrexHubError, UsageError, did_you_mean
 from detrex_hub.identify import identify

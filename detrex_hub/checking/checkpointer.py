@@ -14,7 +14,7 @@ from detrex_hub import catalogue, checkpoints
 from detrex_hub.architectures import architecture, prefixes
 from detrex_hub.architectures.base import Architecture, Overrides, Specs
 from detrex_hub.architectures.recognise import Recognition
-from detrex_hub.checking.result import HEURISTICS
+from detrex_hub.checking.findings import HEURISTICS
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import placing, settings
 from detrex_hub.configs.matching import FileKeys

@@ -1,0 +1,88 @@
+"""What a repository claims: its files on this machine, with their records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detrex_hub import __version__
+from detrex_hub.configs import settings
+from detrex_hub.errors import VerificationError
+from detrex_hub.progress import Progress
+from detrex_hub.records import (
+    CARD,
+    CONFIG,
+    CONVERSION,
+    ConversionRecord,
+    RepositoryConfig,
+    convert_again,
+)
+from detrex_hub.resolving import resolve
+
+
+@dataclass(frozen=True)
+class Proven:
+    """One claim that was recomputed and found true. ``but`` is what a summary must say all the
+    same."""
+
+    name: str
+    detail: str
+    but: str | None = None
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A repository's files on this machine, records parsed; ``document`` is the one that ``record``
+    was read from, with whatever else it says."""
+
+    name: str
+    revision: str | None
+    weights: Path
+    described: RepositoryConfig
+    record: ConversionRecord
+    document: Mapping[str, Any]
+    card: Path | None
+    pictures: Mapping[str, Path]
+    signed: Mapping[str, Path]
+    signature: Path | None
+
+    def refuse(self, what: str) -> VerificationError:
+        return VerificationError(f"{self.name}: {what}", hint=convert_again(self.name, self.record))
+
+
+def read_claims(
+    name: str,
+    revision: str | None,
+    extra_catalogues: Sequence[Path],
+    progress: Progress | None,
+) -> Claims:
+    repository = resolve(
+        name, revision=revision, extra_catalogues=extra_catalogues, progress=progress
+    )
+    settings.accepted(repository.config, where=f"{repository.name}/{CONFIG}")
+    return Claims(
+        repository.name,
+        repository.commit,
+        repository.weights(progress),
+        repository.config,
+        repository.record,
+        repository.document,
+        repository.card,
+        repository.pictures,
+        {
+            **{name: repository.file(name) for name in (CONFIG, CONVERSION)},
+            **({CARD: repository.card} if repository.card is not None else {}),
+            repository.config.checkpoint.file: repository.weights(),
+            **repository.pictures,
+        },
+        repository.signature,
+    )
+
+
+def other_version(claims: Claims) -> str:
+    version = claims.record.tool.version
+    if version == __version__:
+        return ""
+    return f" (made by detrex-hub {version[:40]}; this is {__version__})"

@@ -1,0 +1,26 @@
+"""Check the signature over the files of a repository."""
+
+from __future__ import annotations
+
+from detrex_hub.errors import VerificationError
+from detrex_hub.records import SIGNATURE, read_bytes
+from detrex_hub.repositories import signers, signing
+from detrex_hub.verification.claims import Claims, Proven
+
+
+def check_signature(claims: Claims, signer: signers.Signer | None) -> Proven:
+    """Check the signature over all files of the repository, or say that it was not checked."""
+    if claims.signature is None:
+        raise VerificationError(
+            f"{claims.name} has no {SIGNATURE}: it is not signed",
+            hint="Leave out the options about the signature to check the rest",
+        )
+    content = read_bytes(claims.signature, where=f"{claims.name}/{SIGNATURE}")
+    if signer is None:
+        seal = signing.Seal.read(content)
+        check = "" if seal is None else f". Check it: {seal.options}"
+        return Proven(
+            "signature", f"{SIGNATURE} is there{check}", but="its signature was not checked"
+        )
+    seal = signing.check(claims.signed, content, signer)
+    return Proven("signature", f"{len(seal.files)} files are signed by {signer.name}")
