@@ -1,4 +1,4 @@
-"""Every test talks to a Hub on 127.0.0.1 and to caches of its own."""
+"""Every test uses a Hub on 127.0.0.1 and its own caches."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ import pytest
 
 from tests.hub_server import LoopbackHub, converted_folder
 
-# no test asserts a time, and the first example of a test may import a library
+# no test asserts a time, and the first example may have to import a library
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
@@ -39,7 +39,7 @@ def _running_hub():
 
 @pytest.fixture
 def hub(_running_hub, tmp_path, monkeypatch):
-    """An empty Hub that huggingface_hub talks to, and an empty cache; no user is logged in."""
+    """An empty Hub for huggingface_hub, and an empty cache. No user is logged in."""
     from huggingface_hub import constants
 
     home = tmp_path / "hf-home"
@@ -56,7 +56,7 @@ def hub(_running_hub, tmp_path, monkeypatch):
 
 @pytest.fixture
 def login(hub, monkeypatch):
-    """`login("alice", "read", organizations=("detrex",))` makes alice the logged-in user."""
+    """`login("alice", "read", organizations=("detrex",))` logs alice in."""
 
     def _login(user, role="write", *, organizations=()):
         token = hub.token(user, role, organizations=organizations)
@@ -68,7 +68,7 @@ def login(hub, monkeypatch):
 
 @pytest.fixture
 def naps(monkeypatch):
-    """No waiting between tries; the seconds that would have been waited, in order."""
+    """The recorded pauses between attempts in seconds, in order. The tests do not wait."""
     import time
 
     from huggingface_hub import file_download
@@ -90,5 +90,5 @@ def naps(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A converted folder named r18, of any bytes."""
+    """A converted folder named r18, with arbitrary bytes."""
     return converted_folder(tmp_path / "r18")

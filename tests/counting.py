@@ -1,4 +1,4 @@
-"""Count the bytes that Python reads from some files."""
+"""Count the bytes that Python reads from files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 
 @contextmanager
 def counted(*paths: Path) -> Iterator[Counter[str]]:
-    """Bytes read from files at these paths from now on, by file name. Copies that the system makes
-    by itself are no reads."""
+    """Count the bytes that are read from files at these paths from now on, by file name. Copies by
+    the system do not count."""
     found: Counter[str] = Counter()
     wanted = {os.path.realpath(path) for path in paths}
     real = io.open
@@ -68,6 +68,6 @@ def counted(*paths: Path) -> Iterator[Counter[str]]:
         if read_at is not None:
             patch.setattr(os, "pread", pread)
         if accessor := getattr(pathlib, "_NormalAccessor", None):
-            # Python 3.10's paths remember what opened files when they were imported
+            # in Python 3.10, pathlib stores `io.open` when it is imported
             patch.setattr(accessor, "open", staticmethod(opened))
         yield found

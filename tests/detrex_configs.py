@@ -1,5 +1,7 @@
-"""What detrex's own configs load: the facts that `tests/real/survey.py` recorded, and the tables
-that `docs/what-detrex-configs-load.md` shows of them: ``python -m tests.detrex_configs``."""
+"""The facts that `tests/real/survey.py` recorded of the weights that detrex's own configs load.
+
+``python -m tests.detrex_configs`` writes the tables of `docs/what-detrex-configs-load.md`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from detrex_hub.configs.matching import ModelKeys, Shape
 RECORD = Path(__file__).parent / "reference" / "detrex_configs.json.gz"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "what-detrex-configs-load.md"
 
-# files that were converted from torchvision's, by detectron2's script or detrex's: depth
+# files that detectron2's or detrex's script converted from torchvision's: depth
 CONVERTED = {"R-50": 50, "R-101": 101, "r50_v1": 50, "r101_v1": 101, "r101": 101}
 _NAMES = {
     **{stem: f"r{depth}_v1" for stem, depth in CONVERTED.items()},
@@ -30,12 +32,12 @@ _NAMES = {
 
 
 def entry_of(file: str) -> str | None:
-    """The catalogue's name of the weights in a file that a config names."""
+    """The catalogue's name for the weights in a config's checkpoint file."""
     name = _NAMES.get(Path(file).stem, Path(file).stem)
     return name if name in catalogue.load() else None
 
 
-# weights for configs that name a file of another model
+# weights for configs that start from a file of another model
 INSTEAD = {
     "deta_swin_large_finetune_24ep": "swin_large_patch4_window12_384_22kto1k",
     "detr_r101_300ep": "r101_v1",
@@ -45,11 +47,11 @@ INSTEAD = {
 
 
 def weights_for(config: str, file: str, backbone: str) -> str | None:
-    """The catalogue's name of the weights that a config should start from.
+    """The catalogue's name for the weights that a config should start from.
 
     Args:
         config: its path.
-        file: what it names.
+        file: its checkpoint file.
         backbone: the class of its backbone.
     """
     name = INSTEAD.get(Path(config).stem) or entry_of(file)
@@ -57,13 +59,13 @@ def weights_for(config: str, file: str, backbone: str) -> str | None:
 
 
 def weights_of(config: str) -> str | None:
-    """`weights_for` a config that was surveyed."""
+    """`weights_for` a surveyed config."""
     facts = record()["configs"][config]
     return weights_for(config, facts["file"], facts["backbone"])
 
 
 def shapes_of(file: str) -> dict[str, Shape]:
-    """Names and shapes in a file that a config names, as it is published."""
+    """Names and shapes in a config's checkpoint file, as it is published."""
     stem = Path(file).stem
     if stem in CONVERTED:
         target = ResNet(depth=CONVERTED[stem]).target()
@@ -76,13 +78,14 @@ def shapes_of(file: str) -> dict[str, Shape]:
 
 @cache
 def record() -> dict[str, Any]:
-    """``configs``: what each config names, and what became of it; ``parts``: keys of models."""
+    """The record: ``configs`` has each config's checkpoint and the outcome of its load, ``parts``
+    the keys of models."""
     found: dict[str, Any] = json.loads(gzip.decompress(RECORD.read_bytes()))
     return found
 
 
 def keys_of(config: str) -> ModelKeys:
-    """What the checkpointer sees of a config's model."""
+    """The keys of a config's model, as the checkpointer sees them."""
     parts = [record()["parts"][name] for name in record()["configs"][config]["keys"]]
     return ModelKeys(
         shapes={key: tuple(shape) for part in parts for key, shape in part["shapes"].items()},
@@ -93,7 +96,7 @@ def keys_of(config: str) -> ModelKeys:
 
 
 def loaded_of(config: str, how: str) -> tuple[int, int]:
-    """Tensors of the backbone that are loaded, and those that there are.
+    """The numbers of loaded tensors and of all tensors of the backbone.
 
     Args:
         how: ``exact``, ``forced`` or ``after``.
@@ -103,8 +106,8 @@ def loaded_of(config: str, how: str) -> tuple[int, int]:
 
 
 def new_of(config: str) -> int:
-    """Tensors of the backbone that no file of the kind of ``after`` holds: layers that the original
-    lacks, and the pyramid that is built on a ViT."""
+    """Tensors of the backbone that are in no file of the kind of ``after``: layers that the
+    original lacks, and the pyramid on a ViT."""
     facts = record()["configs"][config]
     backbone = record()["parts"][facts["keys"][0]]["shapes"]
     kind = architecture(catalogue.load()[facts["after"]["name"]].architecture)
@@ -118,7 +121,7 @@ def surveyed() -> list[str]:
 
 
 def tables() -> dict[str, str]:
-    """The tables of the document, by the name of the place where each stands."""
+    """The tables of the document, by the name of their place in it."""
     return {
         "summary": "\n".join(_summary()),
         "by file": "\n".join(_by_file()),
@@ -142,7 +145,7 @@ def _summary() -> Iterator[str]:
 def _degree(name: str, how: str) -> str:
     loaded, of = loaded_of(name, how)
     if how == "after":
-        # what no file of its kind holds is not missing
+        # tensors that are in no file of its kind do not count as missing
         of -= new_of(name)
     return "all" if loaded == of else "partly" if loaded else "nothing"
 
@@ -200,7 +203,7 @@ def _backbone(name: str) -> str:
 
 
 def written(text: str) -> str:
-    """The document with its tables as they are now."""
+    """The document with its present tables."""
     for place, table in tables().items():
         begin, end = f"<!-- {place} -->\n", f"\n<!-- end of {place} -->"
         head, _, rest = text.partition(begin)

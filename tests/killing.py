@@ -1,14 +1,14 @@
-"""Run a command again and again, struck down a step later every time.
+"""Run a command many times, and stop it one step later each time.
 
 ``python -m tests.killing ROOT STRIKE EVERY -- ARGUMENTS...`` runs ``detrex-hub ARGUMENTS`` in a
-child that is struck at the n-th step it takes, n growing by EVERY: a file or folder below ROOT that
-is opened, made, renamed or removed, a piece of weights that is written, a request to a server. A
-STRIKE is a signal, of which SIGKILL leaves no time for any cleaning up, or what the system refuses
-the step with, such as ENOSPC. With EVERY = 0 every step is struck.
+child that is stopped at its n-th step, where n grows by EVERY. A step is a file or folder below
+ROOT that is opened, made, renamed or removed, a piece of weights that is written, or a request to a
+server. STRIKE is a signal, such as SIGKILL, which allows no cleanup, or the error of the system for
+the step, such as ENOSPC. With EVERY = 0 every step fails.
 
-After each child it writes a line of JSON with the step, the exit code and what was said on stderr,
-and waits for a line on stdin, while the test looks at what is left behind; then a second child runs
-the command to its end, which is a line too. It ends once a child has nowhere been struck.
+After each child it writes a line of JSON with the step, the exit code and the output on stderr, and
+waits for a line on stdin while the test inspects the files. Then a second child runs the command to
+its end, and another line reports it. The program ends when a child was not stopped at any step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EVERYWHERE = -1
 
 
 class _Steps:
-    """Counts the steps of this process; the one numbered ``last`` is not taken."""
+    """Counts the steps of this process, and stops the process before step ``last``."""
 
     def __init__(
         self, root: str, last: int, strike: Callable[[str], None], *, refused: bool
@@ -54,7 +54,7 @@ class _Steps:
         if event not in _EVENTS or (event == "open" and not _writes(arguments)):
             return
         if self.refused and not event.startswith(("os.", "open")):
-            return  # no call of the system
+            return  # not a system call
         if any(isinstance(one, (str, os.PathLike)) and self._below(one) for one in arguments):
             self.step(event)
 
@@ -88,7 +88,8 @@ def _install(steps: _Steps) -> None:
 
 
 def _child(arguments: list[str], root: str, last: int, by: str) -> dict[str, object]:
-    """Run the command in a child: where it was struck, how it ended and what it said."""
+    """Run the command in a child. Returns the step at which it was stopped, its exit code and
+    stderr."""
     from detrex_hub.cli import main
 
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as struck:
@@ -122,7 +123,7 @@ def _child(arguments: list[str], root: str, last: int, by: str) -> dict[str, obj
 
 
 def _warm_up() -> None:
-    """Import and compile once, for all children."""
+    """Import and compile once for all children."""
     import huggingface_hub
 
     from detrex_hub.cli.failures import run
@@ -144,7 +145,7 @@ def _warm_up() -> None:
 
 def main() -> None:
     root, by, every, _, *arguments = sys.argv[1:]
-    # a shell lets what it runs in the background ignore this signal
+    # processes in the background of a shell ignore this signal
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _warm_up()
 

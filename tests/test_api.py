@@ -1,4 +1,4 @@
-"""The public API: typed, documented with examples, and imported on first use."""
+"""The public API is typed, documented with examples, and imported on first use."""
 
 import ast
 import doctest
@@ -13,7 +13,7 @@ import detrex_hub
 ROOT = Path(detrex_hub.__file__).parents[1]
 FUNCTIONS = sorted(set(detrex_hub.__all__) - {"__version__", "DetrexHubError"})
 
-# each wrong line ends with the kind of its error
+# each wrong line ends with a comment that names its error
 USER_FILE = """
 from detrex_hub import apply_overrides, convert, diff, from_hub, list_weights, load_state_dict, push
 

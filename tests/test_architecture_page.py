@@ -1,4 +1,4 @@
-"""The page on the architecture names the packages that there are, and imports that there are."""
+"""The architecture page names exactly the existing packages, and only existing imports."""
 
 import re
 from pathlib import Path

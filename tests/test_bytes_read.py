@@ -1,4 +1,4 @@
-"""Nothing is read twice that need not be, counted for every job that moves weights."""
+"""Every job that moves weights reads no byte more often than necessary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.checkpoint_files import save, tensors
 from tests.counting import counted
 
 WEIGHTS = "model.safetensors"
-# the index, the archive's directory and a header of each member
+# the index, the archive's directory and the header of each member
 INDEX = 64 << 10
 
 
@@ -58,10 +58,10 @@ def passes(found, path: Path) -> float:
 def test_a_conversion_reads_moved_tensors_twice(source, converted, tmp_path, to):
     with counted(source) as found:
         convert(source, tmp_path / to)
-    # to copy it and to compare it with what was written
+    # once to copy it, and once to compare it with the written file
     wanted = 2 * (converted / WEIGHTS).stat().st_size
     if to == "out":
-        # and the whole file for its sha256, which the record beside the weights tells
+        # and the whole file once for the sha256 in the record
         wanted += source.stat().st_size
     assert abs(found[source.name] - wanted) <= INDEX
 
@@ -78,7 +78,7 @@ def test_written_files_are_read_once(source, tmp_path, monkeypatch):
     real = checkpoints.open
     monkeypatch.setattr(checkpoints, "open", recorded)
     convert(source, tmp_path / "out")
-    # compared with the source, and its index read as a load would
+    # compared with the source, and its index is read as a load would read it
     read = sum(one.bytes_read for one in opened if one.path.name == WEIGHTS)
     size = (tmp_path / "out" / WEIGHTS).stat().st_size
     assert size - INDEX < read <= size + INDEX
@@ -96,7 +96,7 @@ def test_other_data_in_the_file_is_not_read(source, tmp_path):
     import torch
 
     whole = torch.load(source, weights_only=False)
-    # the moments of an optimizer
+    # the optimizer's moments
     whole["optimizer"]["state"] = {
         number: {"exp_avg": tensor.clone(), "exp_avg_sq": tensor.clone()}
         for number, tensor in enumerate(whole["model"].values())

@@ -1,4 +1,4 @@
-"""Model cards say what the records and the catalogue say, and nothing that a stranger injects."""
+"""Model cards show the data of records and catalogue, and no injected markup."""
 
 import ast
 import dataclasses
@@ -89,7 +89,7 @@ def metric(name, value, **changes):
         (None, SHA256, True),
         (None, "f" * 64, False),
         ("https://example.org/else.pth", "f" * 64, False),
-        # the twin is another file of the same weights
+        # the twin is another file with the same weights
         ("hf://timm/resnet18@0123456789/model.safetensors", "f" * 64, True),
         (None, None, True),
     ],
@@ -398,7 +398,7 @@ def test_a_card_has_the_hubs_task(name, task):
 
 
 def test_a_tracker_has_a_tag():
-    # the Hub has no task of tracking
+    # the Hub has no tracking task
     metadata, _ = parts(card.render_for(catalogue.find("co_mot_dancetrack")))
     assert metadata["pipeline_tag"] == "object-detection"
     assert "object-tracking" in metadata["tags"]
@@ -522,7 +522,7 @@ def test_sources_link_to_pages_that_a_reader_can_open():
         assert link in text
 
 
-# -- whose repository ----------------------------------------------------------------------------
+# -- the repository ------------------------------------------------------------------------------
 
 
 def test_a_card_is_addressed_to_the_repository_that_it_is_pushed_to():
@@ -557,7 +557,7 @@ def test_a_repository_must_be_owner_and_name(repo_id):
         card.addressed("", "r18", repo_id)
 
 
-# -- what strangers write ------------------------------------------------------------------------
+# -- untrusted text ------------------------------------------------------------------------------
 
 HOSTILE = (
     "`x` ``y`` ```z```",
@@ -587,7 +587,7 @@ HOSTILE = (
 
 
 def structure(text):
-    """What a card is built of: blocks with their levels, and the kinds of what is in lines."""
+    """The structure of a card: its blocks with their levels, and the kinds of inline elements."""
     blocks, inline = [], set()
     for token in MARKDOWN.parse(parts(text)[1]):
         if token.type == "inline":
@@ -602,7 +602,7 @@ def structure(text):
 
 
 def poisoned(text):
-    """Records and entry with a string of a stranger's in every place that takes one."""
+    """Records and entry with an untrusted string in every field that takes one."""
     drop, rename = Drop("dropped", "because " + text), Rename("{i}.x", "{i}.y")
     specs = {"dropped": TensorSpec("F32", (1,)), "0.x": TensorSpec("F32", (1,))}
     planned = plan((drop, rename), specs, mapper="mapper")
@@ -740,7 +740,7 @@ def test_only_markdown_values_are_printed_as_markup():
     value = "<b> **x** | ``y``"
     made = markdown.md("**{a}** {b}", a=value, b=markdown.code("c"))
     assert made == r"**\<b\> \*\*x\*\* \| \`\`y\`\`** `c`"
-    # what is no longer known to be Markdown is a string as any other
+    # a value that is no longer known to be Markdown is a plain string
     assert markdown.md("{a}", a=str(made)) != made
 
 
@@ -923,7 +923,7 @@ def expression(shown):
 
 
 def numbers(runs):
-    """What braces hold: runs of numbers, or the last segments that are not told by a star."""
+    """The content of braces: runs of numbers, or last segments that have no star."""
     found = []
     for run in runs.replace("\\", "").split(","):
         first, dots, last = run.partition("..")
@@ -960,5 +960,5 @@ def test_importing_cards_imports_little():
     ("name", "built"), [("x50_32x4d_v1", True), ("r50d_timm", True), ("r50_v1", False)]
 )
 def test_the_snippet_builds_a_backbone_that_no_config_has(name, built):
-    # make_default_stages makes no ResNeXt, and a config of a plain one is refused
+    # make_default_stages cannot build a ResNeXt, and a config of a plain ResNet is refused
     assert ("build=True)" in card.render_for(catalogue.find(name))) == built

@@ -1,4 +1,4 @@
-"""The pictures of a card: which there are, and that `verify` draws them again."""
+"""Cards have pictures, and `verify` draws them again."""
 
 import shutil
 
@@ -75,7 +75,7 @@ def test_an_entry_is_plotted_with_its_family(tmp_path):
     found = verify(made, repeat=False, extra_catalogues=theirs)
     details = {one.name: one.detail for one in found.checks}
     assert details["pictures"] == "filters.png and accuracy.png, drawn again: the same bytes"
-    # no longer what the catalogue of today gives
+    # differs from the picture of the present catalogue
     (made / "accuracy.png").write_bytes((made / "filters.png").read_bytes())
     found = verify(made, repeat=False, extra_catalogues=theirs)
     assert found.summary.endswith("its accuracy.png is not the one that the catalogue gives")

@@ -1,4 +1,4 @@
-"""`check` against models that are given by their keys; real models are in tests/real."""
+"""`check` with models that are given by their keys. Real models are in tests/real."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ R18 = reference.load("resnet18")
 
 
 def detector(depth):
-    """The backbone of a detrex detector, and what else a norm could land in."""
+    """The backbone of a detrex detector, and other modules that a norm could match."""
     body = {f"backbone.{key}": spec.shape for key, spec in ResNet(depth=depth).target().items()}
     return ModelKeys(
         {**body, "neck.convs.0.norm.weight": (256,), "transformer.norm.weight": (256,)}
@@ -55,7 +55,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(original, tmp_path_factory):
-    # said by its owner, and so not merely assumed
+    # stated by the user, so it is not assumed
     return convert(
         original, tmp_path_factory.mktemp("converted") / "r18", facts=IMAGENET_RGB
     ).folder
@@ -150,7 +150,7 @@ def test_the_conflict_with_another_backbone_names_both(converted):
 
 
 def swin_backbone():
-    """A Swin as its authors save it, and what a detrex model of it holds."""
+    """A Swin as its authors save it, and the keys of the detrex model."""
     variant = reference.load("swin_tiny_patch4_window7_224")
     made = Swin.read(variant.source, "original", {})
     model = {f"backbone.{key}": spec.shape for key, spec in made.target().items()}

@@ -1,4 +1,4 @@
-"""A conversion that computes tensors: shown as such, verified by computing again, not exported."""
+"""Computed tensors are shown as computed, verified by computing again, and not exported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A DINOv2 of two narrow blocks, as its authors would save it."""
+    """A DINOv2 with two narrow blocks, as its authors would save it."""
     made = architecture("dinov2").from_hyper_parameters(TINY)
     specs, _ = made.original()
     scales = {key for key in source_specs(made.rules("original"), made.target()) if ".ls" in key}

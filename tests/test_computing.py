@@ -1,4 +1,4 @@
-"""The numbers of the operations, against definitions written otherwise, and their very bytes."""
+"""The results of operations match independent definitions, and their bytes are fixed."""
 
 import hashlib
 
@@ -48,7 +48,7 @@ class Held:
 
 
 def compute(operation, *operands):
-    """What an operation makes of tensors, through the bytes that a conversion writes."""
+    """The result of an operation on tensors, from the bytes that a conversion writes."""
     source = Held(**{f"t{number}": one for number, one in enumerate(operands)})
     spec = operation.result(*source.specs.values())
     move = Move("t", spec, (Computed(operation, tuple(source.specs), spec),))
@@ -58,7 +58,7 @@ def compute(operation, *operands):
 
 
 def numbers(*shape, dtype=torch.float32, seed=0):
-    # torch promises the bits of no generator, numpy those of this one
+    # numpy guarantees the bits of this generator; torch guarantees none
     raw = np.random.Philox(key=seed).random_raw(int(np.prod(shape)))
     values = (raw >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0
     return torch.from_numpy(values).reshape(shape).to(dtype)
@@ -117,7 +117,7 @@ def test_a_table_is_resampled_head_by_head():
     wanted = torch.nn.functional.interpolate(planes, size=(23, 23), mode="bicubic")
     made = compute(BicubicTable(12, 7), table)
     assert (made - wanted.reshape(3, -1).T).abs().max() < 1e-13
-    # the same window: no change
+    # the same window changes nothing
     assert torch.equal(compute(BicubicTable(7, 7), table), table)
 
 
@@ -154,7 +154,7 @@ def test_a_patch_kernel_is_resampled_by_the_pseudo_inverse(before, after):
     wanted = kernels.reshape(4, 3, -1) @ torch.linalg.pinv(torch.kron(exact, exact).T).T
     assert (made - wanted.reshape(4, 3, after, after)).abs().max() < 1e-12
     if after > before:
-        # a patch that is enlarged gives the same embedding
+        # an enlarged patch gives the same embedding
         patch = numbers(3, before, before, dtype=torch.float64, seed=1)
         enlarged = torch.nn.functional.interpolate(patch[None], size=(after, after), mode="bicubic")
         assert ((made * enlarged).sum((1, 2, 3)) - (kernels * patch).sum((1, 2, 3))).abs().max() < (

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md shows works as it is shown."""
+"""The examples in CONTRIBUTING.md work as shown."""
 
 import re
 from pathlib import Path

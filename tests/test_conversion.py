@@ -1,4 +1,4 @@
-"""Conversions of real files, from the first byte to the last."""
+"""Real files are converted, and compared byte by byte."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests import reference
 from tests.checkpoint_files import save, save_pickle, tensors
 
 RESNETS = ["resnet18", "resnet50", "resnet101", "resnet152"]
-# one of each family, those with the most particular rules
+# one of each family, with the most unusual rules
 DETECTORS = [
     "anchor_detr_r50_dc5",
     "conditional_detr_r50",
@@ -51,7 +51,7 @@ SIDE_FILES = ["README.md", "config.json", "conversion.json"]
 
 
 def expected(variant: reference.Variant, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The target state dict that was measured on the real models."""
+    """The target state dict as measured on the real models."""
 
     def part(one: reference.Part) -> torch.Tensor:
         return state[one.key] if one.rows is None else state[one.key][list(one.rows)]
@@ -65,7 +65,7 @@ def expected(variant: reference.Variant, state: dict[str, torch.Tensor]) -> dict
 
 
 def restored(folder: Path) -> dict[str, torch.Tensor]:
-    """What lies in a converted folder, ties restored."""
+    """The state dict in a converted folder, with ties restored."""
     config = RepositoryConfig.load(folder / "config.json")
     state = load_file(folder / config.checkpoint.file)
     return state | {alias: state[stored] for alias, stored in config.checkpoint.ties.items()}
@@ -242,7 +242,7 @@ def test_an_original_is_not_replaced_by_its_conversion(
     monkeypatch: pytest.MonkeyPatch,
     more: bool,
 ) -> None:
-    # names that a conversion writes as well
+    # file names that a conversion writes too
     folder = tmp_path / "own"
     folder.mkdir()
     save_file(resnet18, folder / "model.safetensors")
@@ -255,7 +255,7 @@ def test_an_original_is_not_replaced_by_its_conversion(
         convert("own", "own")
     made = convert("own")
     assert made.folder == Path("own_detrex")
-    # once more, over the first
+    # a second time, over the first result
     assert convert("own").sha256 == made.sha256
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -499,7 +499,7 @@ def test_a_folder_that_load_refuses_gets_no_final_name(
     resnet18: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "r18.pth", resnet18)
-    # what another version of this package may refuse
+    # a value that another version of this package may refuse
     monkeypatch.setattr(description, "author_of", lambda layout: "x" * 5000)
     with pytest.raises(ConfigError, match=r"checkpoint\.author"):
         convert(path, tmp_path / "r18")

@@ -1,4 +1,4 @@
-"""``hf://`` through the real iopath, as detectron2 uses it."""
+"""``hf://`` works through the real iopath, as detectron2 uses it."""
 
 from __future__ import annotations
 

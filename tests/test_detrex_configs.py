@@ -1,4 +1,4 @@
-"""The replay against what the real checkpointers did to the models of detrex's own configs."""
+"""The replay agrees with the recorded loads of the real checkpointers for detrex's own configs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_replay_predicts_the_real_checkpointers(how):
         assert len(found.loaded) == really["all"], name
         digest = hashlib.sha256("\n".join(sorted(found.loaded)).encode()).hexdigest()
         assert digest == really["sha256"], name
-        # a wrong shape is reported as missing too, a statistic that is filled in is not
+        # a wrong shape is also reported as missing, a filled-in statistic is not
         reported = {*found.missing, *found.wrong_shape} - found.silent
         assert len(reported) == really["reported_missing"], name
 
@@ -51,7 +51,7 @@ def test_most_configs_load_nothing_from_their_checkpoint():
 
 
 def test_from_hub_loads_the_whole_file():
-    # those too that detectron2 itself cannot load
+    # also configs that detectron2 itself cannot load
     assert len(record()["configs"]) == 113
     for name in record()["configs"]:
         loaded, of = loaded_of(name, "after")

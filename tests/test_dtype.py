@@ -1,4 +1,4 @@
-"""Floating point numbers keep their type, or are rounded to the one that is asked for."""
+"""Floating point numbers keep their type, or are rounded to the requested one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What an error offers becomes a command that can be pasted."""
+"""The choices of an error become commands that can be pasted."""
 
 import shlex
 

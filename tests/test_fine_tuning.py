@@ -1,4 +1,4 @@
-"""Weights for other classes, in the line that loads them."""
+"""`from_hub` prepares weights for other classes."""
 
 import json
 
@@ -115,7 +115,7 @@ evaluation = {{ task = "object-detection", dataset = "COCO", unit = "%", source 
 
 @pytest.fixture
 def named(hub, tmp_path):
-    """Converts ``tiny_detr``, of which the catalogue says that it has so many classes."""
+    """Converts ``tiny_detr``, for which the catalogue states the given number of classes."""
     made = architecture("detr").from_hyper_parameters(detr.HYPER_PARAMETERS)
     original = save(tmp_path / "detr.pth", tensors(made.original()[0]), "model")
 
@@ -139,7 +139,7 @@ def test_a_name_of_the_catalogue_takes_other_classes(named, tmp_path, facts, cou
     made = named(**facts)
     assert made.conversion.architecture.hyper_parameters()["num_classes"] == count
     text = made.documents["README.md"]
-    # what was measured with COCO's classes says nothing of others
+    # accuracy measured with COCO's classes does not hold for others
     assert ("box AP" in text) == (count == 80)
     assert "license: mit" in text
     found = verify(made.folder, repeat=False, extra_catalogues=[tmp_path / "my.toml"])

@@ -1,4 +1,4 @@
-"""Element types as numbers: what torch reads and rounds is what is read and rounded here."""
+"""Elements are decoded and rounded as torch does it."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_numbers_are_rounded_as_torch_rounds_them(before, after):
     numbers = torch.tensor([v for v in VALUES if abs(v) < 400]).to(FLOATS[before])
     expected = raw(numbers.to(getattr(torch, after)))
     data = raw(numbers)
-    # cut in the middle of an element
+    # chunks that end in the middle of an element
     for cut in (len(data), 3, 1):
         chunks = [data[at : at + cut] for at in range(0, len(data), cut)]
         assert b"".join(rounded(chunks, before, DTYPES[after])) == expected
@@ -51,7 +51,7 @@ def test_a_number_that_would_become_infinite_is_refused():
     data = np.array([1.0, -7e4], dtype="<f4").tobytes()
     with pytest.raises(OverflowError, match=r"-7e\+04 is beyond the range of F16"):
         list(rounded([data], "F32", "F16"))
-    # what is infinite already stays so
+    # infinite values stay infinite
     data = np.array([np.inf, np.nan], dtype="<f4").tobytes()
     assert np.isinf(decoded(b"".join(rounded([data], "F32", "F16")), "F16"))[0]
     assert encoded(np.array([np.nan]), "BF16")

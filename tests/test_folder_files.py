@@ -1,4 +1,4 @@
-"""Links are followed as far as a folder's content reaches, and no further."""
+"""Links are followed only inside a folder's content."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_files_are_found(tmp_path):
 
 def test_links_of_a_snapshot_into_its_repository_and_shared_blobs_are_followed(cache):
     assert find_file(cache, "name") == cache / "name"
-    # as huggingface_hub 2 keeps what several repositories have in common
+    # huggingface_hub 2 stores content of several repositories here
     (cache.parents[2] / "blobs" / "ab" / "abc").write_text("shared")
     (cache.parents[1] / "blobs" / "2").symlink_to("../../blobs/ab/abc")
     (cache / "shared").symlink_to("../../blobs/2")
@@ -52,7 +52,7 @@ def test_other_links_of_a_snapshot_are_refused(cache, tmp_path, to):
     (cache / "link").symlink_to(to if to != "/secret" else tmp_path / "secret")
     with pytest.raises(HubError, match="outside of the repository"):
         find_file(cache, "link")
-    # nor by a detour
+    # also not through a second link
     (cache.parents[1] / "blobs" / "3").symlink_to(tmp_path / "secret")
     (cache / "detour").symlink_to("../../blobs/3")
     with pytest.raises(HubError, match="outside of the repository"):

@@ -1,4 +1,4 @@
-"""The page on formats has a row for each field of each file, and the limits that hold."""
+"""The page on formats has a row for each field of each file, and the right limits."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ def rows(text):
 
 
 def fields(kind, before=""):
-    """The dotted names of the fields of a struct, those of structs in it included."""
+    """The dotted names of the fields of a struct and of the structs in it."""
     for name, annotation in typing.get_type_hints(kind).items():
         if hasattr(annotation, "__struct_fields__") or dataclasses.is_dataclass(annotation):
             yield from fields(annotation, f"{before}{name}.")

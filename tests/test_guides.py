@@ -1,4 +1,4 @@
-"""The pages for users show what happens: their commands and their Python are run, in order."""
+"""The commands and the Python code in the pages for users give the shown output, in order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 
 def steps(page):
-    """(language, code, what it prints) in the order of a page: a command, or Python as a whole."""
+    """(language, code, output) in the order of a page: a command, or all Python of a block."""
     for language, block in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
         if language == "python":
             yield language, block, ""
@@ -38,7 +38,7 @@ def steps(page):
 
 
 def matches(shown, printed):
-    """Whether output is as shown, where … stands for anything."""
+    """Whether output matches the shown text, in which … matches anything."""
     pattern = ".*".join(map(re.escape, shown.replace("…\n", "…").split("…")))
     return re.fullmatch(pattern, printed, re.DOTALL)
 
@@ -58,7 +58,7 @@ def test_a_page_shows_the_real_output(page, hub, login, tmp_path, monkeypatch, c
     login("alice")
     monkeypatch.chdir(tmp_path)
     files_of_a_user(tmp_path)
-    # as on a terminal, both streams are one
+    # both streams together, as on a terminal
     monkeypatch.setattr(sys, "stderr", sys.stdout)
     cfg = lazy_config()
     names = {"cfg": cfg, "model": cfg.model, "dataloader": cfg.dataloader}

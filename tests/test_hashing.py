@@ -1,4 +1,4 @@
-"""Digests that are computed beside other work are those of the bytes."""
+"""Digests that a thread computes are correct."""
 
 import contextlib
 import hashlib
@@ -32,7 +32,7 @@ def test_pieces_are_hashed_in_order():
 
 
 class Endless:
-    """A file that ends after a thousand large pieces, long after the tests have seen enough."""
+    """A file of a thousand large pieces, longer than any test reads."""
 
     reads = 0
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_hook_matches_configs_and_not_their_parts():
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert hook["entry"] == "detrex-hub check --skip-others"
-    # detectron2 must be there to read a config that is a program
+    # reading a Python config needs detectron2
     assert hook["language"] == "system"
 
     def taken(path):
@@ -33,7 +33,7 @@ def script():
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     assert set(action["inputs"]) == {"configs", "version", "args"}
     install, check = action["runs"]["steps"]
-    # inputs reach scripts as variables alone
+    # scripts get inputs only as variables
     assert "${{" not in install["run"] + check["run"]
     return check["run"]
 

@@ -1,8 +1,8 @@
-"""Struck down at any step, or refused it: nothing half-written has a final name, and the next run
-finishes.
+"""A command that is stopped, or refused a step, leaves no incomplete file under a final name, and
+the next run finishes.
 
-Commands of very many steps are struck at every second to seventh one; with ``STRIKE_EVERYWHERE=1``
-at all of them.
+Commands with very many steps are stopped at every second to seventh one, and with
+``STRIKE_EVERYWHERE=1`` at every step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EVERYWHERE = bool(os.environ.get("STRIKE_EVERYWHERE"))
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """What an undisturbed run makes, by name."""
+    """The files of an undisturbed run, by name."""
     place = tmp_path_factory.mktemp("made")
     entries = tiny.catalogue(place / "tiny.toml")
     convert("tiny", place / "tiny", synthetic=True, extra_catalogues=[entries])
@@ -37,7 +37,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def root(tmp_path):
-    """The folder that everything is written below."""
+    """The folder for all written files."""
     folder = tmp_path / "root"
     folder.mkdir()
     return folder
@@ -50,7 +50,7 @@ def entries(tmp_path):
 
 @contextmanager
 def struck(root, *arguments, by="SIGKILL", watched=None, every=1, **environment):
-    """Yields what each strike left: how it ended, and a function that runs the command again."""
+    """Yields the outcome of each stopped run, and a function that runs the command again."""
     options = (watched or root, by, 1 if EVERYWHERE else every)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.killing", *map(str, (*options, "--", *arguments))],
@@ -122,7 +122,7 @@ def test_an_interrupted_convert_leaves_whole_files(made, root, entries, signal, 
         for found, finish in strikes:
             steps.append(found["step"])
             if signal == "ENOSPC" and found["code"] == 0:
-                # what was refused was not needed, or was to clear away
+                # the refused step was optional, or part of the cleanup
                 done += 1
                 assert contents(target) == made, found
             else:
@@ -141,7 +141,7 @@ def test_an_interrupted_convert_leaves_whole_files(made, root, entries, signal, 
     assert {"os.mkdir", "open", "os.rename", "a piece of weights"} <= set(steps)
     assert len(steps) > 15
     assert done <= 4
-    # a signal that can be caught leaves something only where it interrupts the clearing away
+    # a signal that can be caught leaves files only if it interrupts the cleanup
     assert leftovers > 10 if signal == "SIGKILL" else leftovers <= 2
 
 

@@ -1,4 +1,4 @@
-"""Kinds of values accept what they say, and read it from a command line."""
+"""Kinds of values accept the values that they describe, and read them from a command line."""
 
 import json
 

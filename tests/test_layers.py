@@ -1,4 +1,4 @@
-"""Imports go one way, and what need not be imported is not."""
+"""Imports go one way, and the package imports only what it needs."""
 
 import ast
 import subprocess
@@ -58,7 +58,7 @@ def layer_of(module):
 
 
 def imports(path):
-    """(module, at the top level) of everything of ours that a file imports."""
+    """(module, at the top level) of each module of this package that a file imports."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

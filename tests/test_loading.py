@@ -1,4 +1,4 @@
-"""From a folder or the Hub into a config, as a training script would."""
+"""Weights are loaded from a folder or the Hub into a config, as in a training script."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_the_ranks_of_a_run_download_write_and_log_once(folder, hub, login, tmp_
     assert str(written) == path
     asked = [one for one in hub.storage.log[before:] if one.method == "GET"]
     assert len(asked) == 1
-    # only the main process logs the changes
+    # only the main process logs changes
     assert "depth: 50 -> 18" in said[0][1]
     assert [err for _, err in said[1:]] == ["", ""]
     offline = rank(0, HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""One of several at a time, whatever others have put where the lock's file should be."""
+"""A lock excludes other processes, and planted files in its place do no harm."""
 
 import fcntl
 import os

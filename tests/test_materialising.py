@@ -1,5 +1,4 @@
-"""A materialised file is written once, and served only to those whose weights it holds, as they
-were written."""
+"""A materialised file is written once, and used only for its own weights and only if unchanged."""
 
 from __future__ import annotations
 
@@ -64,7 +63,7 @@ def no_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def written(monkeypatch):
-    """The paths of all files that are written from now on."""
+    """The paths of all files that are written after this point."""
     found, real = [], materialising._write
 
     def noted(source, path, *rest):
@@ -135,7 +134,7 @@ def test_downloads_are_reported(folder, login):
     assert recorder.stages
 
 
-# the same file again
+# one file for equal content
 
 
 def test_the_second_load_writes_nothing(folder, written):
@@ -174,7 +173,7 @@ def test_without_locks_each_process_writes_and_all_read_the_same(folder, monkeyp
     assert from_hub(folder) == path
 
 
-# no file for another purpose
+# separate files for separate purposes
 
 
 def test_each_prefix_has_its_own_file(folder):
@@ -201,7 +200,7 @@ def test_each_description_has_its_own_file(folder, field, value, read_as):
 
 
 def other(value):
-    """A value of the same type that is not the same."""
+    """A different value of the same type."""
     match value:
         case None:
             return "other"
@@ -246,7 +245,7 @@ def test_the_format_version_is_part_of_the_key(described, monkeypatch):
     assert materialising.cache_key(described, "") != before
 
 
-# no file that changed
+# changed files
 
 DAMAGE = {
     "a flipped bit": lambda path: flip(path, path.stat().st_size // 3),
@@ -277,7 +276,7 @@ def test_damage_outside_the_sampled_blocks_is_found_by_a_check(folder):
     flip(path, 150_000)
     state = path.stat()
     sealed = json.loads(seal.read_text())
-    # as when a disk fails: the file system notices nothing
+    # as with a failing disk, the file system notices nothing
     sealed |= {"modified": state.st_mtime_ns, "changed": state.st_ctime_ns}
     seal.write_text(json.dumps(sealed))
     for unchecked in (from_hub(folder), materialising.materialise(Repository.open(folder), "")):
@@ -297,14 +296,14 @@ def test_a_link_in_the_files_place_is_replaced(folder, tmp_path, caplog):
 
 
 def test_a_file_and_seal_for_another_purpose_are_not_used(folder):
-    """A user who may write to the cache can move its folders about."""
+    """A user who may write to the cache can exchange its folders."""
     one, two = (Path(from_hub(folder, prefix=prefix)) for prefix in ("", "backbone."))
     shutil.rmtree(one.parent)
     two.parent.rename(one.parent)
     assert read(from_hub(folder))["model"].keys() == KEYS
 
 
-# nothing that another user may have planted
+# planted files
 
 
 def test_a_folder_that_is_not_there_is_not_private(tmp_path):

@@ -1,4 +1,4 @@
-"""Messages reach ``log.txt``, with loggers set up in the manner of detectron2 02b5c4e2."""
+"""Messages reach ``log.txt``, with loggers set up as in detectron2 02b5c4e2."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from detrex_hub.messages import log
 
 @pytest.fixture
 def script(tmp_path):
-    """Runs lines after those of `SETUP`; gives stdout, stderr and the lines of log.txt."""
+    """Run lines after those of `SETUP`. Returns stdout, stderr and the lines of log.txt."""
 
     def run(lines):
         done = subprocess.run(
@@ -62,7 +62,7 @@ log("later")
         "detectron2 INFO: Rank of current process: 0",
         "detrex_hub INFO: later",
     ]
-    # on the terminal each message is once
+    # each message is on the terminal once
     assert stderr == ["depth: 50 -> 101", "std differs", "later"]
     assert stdout == ["detectron2 INFO: Rank of current process: 0"]
 

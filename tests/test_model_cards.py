@@ -1,4 +1,4 @@
-"""`model_cards/` holds the card of every catalogue entry, as it is rendered now."""
+"""`model_cards/` holds the up-to-date card of every catalogue entry."""
 
 from functools import cache
 from pathlib import Path

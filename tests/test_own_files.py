@@ -1,4 +1,4 @@
-"""What other users may have planted is not followed, waited for, read at length or believed."""
+"""Files that other users may have planted are not followed, not read at length and not trusted."""
 
 import os
 from pathlib import Path

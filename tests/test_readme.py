@@ -1,4 +1,4 @@
-"""The README's commands, run as it shows them, print what it shows."""
+"""The README's commands print the output that it shows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def sessions():
-    """(command, what it prints) of every console block."""
+    """(command, output) of every console block."""
     for language, block in BLOCKS:
         if language == "console":
             for part in block.split("$ ")[1:]:
@@ -37,7 +37,7 @@ COMMANDS = [one for one in sessions() if one[0].startswith("detrex-hub ")]
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """What each command prints, run in their order in one folder."""
+    """The output of each command, run in order in one folder."""
     place = tmp_path_factory.mktemp("readme")
     specs = reference.load("detr_r50").source
     state = {key: torch.zeros(spec.shape) for key, spec in specs.items()}
@@ -62,9 +62,9 @@ def ran(tmp_path_factory):
 def test_commands_print_what_the_readme_shows(ran, command, shown):
     printed = ran[1][command]
     if shown.startswith("NAME "):
-        # a table has neither header nor alignment when it is not read on a terminal
+        # a table has no header and no alignment outside a terminal
         shown = re.sub(r"  +", "\t", shown.partition("\n")[2])
-    # … stands for anything
+    # … matches anything
     pattern = ".*".join(map(re.escape, shown.replace("…\n", "…").split("…")))
     assert re.fullmatch(pattern, printed, re.DOTALL), printed
 
@@ -101,7 +101,7 @@ def test_the_readme_begins_with_installation_and_two_config_lines():
     (_, first), (_, second), (_, third) = BLOCKS[:3]
     assert first == "pip install detrex-hub\n"
     assert len([line for line in second.splitlines() if line]) == 2
-    # what the first use of a name says
+    # the message of the first use of a name
     url = catalogue.find("r101_v2").sources[0].url
     why = "is not published (not found, or private)"
     assert third == f"detrex/r101_v2 {why}: converted on this machine from {url}\n"

@@ -1,4 +1,4 @@
-"""What is shown holds no secret, and no object's place in memory."""
+"""Shown text holds no secret and no memory address."""
 
 import json
 import sys
@@ -129,5 +129,5 @@ def test_objects_are_shown_without_their_memory_address(caplog):
 
 @pytest.mark.parametrize("text", ["?key", "<a>", "://a", "?sig%3D", "<a at 0x", "Bearer "])
 def test_the_time_for_hostile_text_grows_linearly(text):
-    """Ten times as long is a hundred times the steps otherwise: hours instead of a second."""
+    """With quadratic time, ten times the length takes a hundred times as long."""
     without_addresses(redacted(text * 300_000))

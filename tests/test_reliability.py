@@ -1,4 +1,4 @@
-"""What `docs/reliability.md` promises is shown by the tests that it names."""
+"""`docs/reliability.md` names existing tests for every promise."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The same input gives the same bytes, for any user, at any place and time."""
+"""The same input gives the same bytes for any user, at any place and time."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ for arguments in (
 
 
 def written(place, source, *, umask, **environment):
-    """All that the commands print and write in a folder of its own: name -> sha256."""
+    """The output and the files of all commands in a new folder: name -> sha256."""
     place.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, umask, str(source)],
@@ -45,7 +45,7 @@ def written(place, source, *, umask, **environment):
     files = {
         path.relative_to(place).as_posix(): path.read_bytes()
         for path in place.rglob("*")
-        # a seal is of one file on one machine
+        # a seal belongs to one file on one machine
         if path.is_file() and path.name != ".lock" and path.suffix not in (".lock", ".seal")
     }
     printed = done.stdout.replace(str(place).encode(), b"HERE")

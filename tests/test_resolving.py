@@ -50,7 +50,7 @@ def mirror():
 
 @pytest.fixture
 def entry(hub, mirror, original, tmp_path, monkeypatch):
-    """An entry that is not published, with its original on a server."""
+    """An unpublished entry, with its original on a local server."""
     path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", original), original)
     monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
     return find(tiny.NAME)
@@ -237,7 +237,7 @@ def test_the_original_is_kept_on_request(entry, monkeypatch, variable, argument,
     assert bool([*Path(constants.HF_ASSETS_CACHE).rglob("tiny.pth")]) == stays
 
 
-# what never falls back
+# names that are never converted
 
 
 def test_a_name_of_another_owner_is_never_converted(entry, mirror):
@@ -565,7 +565,7 @@ def test_waiting_is_shown(entry, mirror, monkeypatch):
 
     def log(message):
         said.append(message)
-        # the other process ends
+        # end of the other process
         lock.release()
 
     monkeypatch.setattr(local_conversions, "log", log)

@@ -1,4 +1,4 @@
-"""A message about a document names the file, the field and what it should be, in one line."""
+"""A message about a document names the file, the field and the expected value in one line."""
 
 import subprocess
 import sys
@@ -119,6 +119,6 @@ print(found)
 
 
 def test_two_threads_may_use_a_type_for_the_first_time():
-    """In a process of its own, since msgspec crashes where nothing prevents it."""
+    """In a separate process, because msgspec would crash without the lock."""
     done = subprocess.run([sys.executable, "-c", CONCURRENTLY], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[2, 2]\n"), done.stderr

@@ -1,4 +1,4 @@
-"""A change of a sealed file is noticed, whatever its cause."""
+"""Any change of a sealed file is found."""
 
 import errno
 import hashlib
@@ -11,7 +11,7 @@ from detrex_hub import seals
 from detrex_hub.hashing import FileSha256
 
 CONTENT = bytes(range(256)) * 30_000
-# a place that no sampled block covers
+# an offset that no sampled block covers
 BETWEEN = 700_000
 
 
@@ -29,14 +29,14 @@ def beside(path):
 
 
 def read_whole(monkeypatch):
-    """The files that are read from the first byte to the last, from now on."""
+    """The files that are read whole after this point."""
     found, real = [], seals._sha256
     monkeypatch.setattr(seals, "_sha256", lambda handle: found.append(handle) or real(handle))
     return found
 
 
 def give_away(path, monkeypatch):
-    """Let a file belong to another user than the one that looks."""
+    """Make a file appear to belong to another user."""
     if os.geteuid() == 0:
         os.chown(path, 4711, -1)
     else:
@@ -83,7 +83,7 @@ def test_another_length_is_found(file, content):
 
 @pytest.mark.parametrize("at", [0, len(CONTENT) // 2, len(CONTENT) - 1])
 def test_sampled_blocks_are_compared_if_the_file_times_are_unchanged(file, at):
-    """As when a disk fails."""
+    """As with a failing disk."""
     flip(file, at)
     state = file.stat()
     sealed = json.loads(beside(file).read_text())

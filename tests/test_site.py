@@ -1,4 +1,4 @@
-"""The documentation site: it is complete, and it builds without a warning."""
+"""The documentation site is complete, and builds without a warning."""
 
 import importlib.util
 import re

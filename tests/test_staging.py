@@ -60,7 +60,7 @@ def test_one_file_replaces_another(tmp_path):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What is brought to the disk and what gets its name, in this order."""
+    """The files that are synchronised and the files that get their names, in order."""
     found, sync, replace, rename = [], os.fsync, Path.replace, Path.rename
 
     def synced(handle):
@@ -172,7 +172,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_published_files_follow_the_umask_without_changing_it(tmp_path, umask, monkeypatch):
-    """The umask belongs to the process: a thread that sets it changes what all others write."""
+    """The umask belongs to the process: a thread that sets it changes the files of all others."""
     before = os.umask(umask)
     try:
         with monkeypatch.context() as patched:

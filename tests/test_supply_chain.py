@@ -1,4 +1,4 @@
-"""What the project is built from is pinned, and its workflows may do no more than they must."""
+"""Dependencies are pinned, and workflows have only the permissions that they need."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ PINNED = re.compile(r"uses: ([\w.-]+/[\w./-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 def unpinned(workflow):
-    """The lines that use something which is not pinned to a commit with its version beside it."""
+    """The lines that use an action without a pinned commit and its version."""
     lines = [line.strip().removeprefix("- ") for line in workflow.splitlines()]
     return [line for line in lines if line.startswith("uses:") and not PINNED.fullmatch(line)]
 
@@ -34,7 +34,7 @@ def jobs():
 
 
 def pins(path):
-    """{name: requirements} of a file of requirements, those for other systems too."""
+    """{name: requirements} of a requirements file, also for other systems."""
     found = {}
     for line in path.read_text().replace("\\\n", " ").splitlines():
         requirement = line.partition("#")[0].partition("--hash")[0].strip()
@@ -45,7 +45,7 @@ def pins(path):
 
 
 def required(requirement):
-    """The installed distributions that a requirement brings, by name."""
+    """The installed distributions of a requirement and its dependencies, by name."""
     names, waiting = set(), [requirement]
     while waiting:
         name, extras = waiting.pop()
@@ -65,7 +65,7 @@ def applies(requirement, extras=()):
 
 
 def everything(extra):
-    """All that an extra of the project brings, as far as this system needs it."""
+    """All distributions of an extra of the project that this system needs."""
     texts, names = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]], set()
     for text in texts:
         needed = Requirement(text)

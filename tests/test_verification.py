@@ -1,4 +1,4 @@
-"""`verify` finds whatever was changed after a conversion."""
+"""`verify` finds every change after a conversion."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ WEIGHTS, CONFIG, CONVERSION = "model.safetensors", "config.json", "conversion.js
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """ResNet-18 of seeded numbers."""
+    """A converted synthetic ResNet-18."""
     return convert("r18_v1", tmp_path_factory.mktemp("made") / "r18_v1", synthetic=True).folder
 
 
 @pytest.fixture
 def copy(converted, tmp_path):
-    """A folder of links to it, whose files are replaced and never written into."""
+    """A folder of links to it. Tests replace its files and never write into them."""
     folder = tmp_path / "r18_v1"
     folder.mkdir()
     for path in converted.iterdir():
@@ -47,7 +47,7 @@ def replace(path, content):
 
 
 def change(folder, file, *where, to):
-    """Set one value of a record; ``to`` may be a function of the old one."""
+    """Set one value of a record. ``to`` may be a function of the old value."""
     document = json.loads((folder / file).read_text())
     inner = document
     for step in where[:-1]:
@@ -78,7 +78,7 @@ def test_a_flipped_byte_is_found(copy, place):
 
 
 def test_other_weights_with_matching_records_are_found(copy):
-    """Both records are changed to fit a file whose first tensor was changed."""
+    """Both records match a file whose first tensor was changed."""
     content = bytearray((copy / WEIGHTS).read_bytes())
     content[-1] ^= 1
     replace(copy / WEIGHTS, content)
@@ -89,7 +89,7 @@ def test_other_weights_with_matching_records_are_found(copy):
 
 
 def rewrite(copy, edit):
-    """Change the tensors, and the records to fit."""
+    """Change the tensors, and adapt the records."""
     from safetensors.torch import load_file, save_file
 
     state = load_file(copy / WEIGHTS)
@@ -304,7 +304,7 @@ def test_a_conversion_of_a_local_file_is_repeated_from_that_file(source, tmp_pat
     repeated = verify(folder, source=str(source))
     assert repeated.repeated
     (original,) = [one.detail for one in repeated.checks if one.name == "original"]
-    # a file of this machine is not downloaded
+    # a local file is not downloaded
     assert original.startswith("read again ")
 
 
@@ -315,7 +315,7 @@ def test_another_original_is_found(source, tmp_path):
     other = save(tmp_path / "other.pth", state)
     with pytest.raises(VerificationError, match="the original has the sha256"):
         verify(folder, source=str(other))
-    # the publisher did not say which original it was
+    # the publisher did not record the original
     change(folder, CONVERSION, "source", "sha256", to=None)
     with pytest.raises(VerificationError, match="gave other weights"):
         verify(folder, source=str(other))
@@ -356,7 +356,7 @@ def test_the_original_comes_from_the_catalogue_and_not_from_the_record(
         with pytest.raises(VerificationError):
             verify(folder, extra_catalogues=[path])
 
-        # nothing is reported as verified if the original cannot be downloaded
+        # without the original nothing is reported as verified
         mirror.files.clear()
         folder = convert("r18", tmp_path / "r18", extra_catalogues=[path]).folder
         monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
@@ -404,7 +404,7 @@ def test_tags_in_metadata_mean_nothing(copy, tag):
 
 
 def test_a_card_is_read_up_to_its_limit_in_bytes(copy):
-    # 1.5 MB in half as many characters
+    # 1.5 MB in half that number of characters
     replace(copy / "README.md", ("---\n---\n" + "ä" * 750_000).encode())
     assert "README.md is larger than 1 MiB" in str(refused(copy))
 
@@ -414,7 +414,7 @@ def test_a_malformed_address_is_refused_in_one_line(copy, url):
     change(copy, CONVERSION, "source", "url", to=url)
     change(copy, CONVERSION, "synthetic", to=False)
     change(copy, CONFIG, "synthetic", to=False)
-    # no name of the catalogue
+    # not a name of the catalogue
     change(copy, CONVERSION, "name", to="mine")
     try:
         verify(copy, repeat=False)

@@ -1,4 +1,4 @@
-"""Weights of 150 kB with everything that large ones have: a ConvNeXt of narrow stages, and a
+"""Small weights with all parts of large ones: a ConvNeXt of 150 kB with narrow stages, and a
 detector of 800 kB."""
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ facts = {{ image_format = "RGB" }}
 
 def original(path: Path) -> Path:
     """The checkpoint as its authors would save it."""
-    # torch is large, and who forks wants to be small
+    # torch is large, and a process that forks should stay small
     from tests.checkpoint_files import save, tensors
 
     made = architecture("convnext").from_hyper_parameters(HYPER_PARAMETERS)
@@ -63,13 +63,13 @@ def detector(path: Path) -> Path:
     state = tensors(specs)
     for key in state:
         if "_embed." in key:
-            # tied, so one content
+            # tied tensors have the same content
             state[key].fill_(0.5)
     return save(path, state, "model")
 
 
 def catalogue(path: Path, url: str = "https://example.org/tiny.pth", content: bytes = b"") -> Path:
-    """A catalogue that knows it under `NAME`."""
+    """A catalogue with an entry `NAME`."""
     sha256 = hashlib.sha256(content).hexdigest()
     path.write_text(_ENTRY.format(name=NAME, url=url, sha256=sha256))
     return path

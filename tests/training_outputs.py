@@ -1,4 +1,4 @@
-"""What a training of a small DETR with detrex leaves: weights, config and metrics."""
+"""The output of a training run of a small DETR with detrex: weights, config and metrics."""
 
 import json
 from pathlib import Path
@@ -88,7 +88,7 @@ def metrics(*evaluations):
 
 
 def checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Write the last checkpoint, with averaged weights and an optimizer; returns the weights."""
+    """Write the last checkpoint with averaged weights and an optimizer, and return the weights."""
     made = architecture("detr").from_hyper_parameters(HYPER_PARAMETERS)
     state = tensors(made.target(), made.ties())
     whole = {
@@ -102,7 +102,7 @@ def checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
 
 def output(folder: Path) -> None:
-    """Write the output folder of the training."""
+    """Write the output folder of the training run."""
     folder.mkdir()
     checkpoint(folder / "model_final.pth")
     OmegaConf.save(config(), folder / "config.yaml")

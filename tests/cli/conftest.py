@@ -11,7 +11,8 @@ from tests.checkpoint_files import save, tensors
 
 @pytest.fixture
 def cli(hub, capfd, monkeypatch, tmp_path):
-    """`cli("list", "--json")` runs a command in an empty folder, and tells how it ended."""
+    """`cli("list", "--json")` runs a command in an empty folder, and returns its exit code and
+    output."""
     place = tmp_path / "here"
     place.mkdir()
     monkeypatch.chdir(place)

@@ -1,4 +1,4 @@
-"""Backbones through the command line: each measured one is planned exactly, and small ones of each
+"""Backbones on the command line: each measured one is planned exactly, and small ones of each
 family are converted to the last byte."""
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FAMILIES = {
     "vit_": "vit_mae",
     "eva02_": "eva02",
 }
-# of backbones alone, and without tensors that are computed on request
+# only backbones, without tensors that are computed on request
 VARIANTS = [
     name
     for name in reference.names(*FAMILIES)
     if "_to_window" not in name and name != "eva02_L_m38m_to_o365"
 ]
-# those that keep their originals' names
+# backbones that keep their originals' names
 ALONE = [name for name in SMALL if name not in ("feature_pyramid", "eva01")]
 
 CONTAINERS = {"eva02": "module"}
@@ -42,7 +42,7 @@ def made(name):
 
 
 def hollow(path, specs):
-    """A safetensors file of these keys and shapes, whose bytes no disk holds."""
+    """A sparse safetensors file with these keys and shapes."""
     header, end = {}, 0
     for key, spec in specs.items():
         header[key] = {"dtype": spec.dtype, "shape": spec.shape}

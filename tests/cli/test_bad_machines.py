@@ -1,5 +1,5 @@
-"""Machines without a home, without room, with a clock that is far off, and with somebody else at
-work on the same thing."""
+"""Machines without a home, without free space, with a wrong clock, and with another process that
+does the same work."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def names(folder):
 
 
 def detrex_hub(*arguments, **options):
-    """The command in a process of its own."""
+    """Run the command in a separate process."""
     command = [sys.executable, "-m", "detrex_hub", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-# places that take nothing
+# places that cannot be written
 
 
 @pytest.mark.parametrize("reason", ["EROFS", "EACCES", "ENOSPC"])
@@ -67,7 +67,7 @@ def test_an_unwritable_target_is_one_line(tmp_path, entries, reason):
 def test_an_unwritable_cache_stops_only_commands_that_need_it(
     cli, entries, tmp_path, monkeypatch, way
 ):
-    """What does not need it works without; what does says where it lies."""
+    """Commands that do not need the cache work; the others fail and name its path."""
     cache = tmp_path / "file" / "assets"
     if way == "is below a file":
         cache.parent.write_bytes(b"")
@@ -140,7 +140,7 @@ def test_a_failed_place_is_named_with_the_option_that_moves_it(
             text = text.replace(name, str(path))
         return text
 
-    # each piece of weights is refused, wherever it is written
+    # each write of a piece of weights is refused, at any place
     watched = root if "ROOT" in " ".join(arguments) else home
     variables = {"HF_HOME": str(home), "TMPDIR": str(home), "HF_HUB_OFFLINE": "1"}
     command = [filled(one) for one in arguments]
@@ -155,7 +155,7 @@ def test_a_failed_place_is_named_with_the_option_that_moves_it(
 
 
 def test_a_full_disk_under_the_target_is_not_blamed_on_the_cache(tmp_path, entries, monkeypatch):
-    """shutil names the source first, whichever of the two failed."""
+    """shutil names the source first, even if the target failed."""
 
     def full(source, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
@@ -169,7 +169,7 @@ def test_a_full_disk_under_the_target_is_not_blamed_on_the_cache(tmp_path, entri
 
 
 def test_a_file_size_limit_is_one_line(tmp_path, entries):
-    """The kernel itself refuses to write on, in the middle of the weights."""
+    """The kernel refuses further writes in the middle of the weights."""
     import resource
 
     def limit():
@@ -194,7 +194,7 @@ def test_a_file_size_limit_is_one_line(tmp_path, entries):
 
 
 def test_commands_work_without_a_home(tmp_path, entries):
-    """HOME is not set, or leads nowhere; what needs no cache of the user's works all the same."""
+    """HOME is not set, or does not exist. Commands use temporary folders."""
     for home in ({"HOME": "/dev/null/none"}, {}):
         path = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         place = tmp_path / f"place{len(home)}"
@@ -234,7 +234,7 @@ def test_long_paths_work_up_to_the_limit_of_the_system(tmp_path, synthetic):
 
 
 def test_names_that_differ_only_in_case_are_refused(tmp_path):
-    """They are one folder on many machines, where one would replace the other."""
+    """They are one folder on many machines, and one would replace the other there."""
     lower = converted_folder(tmp_path / "r18")
     upper = converted_folder(tmp_path / "upper" / "R18", b"other weights")
     push(lower, to=tmp_path / "hub")
@@ -252,7 +252,7 @@ def test_names_that_differ_only_in_case_are_refused(tmp_path):
 
 @pytest.mark.parametrize("now", [0.0, 4e9], ids=["1970", "2096"])
 def test_a_wrong_clock_changes_nothing(tmp_path, synthetic, monkeypatch, now):
-    """Neither what is written nor what is cleared away depends on it."""
+    """Written files and removed leftovers do not depend on the clock."""
     for format in ("safetensors", "pth", "pkl"):
         convert("tiny", tmp_path / f"right.{format}", **synthetic)
     left = tmp_path / ".wrong.pth.partial-left"
@@ -276,7 +276,7 @@ def test_a_source_with_a_future_time_is_converted(tmp_path):
     assert contents(tmp_path / "now") == contents(tmp_path / "then")
 
 
-# others at work
+# several processes
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["nothing there", "another there"])
@@ -300,7 +300,7 @@ def test_two_threads_convert_the_same_at_once(tmp_path, synthetic, monkeypatch, 
 
 
 def test_another_process_may_finish_first(tmp_path):
-    """Between the look whether a folder is there and the rename to its name."""
+    """The folder appears after the check for it and before the rename."""
     target = tmp_path / "tiny"
     rename = Path.rename
 
@@ -329,7 +329,7 @@ def test_two_processes_convert_the_same_at_once(tmp_path, entries):
     assert len(contents(tmp_path / "tiny")) == 4
 
 
-# who reads
+# readers of the output
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("list", "resnet"), ("list", "--json")])

@@ -1,4 +1,4 @@
-"""What the caches hold is listed and removed."""
+"""The contents of the caches are listed and removed."""
 
 import os
 import time

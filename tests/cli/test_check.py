@@ -1,4 +1,4 @@
-"""`detrex-hub check` without detectron2: --target describes the model."""
+"""`detrex-hub check` works without detectron2 if --target describes the model."""
 
 import json
 import sys
@@ -89,7 +89,7 @@ def test_fix_writes_the_line_that_loads_and_keeps_a_copy(cli, original, tmp_path
     path = tmp_path / "config.py"
     text = f"train = dict()\ntrain.init_checkpoint = {str(original)!r}\n"
     path.write_text(text)
-    # the model is that of torchvision's names, as the dilated ones of detrex are
+    # the model has torchvision's names, as detrex's dilated models do
     refused = cli("check", path, "--target", original)
     assert refused.code == 0, refused.err
     target = tmp_path / "model.pth"

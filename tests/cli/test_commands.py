@@ -1,4 +1,4 @@
-"""What each command prints, writes and refuses."""
+"""The output, the files and the refusals of each command."""
 
 import json
 import re
@@ -18,7 +18,7 @@ SIDE_FILES = ["README.md", "config.json", "conversion.json"]
 
 
 def one_line(result, code=1):
-    """The single line on stderr that a refused command ends with."""
+    """The single line on stderr of a refused command."""
     assert result.code == code, result.err
     assert result.out == ""
     lines = [line for line in result.err.splitlines() if line.startswith("Error: ")]
@@ -172,7 +172,7 @@ def test_assumed_facts_are_printed_with_the_options_that_change_them(cli, origin
     assert cli("convert", original, "-o", "first", "--json").document["assumed"] == assumed
     said = re.findall(r"--fact (\S+=[^\s]*[^\s.])", line)
     assert [one.split("=")[0] for one in said] == list(assumed)
-    # the line is what a user says to make the same of it
+    # the line has the options that give the same result
     arguments = [part for one in said for part in ("--fact", one)]
     second = cli("convert", original, "-o", "second", *arguments)
     assert "assumed" not in second.err

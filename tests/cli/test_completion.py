@@ -1,4 +1,4 @@
-"""Completion in a shell: names of the catalogue, and repositories that this machine has."""
+"""A shell completes names of the catalogue, and repositories on this machine."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Detectors through the command line: each measured one is recognised and planned exactly, in its
+"""Detectors on the command line: each measured one is recognised and planned exactly, in its
 authors' layout and as transformers writes it."""
 
 import pytest
@@ -16,7 +16,7 @@ def planned(cli, path, name):
 
 
 def parts_of(pieces):
-    """What the plan says of a target key, rows one by one."""
+    """The plan's sources of a target key, row by row."""
     for piece in pieces:
         if isinstance(piece, str):
             yield Part(piece)
@@ -25,7 +25,7 @@ def parts_of(pieces):
 
 
 def moves_of(document):
-    """Each target key's parts: a tied name has those of the one that is stored."""
+    """The parts of each target key. A tied name has the parts of its stored tensor."""
     plan = document["plan"]
     found = {target: tuple(parts_of(pieces)) for target, pieces in plan["moves"].items()}
     return found | {alias: found[stored] for alias, stored in plan["ties"].items()}

@@ -1,4 +1,4 @@
-"""What `diff` finds between two checkpoints, of any formats."""
+"""`diff` compares two checkpoints of any formats."""
 
 import math
 import tracemalloc

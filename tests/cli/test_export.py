@@ -1,4 +1,4 @@
-"""The way back to the original's names, and what makes it impossible."""
+"""`export` writes weights under the original's names, or says why that is impossible."""
 
 from pathlib import Path
 
@@ -27,10 +27,10 @@ SMALL = {
     "embed_dim": 32,
     "feedforward_dim": 16,
 }
-# DINO's embedding of labels has a row that detrex's has not
+# DINO's label embedding has a row that detrex's lacks
 DINO = reference.names("dino_")
 BACK = [name for name in (*DETECTORS, *TRANSFORMERS) if name not in DINO]
-# of each architecture one, and each layout of transformers
+# one of each architecture, and each layout of transformers
 FILES = [
     *reference.names("anchor_detr_r50_dc5", "conditional_detr_r50_dc5", "dab_detr_r50_3pat"),
     *reference.names("deformable_detr_r50_two", "detr_r50_learned", "dn_detr", "h_deformable"),
@@ -39,7 +39,7 @@ FILES = [
 
 
 def rows_of(plan, source):
-    """Each target key's rows by name, `(source key, row)`, for a source whose rows have names."""
+    """The rows of each target key as `(source key, row)`."""
     found = {}
     for key, move in plan.moves.items():
         found[key] = []
@@ -152,7 +152,7 @@ def test_the_refusal_names_every_cut_head(tmp_path):
 
 
 def test_a_checkpoint_in_detrex_names_needs_no_folder(tmp_path):
-    # 20 classes of one's own, trained with detrex
+    # 20 custom classes, trained with detrex
     path, _ = original("deformable_detr_r50_refine", tmp_path)
     single = convert(path, tmp_path / "model_final.pth").path
     back = export(single, tmp_path / "back.pth")

@@ -1,4 +1,4 @@
-"""Every command that takes a folder takes a snapshot of the Hub's cache, and waits for no pipe."""
+"""Every command that takes a folder also takes a snapshot of the Hub's cache, and refuses pipes."""
 
 import os
 
@@ -12,7 +12,7 @@ from tests import tiny
 
 
 def as_snapshot(folder, root):
-    """A converted folder as the cache of the Hub keeps it: links into ``blobs``."""
+    """A converted folder as in the Hub's cache: links into ``blobs``."""
     repository = root / "models--alice--tiny"
     snapshot = repository / "snapshots" / ("a" * 40)
     snapshot.mkdir(parents=True)

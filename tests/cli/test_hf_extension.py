@@ -1,4 +1,4 @@
-"""`hf detrex ...`, through the real `hf`."""
+"""`hf detrex ...` runs detrex-hub through the real `hf`."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def run(arguments, home, path):
         **os.environ,
         "HOME": str(home),
         "PATH": path,
-        # nothing is asked of GitHub
+        # no request goes to GitHub
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     }
     return subprocess.run(arguments, env=env, capture_output=True, text=True, check=False)
@@ -28,7 +28,7 @@ def run(arguments, home, path):
 def test_hf_shows_a_description():
     manifest = json.loads(SCRIPT.with_name("manifest.json").read_text())
     assert manifest["description"].startswith("Pretrained weights for detrex")
-    # hf looks for a file of this name in the repository of this name
+    # hf looks for a file with this name in the repository with this name
     assert SCRIPT.name == SCRIPT.parent.name == "hf-detrex"
     assert os.access(SCRIPT, os.X_OK)
 

@@ -1,4 +1,4 @@
-"""A command that a message names has the options that are named with it."""
+"""Commands in messages have the options that the messages name."""
 
 import ast
 import re
@@ -51,7 +51,7 @@ def test_commands_in_messages_have_their_options(path):
         ("a.pth -o x -o y", ["-o z"], "a.pth"),
         ("a.pth --ema", ["--container x"], "a.pth"),
         ("a.pth --synthetic --dtype float16", ["--dtype float16", "--synthetic"], "a.pth"),
-        # may be given several times
+        # an option that may be given several times
         ("a.pth --fact a=b", ["--fact c=d"], "a.pth --fact a=b"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Names out of strangers' files, in what commands print."""
+"""Commands print names from untrusted files safely."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``convert-and-push --on-jobs``: the real client, and a Hub that runs what is submitted."""
+"""``convert-and-push --on-jobs``, with the real client and a Hub that runs submitted jobs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_shares_are_published_by_jobs(cli, hub, token, entries):
         assert token not in json.dumps({**job.spec, "secrets": None})
         assert not job.spec.get("volumes")
     assert token not in done.err + done.out
-    # again there is nothing left to submit
+    # the second time nothing is left to submit
     again = cli("convert-and-push", "--all", *OPTIONS, "--on-jobs", "--json")
     assert statuses(again) == dict.fromkeys(NAMES, "unchanged")
     assert len(hub.jobs.all) == 2

@@ -1,4 +1,4 @@
-"""`detrex-hub list`: which weights it shows, and how."""
+"""`detrex-hub list` selects and prints weights."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The lock of a catalogue is written from what originals and conversions are."""
+"""The lock of a catalogue is written from originals and conversions."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def mirror():
 
 @pytest.fixture
 def mine(hub, mirror, original, tmp_path):
-    """A catalogue with an entry of which only the address is known."""
+    """A catalogue with an entry that has only an address."""
     path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", original), original)
     lines = [one for one in path.read_text().splitlines() if not one.startswith("sha256")]
     path.write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""The main job, end to end: from the origin's server to a training config in another process."""
+"""The main job end to end: from the original's server to a training config in another process."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def mirror():
 
 @pytest.fixture
 def options(mirror, original, tmp_path):
-    """A catalogue whose weights lie on a server here."""
+    """A catalogue whose weights are on a local server."""
     content = original.read_bytes()
     url = mirror.add(original.name, content)
     path = tmp_path / "my.toml"
@@ -86,7 +86,7 @@ def test_convert_and_push_then_load_in_another_process(
     )
     path, cfg, torch_was_imported = json.loads(elsewhere.stdout)
     assert not torch_was_imported
-    # ResNet-18 and 34 must not be given the argument
+    # ResNet-18 and 34 must not get the argument
     assert cfg["model"]["backbone"]["stages"] == {"depth": 18, "out_features": ["res5"]}
     assert cfg["model"]["pixel_mean"] == [123.675, 116.28, 103.53]
     assert cfg["dataloader"]["train"]["mapper"]["img_format"] == "RGB"
@@ -169,6 +169,6 @@ def test_without_a_network_the_job_is_refused(cli, hub, naps, monkeypatch):
 
     from huggingface_hub import close_session
 
-    close_session()  # and with it the connections that are open
+    close_session()  # this also closes open connections
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
     assert "cannot be reached" in one_line(cli("load", "alice/r18"))

@@ -1,4 +1,4 @@
-"""Every command that takes a repository takes the same names, published or not."""
+"""Every command that takes a repository takes the same names, whether they are published or not."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def unpublished(hub, original, tmp_path, monkeypatch):
-    """An entry of a user's catalogue that no repository has; its original is on a server."""
+    """An unpublished entry of a user's catalogue, whose original is on a local server."""
     with Mirror() as mirror:
         content = original.read_bytes()
         path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", content), content)
@@ -61,7 +61,7 @@ def test_verify_takes_a_name(cli, unpublished, name):
 def test_export_takes_a_name(cli, unpublished, original, name):
     done = cli("export", name, "-o", "back.pth")
     assert done.code == 0, done.err
-    # its authors saved their arguments too
+    # its authors also saved their arguments
     theirs = torch.load(original, weights_only=False)["model"]
     back = torch.load("back.pth", weights_only=True)
     back = back.get("model", back)

@@ -1,4 +1,4 @@
-"""What a command prints beside its result, and where."""
+"""Commands print results on stdout, and progress and hints on stderr."""
 
 import ast
 import fcntl
@@ -29,7 +29,7 @@ CLI = Path(detrex_hub.__file__).parent / "cli"
 
 
 def statements(nodes):
-    """How many statements a body has, with those inside of them."""
+    """The number of statements in a body, with nested ones."""
     return sum(isinstance(one, ast.stmt) for node in nodes for one in ast.walk(node))
 
 
@@ -60,7 +60,7 @@ def test_no_summary_is_cut_off_in_80_columns(cli):
 
 @pytest.fixture
 def chatty(monkeypatch, original):
-    """Arguments of a command whose work prints and logs, as building a model may."""
+    """Arguments of a command that prints and logs while it works, as building a model may."""
     real = comparison.diff
 
     def prints(*arguments, **keywords):
@@ -112,14 +112,14 @@ def test_each_file_has_one_bar_with_the_name_of_its_weights():
     (line,) = [line for line in re.split(r"[\r\n]+", drawn) if line.strip()]
     assert line.startswith("uploading convnext_tiny_22k_1k_38…")
     assert "100.7/111.3 MB" in line
-    # a terminal echoes ^C at its end
+    # a terminal echoes ^C at the end of the line
     assert len(line) <= 78
 
 
 @pytest.fixture
 def terminal(hub, tmp_path):
-    """`terminal("load", …)` runs a command whose stderr is a terminal. Returns its exit code, what
-    it printed on stdout, and what the terminal got."""
+    """`terminal("load", …)` runs a command whose stderr is a terminal. Returns its exit code, its
+    stdout, and the output on the terminal."""
 
     def _terminal(*arguments):
         ours, theirs = pty.openpty()
@@ -154,7 +154,7 @@ def test_only_our_progress_bars_are_drawn(terminal, login, tmp_path, option):
     code, out, drawn = terminal(*filter(None, ("push", folder, "alice/r18", option)))
     assert code == 0
     assert "alice/r18" in out
-    # huggingface_hub's bars bear the name of the file
+    # huggingface_hub's bars have the name of the file
     assert "model.safetensors" not in drawn
     if option is not None:
         assert drawn == ""

@@ -1,5 +1,4 @@
-"""Tokens and passwords stay where they were given: nothing that is shown, logged or written holds
-them, and no host but the Hub is sent them."""
+"""No token and no password is shown, logged or written, and only the Hub gets the token."""
 
 from __future__ import annotations
 
@@ -15,13 +14,13 @@ from tests.hub_server import Fault, Mirror
 from tests.repositories.test_fetch_faults import FETCH
 from tests.repositories.test_push_faults import MORE, PUSH
 
-# a word that is found wherever it turns up
+# a word that the tests search for in all output
 SECRET = "hush"
 
 
 @pytest.fixture
 def alice(hub, login, monkeypatch):
-    """Logged in, with everything that the Hub's client can log logged."""
+    """A logged-in user, with all logging of the Hub's client turned on."""
     token = login("alice")
     monkeypatch.setattr(constants, "HF_DEBUG", True)
     monkeypatch.setenv("DETREX_HUB_DEBUG", "1")
@@ -55,7 +54,7 @@ def started(monkeypatch):
 
 @pytest.fixture
 def everything(tmp_path, logs, started):
-    """`everything(done)`: all that a command showed, logged, started or left on the disk."""
+    """`everything(done)` is all output, logs, started processes and files of a command."""
 
     def _everything(done):
         files = [path for path in tmp_path.rglob("*") if path.is_file() and path != given]
@@ -68,8 +67,8 @@ def everything(tmp_path, logs, started):
 
 @pytest.fixture
 def on_hub(cli, hub, alice, tmp_path):
-    """`alice/tiny`, which others load and check, with nothing of it cached, and the folder `tiny`
-    that it was pushed from; `alice/original`, which they convert."""
+    """`alice/tiny`, which commands load and check, without cached files, and the folder `tiny` that
+    it was pushed from; `alice/original`, which commands convert."""
     entries = tiny.catalogue(tmp_path / "tiny.toml")
     options = ("--synthetic", "--allow-synthetic", "--catalogue", entries)
     assert cli("convert-and-push", "tiny", *options).code == 0
@@ -123,11 +122,11 @@ def test_no_command_prints_the_token(
 
 @pytest.mark.parametrize("request_", [*PUSH, *MORE, *FETCH])
 def test_another_host_gets_no_token(cli, hub, alice, naps, monkeypatch, on_hub, request_):
-    """Wherever a request is redirected."""
+    """Each request is redirected in turn."""
     method, pattern = {**PUSH, **MORE, **FETCH}[request_]
     pattern = pattern.replace("alice/r18", "alice/tiny")
     if request_ == "digest":
-        # asked for where the cache has no links
+        # this is requested if the cache has no links
         monkeypatch.setattr("huggingface_hub.file_download.are_symlinks_supported", lambda _: False)
     if request_ in (*PUSH, *MORE):
         hub.repositories.clear()
@@ -146,7 +145,7 @@ def test_another_host_gets_no_token(cli, hub, alice, naps, monkeypatch, on_hub, 
         assert injected.hits
         assert "internal error" not in done.err
         if method != "HEAD":
-            # huggingface_hub follows these to no other host
+            # huggingface_hub does not follow these redirects to another host
             assert other.log
         assert not any("Authorization" in request.headers for request in other.log)
         assert not any(alice in str(request) for request in other.log)
@@ -174,7 +173,7 @@ def test_a_token_that_a_server_repeats_is_hidden(cli, hub, login, folder, monkey
 
 @pytest.fixture
 def origin(tmp_path):
-    """A server whose addresses hold secrets, and a catalogue that knows one of them."""
+    """A server whose addresses hold secrets, and a catalogue with one of these addresses."""
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
     (tmp_path / "tiny.pth").unlink()
     with Mirror() as server:
@@ -205,7 +204,7 @@ def test_addresses_are_shown_without_their_secrets(
     given,
     broken,
 ):
-    """On the way through pull, convert, card and push, and in what they leave behind."""
+    """In the output and in the files of pull, convert, card and push."""
     login("alice")
     monkeypatch.setenv("DETREX_HUB_DEBUG", "1")
     tiny.catalogue(tmp_path / "plain.toml", f"{origin.url}/other/tiny.pth")
@@ -243,7 +242,7 @@ def test_addresses_are_shown_without_their_secrets(
 def test_the_address_of_the_hub_is_shown_without_its_password(
     cli, hub, on_hub, monkeypatch, everything, logs
 ):
-    """Nor is it logged, written or kept."""
+    """It is not logged, written or cached either."""
     hub.tokens[SECRET] = next(iter(hub.tokens.values()))
     address = hub.url.replace("://", f"://me:{SECRET}@")
     monkeypatch.setattr(constants, "ENDPOINT", address)

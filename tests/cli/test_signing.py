@@ -1,4 +1,4 @@
-"""Signatures over a repository's files, made and checked with real keys."""
+"""Signatures over a repository's files are made and checked with real keys."""
 
 import json
 import subprocess
@@ -90,7 +90,7 @@ def test_a_push_can_be_signed(hub, login, folder, pair):
     found = fetch("alice/r18", [*names, "model.sig"])
     files = {name: found.files[name] for name in names}
     signing.check(files, found.files["model.sig"].read_bytes(), key_holder(public))
-    # the library alone accepts what the Hub serves, beside the Hub's own files
+    # the model-signing library accepts the Hub's files, together with the Hub's own ones
     checked = subprocess.run(
         [
             *(sys.executable, "-m", "model_signing", "verify", "key", found.folder),
@@ -103,12 +103,12 @@ def test_a_push_can_be_signed(hub, login, folder, pair):
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
-    # the signature of the same files with the same key is kept
+    # a signature of the same files with the same key is kept
     assert push(folder, "alice/r18", sign_key=private).changed == ()
     assert push(folder, "alice/r18").changed == ()
     another, _ = pair("another")
     assert push(folder, "alice/r18", sign_key=another).changed == ("model.sig",)
-    # no push leaves the signature of other files
+    # a push never leaves a signature of other files
     changed = converted_folder(folder, b"other weights")
     with pytest.raises(HubError, match="--sign-key"):
         push(changed, "alice/r18")

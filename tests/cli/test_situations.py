@@ -1,4 +1,4 @@
-"""Each file of `docs/situations.md` is built, and its command does what the page says."""
+"""Each file of `docs/situations.md` is built, and its command has the described result."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _COMMAND = re.compile(r"detrex-hub .+?(?=$| or detrex-hub )")
 
 
 def commands(text):
-    """The commands that a line names, as a reader would copy them."""
+    """The commands in a line, as a reader would copy them."""
     return _COMMAND.findall(text)
 
 

@@ -1,4 +1,4 @@
-"""An architecture takes one module: nothing else names it."""
+"""A new architecture needs one module and no other change."""
 
 import pytest
 import torch
@@ -83,7 +83,7 @@ facts = { wobble = 5, image_format = "RGB" }
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with the module, where architectures are looked for too."""
+    """A folder with the module, in which architectures are also searched."""
     folder = tmp_path / "architectures"
     folder.mkdir()
     (folder / "toy_net.py").write_text(MODULE)

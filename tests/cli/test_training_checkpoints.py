@@ -1,4 +1,4 @@
-"""Checkpoints of one's own: with an optimizer, with averaged weights, for other classes."""
+"""Checkpoints of users: with an optimizer, with averaged weights, for other classes."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.architectures.test_variants import DETECTORS
 from tests.checkpoint_files import save, tensors
 from tests.cli.test_commands import one_line
 
-# one of each architecture, as detrex names it
+# one of each architecture, by detrex's names
 OWN = [
     *reference.names("anchor_detr_r50_dc5", "conditional_detr_r50_dc5", "dab_deformable_detr_r50"),
     *reference.names("dab_detr_r50_3pat", "deformable_detr_r50_two_stage", "detr_r50_learned_pos"),
@@ -31,14 +31,14 @@ OWN = [
 
 @pytest.fixture
 def trained(tmp_path):
-    """`trained(name)` is a checkpoint as detrex's training leaves it; with the averaged weights
-    under ``ema``, if it keeps them."""
+    """`trained(name)` is a checkpoint as detrex's training writes it, with averaged weights under
+    ``ema`` if requested."""
 
     def _trained(name, ema="ema_state"):
         variant = reference.load(name)
         state = tensors(variant.target, variant.tied_targets)
         tied = {key for _, *others in variant.tied_targets for key in others}
-        # named_parameters() names a shared tensor once
+        # named_parameters() returns a shared tensor once
         averaged = {key: value + 1 for key, value in state.items() if ema and key not in tied}
         whole = {
             "model": state,
@@ -97,7 +97,7 @@ def test_skipped_averaged_weights_are_named(cli, tmp_path, trained):
     assert "ema_model" in line
     written = load_file("out/model.safetensors")
     assert torch.equal(written["class_embed.0.bias"], state["class_embed.0.bias"])
-    # the record and the card tell it too
+    # the record and the card say it too
     assert "--ema" in Path("out/conversion.json").read_text()
     assert "the file also has averaged weights" in Path("out/README.md").read_text()
     assert cli("verify", "out", "--source", path).code == 0

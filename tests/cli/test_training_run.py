@@ -1,4 +1,4 @@
-"""What training left: weights whose card says what config and metrics say of these very weights."""
+"""The output of a training run is pushed with a card from its config and its metrics."""
 
 import json
 import shlex
@@ -42,7 +42,7 @@ H_DEFORMABLE = {
 
 
 def prepared(checkpoint, config):
-    """The weights of a run that left nothing else."""
+    """The prepared weights of a run with only a checkpoint and a config."""
     return training_run.prepared(checkpoint, training_run.TrainingRun(config=Path(config)))
 
 
@@ -103,7 +103,7 @@ def test_a_run_without_a_licence_goes_only_into_a_folder(here, login, tmp_path):
 
 
 def test_averaged_weights_get_their_own_figures(here, tmp_path):
-    # detrex overwrites the other figures with theirs
+    # detrex overwrites the figures of the plain weights with those of the averaged ones
     OmegaConf.save(config(train__model_ema__enabled=True), "my_detr.yaml")
     assert "--ema" in one_line(here(*ARGUMENTS, "--to", "hub"), 2)
     done = here(*ARGUMENTS, "--to", "hub", "--ema")
@@ -213,7 +213,7 @@ def test_wrong_calls_are_refused(here, tmp_path, monkeypatch):
     assert "config.yaml" in line and "detectron2" in line
 
 
-# as LazyConfig.save writes what is no plain value, and what a stranger could write there
+# objects as LazyConfig.save writes them, and as an attacker could write them
 OBJECTS = """
 optimizer:
   params:
@@ -349,5 +349,5 @@ def test_class_names_come_from_the_registered_dataset(run, tmp_path, monkeypatch
             return planned.facts.get("source_classes")
 
     assert names_of(dataloader__train__dataset__names="my_train") == ["cat", "dog", "owl"]
-    # the names of another number of classes are those of something else
+    # names that do not match the number of classes belong to another dataset
     assert names_of() is None

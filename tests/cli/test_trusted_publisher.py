@@ -11,7 +11,7 @@ from tests.hub_server.web import Response, Server
 
 
 class GitHub(Server):
-    """What GitHub Actions gives a job that has the permission ``id-token: write``."""
+    """The identity service of GitHub Actions for a job with the permission ``id-token: write``."""
 
     def answer(self, request):
         assert request.token == "request-token"

@@ -1,4 +1,4 @@
-"""`detrex-hub verify` says what was shown, and no more."""
+"""`detrex-hub verify` reports only what it has proven."""
 
 import pytest
 
@@ -11,7 +11,7 @@ CLAIM = "is what it claims to be"
 
 @pytest.fixture
 def published(cli, hub, login, tmp_path):
-    """A converted repository on the Hub, whose original lies on a mirror that a catalogue names."""
+    """A converted repository on the Hub, whose original is on a mirror that a catalogue names."""
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
     with Mirror() as mirror:
         url = mirror.add("tiny.pth", content)
@@ -52,7 +52,7 @@ def test_records_alone_do_not_prove_the_weights(cli, published, options):
     assert done.code == 0
     assert CLAIM not in done.out
     assert "the conversion was not repeated" in done.out
-    # the card says what the catalogue knew
+    # the card has the catalogue's data
     assert done.out.splitlines()[-1].endswith(
         "agrees with its own records; its card does not match the records without a catalogue"
     )

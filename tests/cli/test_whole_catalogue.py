@@ -1,4 +1,5 @@
-"""``convert-and-push --all``: many at once, none stopped by another, then only what is left."""
+"""``convert-and-push --all`` publishes several names at once, and the next run publishes the
+rest."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ NAMES = ["a", "b", "c", "d"]
 
 @pytest.fixture
 def origin(tmp_path, monkeypatch):
-    """A server of all originals but b's, and a catalogue that knows nothing else."""
+    """A server of all originals except b's, and a catalogue with only these names."""
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
     with Mirror() as server:
         tables = []
@@ -74,7 +75,7 @@ def test_all_publishes_every_name_it_can(cli, hub, login, origin, overlapping):
     assert hub.repositories.keys() == {"alice/a", "alice/c", "alice/d"}
     assert len(hub.storage.objects) == 1, "weights that are the same are uploaded once"
 
-    # the next run has to do only what is left
+    # the next run does only the rest
     origin.add("b.pth", origin.content)
     origin.log.clear()
     hub.forget()
@@ -84,7 +85,7 @@ def test_all_publishes_every_name_it_can(cli, hub, login, origin, overlapping):
     assert {one["name"]: one["status"] for one in again.document} == {
         name: "new" if name == "b" else "unchanged" for name in NAMES
     }
-    # once for one byte, and once for all
+    # one request for one byte, and one for the whole file
     assert [request.path for request in origin.seen()] == ["/b.pth", "/b.pth"]
     assert [request.path.split("/")[4] for request in hub.seen("POST", "*/commit/*")] == ["b"]
     assert not hub.storage.seen("PUT")
@@ -115,7 +116,7 @@ def test_a_dry_run_forecasts_each_name_with_a_reason(cli, hub, login, origin):
     assert "404" in rows["b"]["reason"]
     assert rows["c"]["reason"] == "README.md would differ"
     assert rows["d"]["size"] == len(origin.content)
-    # what is unchanged is not asked for, and of the others one byte
+    # nothing is requested of unchanged names, and one byte of each other
     assert {request.path for request in origin.seen()} == {"/b.pth", "/c.pth", "/d.pth"}
     assert {request.headers["Range"] for request in origin.seen()} == {"bytes=0-0"}
     assert hub.repositories.keys() == {"alice/a", "alice/c"}
@@ -294,8 +295,9 @@ def test_all_publishes_into_a_folder(cli, hub, origin):
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """`interrupted(fault, times)` converts a, b and c into a folder, two at once, and interrupts it
-    so many times once a is done and the others' downloads have met the fault."""
+    """`interrupted(fault, times)` converts a, b and c into a folder, two at once. When a is done
+    and the downloads of the others have met the fault, it interrupts the command ``times``
+    times."""
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
     with Mirror() as mirror:
         tables = []
@@ -314,7 +316,7 @@ def interrupted(tmp_path):
             process = subprocess.Popen(
                 [sys.executable, "-m", *map(str, command)],
                 env={**os.environ, "HF_HOME": str(tmp_path / "home")},
-                # who tests in the background ignores it
+                # a process in the background ignores it
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -351,12 +353,12 @@ def test_an_interruption_is_prompt_and_reports_finished_names(tmp_path, interrup
     assert said.splitlines()[-1] == "Error: interrupted; run the same command again to continue"
     assert "Traceback" not in said
     assert [path.name for path in (tmp_path / "hub" / "detrex").iterdir()] == ["a"]
-    # what has arrived stays
+    # downloaded bytes stay
     assert len([*(tmp_path / "home").rglob("*.part")]) == 2
 
 
 def test_an_interruption_does_not_wait_for_threads():
-    """Such as those in which huggingface_hub uploads."""
+    """For example huggingface_hub's upload threads."""
     script = """
 import threading
 from detrex_hub.cli import failures, main

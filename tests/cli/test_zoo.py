@@ -1,4 +1,4 @@
-"""`detrex-hub zoo` writes the page, complete or not at all."""
+"""`detrex-hub zoo` writes a complete page or nothing."""
 
 TABLE = """
 [weights.mine]

@@ -1,4 +1,4 @@
-"""The checkpointer's matching, replayed. Every expectation was seen with the real one."""
+"""The replay of the checkpointer's matching. The real checkpointer gave every expected value."""
 
 from __future__ import annotations
 

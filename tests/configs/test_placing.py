@@ -1,4 +1,4 @@
-"""Where in a config a backbone's weights go, and a backbone that is built for them."""
+"""The place of a backbone's weights in a config is found, or a backbone is built for them."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_head_of_91_classes_does_not_fit_a_model_of_80(tmp_path):
         from_hub(folder, model=cfg.model)
 
 
-# stands for the class of detrex's project
+# a stand-in for the class of detrex's project
 Detr = type("DETR", (), {"__module__": "projects.detr.modeling.detr", "__qualname__": "DETR"})
 
 
@@ -180,7 +180,7 @@ class Inheriting(Detr):
         ("dino", "projects.dino.modeling.dino.DINO", True),
         ("dino", "projects.dino_eva.modeling.dino.DINO", True),
         ("dino", "projects.align_detr.modeling.aligndetr.AlignDETR", False),
-        # a function may return anything
+        # a function may return any object
         ("detr", "my_models.build_detr", True),
         ("detr", None, True),
     ],
@@ -256,7 +256,7 @@ def test_a_backbone_is_built_and_the_neck_is_adapted(swin, caplog):
     assert cfg.dataloader.train.mapper.img_format == "RGB"
     assert f"model.backbone replaced, it is a {SWIN_CLASS}" in caplog.text
     assert OmegaConf.create(OmegaConf.to_yaml(cfg)) == cfg
-    # it fits now, so that nothing is left to do
+    # it fits now, so nothing is left to do
     assert from_hub(swin, model=cfg.model, dataloader=cfg.dataloader) == path
 
 
@@ -304,7 +304,7 @@ def wide(tmp_path_factory):
 
 
 def test_stages_for_which_the_default_builder_is_wrong_are_refused_or_built(wide, resnet18):
-    # with num_groups or bottleneck_channels it builds other channels, without a word
+    # with num_groups or bottleneck_channels it silently builds other channels
     cfg = with_neck()
     before = OmegaConf.to_container(cfg)
     with pytest.raises(
@@ -320,7 +320,7 @@ def test_stages_for_which_the_default_builder_is_wrong_are_refused_or_built(wide
     assert {stage._target_ for stage in stages} == {f"{RESNET}.make_stage"}
     assert all(stage.block_class.name.endswith("resnet.BottleneckBlock") for stage in stages)
     assert cfg.model.neck.in_features == ["res3", "res4", "res5"]
-    # what is built so takes the weights as it is, and no others
+    # a backbone built this way takes exactly these weights
     built = OmegaConf.to_container(cfg)
     from_hub(wide, model=cfg.model)
     assert OmegaConf.to_container(cfg) == built

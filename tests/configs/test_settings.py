@@ -15,7 +15,7 @@ RESNET = "detectron2.modeling.backbone.resnet.ResNet"
 
 
 def lazy_config(backbone=None):
-    """The nodes that a detrex config of a ResNet-50 detector has."""
+    """The nodes of a detrex config of a ResNet-50 detector."""
     return OmegaConf.create(
         {
             "model": {
@@ -56,7 +56,7 @@ def test_overrides_are_set_and_each_change_is_logged():
     assert list(cfg.model.pixel_mean) == IMAGENET_RGB["pixel_mean"]
     assert cfg.dataloader.train.mapper.img_format == "RGB"
     assert "model.backbone.stages.depth: 50 -> 101" in map(str, changes)
-    # the test mapper said RGB already
+    # the test mapper already has RGB
     assert "dataloader.test.mapper.img_format" not in {change.path for change in changes}
 
 
@@ -298,7 +298,7 @@ class Tracker:
     [
         f"{__name__}.Tracker",
         Tracker,
-        # it is known without being imported
+        # it is recognised without being imported
         "projects.co_mot.modeling.MOT",
     ],
 )
@@ -344,7 +344,7 @@ def test_an_interpolated_value_is_set_at_its_source():
 
 @pytest.mark.parametrize("first", ["encoder", "decoder"])
 def test_a_shared_value_is_set_separately_where_nodes_differ(first):
-    # Mask DINO's params.feed_forward is the width of both
+    # Mask DINO's params.feed_forward sets the width of both
     widths = {"encoder": 1024, "decoder": 2048}
     model = OmegaConf.create(
         {"params": {"width": 2048}, **{side: {"width": "${..params.width}"} for side in widths}}
@@ -372,7 +372,7 @@ def test_settings_decide_what_fits():
 
 
 def assumed(**facts):
-    """What weights want of whose images nothing is known."""
+    """The overrides of weights whose image settings are unknown."""
     made = ResNet(depth=101)
     return made.assuming(made.overrides(made.preprocessing(facts)), ("image_format", "pixel_std"))
 

@@ -1,4 +1,4 @@
-"""Lines of a config, read and corrected without running it."""
+"""Lines of a config are read and corrected without running it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Exports to other software."""
+"""Tests of exports to other software."""

@@ -1,4 +1,4 @@
-"""Exported backbones, opened by transformers and timm, beside what detrex's modules compute."""
+"""Exported backbones in transformers and timm give the same outputs as detrex's modules."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def needs(*names):
 
 
 def original(name, place, **others):
-    """A file of the original, every tensor randomised, and the folder that it is converted to."""
+    """A file of the original with random tensors, and its converted folder."""
     place.mkdir(parents=True, exist_ok=True)
     model = Original(name, **{**SMALL[name], **others})
     model.load_state_dict(randomised(model), strict=False)
@@ -70,7 +70,7 @@ def folder(request, tmp_path):
 
 
 def stages_of(folder, image):
-    """What detrex's modules compute of an image in each stage."""
+    """The outputs of each stage of detrex's modules for an image."""
     config = RepositoryConfig.load(folder / "config.json")
     made = architecture(config.architecture).from_hyper_parameters(config.hyper_parameters)
     module = importlib.import_module(f"detrex_hub.numerics.{made.name}")
@@ -85,7 +85,7 @@ def stages_of(folder, image):
 
 
 def picture(name):
-    """An image of the pretraining's size, where all windows are whole."""
+    """An image of the pretraining's size, for which all windows are complete."""
     size = 32 if name == "vit_mae" else 64
     dice = torch.Generator().manual_seed(3)
     return torch.randn(1, 3, size, size, generator=dice, dtype=torch.float64)
@@ -105,8 +105,8 @@ def same(found, wanted):
 
 
 def lacking(told, *initialised):
-    """Missing keys, but for those that a model initialises as it should. 4.57 computes the index of
-    Swin's windows, and calls it missing."""
+    """Missing keys, except those that a model initialises correctly. transformers 4.57 computes the
+    index of Swin's windows, and reports it as missing."""
     known = ("relative_position_index", *initialised)
     return [
         key
@@ -144,7 +144,7 @@ def test_transformers_computes_the_same(folder, tmp_path):
 
 
 def test_output_norms_are_exported_to_transformers(tmp_path):
-    """Those of a backbone that was trained below a detector."""
+    """For a backbone that was trained in a detector."""
     place = tmp_path / "plain"
     for name in ("swin", "convnext"):
         folder = original(name, place / name)
@@ -192,7 +192,7 @@ def test_export_and_conversion_give_the_same_bytes(folder, tmp_path, layout):
     done = export(folder, tmp_path / "out", layout=layout)
     config = RepositoryConfig.load(folder / "config.json")
     if (config.architecture, layout) == ("vit_mae", "timm"):
-        # the position of the class token was cut away
+        # the position of the class token was cut
         assert list(done.plan.computed) == ["pos_embed"]
         return
     assert not done.plan.computed

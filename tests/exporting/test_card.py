@@ -1,4 +1,4 @@
-"""Cards of exported folders, pushes of them, and the links between both cards."""
+"""Exported folders have a card, are pushed, and their card and the source's link to each other."""
 
 import json
 
@@ -82,7 +82,7 @@ def test_a_pushed_folder_and_its_source_link_to_each_other(hub, login, detr, tmp
     ours = hub.repository("alice/small_detr").file("README.md").decode()
     assert linked_to(ours) == "alice/small_detr-transformers"
     assert not any("does not link" in note for note in done.notes)
-    # the link is no edit by hand
+    # the link does not count as an edit by hand
     checks = verify("alice/small_detr", repeat=False).checks
     (proven,) = [one for one in checks if one.name == "card"]
     assert "edited" not in proven.detail

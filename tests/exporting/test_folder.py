@@ -1,4 +1,4 @@
-"""Folders for transformers: what lies in them, what is refused, and that nothing is lost."""
+"""Folders for transformers have the right files and lose nothing, or the export is refused."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from detrex_hub.errors import ArchitectureError, DetrexHubError, UsageError
 from detrex_hub.exporting import export
 from tests.checkpoint_files import save, tensors
 
-# a ResNet-18 is the smallest backbone that both have
+# ResNet-18 is the smallest backbone of both
 DETR = {
     "backbone": "resnet",
     "backbone_depth": 18,
@@ -59,7 +59,7 @@ def test_a_cut_head_is_exported_unchanged(detr, tmp_path):
     assert weights["class_labels_classifier.weight"].shape == (81, 32)
     ours = load_file(detr / "model.safetensors")
     assert torch.equal(weights["class_labels_classifier.weight"], ours["class_embed.weight"])
-    # 8 heads are said by nothing, and the original has them
+    # nothing states the 8 heads, which the original has
     assert "num_heads" in done.assumed
 
 
@@ -87,7 +87,7 @@ def test_a_single_file_holds_a_cut_head_too(detr, tmp_path):
 
 
 def trained(name, folder, **hyper_parameters):
-    """A checkpoint in detrex's names, as training leaves it."""
+    """A checkpoint in detrex's names, as training writes it."""
     model = made(name, classes_cut_from=None, **hyper_parameters)
     specs = {k: s for k, s in model.target().items() if k not in model.set_by_model()}
     state = tensors(specs)
@@ -104,7 +104,7 @@ def test_classes_of_a_training_are_named_by_the_user_or_by_numbers(tmp_path):
     done = export(path, tmp_path / "out", layout="transformers")
     assert list(config_of(done)["id2label"].values()) == ["LABEL_0", "LABEL_1", "LABEL_2"]
     assert any("--classes-from" in note for note in done.notes)
-    # what the keys do not show is assumed, and said
+    # facts that keys do not show are assumed, and reported as assumed
     assert done.assumed["num_heads"] == 8
     assert any("num_heads=8" in note for note in done.notes)
     named = export(
@@ -170,7 +170,7 @@ def test_a_folder_of_the_user_is_not_replaced(detr, tmp_path):
     with pytest.raises(UsageError, match="not an exported folder"):
         export(detr, detr, layout="transformers")
     assert (place / "thesis.tex").read_text() == "x"
-    # a repository of others, with the same names
+    # another project's repository with the same file names
     saved = tmp_path / "saved"
     saved.mkdir()
     for name in (*FILES, "README.md"):

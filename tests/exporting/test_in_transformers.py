@@ -1,4 +1,4 @@
-"""Exported folders, opened by transformers, beside what detrex's modules compute."""
+"""Exported folders in transformers give the same outputs as detrex's modules."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ FACTS = {
     "detr_dc5": {"dilation": True},
     "deformable_detr_two_stage": {"num_queries": 20},
 }
-# detrex cuts the inverse sigmoid of its boxes earlier, and no field of the config says so
+# detrex limits the inverse sigmoid of its boxes more, and the config has no field for it
 LOOSE = {"dab_detr": 2e-3, "dn_detr": 2e-3}
 
 
 @pytest.fixture(params=[*SMALL, "detr_no_timm", "deformable_detr_no_timm"])
 def opened(request, tmp_path):
-    """An architecture, a converted folder, and what transformers makes of its export."""
+    """An architecture, a converted folder, and the transformers model of its export."""
     from transformers import AutoModelForObjectDetection
 
     name = request.param.removesuffix("_no_timm")
@@ -89,6 +89,6 @@ def test_the_folder_opens_and_computes_what_detrex_does(opened):
         theirs = model(pixel_values=image)
     for found, name_of_ours in ((theirs.logits, "logits"), (theirs.pred_boxes, "boxes")):
         wanted = ours[name_of_ours]
-        # detectors with deformable attention give those of every layer
+        # detectors with deformable attention return the outputs of every layer
         wanted = wanted[-1] if wanted.dim() == 3 else wanted
         assert torch.allclose(found[0], wanted, rtol=1e-6, atol=LOOSE.get(name, 1e-8))

@@ -1,4 +1,4 @@
-"""What a folder for transformers says: config fields and key names, checked without transformers.
+"""Config fields and key names of folders for transformers, checked without transformers.
 
 The fields were measured with transformers 4.57.1 and 5.24.0, see `foreign_models`.
 """
@@ -29,7 +29,7 @@ COMMON = {
     "decoder_ffn_dim": 2048,
     "encoder_attention_heads": 8,
     "decoder_attention_heads": 8,
-    # true would change what DETR and Conditional-DETR compute
+    # true would change the outputs of DETR and Conditional-DETR
     "auxiliary_loss": False,
 }
 ON_TIMM = {
@@ -162,7 +162,8 @@ def test_config_fields_match_the_measured_ones(name, layout):
 
 
 def read_by_transformers(specs):
-    """What of a file its model reads, DAB-DETR's box head by the one of its two names."""
+    """The tensors of a file that transformers' model reads. DAB-DETR's box head has two names
+    there, of which one counts."""
     return {
         key.replace("model.decoder.bbox_embed.layers", "bbox_predictor.layers"): spec
         for key, spec in specs.items()
@@ -201,7 +202,7 @@ def test_the_pattern_of_dn_detr_is_the_embedding_for_unknown():
     (piece,) = made.plan_export(target, "transformers").moves["model.patterns.weight"].pieces
     assert isinstance(piece, Computed)
     assert piece.of == ("denoising_generator.label_encoder.weight",)
-    # the row behind those of 80 classes, and the indicator
+    # the row after those of the 80 classes, and the indicator
     assert piece.operation == Cut((80, 0), (1, 256), (81, 255))
 
 

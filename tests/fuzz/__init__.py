@@ -1,4 +1,4 @@
-"""Fuzz targets: valid checkpoints, damaged at random, must be read or refused and nothing else.
+"""Fuzz targets: randomly damaged checkpoints must be read or refused.
 
-``python -m tests.fuzz READER --runs N`` runs one of them for longer; ``--seed`` begins elsewhere.
+``python -m tests.fuzz READER --runs N`` runs one target for longer; ``--seed`` sets another seed.
 """

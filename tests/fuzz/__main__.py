@@ -1,4 +1,4 @@
-"""Run a target for as long as wanted."""
+"""Run a target for a given number of runs."""
 
 import argparse
 import tempfile
@@ -13,7 +13,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    # kept, so that a file that was found is there
+    # the folder is kept, so that a failing file can be inspected
     folder = Path(tempfile.mkdtemp(prefix="detrex-hub-fuzz-"))
     read = run(given.reader, given.runs, folder, seed=given.seed)
     print(f"{given.reader}: {given.runs} damaged files, {read} of them could be read all the same")

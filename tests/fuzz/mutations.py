@@ -1,4 +1,4 @@
-"""Ways to damage bytes that readers of binary formats are known to stumble over."""
+"""Kinds of damage that often break readers of binary formats."""
 
 import struct
 
@@ -7,7 +7,7 @@ _WORDS = {
     "index": (b'"weight_map":', b".safetensors", b"../", b"{", b"}", b'"', b":"),
     "safetensors": (b'"shape":', b'"dtype":', b'"data_offsets":', b"[", b"]", b"{", b"}", b'"'),
 }
-# every opcode of pickle, and the names that readers look for
+# every pickle opcode, and names that readers search for
 _PICKLE_WORDS = (
     *(bytes([code]) for code in b"()012FIJKLMNPQRSTUVX]abcdeghijlopqrstu}GCB.\x80\x81\x82\x85\x86"),
     *(bytes([code]) for code in range(0x87, 0x99)),
@@ -25,7 +25,7 @@ _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32
 
 
 def mutated(data, others, reader, random):
-    """The same bytes with one to four things done to them."""
+    """The same bytes with one to four mutations."""
     data = bytearray(data)
     plain = reader in ("safetensors", "index")
     words = (*_WORDS.get(reader, ()), *(() if plain else _PICKLE_WORDS))

@@ -1,4 +1,4 @@
-"""Small valid files of each reader, which mutations begin from."""
+"""Small valid files for each reader, as the start of mutations."""
 
 import argparse
 import collections
@@ -18,7 +18,7 @@ from tests.checkpoints.hostile.formats import keyed, weight, wrap
 
 
 def seeds(reader, folder):
-    """Valid files of a reader, as bytes."""
+    """Valid files for a reader, as bytes."""
     path = folder / "seed"
     return [*_SEEDS[reader](path)]
 

@@ -1,4 +1,4 @@
-"""One run: damaged bytes are read to the end, or refused with the package's error."""
+"""One fuzz run: damaged bytes are read completely, or refused with the package's error."""
 
 import json
 import random
@@ -10,7 +10,7 @@ from detrex_hub.errors import CheckpointError
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import seeds
 
-# a pickle of a few hundred bytes needs no more, and a run that takes all of it is soon over
+# a pickle of a few hundred bytes needs no more, and a run that uses it all ends quickly
 _BUDGET = 4 << 20
 _LONGEST_MESSAGE = 2000
 
@@ -19,7 +19,7 @@ def run(reader, runs, folder, *, seed=0):
     """Damage valid files `runs` times, the same way for the same seed.
 
     Returns:
-        how many of them could be read all the same.
+        how many of them could still be read.
     """
     whole = seeds(reader, folder)
     path = folder / "fuzzed"
@@ -31,7 +31,7 @@ def run(reader, runs, folder, *, seed=0):
             data = mutated(source.choice(whole), whole, reader, source)
             path.write_bytes(data)
             try:
-                # with checksums hardly a damaged index gets as far as being interpreted
+                # with checksums hardly any damaged index would be interpreted
                 read += attempt(path, checksums=number % 4 == 0)
             except Exception as error:
                 kept = folder / f"{reader}-{number}"
@@ -45,7 +45,7 @@ def run(reader, runs, folder, *, seed=0):
 
 
 def attempt(path, *, checksums):
-    """Whether a file can be read; whatever it says is one line, and its plain values are JSON."""
+    """Whether a file can be read. A refusal is one line, and plain values are JSON."""
     try:
         with checkpoints.open(path, checksums=checksums) as checkpoint:
             for key, spec in checkpoint.specs.items():

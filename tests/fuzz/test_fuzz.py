@@ -11,5 +11,5 @@ RUNS = 1000
 @pytest.mark.parametrize("reader", READERS)
 def test_damaged_files_are_read_or_refused(tmp_path, reader):
     read = run(reader, RUNS, tmp_path)
-    # both ways were taken
+    # some files were read and some refused
     assert RUNS // 20 < read < RUNS

@@ -1,6 +1,6 @@
-"""Real HTTP servers on 127.0.0.1 that the tests talk to: a Hub and a plain mirror of files.
+"""Real HTTP servers on 127.0.0.1 for the tests: a Hub and a plain mirror of files.
 
-Every server can be told to misbehave; see `Fault`.
+Every server can misbehave on demand; see `Fault`.
 """
 
 from tests.hub_server.faults import Fault

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a server, as data.
+"""Faults between a client and a server, as data.
 
 `server.inject("GET", "/models/*", Fault.status(503), times=2)` answers the next two matching
 requests with 503. The pattern is matched against the path, without the query, as in `fnmatch`.
@@ -18,19 +18,19 @@ HTML = b"<!DOCTYPE html><html><body>Sign in to the guest network</body></html>"
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to misbehave.
+    """One fault.
 
-    ``processed`` says whether the server does what it was asked before it misbehaves.
+    ``processed`` says whether the server processes the request before the fault.
     """
 
     processed: bool = True
     instead: tuple[int, dict[str, str], bytes] | None = None
-    cut_at: int | None = None  # bytes of the body sent before the line goes dead
+    cut_at: int | None = None  # bytes of the body that are sent before the connection is cut
     cut_all: bool = False  # not even a status line
-    stall_at: int | None = None  # bytes of the body sent before nothing more comes
+    stall_at: int | None = None  # bytes of the body that are sent before the connection hangs
     declare: int | None = None  # the body is this short, and the headers say so
     flip: int | None = None  # index of a byte that arrives wrong
-    flip_sent: int | None = None  # the same of the request's body
+    flip_sent: int | None = None  # the same for the request's body
     no_range: bool = False
     pause: float = 0.0  # seconds before each of the pieces that the body is sent in
     pieces: int = 1
@@ -52,22 +52,22 @@ class Fault:
 
     @classmethod
     def cut_before(cls) -> Fault:
-        """The connection dies before the request is processed."""
+        """The connection is cut before the request is processed."""
         return cls(processed=False, cut_all=True)
 
     @classmethod
     def cut_during(cls, after: int) -> Fault:
-        """The connection dies after so many bytes of the body."""
+        """The connection is cut after the given number of bytes of the body."""
         return cls(cut_at=after)
 
     @classmethod
     def lose_answer(cls) -> Fault:
-        """The request is processed, and the connection dies before the answer."""
+        """The request is processed, and the connection is cut before the answer."""
         return cls(cut_all=True)
 
     @classmethod
     def status_after(cls, code: int) -> Fault:
-        """The request is processed, and a gateway answers that it failed."""
+        """The request is processed, and a gateway reports a failure."""
         return cls(instead=(code, {"Content-Type": "application/json"}, b'{"error": "gateway"}'))
 
     @classmethod
@@ -82,17 +82,17 @@ class Fault:
 
     @classmethod
     def corrupt_sent(cls, at: int = 0) -> Fault:
-        """One byte of what the client sends arrives with all its bits flipped."""
+        """One byte of the client's body arrives with all its bits flipped."""
         return cls(flip_sent=at)
 
     @classmethod
     def html(cls) -> Fault:
-        """A page in HTML with status 200, as guest networks give."""
+        """An HTML page with status 200, as guest networks send."""
         return cls(processed=False, instead=(200, {"Content-Type": "text/html"}, HTML))
 
     @classmethod
     def ignore_range(cls) -> Fault:
-        """The whole file with status 200, whatever range was asked for."""
+        """The whole file with status 200 for any requested range."""
         return cls(no_range=True)
 
     @classmethod
@@ -102,12 +102,12 @@ class Fault:
 
     @classmethod
     def stall(cls, after: int = 0) -> Fault:
-        """So many bytes of the body arrive, then none until the client hangs up."""
+        """The given number of bytes of the body arrives, then none until the client hangs up."""
         return cls(stall_at=after)
 
     @classmethod
     def redirect(cls, location: str, code: int = 302) -> Fault:
-        """To somewhere else."""
+        """The answer redirects to another address."""
         return cls(processed=False, instead=(code, {"Location": location}, b""))
 
     def edit(self, response: Response) -> Response:
@@ -135,7 +135,7 @@ def _flipped(body: bytes, at: int | None) -> bytes:
 
 @dataclass
 class Injected:
-    """A fault that waits for its requests; ``times=None`` means for ever."""
+    """A fault that applies to its next requests. ``times=None`` means all of them."""
 
     method: str
     pattern: str

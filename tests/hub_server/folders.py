@@ -1,4 +1,4 @@
-"""Converted folders as small as can be, for tests that care about transport alone."""
+"""Minimal converted folders, for tests of transport alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def converted_folder(
     synthetic: bool = False,
     card: str = CARD_TEXT,
 ) -> Path:
-    """Write a folder as `convert` leaves it; its weights are one tensor of any bytes."""
+    """Write a folder as `convert` does, with one tensor of arbitrary bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = safetensors_of(weights)
     file, sha256 = WEIGHTS["safetensors"], hashlib.sha256(weights).hexdigest()

@@ -1,6 +1,6 @@
-"""A Hub on 127.0.0.1 that speaks what huggingface_hub's client speaks, for model repositories.
+"""A Hub on 127.0.0.1 with the API that huggingface_hub's client uses for model repositories.
 
-Written after the client's source (huggingface_hub 1.31 and 2.4) and the documented API
+It follows the client's source (huggingface_hub 1.31 and 2.4) and the documented API
 (https://huggingface.co/docs/hub/api). It has no Xet: `xet-write-token` is answered with 404.
 """
 
@@ -40,7 +40,7 @@ class Token:
     text: str
     user: User
     role: str  # "write" or "read"
-    # of a trusted publisher: the only repository that it is for
+    # of a trusted publisher: the only repository that the token can write to
     resource: str | None = None
 
 
@@ -63,10 +63,10 @@ class Refusal(Exception):
 
 
 class LoopbackHub(Server):
-    """The Hub. Large files lie on `storage`, a server of its own with another origin.
+    """The Hub. Large files are on `storage`, a separate server with another origin.
 
-    ``part_size`` bytes is the size from which, and the pieces in which, large files are uploaded
-    in parts. With ``xet`` it says of large files that they are to be had through Xet too.
+    Large files of at least ``part_size`` bytes are uploaded in parts of that size. With ``xet`` the
+    Hub announces that large files can be downloaded through Xet too.
     """
 
     part_size = 2**20
@@ -95,10 +95,10 @@ class LoopbackHub(Server):
         super().__exit__(*error)
         self.storage.__exit__(*error)
 
-    # what tests set up and look at
+    # the interface for tests
 
     def clear(self) -> None:
-        """An empty Hub, without faults."""
+        """Remove all content and all faults."""
         self.forget()
         self.storage.clear()
         self.part_size, self.xet = type(self).part_size, False
@@ -109,7 +109,7 @@ class LoopbackHub(Server):
             content.clear()
 
     def token(self, user: str, role: str = "write", *, organizations: tuple[str, ...] = ()) -> str:
-        """A token of a user, who is made if need be."""
+        """A token of a user. The user is created if needed."""
         if user not in self.users or organizations:
             self.users[user] = User(user, organizations)
         text = f"hf_{user}{role}".ljust(37, "0")
@@ -128,7 +128,7 @@ class LoopbackHub(Server):
         return repository
 
     def put(self, repo_id: str, files: dict[str, bytes], *, ref: str = "main") -> Commit:
-        """Commit files behind the API's back."""
+        """Commit files without the API."""
         repository = self.repositories.get(repo_id) or self.create(repo_id)
         base = repository.find(ref) or repository.find("main")
         assert base is not None
@@ -139,7 +139,7 @@ class LoopbackHub(Server):
         return repository.commit(ref, {**base.files, **blobs}, "put", "somebody", base.id)
 
     def move(self, old: str, new: str) -> None:
-        """Rename a repository; its old name is redirected."""
+        """Rename a repository. Its old name is redirected."""
         repository = self.repositories.pop(old)
         repository.id = new
         self.repositories[new] = repository
@@ -152,7 +152,7 @@ class LoopbackHub(Server):
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """Nothing may be asked of the Hub or its storage inside."""
+        """A context in which the Hub and its storage must get no request."""
         before = len(self.log), len(self.storage.log)
         yield
         asked = [*self.log[before[0] :], *self.storage.log[before[1] :]]
@@ -243,14 +243,15 @@ class LoopbackHub(Server):
         raise Refusal(404, "Not Found")
 
     def _collections(self, method: str, rest: list[str], request: Request) -> Response:
-        """As the API documents them: the words of the title and an id are the slug."""
+        """Collections, as the API documents them. The words of the title and an id form the
+        slug."""
         match method, rest:
             case "GET", []:
                 owner = request.query.get("owner", "")
                 listed = [
                     one for slug, one in self.collections.items() if slug.startswith(f"{owner}/")
                 ]
-                # a list has no positions, and four items of each at most
+                # a list shows no positions, and at most four items of each collection
                 listed = [{**one, "items": one["items"][:4]} for one in listed]
                 return Response.of([{k: one[k] for k in one if k != "position"} for one in listed])
             case "POST", []:
@@ -287,7 +288,7 @@ class LoopbackHub(Server):
         if not self._owns(self._user(request), namespace):
             raise Refusal(403, "You do not have the rights to write there")
 
-    # who may do what
+    # permissions
 
     def _user(self, request: Request) -> User | None:
         return self.tokens[request.token].user if request.token is not None else None
@@ -296,7 +297,8 @@ class LoopbackHub(Server):
         return user is not None and namespace in (user.name, *user.organizations)
 
     def _readable(self, repo_id: str, request: Request, *, content: bool = False) -> Repository:
-        """A repository that the request may look at; with ``content``, whose files it may read."""
+        """A repository that the request may see. With ``content``, its files must be readable
+        too."""
         repository = self.repositories.get(repo_id)
         user = self._user(request)
         hidden = repository is None or (
@@ -418,7 +420,7 @@ class LoopbackHub(Server):
     def _redirected(self, repo_id: str, request: Request) -> Response:
         query = "&".join(f"{name}={quote(value)}" for name, value in request.query.items())
         path = request.raw_path.replace(repo_id, self.moved[repo_id], 1)
-        # relative, as the Hub's is
+        # a relative address, like the Hub's
         location = path + (f"?{query}" if query else "")
         return Response(307, {"Location": location})
 
@@ -433,7 +435,7 @@ class LoopbackHub(Server):
         repository.refs[name] = self._at(repository, start).id
         return Response.of({})
 
-    # looking
+    # reading
 
     def _info(self, repo_id: str, revision: str, request: Request) -> Response:
         repository = self._readable(repo_id, request)
@@ -623,7 +625,7 @@ class LoopbackHub(Server):
         asked = request.json()
         stored = self.storage.objects.get(asked["oid"])
         if stored is None or stored.sha256 != asked["oid"]:
-            # an upload that is not what it claims to be is forgotten, so that it can be repeated
+            # a wrong upload is discarded, so that it can be repeated
             self.storage.objects.pop(asked["oid"], None)
             raise Refusal(422, "The uploaded object does not have the announced sha256")
         self.unverified.discard(asked["oid"])

@@ -1,7 +1,7 @@
-"""Jobs of the loopback Hub: a submitted command, run in a process of this machine.
+"""Jobs of the loopback Hub run a submitted command in a process on this machine.
 
-Written after huggingface_hub's client (`run_job`, `fetch_job_logs`, `inspect_job`). ``uv tool run``
-does not install anything here: it checks the version, and runs this checkout.
+They follow huggingface_hub's client (`run_job`, `fetch_job_logs`, `inspect_job`). ``uv tool run``
+installs nothing here: it checks the version, and runs this checkout.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Jobs:
         self.environment.clear()
 
     def run(self, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
-        """Start a job; what the Hub says of it."""
+        """Start a job, and return its description."""
         folder = tempfile.TemporaryDirectory(prefix="detrex-hub-job-")
         root = Path(folder.name)
         uv = root / "uv"

@@ -1,4 +1,4 @@
-"""A plain file server with ranges, as release pages and university mirrors are."""
+"""A plain file server with ranges, like release pages and university mirrors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mirror(Server):
         self.files: dict[str, bytes] = {}
 
     def add(self, name: str, content: bytes) -> str:
-        """Serve ``content`` under a path, instead of what was there; returns its URL."""
+        """Serve ``content`` at a path, and return its URL."""
         self.files[name.lstrip("/")] = content
         return f"{self.url}/{name.lstrip('/')}"
 

@@ -1,4 +1,4 @@
-"""Where the Hub keeps large files: another origin, reached by signed addresses, without tokens."""
+"""The Hub's storage for large files: another origin with signed addresses and without tokens."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hashlib
 from tests.hub_server.store import Blob
 from tests.hub_server.web import Request, Response, Server, ranged
 
-# what a signed address carries
+# the parameters of a signed address
 _SIGNATURE = "X-Signature"
 
 
 class Storage(Server):
-    """Objects by sha256. A request that carries a token is refused, as S3 refuses it.
+    """Objects by sha256. A request with a token is refused, as by S3.
 
-    It goes by another name than the Hub, since clients tell hosts by their names.
+    It has another host name than the Hub, because clients distinguish hosts by name.
     """
 
     # whether what is here need not be uploaded again
@@ -35,7 +35,7 @@ class Storage(Server):
         self.parts.clear()
 
     def signed(self, path: str) -> str:
-        """An address that may be used without a token."""
+        """An address that works without a token."""
         return f"{self.url}{path}?{_SIGNATURE}={self._signature(path)}"
 
     def put(self, oid: str, part: str, content: bytes) -> None:
@@ -47,7 +47,7 @@ class Storage(Server):
 
     def served(self, request: Request, oid: str, stored: Blob) -> Response:
         """What a download gets."""
-        # a multipart upload's etag is no digest of the content; so no client should rely on it here
+        # the etag of a multipart upload is not a digest, so clients must not rely on it
         etag = f'"{hashlib.md5(oid.encode()).hexdigest()}-1"'
         return ranged(request, stored.content, {"ETag": etag})
 

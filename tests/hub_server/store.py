@@ -1,4 +1,4 @@
-"""Repositories as the Hub keeps them: git objects' ids, LFS pointers, branches, pull requests."""
+"""Repositories of the Hub: ids of git objects, LFS pointers, branches, pull requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def git_id(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Blob:
-    """One version of a file; large files have a pointer in git and their content elsewhere."""
+    """One version of a file. A large file has a pointer in git, and its content is in the
+    storage."""
 
     content: bytes
     large: bool
@@ -43,7 +44,7 @@ class Blob:
         return self.sha256 if self.large else self.id
 
     def lfs(self, oid: str) -> dict[str, object]:
-        """The description of a large file, its digest under the name that an endpoint gives it."""
+        """The description of a large file, with its digest under the name that an endpoint uses."""
         return {oid: self.sha256, "size": self.size, "pointerSize": len(self.pointer)}
 
 

@@ -1,4 +1,4 @@
-"""A small threaded HTTP server: routes in Python, a log of all requests, faults on demand."""
+"""A small threaded HTTP server with routes in Python, a log of all requests, and faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIECE = 2**20
 
 @dataclass
 class Request:
-    """One request, as it arrived, and the status that it was answered with."""
+    """One request as it arrived, and the status of its answer."""
 
     method: str
     path: str  # decoded, without the query
@@ -58,7 +58,7 @@ class Response:
 
     @classmethod
     def of(cls, document: Any, status: int = 200, **headers: str) -> Response:
-        """JSON; underscores in header names stand for hyphens."""
+        """A JSON answer. Underscores in header names become hyphens."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return cls(
             status,
@@ -68,7 +68,7 @@ class Response:
 
 
 def ranged(request: Request, content: bytes, headers: dict[str, str]) -> Response:
-    """A file, or the range of it that was asked for (RFC 9110: Range, If-Range, 206, 416)."""
+    """A file, or its requested range (RFC 9110: Range, If-Range, 206, 416)."""
     headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream", **headers}
     asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("Range", ""))
     condition = request.headers.get("If-Range")
@@ -124,7 +124,7 @@ class Server:
     def inject(
         self, method: str, pattern: str, fault: Fault, *, times: int | None = 1, skip: int = 0
     ) -> Injected:
-        """Let matching requests meet a fault.
+        """Apply a fault to matching requests.
 
         Args:
             method: such as ``GET``, or ``*``.
@@ -134,7 +134,7 @@ class Server:
             skip: how many matching requests go through before.
 
         Returns:
-            a record whose ``hits`` tells how often the fault struck.
+            a record whose ``hits`` counts how often the fault was applied.
         """
         injected = Injected(method, pattern, fault, times, skip)
         self._injected.append(injected)
@@ -164,7 +164,7 @@ class Server:
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
-    # clients that vanish are part of the tests
+    # the tests include clients that disconnect
     server: Server
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -252,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in response.headers.items():
             self.send_header(name, value)
         length = len(response.body) if response.length is None else response.length
-        # such a body says itself where it ends
+        # such a body marks its own end
         if "Transfer-Encoding" not in response.headers:
             self.send_header("Content-Length", str(length))
         self.end_headers()
@@ -262,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:last])
             self.wfile.flush()
             if fault.stall_at is not None:
-                # nothing comes from a client that waits; what ends this is its end
+                # a waiting client sends nothing, so this returns when it disconnects
                 self.connection.recv(1)
             self._cut()
             return

@@ -1,4 +1,4 @@
-"""Rules that compute: what a plan makes of them, from names and shapes alone."""
+"""Plans with rules that compute, from names and shapes alone."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What holds of every template, every table of rules and every state dict."""
+"""Properties of all templates, all tables of rules and all state dicts."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ WORDS = st.from_regex(r"[a-z_][a-z0-9_]{0,7}", fullmatch=True)
 
 @st.composite
 def sides(draw):
-    """Two templates of the same variables, and values for these."""
+    """Two templates with the same variables, and values for them."""
     parts = draw(st.lists(st.sampled_from((*NAMES, "word")), min_size=1, max_size=4, unique=True))
     last = draw(st.sampled_from(("", "*", "**")))
     shifts = {name: draw(st.integers(0, 3)) for name in NAMES}
@@ -70,7 +70,7 @@ def test_a_rename_and_its_inverse_change_nothing(case):
 
 @st.composite
 def tables(draw):
-    """A table of rules, and the state dict that it is a table of: key -> rows."""
+    """A table of rules, and a state dict that it fits: key -> rows."""
     rules, state = [], {}
     kinds = st.sampled_from((Rename, Concat, Split, Drop))
     for number, kind in enumerate(draw(st.lists(kinds, min_size=1, max_size=6))):
@@ -103,7 +103,7 @@ def specs_of(state):
 
 
 def carried_out(made, state):
-    """What a plan makes of the rows of a state dict."""
+    """Apply a plan to the rows of a state dict."""
     return {
         target: [
             row

@@ -1,4 +1,4 @@
-"""Small backbones as other libraries make them, and as their authors' files have them."""
+"""Small backbones as other libraries make them, and in the form of their authors' files."""
 
 from tests.numerics.originals import Original
 
@@ -66,7 +66,7 @@ def original_focalnet():
 
 
 def original_huge_focalnet():
-    """With all that only large and huge ones have."""
+    """A FocalNet with all parts that only large and huge models have."""
     return Original(
         "focalnet",
         embed_dim=8,

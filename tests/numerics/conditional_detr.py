@@ -1,4 +1,4 @@
-"""Small Conditional-DETRs. The original has a width of 256 always."""
+"""Small Conditional-DETRs. The original always has a width of 256."""
 
 from functools import partial
 
@@ -51,7 +51,7 @@ MODELS = {
     ),
 }
 
-# what else such files can be, which is compared alone
+# other variants, which are only compared
 VARIANTS = {
     "conditional_detr_no_timm": lambda: transformers_conditional_detr(**own_resnet18()),
     "conditional_detr_dc5": partial(Original, "conditional_detr", **{**HYPER_PARAMETERS, **DC5}),
@@ -60,6 +60,6 @@ VARIANTS = {
 
 OPTIONS = {
     "conditional_detr_dc5": {"facts": {"dilation": True}},
-    # no class head of the original is left
+    # all class heads of the original are replaced
     "conditional_detr_prepared": {"facts": {"num_classes": 3}},
 }

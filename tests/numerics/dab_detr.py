@@ -1,4 +1,4 @@
-"""Small DAB-DETRs. detrex's have a width of 256 alone."""
+"""Small DAB-DETRs. detrex's always have a width of 256."""
 
 from functools import partial
 
@@ -75,7 +75,7 @@ MODELS = {
     ),
 }
 
-# the same models otherwise, which are compared alone
+# other variants, which are only compared
 VARIANTS = {
     "dab_detr_no_timm": on_its_own,
     "dab_detr_dc5": partial(

@@ -58,7 +58,7 @@ MODELS = {
     ),
 }
 
-# the same models otherwise, which are compared alone
+# other variants, which are only compared
 VARIANTS = {
     "deformable_detr_refined": lambda: original(with_box_refine=True),
     "deformable_detr_of_five_levels": lambda: original(neck_inputs=4, feature_levels=5),
@@ -81,6 +81,6 @@ OPTIONS = {
     "deformable_detr_of_other_classes": {"facts": {"class_names": ["unicorn", "zebra"]}},
     "deformable_detr_of_new_classes": {"facts": {"num_classes": 3}},
     "deformable_detr_dc5": {"facts": {"dilation": True}},
-    # more than the smallest image has positions
+    # more queries than the smallest image has positions
     "deformable_detr_transformers_two_stage": {"facts": {"num_queries": 200}},
 }

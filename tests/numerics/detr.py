@@ -22,7 +22,7 @@ DC5 = {"backbone": "torchvision_resnet", "backbone_depth": 50, "backbone_dilatio
 
 
 class Panoptic(Original):
-    """The detector beside a mask head."""
+    """The detector with a mask head."""
 
     def __init__(self):
         super().__init__(
@@ -58,7 +58,7 @@ def transformers_detr(**backbone):
 
 
 def own_resnet18():
-    """What a config of transformers says for its own ResNet-18."""
+    """The config of transformers for its own ResNet-18."""
     from transformers import ResNetConfig
 
     widths = [64, 128, 256, 512]
@@ -75,7 +75,7 @@ MODELS = {
     "detr_transformers": (transformers_detr, *_NORMS),
 }
 
-# what else such files can be, which is compared alone
+# other variants, which are only compared
 VARIANTS = {
     "detr_learned_positions": partial(Original, "detr", **HYPER_PARAMETERS, position_grid=[50, 50]),
     "detr_panoptic": Panoptic,

@@ -1,4 +1,4 @@
-"""Files of originals that only their authors' code could build."""
+"""Files of originals that only their authors' code can build."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from detrex_hub.architectures import architecture
 
 
 class Original:
-    """The keys and shapes of an original's state dict, for the use of a model."""
+    """The keys and shapes of an original's state dict, with the interface of a model."""
 
     def __init__(self, name, **hyper_parameters):
         made = architecture(name).from_hyper_parameters(hyper_parameters)

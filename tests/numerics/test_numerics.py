@@ -1,4 +1,4 @@
-"""The same numbers from the original and from what was converted; others from anything else."""
+"""Original and converted weights give the same outputs, and wrong conversions give others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.numerics import backbones, conditional_detr, dab_detr, deformable_det
 from tests.numerics.originals import Original
 
 torchvision_operators.declare()
-# on small models threads wait for each other more than they compute
+# for small models several threads are slower than one
 torch.set_num_threads(1)
 
 
@@ -49,13 +49,13 @@ def merged(name):
 
 MODELS = merged("MODELS")
 VARIANTS = merged("VARIANTS")
-# options of a conversion whose keys do not show everything
+# options of conversions for facts that keys do not show
 OPTIONS = merged("OPTIONS")
 
 
 class Made(NamedTuple):
-    """A file of a real model, the folder that it is converted to, the keys of two tensors of one
-    shape there, and the options of the conversion."""
+    """A file of a real model, its converted folder, the keys of two tensors of one shape in it, and
+    the options of the conversion."""
 
     path: Path
     folder: Path
@@ -64,14 +64,15 @@ class Made(NamedTuple):
 
 
 def randomised(model):
-    """Tensors of which all have a part in the outputs, and all outputs depend on the image."""
+    """Random tensors such that every tensor changes the outputs, and all outputs depend on the
+    image."""
     dice = torch.Generator().manual_seed(1)
 
     def tensor(key, shape):
         if key.endswith(("running_var", "weight")) and len(shape) == 1:
             return torch.rand(shape, generator=dice) + 0.5
         found = torch.randn(shape, generator=dice)
-        # what the layers before are made of neither grows nor vanishes
+        # the outputs of the layers before neither grow nor vanish
         return found * (2 / math.prod(shape[1:])) ** 0.5 if len(shape) > 1 else found * 0.1
 
     return {
@@ -82,7 +83,7 @@ def randomised(model):
 
 
 def make(name, place, model, *swapped):
-    """With every tensor randomised."""
+    """Make a model with random tensors, and convert it."""
     options = OPTIONS.get(name, {})
     state = randomised(model)
     model.load_state_dict(state, strict=False)
@@ -128,7 +129,7 @@ def test_a_swap_of_two_tensors_of_one_shape_shows(made):
     state[one], state[other] = state[other], state[one]
     found = differences(made, state)
     assert not all(each.is_rounding for each in found)
-    # what is computed before them is still the same
+    # outputs before these tensors are still equal
     assert found[0].is_rounding
 
 
@@ -141,7 +142,7 @@ def test_verify_prints_the_comparison(made, capfd):
 
 
 def test_a_wrong_mapper_passes_all_but_the_numerics(tmp_path, monkeypatch):
-    """Keys, shapes and bytes agree, since the same mapper made both."""
+    """Keys, shapes and bytes agree, because the same mapper made both."""
     at, names = "stages.{i}.{j}", ("dwconv", "pwconv2")
     wrong = [
         rule
@@ -208,7 +209,7 @@ def test_a_dilated_stage_is_compared():
 
 
 def test_proposals_ranked_by_another_class_show(tmp_path, monkeypatch):
-    """The first row of the encoder's class head ranks them, and is no class of COCO's."""
+    """The first row of the encoder's class head ranks them. It is not a class of COCO."""
     monkeypatch.setattr(HeadLists, "_ranks", lambda heads, head: False)
     made = make("deformable_detr_two_stage", tmp_path, deformable_detr.original_in_two_stages())
     found = differences(made, load_state_dict(made.folder))
@@ -227,7 +228,7 @@ def test_proposals_ranked_by_another_class_show(tmp_path, monkeypatch):
     ],
 )
 def test_boxes_at_the_border_are_those_of_the_original(name, original, points, tmp_path):
-    """detrex cuts the inverse sigmoid earlier than the original, which no weights can mend."""
+    """detrex limits the inverse sigmoid more than the original, which weights cannot change."""
     made = make(name, tmp_path, original())
     with prepare(made.path) as planned:
         states = tensors_of(planned.checkpoint, {}), load_state_dict(made.folder)
@@ -262,7 +263,7 @@ def test_an_original_that_is_another_model_is_refused():
 
 
 def test_counters_of_batch_norm_are_ignored():
-    """Those that lie in a detector's file, and in no detector."""
+    """They are in a detector's file but not in the detector."""
     made = architecture("detr").from_hyper_parameters(detr.HYPER_PARAMETERS)
     model = Original("detr", **detr.HYPER_PARAMETERS)
     state = {key: value.double() for key, value in randomised(model).items()}

@@ -1,4 +1,4 @@
-"""Whether a source answers, asked with one small request."""
+"""One small request finds out whether a source answers."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def mirror():
 
 @pytest.fixture(autouse=True)
 def _caches(hub, naps):
-    """Every test has a cache of its own and waits for nothing."""
+    """Every test has its own cache, and no pauses."""
 
 
 def test_availability_requests_one_byte(mirror):

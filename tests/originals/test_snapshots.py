@@ -1,4 +1,4 @@
-"""Whole folders and repositories as originals: transformers', timm's, and what a training left."""
+"""Whole folders as originals: repositories of transformers and timm, and training outputs."""
 
 import hashlib
 import json
@@ -163,7 +163,7 @@ DEFORMABLE = {
 
 
 def facts(tmp_path, name, config, **hyper_parameters):
-    """What the config of a detector's repository says of it, and what is left to be assumed."""
+    """The facts in the config of a detector's repository, and the assumed ones."""
     made = architecture(name).from_hyper_parameters({**DETECTOR, **hyper_parameters})
     specs, _ = made.original("transformers")
     folder = tmp_path / "repository"
@@ -187,7 +187,7 @@ DETR = {"model_type": "detr", "encoder_attention_heads": 4, "decoder_attention_h
         ({}, False),
         ({"backbone_kwargs": {"output_stride": 16}, "dilation": False}, True),
         ({"backbone_config": {"output_stride": 16}, "dilation": False}, True),
-        # nothing reads the one beside a config of the backbone
+        # if the backbone has a config, nothing reads this one
         ({"backbone_config": {"output_stride": 32}, "dilation": True}, False),
     ],
 )
@@ -531,7 +531,7 @@ def test_a_repository_without_usable_weights_is_refused(hub, files, says):
 def test_a_model_of_another_kind_is_refused_before_its_download(hub, tmp_path, kind):
     folder = tmp_path / "x"
     folder.mkdir()
-    # a header larger than the first request
+    # the header is larger than the first request
     layers = {f"model.layers.{i}.self_attn.q_proj.weight": torch.zeros(8, 8) for i in range(2000)}
     weights = {"model.embed_tokens.weight": torch.zeros(2**20), **layers}
     names = ["model.safetensors"] if kind == "one file" else ["a.safetensors", "b.safetensors"]
@@ -590,7 +590,7 @@ LABELS = ["cat", "dog", "traffic light", "dining table", "zebra"]
 
 
 def labelled(tmp_path, names, *, rows=None, **hyper_parameters):
-    """The repository of a DETR whose config names its classes."""
+    """The repository of a DETR with class names in its config."""
     folder = tmp_path / "labelled"
     folder.mkdir()
     made = architecture("detr").from_hyper_parameters(
@@ -630,7 +630,7 @@ def coco_labels(**changes):
     [
         (coco_labels(), True),
         ([f"LABEL_{row}" for row in range(91)], True),
-        # a user's own classes, as many as COCO has ids
+        # custom classes, as many as COCO has ids
         (coco_labels(_1="crack"), False),
         ([f"part {row}" for row in range(91)], False),
     ],

@@ -1,4 +1,4 @@
-"""Pulling original weights from servers that behave, and from servers that do not."""
+"""Original weights are pulled from servers that work, and from servers that misbehave."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ from detrex_hub.originals import download, sources
 from detrex_hub.retrying import asked_pause
 from tests.hub_server import Fault, Mirror
 
-# incompressible, and of more than one read
+# incompressible, and larger than one read
 CONTENT = b"PK\x03\x04" + b"".join(hashlib.sha256(bytes([i % 251])).digest() for i in range(9000))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = CONTENT[::-1]
@@ -39,7 +39,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def waits(naps):
-    """The pauses between attempts, in seconds, which the tests skip."""
+    """The recorded pauses between attempts, in seconds. The tests do not wait."""
     return naps
 
 
@@ -80,7 +80,7 @@ def entry(*urls, **about):
 
 
 def left(cache):
-    """Names of all files in the cache but locks."""
+    """The names of all files in the cache except locks."""
     return sorted(path.name for path in cache.rglob("*") if path.is_file() and path.name != "lock")
 
 
@@ -232,7 +232,7 @@ def test_a_permanent_fault_is_tried_four_times(mirror, waits):
         ("7", None, 7.0),
         ("0", None, 0.0),
         ("60", None, 60.0),
-        # by the server's clock, wherever ours stands
+        # by the server's clock, not by ours
         ("Wed, 21 Oct 2015 07:28:09 GMT", "Wed, 21 Oct 2015 07:28:00 GMT", 9.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", None, 0.0),
         ("soon", None, 1.0),
@@ -244,7 +244,7 @@ def test_retry_after_is_respected_within_reason(mirror, waits, retry_after, date
     headers = {"Date": date} if date else {}
     fault = Fault.status(429, retry_after=retry_after, headers=headers)
     mirror.inject("GET", "*", fault)
-    # the server sends a date of its own before the one asked for, so the parser is asked directly
+    # the server always sends its own date, so this calls the parser directly
     if date:
         assert asked_pause(429, {"retry-after": retry_after, "date": date}) == waited
         return
@@ -288,7 +288,7 @@ def test_a_server_without_validators_starts_over_and_ends(mirror, monkeypatch):
         return response
 
     monkeypatch.setattr(type(mirror), "answer", answer)
-    # more than what counts as getting on, again and again
+    # repeatedly more bytes than the threshold for progress
     monkeypatch.setattr(retrying, "_PROGRESS", 1000)
     mirror.inject("GET", "*", Fault.cut_during(100_000), times=None)
     with pytest.raises(SourceError, match="breaks off"):
@@ -305,7 +305,7 @@ def test_a_server_that_ignores_ranges_sends_the_whole_file(mirror):
 
 
 def interrupt(mirror, url, **about):
-    """Leave a part of the file in the cache, as a killed process does."""
+    """Put a part of the file into the cache, as a killed process leaves it."""
     mirror.inject("GET", "*", Fault.cut_during(100_000), times=1)
     mirror.inject("GET", "*", Fault.status(404), times=1)
     with pytest.raises(SourceError):
@@ -323,7 +323,8 @@ def test_a_file_that_changed_meanwhile_starts_over(mirror):
 
 @pytest.mark.parametrize("etag", ["of the new file", "none", "of the old file"])
 def test_a_resumed_download_of_another_file_is_found(mirror, monkeypatch, etag):
-    """If-Range ignored: found by the ETag, or by the size, or at last by the sha256."""
+    """The server ignores If-Range. The ETag, the size or finally the sha256 shows the
+    difference."""
     url = mirror.add("w.pth", CONTENT)
     interrupt(mirror, url)
     plain = type(mirror).answer
@@ -457,7 +458,7 @@ def test_the_mirror_is_asked_first(mirror, monkeypatch):
         monkeypatch.setenv("DETREX_HUB_MIRROR", f"{near.url}/weights/")
         pulled = sources.pull(entry(url, sha256=SHA256))
         assert mirror.seen() == []
-        # these are the origin's bytes, and the mirror that sent them does not matter
+        # a digest proves these bytes, so the record names the source and not the mirror
         assert pulled.url == url
 
 
@@ -684,7 +685,8 @@ DRIVE = "gdrive://1nDWZWHuRwtwGden77NLM9JoWe-YisJnA"
 
 @pytest.fixture
 def drive(monkeypatch):
-    """A stand-in for gdown, which speaks to Google only. Set ``does`` to what it does."""
+    """A stand-in for gdown, which only works with Google. ``does`` is the function that it
+    calls."""
     exceptions = types.ModuleType("gdown.exceptions")
     exceptions.DownloadError = type("DownloadError", (Exception,), {})
     exceptions.FileURLRetrievalError = type("FileURLRetrievalError", (Exception,), {})

@@ -1,4 +1,4 @@
-"""The picture of a first layer shows these very weights."""
+"""The picture of a first layer shows its weights."""
 
 import struct
 
@@ -19,7 +19,7 @@ def drawn(values, shape, *, dtype="F32", image_format="RGB"):
 
 
 def colours(picture):
-    """The colour in the middle of each filter of a picture of 2x2 filters."""
+    """The colour at the centre of each filter in a picture of 2x2 filters."""
     width, height, _, rows = decoded(picture)
     found = {rows[y][3 * x : 3 * x + 3] for y in range(height) for x in range(width)}
     return found - {b"\xff\xff\xff"}

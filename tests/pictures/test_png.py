@@ -1,4 +1,4 @@
-"""PNG files that every reader takes, with the same bytes everywhere."""
+"""PNG files are readable, and have the same bytes on every machine."""
 
 import hashlib
 import struct
@@ -12,7 +12,7 @@ from detrex_hub.pictures.png import png
 
 
 def decoded(content):
-    """Width, height, the palette and the bytes of each row, by the standard alone."""
+    """Width, height, palette and the bytes of each row, decoded according to the standard."""
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     chunks, at = {}, 8
     while at < len(content):

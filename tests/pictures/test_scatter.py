@@ -1,4 +1,4 @@
-"""The plot of a family: each point where it belongs, and the marked one in its own colour."""
+"""The plot of a family has each point at its place, and the marked one in another colour."""
 
 from detrex_hub.pictures import Point, scatter
 from tests.pictures.test_png import decoded

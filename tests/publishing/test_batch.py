@@ -1,4 +1,4 @@
-"""Many at once: what one does to the others."""
+"""Several names are published at once, and do not disturb each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_jobs_run_at_the_same_time_and_are_reported_as_they_end():
     together, told = threading.Barrier(3), threading.Event()
 
     def one(name, progress):
-        # no job passes until all three are here
+        # a barrier that all three jobs must reach
         together.wait(timeout=60)
         if name == "a":
             assert told.wait(timeout=60)
@@ -54,8 +54,8 @@ def test_one_failure_does_not_stop_the_others(jobs, error):
 
 
 def begin():
-    """Two jobs at once, of which "a" is done and told when this returns, and the others go on until
-    they are stopped: what is to come, what was started, and what was stopped."""
+    """Start two jobs at once. When this returns, "a" is done and reported, and the others run until
+    they are stopped. Returns the remaining outcomes, the started names and the stopped names."""
     started, stopped = [], []
 
     def one(name, progress):

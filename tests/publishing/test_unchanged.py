@@ -1,4 +1,4 @@
-"""What would come out of publishing again, judged by the records of what is published."""
+"""The records of a published repository show whether publishing it again would change it."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ FILES = ("model.safetensors", "config.json", "conversion.json", "README.md")
 
 @pytest.fixture(params=[False, True], ids=["real", "synthetic"])
 def published(hub, login, tmp_path, request):
-    """A published conversion: `published(title="Other")` says what would change with another
+    """`published(title="Other")` lists the changes of a published conversion for a changed
     entry."""
     login("alice")
     content = tiny.original(tmp_path / "tiny.pth").read_bytes()
@@ -46,7 +46,7 @@ def published(hub, login, tmp_path, request):
 
 def test_the_same_publication_is_no_change(published, monkeypatch):
     assert published() == ""
-    # another version of this package gives the same files but for its own number
+    # another version of this package writes the same files except its version number
     monkeypatch.setattr(description, "__version__", "99")
     assert published() == ""
 

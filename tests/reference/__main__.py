@@ -1,4 +1,4 @@
-"""Add a table that was written by hand, or print what a table says of one model.
+"""Add a table that was written by hand, or print the description of one model.
 
 python -m tests.reference add my_arch_r50.json
 python -m tests.reference describe torch.nn:Transformer

@@ -1,4 +1,4 @@
-"""Keys and shapes of other projects' detectors, which have a backbone that is converted.
+"""Keys and shapes of other projects' detectors with a backbone that can be converted.
 
 `python -m tests.reference.foreign_detectors` builds the models on the meta device and writes the
 table. It needs detectron2 (02b5c4e2), torchvision (0.28.0) and transformers (5.24.0).

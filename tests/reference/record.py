@@ -1,6 +1,6 @@
-"""Record a reference table from two torch models that compute the same.
+"""Record a reference table from two torch models with the same outputs.
 
-The moves are found by comparing values. So they do not depend on the mapper that they will test.
+The moves are found by comparing values, so they do not depend on the mapper that they test.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ State = dict[str, torch.Tensor]
 def seed(model: torch.nn.Module, number: int = 0) -> None:
     """Fill all floating-point tensors of a model with random numbers from 0.5 to 1.5.
 
-    No two tensors are equal then, and variances are positive.
+    After that no two tensors are equal, and variances are positive.
     """
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def record(
     """Write the table of two models whose outputs were compared.
 
     Args:
-        name: of the table: the architecture's name, then what tells the model from others.
+        name: of the table: the architecture's name, then a part that identifies the model.
         original: the original model, filled by `seed`.
         converted: the detrex model with the original's weights.
         without_source: keys of the detrex model that the original does not have.
@@ -118,7 +118,7 @@ def record(
 
 
 class _Finder:
-    """Finds tensors of a source state dict by their values. Of tied tensors it gives the first."""
+    """Finds tensors of a source state dict by their values. Of tied tensors it finds the first."""
 
     def __init__(self, source: State) -> None:
         self.tied = _tied(source)
@@ -133,7 +133,7 @@ class _Finder:
             self._firsts.setdefault((form, rows[0]), []).append(key)
 
     def find(self, tensor: torch.Tensor) -> list[list[Any]]:
-        """All readings of a tensor as parts of the source. More than one is ambiguous."""
+        """All ways to read a tensor as parts of the source. More than one is ambiguous."""
         form, rows = _form(tensor), _rows(tensor)
         whole = [[key] for key, one in self._source.items() if one == (form, rows)]
         if whole or tensor.ndim == 0:
@@ -184,7 +184,8 @@ def _tied(state: State) -> list[list[str]]:
 def _pair_ties(
     moves: dict[str, list[Any]], sources: list[list[str]], targets: list[list[str]]
 ) -> None:
-    """Give each key of tied targets the tied source of the same place, if they are as many."""
+    """Match each key of tied targets with the tied source at the same position, if the numbers are
+    equal."""
     of_first = {group[0]: group for group in sources}
     for group in targets:
         first = moves.get(group[0])
@@ -200,7 +201,7 @@ def _keys(part: Any) -> list[str]:
 
 
 def _form(tensor: torch.Tensor) -> Any:
-    """Type and shape of a row; a scalar is another form than a row of one number."""
+    """Type and shape of a row. A scalar differs from a row of one number."""
     return tensor.dtype, tensor.ndim, tuple(tensor.shape[1:])
 
 

@@ -1,4 +1,4 @@
-"""A recorded table says of two models what is known of them, and what it cannot know is refused."""
+"""A table is recorded from two models, and ambiguous models are refused."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from tests.reference.record import describe, record, seed
 
 
 class Original(nn.Module):
-    """Separate projections, a class head with four rows, and two heads that are one."""
+    """Separate projections, a class head with four rows, and two tied heads."""
 
     def __init__(self):
         super().__init__()
@@ -26,7 +26,7 @@ class Original(nn.Module):
 
 
 class Converted(nn.Module):
-    """The projections joined, three rows of the class head, and a constant of its own."""
+    """Joined projections, three rows of the class head, and a constant."""
 
     def __init__(self):
         super().__init__()

@@ -1,6 +1,6 @@
-"""Record what training libraries write of a small model, as a table of keys.
+"""Record the checkpoints that training libraries write of a small model, as a table of keys.
 
-Run it where they are installed: ``python -m tests.reference.trainers``. It writes
+Run it with these libraries installed: ``python -m tests.reference.trainers``. It writes
 ``trainers.json``: for each kind of file its library with the version, and the content, in which a
 tensor is ``[type, shape]`` and any other value the name of its class. The tests build files of this
 content, and need none of the libraries.
@@ -63,7 +63,7 @@ def lightning(folder: Path) -> Any:
 
 
 def mmengine(folder: Path) -> Any:
-    """mmengine's checkpoint after one epoch, in which the folder has a ``last_checkpoint``."""
+    """mmengine's checkpoint after one epoch, in a folder with a ``last_checkpoint``."""
     from mmengine.model import BaseModel
     from mmengine.runner import Runner
 
@@ -104,7 +104,7 @@ def accelerate(folder: Path) -> Any:
 
 
 def structure(value: Any, depth: int = 0) -> Any:
-    """A value as the table has it."""
+    """A value in the form of the table."""
     if isinstance(value, torch.Tensor):
         return [str(value.dtype).removeprefix("torch."), list(value.shape)]
     if isinstance(value, Mapping) and depth < 4:

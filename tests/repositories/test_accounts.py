@@ -1,4 +1,4 @@
-"""Under which owners a token may create repositories."""
+"""A token may create repositories only under some owners."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a server answers is data: a wrong answer is refused in one line, and a large one early."""
+"""A wrong answer of a server is refused in one line, and a large one early."""
 
 import re
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ def answer(status=200, body=b"{}", **headers):
 
 @dataclass(frozen=True)
 class Edited(Fault):
-    """The right answer, with other headers."""
+    """The correct answer with other headers."""
 
     changes: tuple[tuple[str, str], ...] = ()
 
@@ -60,7 +60,7 @@ def test_a_file_of_more_than_its_limit_is_refused_before_it_is_downloaded(hub, p
 def test_a_server_that_sends_more_than_announced_is_stopped(hub, pushed, tmp_path, announced):
     body = b"x" * (MAX_BYTES["config.json"] + 1)
     hub.inject("HEAD", "*/config.json", answer(), times=None)
-    # without a length the bytes themselves are counted
+    # without a length the bytes are counted
     headers = {} if announced else {"Transfer_Encoding": "chunked"}
     hub.inject("GET", "*/config.json", answer(body=chunked(body, announced), **headers), times=None)
     with pytest.raises(ConfigError, match="larger than 1 MiB"):
@@ -128,7 +128,7 @@ def test_a_wrong_answer_is_refused_in_one_line(hub, pushed, tmp_path, method, fa
             assert len(str(error)) < 500
             assert "\n" not in str(error)
             assert re.search(r"0x[0-9a-f]{6}", str(error)) is None
-    # no header became a path to elsewhere
+    # no header became a path out of the cache
     assert set(tmp_path.parent.iterdir()) == before
     assert not list(tmp_path.rglob("*evil*"))
 

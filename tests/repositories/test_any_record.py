@@ -1,6 +1,6 @@
-"""Whatever stands in a field of a record, it is used, or refused in one line.
+"""Any value in a field of a record is used, or refused in one line.
 
-Every field is given every value. Few are accepted by the schema; those go through the commands.
+Every field gets every value. The schema accepts few of them; the commands then run with those.
 """
 
 import copy
@@ -85,7 +85,7 @@ COMMANDS = (
     ("inspect", "./r"),
     ("check", "config.yaml", "--checkpoint", "./r", "--target", "r18_v1"),
 )
-# changed records that go through a command: enough for each field and each command
+# the number of changed records for the commands: enough for each field and each command
 MOST = 60
 
 
@@ -105,7 +105,7 @@ def made(request, small, tmp_path_factory):
 
 
 def places(value, path=()):
-    """The path to every value in a record; of long lists and tables to the first few."""
+    """The path to every value in a record; in long lists and tables only to the first few."""
     if path:
         yield path
     inside = value.items() if isinstance(value, dict) else ()
@@ -115,7 +115,7 @@ def places(value, path=()):
 
 
 def changes(document):
-    """The document with one place changed, for every place and every value."""
+    """The document with one value changed, for every path and every value."""
     for *parents, leaf in places(document):
         for value in (*VALUES, "absent", "renamed"):
             changed = copy.deepcopy(document)

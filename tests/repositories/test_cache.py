@@ -1,4 +1,4 @@
-"""What lies in the cache and can be no other file is used without the network and its client."""
+"""A cached file that a commit pins is used without the network and its client."""
 
 from __future__ import annotations
 

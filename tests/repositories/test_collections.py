@@ -1,4 +1,4 @@
-"""Repositories that are listed in a collection of the Hub."""
+"""Repositories are listed in a collection of the Hub."""
 
 import pytest
 

@@ -1,7 +1,6 @@
-"""Every request of a fetch, met by every fault of a network.
+"""Every request of a fetch meets every network fault.
 
-What arrives is the file, byte by byte, or nothing: a wrong byte is found wherever it is, and what
-was there before stays.
+Either the exact file arrives or nothing: any wrong byte is found, and earlier files stay.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ LASTING = {
 
 @pytest.fixture
 def pushed(hub, login, folder):
-    """What lies on the Hub, and is in no cache."""
+    """A repository on the Hub that is not cached."""
     login("alice")
     push(folder, "alice/r18")
     hub.forget()
@@ -62,7 +61,8 @@ def pushed(hub, login, folder):
 
 @pytest.fixture(autouse=True)
 def copied(request, monkeypatch):
-    """Where links do not work, the Hub is asked for digests; else the cache is named by them."""
+    """A cache without links, which needs the digests from the Hub, or with links named by
+    digests."""
     callspec = getattr(request.node, "callspec", None)
     if callspec and callspec.params.get("request_") == "digest":
         monkeypatch.setattr("huggingface_hub.file_download.are_symlinks_supported", lambda _: False)
@@ -80,7 +80,7 @@ def fetched():
 
 
 def cached():
-    """All files that the cache shows, by name."""
+    """All visible files of the cache, by name."""
     snapshots = Path(constants.HF_HUB_CACHE).glob("models--*/snapshots/*/*")
     return {path.name: path.read_bytes() for path in snapshots}
 
@@ -102,7 +102,7 @@ def test_temporary_faults_are_retried(hub, pushed, naps, monkeypatch, request_, 
             (client, "ANSWER_SECONDS"),
         ):
             monkeypatch.setattr(module, name, 0.3)
-    # huggingface_hub asks for a head once more at once, and then waits
+    # huggingface_hub repeats a HEAD request at once, and then waits
     times = 2 if request_ in ("head", "head of what came") else 1
     injected = inject(hub, request_, PASSING[fault], times=times)
     assert fetched() == pushed
@@ -116,7 +116,7 @@ def test_temporary_faults_are_retried(hub, pushed, naps, monkeypatch, request_, 
 def test_permanent_faults_are_one_line(hub, pushed, naps, request_, fault):
     injected = inject(hub, request_, LASTING[fault], times=None)
     if request_ == "digest":
-        # not known now, it is asked for again the next time
+        # an unknown digest is requested again the next time
         assert fetched() == pushed
     else:
         with pytest.raises(DetrexHubError) as refused:

@@ -1,4 +1,4 @@
-"""Hostile repositories: what they say is data, and what cannot be true is refused in one line."""
+"""Hostile repositories run no code, and impossible content is refused in one line."""
 
 import json
 import os
@@ -36,14 +36,14 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def copy(made, tmp_path, hub, monkeypatch):
-    """A copy of it in the folder that commands run in."""
+    """A copy of the folder in the working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(made, tmp_path / "r")
     return tmp_path / "r"
 
 
 def one_line(capfd, arguments):
-    """Run a command: it succeeds, or says in one line why not."""
+    """Run a command. It succeeds, or fails with one line."""
     capfd.readouterr()
     code = run(arguments)
     err = capfd.readouterr().err
@@ -90,7 +90,7 @@ STORED, OTHER = "class_embed.0.bias", "class_embed.1.weight"
 
 @pytest.fixture(scope="module", params=["safetensors", "pth"])
 def detector(request, tmp_path_factory):
-    """A converted folder of a tiny detector, some of whose keys share tensors."""
+    """A converted folder of a tiny detector with tied keys."""
     place = tmp_path_factory.mktemp("detector")
     original = tiny.detector(place / "detector.pth")
     return convert(
@@ -254,7 +254,7 @@ def test_text_in_a_checkpoint_never_becomes_markup_or_metadata(tmp_path):
     assert "<script>" not in body
     assert not re.search(r"(?<!\\)\]\(javascript", body)
     assert "\x1b" not in text
-    # the key was dropped, and the card says so, as code
+    # the key was dropped, and the card shows it as code
     assert "script" in body
 
 

@@ -1,4 +1,4 @@
-"""What has arrived of a large file from the Hub is asked for no second time, by no process."""
+"""No process requests bytes of a large file again that have arrived already."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ except KeyboardInterrupt:
 
 @pytest.fixture
 def there(hub):
-    """A repository with a large file, which no cache has."""
+    """A repository with a large file that is not cached."""
     return hub.put("alice/w", {"w.pth": CONTENT, "config.json": b"{}"})
 
 
 @pytest.fixture
 def cache(hub):
-    """Where the cache has what of the file."""
+    """The paths of the file in the cache."""
     folder = Path(constants.HF_HUB_CACHE) / "models--alice--w"
     return SimpleNamespace(
         folder=folder,
@@ -59,7 +59,7 @@ def cache(hub):
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """The files that were read once more to hash them."""
+    """The files that were read again to hash them."""
     names, real = [], download.digest
 
     def note(path):
@@ -75,7 +75,7 @@ def fetched(name="w.pth", **options):
 
 
 def elsewhere(limit=None, **variables):
-    """A process of its own that fetches the file."""
+    """A separate process that fetches the file."""
     return subprocess.Popen(
         [sys.executable, "-c", FETCH],
         env={**os.environ, **variables},
@@ -96,17 +96,17 @@ def size(path):
 
 
 def ranges(hub):
-    """The ranges that were asked for of the file, in order."""
+    """The requested ranges of the file, in order."""
     return [request.headers["Range"] for request in hub.storage.seen("GET")]
 
 
 def leave(cache, content):
-    """What another process left of the file."""
+    """Write a part of the file, as another process leaves it."""
     cache.part.parent.mkdir(parents=True)
     cache.part.write_bytes(content)
 
 
-# processes that end
+# killed processes
 
 
 @pytest.mark.parametrize(("by", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
@@ -150,7 +150,7 @@ def test_two_processes_download_once(hub, there):
 
 
 def test_the_lock_is_shared_with_huggingface_hub(hub, there, monkeypatch):
-    """Two processes that fetch the same file with it wait for each other."""
+    """A process of huggingface_hub and one of ours wait for each other."""
     taken = []
 
     @contextmanager
@@ -178,7 +178,7 @@ def test_without_locks_a_part_of_another_process_is_not_used(hub, there, cache, 
 
 
 def test_a_download_stopped_by_the_file_size_limit_is_resumed(hub, there, cache):
-    """The kernel itself refuses to write on."""
+    """The kernel refuses further writes."""
     import resource
 
     def limit():
@@ -199,7 +199,7 @@ def test_the_progress_bar_starts_at_the_resumed_byte(hub, there, cache):
     assert "w.pth: 100%" in shown
 
 
-# networks that break
+# broken networks
 
 
 def test_a_connection_that_always_breaks_loses_no_bytes(hub, there, cache, naps):
@@ -283,7 +283,7 @@ def test_after_a_wrong_range_the_whole_file_is_requested(hub, there, cache, naps
     assert ranges(hub) == [f"bytes={FIRST}-", None]
 
 
-# parts that are not what they should be
+# damaged parts
 
 
 def test_a_damaged_part_is_downloaded_again(hub, there, cache):
@@ -396,7 +396,7 @@ def test_a_large_file_that_git_keeps_is_left_to_huggingface_hub(hub, there, cach
 
 
 def test_a_file_too_large_for_plain_http_is_left_to_huggingface_hub(hub, there, monkeypatch):
-    """Which has Xet for it, and says so where it has not."""
+    """It has Xet for such files, and reports if Xet is missing."""
     monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 100)
     with pytest.raises(HubError, match="ValueError"):
         fetched()
@@ -440,7 +440,7 @@ def test_a_lack_of_disk_space_is_reported_first_and_loses_nothing(hub, there, ca
 
 @pytest.mark.parametrize("lent", [False, True])
 def test_a_xet_file_is_downloaded_without_xet(hub, there, cache, monkeypatch, lent):
-    """The Hub is asked for no xet token. A blob that the cache shares is not downloaded."""
+    """No xet token is requested. A blob that the cache shares is not downloaded."""
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     hub.xet = True
     shared = cache.folder.parent / "blobs" / SHA256[-1:-3:-1] / SHA256[::-1]
@@ -485,7 +485,7 @@ def test_refusals_of_the_hub_keep_their_messages(hub, there, cache, what, said):
     with pytest.raises(HubError, match=said):
         fetched(name, revision="v2" if what == "no such revision" else None)
     assert ranges(hub) == []
-    # huggingface_hub remembers what is not there
+    # huggingface_hub remembers missing files
     assert (cache.folder / ".no_exist").exists() == (what == "no such file")
 
 

@@ -1,4 +1,4 @@
-"""What huggingface_hub and its HTTP client log holds no secret."""
+"""The logs of huggingface_hub and its HTTP client hold no secret."""
 
 import logging
 

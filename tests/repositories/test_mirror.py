@@ -1,4 +1,4 @@
-"""The mirror that other tests download from, and its faults."""
+"""The mirror for other tests works, and so do its faults."""
 
 import http.client
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Names of repositories, revisions and files: what is accepted, and what is refused."""
+"""Valid names of repositories, revisions and files are accepted, and others are refused."""
 
 import pytest
 

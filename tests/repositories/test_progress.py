@@ -1,4 +1,4 @@
-"""Uploads and downloads report each byte once, under the name of the weights."""
+"""Uploads and downloads report each byte once, with the name of the weights."""
 
 from detrex_hub.repositories import fetch, push
 from tests.hub_server import Fault, converted_folder
@@ -7,7 +7,7 @@ WEIGHTS = b"weights" * 500_000
 
 
 class Recorder:
-    """Stages as [description, total, bytes]."""
+    """Records stages as [description, total, bytes]."""
 
     def __init__(self):
         self.stages = []

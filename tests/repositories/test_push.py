@@ -1,4 +1,4 @@
-"""Pushing to a Hub: what ends up there, who may, and how often."""
+"""A push to the Hub makes one commit, or is refused."""
 
 import json
 import os
@@ -182,7 +182,7 @@ def test_a_moved_repository_is_followed(hub, login, folder):
     assert len(hub.commits("alice/new")) == 1
 
 
-# what is refused
+# refusals
 
 
 def test_a_push_without_a_token_is_refused(hub, folder):

@@ -1,7 +1,7 @@
-"""Every request of a push, met by every fault of a network.
+"""Every request of a push meets every network fault.
 
-What passes is waited for, a bounded number of times; what stays is one line; and in the end the
-repository is either untouched or complete, with one commit, whatever was lost on the way.
+Temporary faults are retried a limited number of times, and permanent ones give one line. In the end
+the repository is unchanged, or complete with one commit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.hub_server import Fault, contents, converted_folder
 
 COMMIT = "[0-9a-f]" * 40
 
-# the requests of a push into a repository that is made for it, in their order
+# the requests of a push that creates its repository, in order
 PUSH = {
     "whoami": ("GET", "/api/whoami-v2"),
     "look": ("GET", "/api/models/alice/r18"),
@@ -36,7 +36,7 @@ PUSH = {
     "read": ("GET", f"/alice/r18/resolve/{COMMIT}/*"),
     "read weights": ("GET", "/objects/*"),
 }
-# and those of one into a repository that is there, in parts
+# the requests of a push in parts into an existing repository
 MORE = {
     "right to write": ("GET", "/api/models/alice/r18/auth-check/write"),
     "part": ("PUT", "/objects/*/2"),
@@ -60,7 +60,7 @@ LASTING = {
     "nonsense": Fault.status(200, body=b"[]"),
     **{str(code): Fault.status(code) for code in (400, 401, 403, 404, 412)},
 }
-# asked early as a courtesy, and not by every Hub: the push itself tells
+# an early check that not every Hub supports; the push itself would fail too
 HARMLESS = {("right to write", fault) for fault in ("page", "nonsense", "404")}
 
 
@@ -71,7 +71,7 @@ def alice(login):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Shorten the timeout of a dead connection. A session keeps its first timeout."""
+    """Shorten the timeout of a hanging connection. A session keeps its first timeout."""
     sooner = partial(monkeypatch.setattr, client, "ANSWER_SECONDS", 0.3)
     close_session()
     yield sooner
@@ -94,7 +94,7 @@ def held(hub):
 
 
 def complete(hub, folder):
-    """Whether all was pushed, in one commit; it must not be some of it, or twice."""
+    """Whether all files were pushed in one commit. A part of them, or two commits, is an error."""
     made = hub.commits("alice/r18") if hub.repositories else []
     expected = contents(folder)
     expected["README.md"] = expected["README.md"].replace(b"detrex/r18", b"alice/r18")
@@ -141,7 +141,7 @@ def test_permanent_faults_are_one_line(hub, folder, naps, request_, fault):
 @pytest.mark.parametrize("request_", ["upload", "part", "read", "read weights"])
 @pytest.mark.parametrize("at", [0, 3000, -1])
 def test_a_byte_that_arrives_wrong_is_found(hub, folder, request_, at):
-    """The Hub finds it on the way there, and the pusher on the way back."""
+    """The Hub finds it in an upload, and the client finds it in a download."""
     fault = Fault.corrupt_sent(at) if request_ in ("upload", "part") else Fault.corrupt(at)
     injected = inject(hub, request_, fault, times=1)
     push(folder)
@@ -162,7 +162,7 @@ def test_a_byte_that_arrives_wrong_is_found(hub, folder, request_, at):
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """`meanwhile(something)` does it once, right before the next commit is made."""
+    """`meanwhile(something)` calls a function once, right before the next commit."""
 
     def _meanwhile(something):
         pending, commit = [something], Client.commit

@@ -1,4 +1,4 @@
-"""Files that people have, and what a command makes of each: the tests of `docs/situations.md`.
+"""Common kinds of files, and the result of a command for each: the tests of `docs/situations.md`.
 
 Each module holds some `Situation`s in ``SITUATIONS``, and ``TITLE``, the heading above them.
 `python -m tests.situations` writes the page. The files are small models of the same structure.
@@ -27,17 +27,17 @@ _HEAD = (
 
 @dataclass(frozen=True)
 class Situation:
-    """A file, and what a command makes of it.
+    """A file, and the result of a command.
 
     Args:
-        file: what it is, for people.
-        happens: what the command does with it, in one sentence.
+        file: a description for readers.
+        happens: the result of the command, in one sentence.
         command: the command, up to and with its options.
-        build: writes the file into a folder.
-        says: what the output contains, on stdout or stderr.
+        build: a function that writes the file into a folder.
+        says: texts that the output contains, on stdout or stderr.
         refused: whether the command ends with an error. The commands that the error names are then
             run too.
-        elsewhere: whether these commands need another project's library, and are not run.
+        elsewhere: whether these commands need another project's library, so that they are not run.
     """
 
     file: str

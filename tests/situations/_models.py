@@ -1,4 +1,4 @@
-"""The small models of which the files are made."""
+"""The small models in the files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def detector() -> State:
 
 
 def below(prefix: str, state: Mapping[str, torch.Tensor]) -> State:
-    """The same with a prefix before each key."""
+    """The same state dict with a prefix before each key."""
     return {f"{prefix}{key}": tensor for key, tensor in state.items()}
 
 
@@ -42,7 +42,7 @@ def layers(*names: str) -> State:
 
 
 def saved(file: str, content: Any) -> Any:
-    """What writes a file with `torch.save`."""
+    """A function that writes a file with `torch.save`."""
 
     def build(folder: Path) -> None:
         (folder / file).parent.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def saved(file: str, content: Any) -> Any:
 
 
 def text(file: str, *lines: str, ending: str = "\n", encoding: str = "utf-8") -> Any:
-    """What writes a text file."""
+    """A function that writes a text file."""
 
     def build(folder: Path) -> None:
         (folder / file).write_bytes("".join(line + ending for line in lines).encode(encoding))
@@ -61,7 +61,7 @@ def text(file: str, *lines: str, ending: str = "\n", encoding: str = "utf-8") ->
 
 
 def several(builds: Iterable[Any]) -> Any:
-    """What writes all of several files."""
+    """A function that writes several files."""
     every = tuple(builds)
 
     def build(folder: Path) -> None:

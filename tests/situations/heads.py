@@ -27,7 +27,7 @@ def _of(rows: int) -> dict[str, torch.Tensor]:
 
 
 def _with(build: Callable[[Path], Any]) -> Callable[[Path], Any]:
-    """A detector of COCO's classes, and a file with names."""
+    """Write a detector with COCO's classes, and a file with class names."""
     return several([saved("detr.pth", lambda: {"model": detector()}), build])
 
 

@@ -1,4 +1,4 @@
-"""What training leaves behind."""
+"""Outputs of training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TITLE = "What training leaves behind"
 
 
 def _of(library: str) -> Any:
-    """What a library wrote, by the recorded table."""
+    """The output of a training library, from the recorded table."""
     return content_of(json.loads(TABLE.read_text())[library]["content"])
 
 

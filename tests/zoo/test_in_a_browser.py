@@ -1,4 +1,4 @@
-"""The zoo page in Chromium, opened as a file."""
+"""The zoo page works in Chromium, opened as a file."""
 
 import shutil
 
@@ -30,8 +30,8 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, address):
-    """`opened("#q=swin", width=390)` is the page; at the end it must not have complained or asked
-    any host for anything."""
+    """`opened("#q=swin", width=390)` opens the page. At the end the page must have logged no error
+    and sent no request."""
     contexts, complaints = [], []
 
     def asked(request):

@@ -1,4 +1,4 @@
-"""The zoo page as HTML: every weight is there, and nothing is asked of another host."""
+"""The zoo page has every entry, and sends no request to another host."""
 
 import re
 from dataclasses import replace
