@@ -7,6 +7,7 @@ such a sibling behind; the next run for the same target finds its lock free and 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from detrex_hub.errors import DetrexHubError
-from detrex_hub.locking import FileLock, Timeout
+from detrex_hub.locking import FileLock
 
 _LOCK = ".lock"
 # what file systems without locks answer, as some shared ones are
@@ -109,13 +110,10 @@ def scratch_place() -> tuple[Path, str]:
     from huggingface_hub import constants
 
     folder = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "converting"
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        usable = os.access(folder, os.W_OK)
-    except OSError:
-        usable = False
-    if usable:
-        return folder, assets_variable()
+        if os.access(folder, os.W_OK):
+            return folder, assets_variable()
     return Path(tempfile.gettempdir()), "TMPDIR"
 
 
@@ -246,17 +244,15 @@ def _prefix(target: Path) -> str:
 
 def remove_abandoned(target: Path) -> None:
     """Clear away what killed runs left beside ``target``; a new `staging_folder` does it too."""
-    for folder in target.parent.glob(f"{_escaped(_prefix(target))}*"):
+    for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*"):
         lock = FileLock(folder / _LOCK)
         # a folder whose lock is held, or cannot be taken, belongs to a process that still runs
-        with suppress(NotImplementedError, OSError, Timeout):
+        with suppress(NotImplementedError, OSError):
             lock.acquire(timeout=0)
             _put_back(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            # Windows removes no file that is open
             lock.release()
-            if os.name == "nt":
-                # an open file could not be removed
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_back(abandoned: Path) -> None:
@@ -277,7 +273,3 @@ def _exchanged(one: Path, other: Path) -> bool:
         return False
     here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
     return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in text)

@@ -3,13 +3,16 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from detrex_hub import staging
 from detrex_hub.errors import DetrexHubError
-from detrex_hub.staging import publish_file, publish_files, staging_folder
+from detrex_hub.locking import FileLock
+from detrex_hub.staging import UnwritableError, publish_file, publish_files, staging_folder
 
 
 def names(folder):
@@ -188,3 +191,266 @@ def test_published_files_follow_the_umask_without_changing_it(tmp_path, umask, m
         os.umask(before)
     modes = [stat.S_IMODE((tmp_path / one).stat().st_mode) for one in ("out", "out/a", "a")]
     assert modes == [0o777 & ~umask, 0o666 & ~umask, 0o666 & ~umask]
+
+
+@pytest.mark.parametrize(
+    ("option", "do"),
+    [("-o", "choose another place with -o"), (None, "let this user write there")],
+)
+def test_a_refusal_says_what_to_do(option, do):
+    error = OSError(errno.ENOSPC, "no space")
+    refused = UnwritableError(Path("out"), error, option)
+    assert refused.message == "out cannot be written: no space"
+    assert refused.hint == f"Nothing was left behind. Free space there, or {do}"
+    assert (refused.place, refused.error) == (Path("out"), error)
+
+
+def abandoned(folder, name="out"):
+    """What a killed run leaves beside a target that it was writing."""
+    left = folder / f".{name}.partial-1"
+    left.mkdir(parents=True)
+    (left / "half").write_text("x")
+    return left
+
+
+def test_scratch_lies_beside_the_cache_of_the_hub(hub, tmp_path):
+    place = tmp_path / "hf-home" / "assets" / "detrex-hub" / "converting"
+    left = abandoned(place, "detrex-hub")
+    with staging.scratch_folder() as scratch:
+        assert scratch.parent == place
+        assert scratch.name.startswith(".detrex-hub.partial-")
+        assert not left.exists()
+    abandoned(place, "detrex-hub")
+    staging.clear_scratch()
+    assert names(place) == []
+
+
+@pytest.mark.parametrize("refused", ["mkdir", "access"])
+def test_scratch_lies_in_the_systems_folder_where_the_cache_takes_none(
+    hub, tmp_path, monkeypatch, refused
+):
+    if refused == "mkdir":
+        (tmp_path / "hf-home").write_text("a file")
+    else:
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(staging.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    assert staging.scratch_place() == (tmp_path / "tmp", "TMPDIR")
+
+
+def test_the_variable_that_moves_the_scratch_is_the_one_that_is_set(hub, tmp_path, monkeypatch):
+    place = tmp_path / "hf-home" / "assets" / "detrex-hub" / "converting"
+    assert staging.scratch_place() == (place, "HF_HOME")
+    monkeypatch.setenv("HF_ASSETS_CACHE", str(tmp_path))
+    assert staging.scratch_place() == (place, "HF_ASSETS_CACHE")
+
+
+def test_a_copy_that_fails_names_the_file_at_fault(tmp_path, monkeypatch):
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    with pytest.raises(FileNotFoundError) as caught:
+        staging.copy_file(source, copy)
+    assert caught.value.filename == str(source)
+    source.write_text("content")
+    staging.copy_file(source, copy)
+    assert copy.read_text() == "content"
+
+    def full(source, copy):
+        raise OSError(errno.ENOSPC, "no space", str(source))
+
+    monkeypatch.setattr(staging.shutil, "copyfile", full)
+    with pytest.raises(OSError, match="no space") as caught:
+        staging.copy_file(source, copy)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(copy))
+
+
+def test_space_is_required_to_the_last_byte(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(staging.shutil, "disk_usage", {tmp_path: usage(5 << 20)}.__getitem__)
+    staging.require_space(tmp_path, 5 << 20)
+    with pytest.raises(OSError, match="9 MiB are needed and 5 MiB are free") as caught:
+        staging.require_space(tmp_path, 9 << 20)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def replace(target, option="-o"):
+    """Replace a folder by one with the single file ``new``."""
+    with staging_folder(target, option=option) as staging:
+        (staging / "new").write_text("1")
+        publish_files(staging, target)
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A folder with the single file ``old``."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("0")
+    return tmp_path / "out"
+
+
+@pytest.fixture(params=["no library", "no function"])
+def no_exchange(request, monkeypatch):
+    """A system on which two folders cannot change places."""
+    import ctypes
+
+    def library(name):
+        if request.param == "no library":
+            raise OSError
+        return object()
+
+    monkeypatch.setattr(ctypes, "CDLL", library)
+
+
+def on_rename_to(target, monkeypatch, act):
+    """Let ``act`` run before something gets the name ``target``."""
+    rename = Path.rename
+
+    def noted(path, to):
+        if to == target:
+            act()
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", noted)
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_a_folder_is_replaced_where_two_cannot_change_places(old, tmp_path):
+    replace(old)
+    assert names(old) == ["new"]
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_a_folder_is_put_back_where_its_successor_cannot_take_its_place(old, tmp_path, monkeypatch):
+    calls = []
+
+    def refused():
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(errno.EACCES, "refused")
+
+    on_rename_to(old, monkeypatch, refused)
+    with pytest.raises(DetrexHubError, match="refused"):
+        replace(old)
+    assert names(old) == ["old"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_that_another_process_publishes_first_is_replaced(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+
+    def faster():
+        target.mkdir()
+        (target / "old").write_text("0")
+
+    on_rename_to(target, monkeypatch, faster)
+    replace(target)
+    assert names(target) == ["new"]
+
+
+def test_a_folder_that_cannot_get_its_name_is_refused(tmp_path, monkeypatch):
+    def refused():
+        raise OSError(errno.EACCES, "refused")
+
+    on_rename_to(tmp_path / "out", monkeypatch, refused)
+    with pytest.raises(DetrexHubError, match="out cannot be written: refused"):
+        replace(tmp_path / "out")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no renameat2")
+def test_two_folders_change_places_in_one_step(old, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = Path("other")
+    other.mkdir()
+    (other / "new").write_text("1")
+    assert staging._exchanged(other, Path("out"))
+    assert (names(old), names(other)) == (["new"], ["old"])
+    assert not staging._exchanged(other, Path("absent"))
+
+
+def no_locks(error, monkeypatch, act=lambda folder: None):
+    """A file system whose locks fail."""
+
+    def acquire(lock, timeout=None):
+        act(lock._path.parent)
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+
+
+@pytest.mark.parametrize(
+    "error", [NotImplementedError(), OSError(errno.ENOLCK, "no locks")], ids=["none", "refused"]
+)
+def test_a_folder_is_staged_on_a_file_system_without_locks(tmp_path, monkeypatch, error):
+    left = abandoned(tmp_path)
+    no_locks(error, monkeypatch)
+    replace(tmp_path / "out")
+    assert names(tmp_path / "out") == ["new"]
+    # it may be that of a process that still runs
+    assert left.exists()
+
+
+@pytest.mark.parametrize("act", [lambda folder: None, os.rmdir], ids=["there", "gone"])
+def test_a_folder_whose_lock_fails_is_removed(tmp_path, monkeypatch, act):
+    no_locks(OSError(errno.EIO, "broken disk"), monkeypatch, act)
+    with pytest.raises(UnwritableError) as caught:
+        replace(tmp_path / "out")
+    assert caught.value.error.errno == errno.EIO
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("out", "out"), ("a" * 64, "a" * 64), ("a" * 65, "a" * 64), ("a" * 63 + "\xe9", "a" * 63)],
+    ids=["short", "64 bytes", "65 bytes", "half a character"],
+)
+def test_a_staging_folder_is_named_after_its_target_in_64_bytes(tmp_path, name, begins):
+    with staging_folder(tmp_path / name, option="-o") as folder:
+        assert folder.name.startswith(f".{begins}.partial-")
+
+
+def test_a_lock_that_is_held_is_not_waited_for(tmp_path, monkeypatch):
+    def waits(seconds):
+        raise AssertionError(f"waits {seconds} s")
+
+    monkeypatch.setattr(time, "sleep", waits)
+    with staging_folder(tmp_path / "out", option="-o") as folder:
+        staging.remove_abandoned(tmp_path / "out")
+        assert names(tmp_path) == [folder.name]
+
+
+def test_leftovers_are_removed_as_far_as_they_can_be(tmp_path, monkeypatch):
+    left, unlink, calls = abandoned(tmp_path), os.unlink, []
+    (left / "other").write_text("x")
+
+    def stuck(path, **options):
+        calls.append(path)
+        if len(calls) == 1:
+            raise PermissionError(errno.EPERM, "in use", path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", stuck)
+    staging.remove_abandoned(tmp_path / "out")
+    assert names(left) == calls[:1]
+
+
+def test_leftovers_of_another_target_stay(tmp_path):
+    for name in ("a", "aa", "a*", "[a]", "?"):
+        abandoned(tmp_path, name)
+    for name in ("a*", "[a]", "?"):
+        staging.remove_abandoned(tmp_path / name)
+    assert names(tmp_path) == [".a.partial-1", ".aa.partial-1"]
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_a_folder_that_a_killed_run_moved_aside_is_put_back_where_it_is_missing(
+    tmp_path, successor
+):
+    aside = abandoned(tmp_path) / "replaced" / "out"
+    aside.mkdir(parents=True)
+    (aside / "old").write_text("0")
+    if successor:
+        replace(tmp_path / "other")
+        (tmp_path / "other").rename(tmp_path / "out")
+    staging.remove_abandoned(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == (["new"] if successor else ["old"])

@@ -13,6 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,15 +134,34 @@ def settings(
         where: what the overrides belong to, for messages.
 
     Raises:
-        ConfigError: a node cannot take the weights; it is named.
+        ConfigError: a node cannot take the weights, or a value cannot be read; it is named.
     """
     roots = {"model": model, "dataloader": dataloader}
+    with _resolving(where):
+        return _settings(overrides, roots, where)
+
+
+@contextmanager
+def _resolving(where: str) -> Iterator[None]:
+    """Refuse a config whose interpolations cannot be resolved, where a value of it is needed."""
+    from omegaconf.errors import InterpolationResolutionError
+
+    try:
+        yield
+    except InterpolationResolutionError as error:
+        why = str(error.msg).partition("\n")[0]
+        raise ConfigError(
+            f"{where} needs {error.full_key} of the config, which cannot be read: {why}"
+        ) from None
+
+
+def _settings(overrides: Overrides, roots: Mapping[str, Any], where: str) -> list[Setting]:
     found: dict[str, Setting] = {}
     apart = _wanted_apart(roots, {**overrides.lazy_if_present, **overrides.lazy})
     for values, required in ((overrides.lazy, True), (overrides.lazy_if_present, False)):
         for path, value in values.items():
             assumed = path in overrides.assumed
-            for place in _places(roots, path, value, where):
+            for place in _places(roots, path, value):
                 try:
                     theirs = _setting(roots, place, value, where, required=required, apart=apart)
                 except ConfigError:
@@ -194,12 +214,12 @@ def loader_notes(wanted: Iterable[Setting], model: Any) -> Iterator[str]:
     """
     values = {one.path.rpartition(".")[2]: one for one in wanted}
     order = [str(values[name].wanted) for name in _MAPPER_FORMATS if name in values][:1]
-    images = [values[name] for name in ("pixel_mean", "pixel_std") if name in values]
-    if any(not one.has_place for one in images):
-        names = " and no ".join(one.path.rpartition(".")[2] for one in images if not one.has_place)
+    done = {"pixel_mean": "subtract", "pixel_std": "divide by"}
+    lacking = [name for name in done if name in values and not values[name].has_place]
+    if lacking:
+        names = " and no ".join(lacking)
         numbers = ", ".join(
-            f"{'subtract' if one.path.endswith('mean') else 'divide by'} {one.wanted}"
-            for one in images
+            f"{do} {values[name].wanted}" for name, do in done.items() if name in values
         )
         yield (
             f"the model takes no {names} ({described(model)}): the config's data loader must "
@@ -229,8 +249,8 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
         node = cfg
         *parents, leaf = key.split(".")
         for name in parents:
-            node = node.get(name) if hasattr(node, "get") else None
-        if node is None or leaf not in node:
+            node = _child(node, name)
+        if not hasattr(node, "keys") or leaf not in node:
             if key in overrides.assumed:
                 continue
             raise ConfigError(
@@ -241,13 +261,9 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
         assumed = key in overrides.assumed
         wanted.append(Setting(key, node[leaf], value, differs=differs, assumed=assumed))
     changes = [one for one in wanted if one.is_change]
-    frozen = getattr(cfg, "is_frozen", lambda: False)()
-    if frozen and changes:
-        cfg.defrost()
+    # a frozen config takes it: yacs freezes attributes, and this sets items
     for change in changes:
         cfg.merge_from_list([change.path, change.wanted])
-    if frozen and changes:
-        cfg.freeze()
     log_changes(changes, where)
     _warn_of_assumed(wanted, where)
     return changes
@@ -257,7 +273,7 @@ _MAPPER_FORMATS = ("img_format", "image_format")
 _OF_IMAGES = ("model.pixel_mean", "model.pixel_std", "dataloader.")
 
 
-def _places(roots: Mapping[str, Any], path: str, value: Any, where: str) -> list[str]:
+def _places(roots: Mapping[str, Any], path: str, value: Any) -> list[str]:
     """Where a config has what a path stands for.
 
     An image format is ``img_format`` in detrex's mappers and ``image_format`` in detectron2's;
@@ -325,6 +341,8 @@ def _setting(
             )
         node, here = below, f"{here}.{name}"
     if not hasattr(node, "keys"):
+        if not required:
+            return []
         raise ConfigError(f"{here}: {described(node)}, and {where} needs {path} = {value!r}")
     present = leaf in node
     if value is None:
@@ -416,16 +434,14 @@ def _source(node: Any, leaf: str, here: str) -> str | None:
 
 def _child(node: Any, name: str) -> Any:
     """A node below another one, or an element of a list of nodes."""
-    if name.isdigit() and not hasattr(node, "keys"):
-        return node[int(name)] if int(name) < len(node) else None
-    if not hasattr(node, "keys") or name not in node:
-        return None
-    child = node[name]
-    return child if hasattr(child, "keys") or _is_list(child) else None
-
-
-def _is_list(node: Any) -> bool:
-    return hasattr(node, "__getitem__") and not isinstance(node, str | bytes)
+    if hasattr(node, "keys"):
+        child = node.get(name)
+    elif hasattr(node, "__getitem__") and name.isdecimal():
+        child = node[int(name)] if int(name) < len(node) else None
+    else:
+        child = None
+    # a node or a list, not a value
+    return child if hasattr(child, "__getitem__") and not isinstance(child, str | bytes) else None
 
 
 def described(node: Any) -> str:
@@ -461,7 +477,7 @@ def lineage_of(node: Any) -> tuple[str, ...]:
         if found is None:
             # a class is named in capitals, a function is not
             return (target,) if target.rpartition(".")[2][:1].isupper() else ()
-        return (target, *lineage_of({"_target_": found}))
+        return (target, *lineage_of({"_target_": found})) if isinstance(found, type) else ()
     return tuple(map(_path_of, target.__mro__[:-1])) if isinstance(target, type) else ()
 
 
@@ -522,7 +538,7 @@ def _accepts(node: Any, name: str, *, guess: bool = True) -> bool:
 def imported(path: str) -> Any:
     """The object at a dotted path, if its module is already imported."""
     parts = path.split(".")
-    for length in range(len(parts) - 1, 0, -1):
+    for length in range(len(parts), 0, -1):
         found: Any = sys.modules.get(".".join(parts[:length]))
         if found is not None:
             for name in parts[length:]:
@@ -538,7 +554,7 @@ def set_value(roots: Mapping[str, Any], change: Setting) -> None:
     root, *parents, leaf = change.path.split(".")
     node = roots[root]
     for name in parents:
-        node = node[int(name) if name.isdigit() and not hasattr(node, "keys") else name]
+        node = _child(node, name)
     with open_dict(node):
         if change.wanted is None:
             del node[leaf]
@@ -551,7 +567,7 @@ def _plain(value: Any) -> Any:
         return value
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_container(value, resolve=False)
+    return OmegaConf.to_container(value, resolve=True)
 
 
 def _differs(before: Any, after: Any) -> bool:

@@ -280,15 +280,14 @@ def plan(
     for target, keys in gathered.items():
         wanted, dim = len(concats[target].sources), concats[target].dim
         present = [keys[index] for index in sorted(keys)]
-        shapes = {specs[key] for key in present}
-        if len(present) < wanted or len(shapes) > 1 or not specs[present[0]].shape:
+        spec = specs[present[0]]
+        if len(present) < wanted or {specs[key] for key in present} != {spec} or not spec.shape:
             found_specs = ", ".join(f"{key} {specs[key]}" for key in present)
             misfits.append(f"{target} (needs {wanted} parts of one shape, has {found_specs})")
             continue
         if dim:
             compute(Join(dim, wanted), tuple(present), target)
             continue
-        spec = specs[present[0]]
         whole = TensorSpec(spec.dtype, (spec.shape[0] * wanted, *spec.shape[1:]))
         move(target, whole, tuple(Piece(key) for key in present))
 

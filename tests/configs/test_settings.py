@@ -1,4 +1,7 @@
+import functools
 import logging
+import sys
+from types import ModuleType
 
 import pytest
 from omegaconf import OmegaConf
@@ -8,7 +11,9 @@ from detrex_hub.architectures.base import IMAGENET_RGB, Overrides
 from detrex_hub.architectures.recognise import recognise
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.configs import settings
+from detrex_hub.configs.settings import Setting
 from detrex_hub.errors import ConfigError
+from detrex_hub.records import RepositoryConfig, StoredCheckpoint
 from tests import reference
 
 RESNET = "detectron2.modeling.backbone.resnet.ResNet"
@@ -85,6 +90,8 @@ def test_correct_values_are_not_changed():
         (0.224 * 255, 57.12, False),
         ([0.224 * 255, 1], [57.12, 1.0], False),
         ([1.0, 1e-6], [1.0, 0.0], True),
+        ([1.0], 1.0, True),
+        (["${..x}", 1], [0, 1], False),
     ],
 )
 def test_numbers_are_compared_with_a_small_tolerance(before, after, differs):
@@ -435,3 +442,325 @@ def test_an_assumption_about_a_path_that_is_not_set_is_refused():
     wanted = Overrides(lazy={"model.backbone.stages.depth": 50}, assumed=("model.pixel_mean",))
     with pytest.raises(ConfigError, match=r"assumes a value for 'model\.pixel_mean'"):
         settings.check(wanted, ResNet(depth=50).paths(), where="x/config.json")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        Overrides(lazy_if_present={"model.num_queries": 1}),
+        Overrides(lazy_remove=("model.num_queries",)),
+        Overrides(yacs={"MODEL.WEIGHTS": "x"}),
+    ],
+)
+def test_every_kind_of_override_is_checked(overrides):
+    with pytest.raises(ConfigError, match=r"^x/config\.json tries to set '(model\.num|MODEL\.W)"):
+        settings.check(overrides, ResNet(depth=50).paths(), where="x/config.json")
+
+
+def test_a_wrong_value_of_a_classic_key_is_refused():
+    wrong = Overrides(yacs={"MODEL.RESNETS.DEPTH": "deep"})
+    with pytest.raises(ConfigError, match=r"^x/config\.json: MODEL\.RESNETS\.DEPTH must be"):
+        settings.check(wrong, ResNet(depth=50).paths(), where="x/config.json")
+
+
+def repository(overrides):
+    return RepositoryConfig(
+        architecture="resnet",
+        hyper_parameters={"depth": 18},
+        preprocessing={},
+        overrides=overrides,
+        checkpoint=StoredCheckpoint(
+            file="model.safetensors",
+            sha256="0" * 64,
+            author="torchvision",
+            matching_heuristics=True,
+            ties={},
+            set_by_model=(),
+        ),
+    )
+
+
+def test_a_repository_may_set_what_its_architecture_declares():
+    allowed = resnet(18)
+    assert settings.accepted(repository(allowed), where="x/config.json") is allowed
+    with pytest.raises(ConfigError, match=r"^x/config\.json tries to set 'model\.num_queries'"):
+        settings.accepted(
+            repository(Overrides(lazy={"model.num_queries": 1})), where="x/config.json"
+        )
+
+
+def paths(found):
+    return [one.path for one in found]
+
+
+def test_paths_that_must_not_be_there_are_removed_where_they_are():
+    removed = ("model.backbone.layer_scale", "model.backbone.depth", "model.no_node.x", "model.a.b")
+    model = OmegaConf.create({"backbone": {"depth": 50, "layer_scale": True}, "a": [1]})
+    changes = settings.apply(Overrides(lazy_remove=removed), model=model, where="x/y")
+    assert list(map(str, changes)) == [
+        "model.backbone.layer_scale: True removed",
+        "model.backbone.depth: 50 removed",
+    ]
+    assert model == {"backbone": {}, "a": [1]}
+    assert settings.apply(Overrides(lazy_remove=removed), model=model, where="x/y") == []
+
+
+def test_planned_changes_cover_the_data_loader():
+    cfg = lazy_config()
+    changes = settings.plan_changes(resnet(), dataloader=cfg.dataloader, where="x/y")
+    assert paths(changes) == ["dataloader.train.mapper.img_format"]
+    assert cfg.dataloader.train.mapper.img_format == "BGR"
+
+
+def test_a_refused_plan_names_the_repository():
+    model = OmegaConf.create({"num_classes": 80})
+    with pytest.raises(ConfigError, match="the weights of x/y need 91"):
+        settings.plan_changes(Overrides(lazy={"model.num_classes": 91}), model=model, where="x/y")
+
+
+def test_messages_of_changes_and_warnings_name_the_repository(caplog):
+    cfg = lazy_config()
+    with caplog.at_level(logging.INFO, logger="detrex_hub"):
+        settings.apply(assumed(), model=cfg.model, where="x/y")
+    assert "x/y: model.backbone.stages.depth: 50 -> 101" in caplog.messages
+    assert any(one.startswith("x/y: model.pixel_std stays [1.0, 1.0") for one in caplog.messages)
+
+
+def test_a_new_value_is_said_to_be_assumed_only_if_it_is():
+    assert str(Setting("model.a", None, 1)) == "model.a = 1"
+    assert str(Setting("model.a", None, 1, assumed=True)) == "model.a = 1 (assumed)"
+
+
+def test_an_assumed_value_that_one_mapper_cannot_take_is_still_set_on_the_others():
+    unreadable = {"mapper": {"img_format": {"a": 1}}}
+    cfg = mappers([unreadable, {"mapper": {"img_format": "BGR"}}], {})
+    found = settings.settings(assumed(), dataloader=cfg.dataloader, where="x/y")
+    assert paths(found) == ["dataloader.train.1.mapper.img_format"]
+
+
+def test_a_mapper_that_takes_any_argument_is_given_one_format():
+    cfg = mappers({"mapper": {"_target_": f"{__name__}.any_mapper"}}, {})
+    found = settings.settings(resnet(), dataloader=cfg.dataloader, where="x/y")
+    assert found == [Setting("dataloader.train.mapper.img_format", None, "RGB")]
+
+
+def any_mapper(**options):
+    return options
+
+
+def test_a_mapper_that_takes_no_format_is_taken_to_produce_rgb():
+    cfg = mappers({"mapper": {"_target_": "nowhere.Mapper"}}, {})
+    assert settings.settings(resnet(), dataloader=cfg.dataloader, where="x/y") == []
+    found = settings.settings(resnet(image_format="BGR"), dataloader=cfg.dataloader, where="x/y")
+    assert found == [
+        Setting("dataloader.train.mapper.img_format", None, "BGR", differs=False, has_place=False)
+    ]
+
+
+def test_the_note_for_the_loader_says_the_format_once():
+    cfg = mappers({"mapper": {"img_format": "RGB"}}, {"mapper": {"image_format": "RGB"}})
+    cfg.model._target_ = f"{__name__}.Tracker"
+    del cfg.model["pixel_mean"]
+    wanted = settings.settings(resnet(), model=cfg.model, dataloader=cfg.dataloader, where="x/y")
+    assert list(settings.loader_notes(wanted, cfg.model)) == [
+        f"the model takes no pixel_mean (it is a {__name__}.Tracker): the config's data loader must"
+        " normalise RGB images: subtract [123.675, 116.28, 103.53], divide by "
+        "[58.395, 57.12, 57.375] (pixels of 0 to 255; for pixels of 0 to 1 divide these numbers by "
+        "255)"
+    ]
+
+
+def test_a_class_that_is_not_imported_is_taken_to_have_the_parameter():
+    model = OmegaConf.create({"_target_": "nowhere.Model"})
+    wanted = Overrides(lazy={"model.pixel_mean": [1.0, 2.0, 3.0], "model.num_queries": 300})
+    settings.apply(wanted, model=model, where="x/y")
+    assert model == {"_target_": "nowhere.Model", "pixel_mean": [1.0, 2.0, 3.0], "num_queries": 300}
+
+
+def test_a_node_that_builds_nothing_takes_no_new_value():
+    model = OmegaConf.create({"num_queries": 300})
+    with pytest.raises(
+        ConfigError, match=r"not a node that can be built \(DictConfig\), which has"
+    ):
+        settings.apply(Overrides(lazy={"model.embed_dim": 256}), model=model, where="x/y")
+
+
+@pytest.mark.parametrize("below", [3, "resnet", True, None])
+def test_a_value_in_the_place_of_a_node_is_refused(below):
+    model = OmegaConf.create({"backbone": {"_target_": RESNET, "stages": below}})
+    wanted = Overrides(lazy={"model.backbone.stages.depth": 50})
+    with pytest.raises(
+        ConfigError, match=r"^model\.backbone cannot take the weights of x/y: it is a"
+    ):
+        settings.settings(wanted, model=model, where="x/y")
+    assert settings.settings(Overrides(lazy_if_present=wanted.lazy), model=model, where="x/y") == []
+
+
+def test_a_list_in_the_place_of_a_node_is_refused():
+    model = OmegaConf.create({"backbone": [1]})
+    wanted = Overrides(lazy={"model.backbone.depth": 50})
+    with pytest.raises(ConfigError, match=r"\(ListConfig\), and x/y needs model\.backbone\.depth"):
+        settings.settings(wanted, model=model, where="x/y")
+    assert settings.settings(Overrides(lazy_if_present=wanted.lazy), model=model, where="x/y") == []
+
+
+def test_numbers_in_a_path_are_elements_of_a_list_or_names_of_a_node():
+    model = OmegaConf.create({"listed": [{"x": 1}], "named": {"0": {"x": 1}}})
+    places = ("listed.0.x", "named.0.x", "listed.1.x", "listed.a.x", "named.1.x")
+    wanted = Overrides(lazy_if_present={f"model.{place}": 2 for place in places})
+    settings.apply(wanted, model=model, where="x/y")
+    assert model == {"listed": [{"x": 2}], "named": {"0": {"x": 2}}}
+
+
+def test_values_of_a_plain_dictionary_are_read():
+    wanted = Overrides(lazy={"model.num_queries": 900})
+    found = settings.settings(wanted, model={"num_queries": 300}, where="x/y")
+    assert found == [Setting("model.num_queries", 300, 900, differs=True)]
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("model.neck.x", "."),
+        ("model.backbone.stages.x", ", or replace the backbone: from_hub(..., build=True)."),
+        (
+            "model.position_embedding.row_num_embed",
+            ", with model.position_embedding = L(detrex.layers.PositionEmbeddingLearned)().",
+        ),
+    ],
+)
+def test_a_refusal_says_which_config_to_start_from(path, hint):
+    wanted = Overrides(lazy={path: 1})
+    with pytest.raises(ConfigError) as caught:
+        settings.settings(wanted, model=OmegaConf.create({"a": 1}), where="x/y")
+    start = "Start from a config whose model these weights belong to"
+    assert f"{caught.value.hint}." == start + hint
+
+
+def test_an_equal_value_is_reported_where_it_is_read():
+    model = OmegaConf.create({"num_queries": 900, "transformer": {"proposals": "${..num_queries}"}})
+    wanted = Overrides(lazy={"model.transformer.proposals": 900})
+    found = settings.settings(wanted, model=model, where="x/y")
+    assert paths(found) == ["model.transformer.proposals"]
+
+
+def test_a_conflict_with_the_source_of_a_value_names_the_repository():
+    model = OmegaConf.create({"num_classes": 80, "head": {"classes": "${..num_classes}"}})
+    with pytest.raises(ConfigError, match=r"num_classes = 80, but the weights of x/y need 91"):
+        settings.settings(Overrides(lazy={"model.head.classes": 91}), model=model, where="x/y")
+
+
+def test_a_value_is_followed_through_several_interpolations_up_to_a_shared_one():
+    model = OmegaConf.create(
+        {
+            "width": 2048,
+            "params": {"encoder": "${..width}", "decoder": "${..width}"},
+            "encoder": {"width": "${..params.encoder}"},
+            "decoder": {"width": "${..params.decoder}"},
+        }
+    )
+    wanted = Overrides(lazy={"model.encoder.width": 1024, "model.decoder.width": 2048})
+    changes = settings.apply(wanted, model=model, where="x/y")
+    assert paths(changes) == ["model.params.encoder"]
+    assert (model.encoder.width, model.decoder.width) == (1024, 2048)
+
+
+def test_a_value_from_outside_the_node_is_set_in_the_node():
+    cfg = OmegaConf.create({"num_queries": 300, "model": {"num_queries": "${..num_queries}"}})
+    wanted = Overrides(lazy={"model.num_queries": 900})
+    changes = settings.apply(wanted, model=cfg.model, where="x/y")
+    assert paths(changes) == ["model.num_queries"]
+    assert cfg == {"num_queries": 300, "model": {"num_queries": 900}}
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("${..nothing}", r"num_queries of the config, which cannot be read: .*'\.\.nothing'"),
+        ("${.num_queries}", "num_queries of .* cannot be read: Recursive interpolation detected"),
+        (["${..nothing}"], r"num_queries\[0\] of the config, which cannot be read"),
+    ],
+)
+def test_a_value_that_cannot_be_resolved_is_refused_in_one_line(value, why):
+    model = OmegaConf.create({"num_queries": value})
+    with pytest.raises(ConfigError, match=f"^x/y needs {why}") as caught:
+        settings.settings(Overrides(lazy={"model.num_queries": 1}), model=model, where="x/y")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("broken", [{}, {"MODEL": 1}, {"MODEL": {"RESNETS": "x"}}])
+def test_a_classic_config_without_the_node_is_refused(broken):
+    with pytest.raises(ConfigError, match=r"no MODEL\.RESNETS\.DEPTH\.X, which x/y needs as 1"):
+        settings.apply_yacs(
+            Overrides(yacs={"MODEL.RESNETS.DEPTH.X": 1}), CfgNode(broken), where="x/y"
+        )
+
+
+def test_an_assumed_key_that_a_classic_config_lacks_is_left_out(caplog):
+    cfg = CfgNode({"MODEL": {"DEPTH": 50, "STD": 1.0}})
+    wanted = Overrides(
+        yacs={"INPUT.FORMAT": "RGB", "MODEL.DEPTH": 101, "MODEL.STD": 2.0},
+        assumed=("INPUT.FORMAT", "MODEL.STD"),
+    )
+    with caplog.at_level(logging.INFO, logger="detrex_hub"):
+        (change,) = settings.apply_yacs(wanted, cfg, where="x/y")
+    assert str(change) == "MODEL.DEPTH: 50 -> 101"
+    assert cfg == {"MODEL": {"DEPTH": 101, "STD": 1.0}}
+    assert caplog.messages[0] == "x/y: MODEL.DEPTH: 50 -> 101"
+    assert caplog.messages[1].startswith("x/y: MODEL.STD stays 1.0. 2.0 is assumed")
+
+
+def node(target):
+    return OmegaConf.create({"_target_": target}, flags={"allow_objects": True})
+
+
+class Detector:
+    class Head:
+        pass
+
+
+class Mask(Detector.Head):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("target", "described", "name", "lineage"),
+    [
+        ("nowhere.modeling.DETR", "nowhere.modeling.DETR", "DETR", ("nowhere.modeling.DETR",)),
+        ("nowhere.modeling.make", "nowhere.modeling.make", "make", ()),
+        ("nowhere.modeling.L", "nowhere.modeling.L", "L", ("nowhere.modeling.L",)),
+        ("nowhere.Modeling.make", "nowhere.Modeling.make", "make", ()),
+        (
+            f"{__name__}.Mask",
+            f"{__name__}.Mask",
+            "Mask",
+            (f"{__name__}.Mask", f"{__name__}.Mask", f"{__name__}.Detector.Head"),
+        ),
+        (Mask, f"{__name__}.Mask", "Mask", (f"{__name__}.Mask", f"{__name__}.Detector.Head")),
+        (f"{__name__}.node", f"{__name__}.node", "node", ()),
+        (functools.partial(node, 1), "functools.partial", "partial", ()),
+    ],
+)
+def test_a_node_is_described_by_what_it_builds(target, described, name, lineage):
+    built = node(target)
+    assert settings.described(built) == f"it is a {described}"
+    assert settings.class_of(built) == name
+    assert settings.lineage_of(built) == lineage
+
+
+@pytest.mark.parametrize("nothing", [{"a": 1}, [1], 3, object()])
+def test_what_builds_nothing_has_no_class(nothing):
+    said = f"it is not a node that can be built ({type(nothing).__name__})"
+    assert settings.described(nothing) == said
+    assert (settings.class_of(nothing), settings.lineage_of(nothing)) == ("", ())
+
+
+def test_objects_of_imported_modules_are_found_by_their_path(monkeypatch):
+    modeling = ModuleType("nowhere.modeling")
+    modeling.Detector = Detector
+    monkeypatch.setitem(sys.modules, "nowhere.modeling", modeling)
+    assert settings.imported("nowhere.modeling.Detector") is Detector
+    assert settings.imported("nowhere.modeling.Detector.Head") is Detector.Head
+    assert settings.imported("nowhere.modeling.Absent.Head") is None
+    assert settings.imported("nowhere.models.Detector") is None
+    assert settings.imported("logging.getLogger") is logging.getLogger

@@ -4,18 +4,27 @@ from hypothesis import strategies as st
 
 from detrex_hub.errors import MappingError
 from detrex_hub.mapping import (
+    Compute,
+    Computed,
     Concat,
+    ConversionPlan,
     Drop,
+    Fill,
+    Fresh,
+    Move,
     Piece,
     Rename,
     Rows,
     Split,
     Take,
+    in_target_names,
     inverse,
+    origins,
     plan,
     prefixed,
     source_specs,
 )
+from detrex_hub.mapping.operations import Filled, Permute, Portion, ScaleRows, Subtract
 from detrex_hub.specs import TensorSpec
 
 
@@ -149,6 +158,198 @@ def test_prefixes_are_added_on_both_sides():
         Drop("s.c", "r"),
         Concat(("s.q", "s.k"), "t.qk"),
     )
+
+
+FRESH = Fresh(count=2, mean=0.0, std=1.0, seed=0)
+
+
+def test_a_plan_is_all_of_its_moves_and_drops():
+    rules = (
+        Rename("a", "x"),
+        Fill("a", "filled", 0.5),
+        Compute(ScaleRows(), "w.{i}", "scaled.{i}", using=("ls.{i}",)),
+        Take("head", "h", Rows("some", of=4, ranges=((0, 1), FRESH, (2, 3), (3, 4)))),
+        Take("old", "new", Rows("fine-tuning", of=3, ranges=(FRESH,))),
+        Split("kv.{i}", ("k.{i}", "v.{i}")),
+        Split("ab.{i}", ("a.{i}", "b.{i}"), dim=1),
+        Drop("fc", "classifier"),
+    )
+    specs = {
+        "a": f32(7),
+        "w.0": f32(4, 2),
+        "ls.0": f32(4),
+        "head": f32(4, 2),
+        "old": f32(3, 2),
+        "kv.5": f32(4, 2),
+        "ab.5": f32(2, 4),
+        "fc": f32(9),
+    }
+    made = plan(rules, specs, mapper="m")
+    assert made == ConversionPlan(
+        "m",
+        moves_of(
+            ("x", f32(7), Piece("a")),
+            ("filled", f32(7), Computed(Filled((7,), 0.5), (), f32(7))),
+            ("scaled.0", f32(4, 2), Computed(ScaleRows(), ("w.0", "ls.0"), f32(4, 2))),
+            ("h", f32(5, 2), Piece("head", ((0, 1),)), FRESH, Piece("head", ((2, 3), (3, 4)))),
+            ("new", f32(2, 2), FRESH),
+            ("k.5", f32(2, 2), Piece("kv.5", ((0, 2),))),
+            ("v.5", f32(2, 2), Piece("kv.5", ((2, 4),))),
+            ("a.5", f32(2, 2), Computed(Portion(1, 0, 2), ("ab.5",), f32(2, 2))),
+            ("b.5", f32(2, 2), Computed(Portion(1, 1, 2), ("ab.5",), f32(2, 2))),
+        ),
+        {"old": "replaced by new rows (fine-tuning)", "fc": "classifier"},
+    )
+    # not 2.0, which equals 2
+    assert {type(size) for spec in made.specs.values() for size in spec.shape} == {int}
+
+
+def moves_of(*moves):
+    return {target: Move(target, spec, tuple(pieces)) for target, spec, *pieces in moves}
+
+
+@pytest.mark.parametrize(
+    ("rules", "specs", "said"),
+    [
+        (
+            (Take("h.{i}", "t.{i}", Rows("some", of=2, ranges=((0, 1),))),),
+            {"h.0": f32(3), "h.1": f32()},
+            "wrong shape of h.0 F32 [3] (the rule takes 2 rows), "
+            "h.1 F32 [] (the rule takes 2 rows)",
+        ),
+        (
+            (Split("s.{i}", ("a.{i}", "b.{i}")),),
+            {"s.0": f32(3), "s.1": f32()},
+            "wrong shape of s.0 F32 [3] (the rule cuts it into 2 equal parts), "
+            "s.1 F32 [] (the rule cuts it into 2 equal parts)",
+        ),
+        (
+            (Concat(("q.{i}", "k.{i}"), "qk.{i}"),),
+            {"q.0": f32(1), "k.0": f32(2), "q.1": f32(), "k.1": f32()},
+            "wrong shape of qk.0 (needs 2 parts of one shape, has q.0 F32 [1], k.0 F32 [2]), "
+            "qk.1 (needs 2 parts of one shape, has q.1 F32 [], k.1 F32 [])",
+        ),
+        (
+            (Concat(("q.{i}", "k.{i}"), "qk.{i}", dim=1),),
+            {"q.0": f32(1), "k.0": f32(1), "q.1": f32(2), "k.1": f32(2)},
+            "wrong shape of qk.0 from q.0 F32 [1], k.0 F32 [1] (join: it needs a dimension 1), "
+            "qk.1 from q.1 F32 [2], k.1 F32 [2] (join: it needs a dimension 1)",
+        ),
+        (
+            (Compute(ScaleRows(), "w", "x", using=("a", "b")),),
+            {"w": f32(1)},
+            "wrong shape of x (scale_rows needs a, b)",
+        ),
+        (
+            (Rename("a.0.x", "x"), Rename("a.1.x", "y")),
+            {},
+            "no key for the rule a.0.x, a.1.x",
+        ),
+        ((), {f"k{i}": f32(1) for i in range(8)}, "no rule for k0, k1, k2, k3, k4, k5, k6, k7"),
+        (
+            (),
+            {f"k{i}": f32(1) for i in range(9)},
+            "no rule for k0, k1, k2, k3, k4, k5, k6, k7 and 1 more",
+        ),
+        (
+            (),
+            {f"k{i:02}": f32(1) for i in range(20)},
+            "no rule for k00, k01, k02, k03, k04, k05, k06, k07 and 12 more",
+        ),
+    ],
+)
+def test_each_problem_is_listed(rules, specs, said):
+    with pytest.raises(MappingError) as caught:
+        plan(rules, specs, mapper="m")
+    assert caught.value.message == f"the mapper m does not fit this state dict: {said}"
+
+
+def test_a_source_that_stores_a_tensor_under_another_key_is_read_there():
+    rules = (
+        Rename("a", "x"),
+        Take("head", "h", Rows("some", of=2, ranges=((0, 1), FRESH))),
+        Compute(Subtract(), "b", "y", using=("a",)),
+        *(Drop(key, f"reason of {key}") for key in "cd"),
+    )
+    specs = {"a": f32(2), "head": f32(2), "b": f32(2), "c": f32(2), "d": f32(1)}
+    made = plan(rules, specs, mapper="m")
+    assert made.reading({}) is made
+    assert made.reading({"a": "c"}) == ConversionPlan(
+        "m",
+        moves_of(
+            ("x", f32(2), Piece("c")),
+            ("h", f32(3), Piece("head", ((0, 1),)), FRESH),
+            ("y", f32(2), Computed(Subtract(), ("b", "c"), f32(2))),
+        ),
+        {"d": "reason of d"},
+    )
+    assert made.reading({"d": "head"}).dropped == {"c": "reason of c"}
+
+
+def test_a_plan_of_keys_with_a_prefix_drops_what_is_outside():
+    rules = (
+        Rename("a", "x"),
+        Rename("b", "y"),
+        Compute(Subtract(), "a2", "z", using=("b2",)),
+        Drop("c", "r"),
+    )
+    specs = dict.fromkeys(("a", "b", "a2", "b2", "c"), f32(1))
+    made = plan(rules, specs, mapper="m").tied([("x", "y")])
+    assert made.below("student.", {"step": "no weight"}) == ConversionPlan(
+        "m",
+        moves_of(
+            ("x", f32(1), Piece("student.a")),
+            ("z", f32(1), Computed(Subtract(), ("student.a2", "student.b2"), f32(1))),
+        ),
+        {"student.c": "r", "step": "no weight"},
+        {"y": "x"},
+        moves_of(("y", f32(1), Piece("student.b"))),
+    )
+
+
+def test_a_group_of_tied_keys_that_are_not_there_is_passed_over():
+    made = plan((Rename("a", "x"), Drop("c", "r")), {"a": f32(1), "c": f32(1)}, mapper="m")
+    assert made.tied([("n", "o"), ("x", "y")]) == ConversionPlan(
+        "m", made.moves, {"c": "r"}, {"y": "x"}
+    )
+
+
+def test_origins_are_the_sources_of_tensors_that_move_alone():
+    rules = (
+        Rename("a.{i}.*", "b.{i+1}.*"),
+        Take("head", "h", Rows("some", of=2, ranges=((0, 1),))),
+        Rename("s.{_}.w", "w"),
+        Concat(("q", "k"), "qk"),
+        Drop("c", "r"),
+    )
+    targets = ("b.1.w", "h", "w", "qk", "other")
+    assert origins(rules, targets) == {"b.1.w": "a.0.w", "h": "head"}
+
+
+def test_source_specs_are_those_of_all_rules_that_keep_the_names():
+    rules = (
+        Rename("s.{_}.w", "w"),
+        Drop("c", "r"),
+        Rename("absent", "none"),
+        Take("absent head", "no head", Rows("some", of=2, ranges=((0, 1),))),
+        Compute(ScaleRows(), "w.{i}", "scaled.{i}", using=("ls.{i}",)),
+        Compute(Permute(0, (1, 0)), "p", "permuted"),
+        Rename("a", "x"),
+    )
+    target = {"w": f32(1), "scaled.0": f32(4, 2), "permuted": f32(2), "x": f32(3), "other": f32(1)}
+    found = source_specs(rules, target)
+    assert found == {"w.0": f32(4, 2), "ls.0": f32(4), "p": f32(2), "a": f32(3)}
+    with pytest.raises(ValueError, match="is longer than"):
+        source_specs((Compute(Subtract(), "a", "x"),), {"x": f32(1)})
+    with pytest.raises(MappingError, match="the mapper specs does not fit"):
+        source_specs((Concat(("q", "k"), "qk"),), {"qk": f32(3)})
+
+
+def test_a_source_is_seen_under_target_names_as_far_as_the_rules_fit():
+    rules = (Rename("a.{i}", "b.{i}"), Rename("absent", "none"))
+    assert in_target_names(rules, {"a.0": f32(1), "other": f32(2)}) == {"b.0": f32(1)}
+    with pytest.raises(MappingError, match="the mapper names does not fit"):
+        in_target_names((Split("a", ("x", "y")),), {"a": f32(3)})
 
 
 @given(
