@@ -15,6 +15,7 @@ The same lock is always written as the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,9 @@ SUFFIX = ".lock.toml"
 Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits in lower case")]
 Commit = Annotated[str, matching("[0-9a-f]{40}", "40 hexadecimal digits in lower case")]
 Size = Annotated[int, msgspec.Meta(gt=0)]
+
+# the keys that TOML takes without quotes
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 _HEADER = """\
 # Digests of the sources in the catalogue beside this file, and of their conversions.
@@ -76,9 +80,8 @@ def read_lock(path: Path) -> Lock:
     if not path.exists():
         return Lock()
     document = parse(path)
-    problems: list[str] = []
     unknown = document.keys() - {"sources", "weights"}
-    problems += [f"has an unknown table [{name}]" for name in sorted(unknown)]
+    problems = [f"has an unknown table [{name}]" for name in sorted(unknown)]
     sources: dict[str, Pin] = {}
     weights: dict[str, ResultPin] = {}
     for kind, type_, found in (("sources", Pin, sources), ("weights", ResultPin, weights)):
@@ -109,7 +112,7 @@ def write_lock(path: Path, lock: Lock) -> None:
     """
     with staging_folder(path.absolute(), option=None) as staging:
         staged = staging / path.name
-        staged.write_text("".join(_lines(lock)), encoding="utf-8", newline="\n")
+        staged.write_bytes("".join(_lines(lock)).encode())
         publish_file(staged, path.absolute())
 
 
@@ -128,8 +131,7 @@ def _lines(lock: Lock) -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    bare = name.replace("-", "").replace("_", "")
-    return name if bare.isascii() and bare.isalnum() else _value(name)
+    return name if _BARE.fullmatch(name) else _value(name)
 
 
 def _value(value: str | int) -> str:

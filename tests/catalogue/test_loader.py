@@ -180,6 +180,7 @@ def test_a_lock_is_read_as_it_was_written_and_written_as_the_same_bytes(tmp_path
     odd = Lock(sources={'https://a.b/"\\\u00e9\n\x7f': Pin(size=1)})
     write_lock(path, odd)
     assert read_lock(path) == odd
+    assert r'[sources."https://a.b/\"\\é\n\u007f"]' in path.read_text(encoding="utf-8")
     assert read_lock(tmp_path / "none.lock.toml") == Lock()
 
 
