@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from detrex_hub.card import NAMESPACE, config_line
-from detrex_hub.card.facts import DETREX, web_page
 from detrex_hub.card.markdown import web_address
+from detrex_hub.card.provenance import web_page
+from detrex_hub.card.setting import DETREX
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import ORIGINS, Metric, Source
 from detrex_hub.catalogue.outlines import outline
