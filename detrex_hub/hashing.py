@@ -59,7 +59,7 @@ class FileSha256:
 
     def __init__(self, path: Path, *others: Path) -> None:
         self._paths = (path, *others)
-        self._digests: list[str] = []
+        self._digests: dict[Path, str] = {}
         self._error: OSError | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -73,7 +73,7 @@ class FileSha256:
                 with path.open("rb", buffering=0) as file:
                     while not self._stopped.is_set() and (length := file.readinto(buffer)):
                         digest.update(buffer[:length])
-                self._digests.append(digest.hexdigest())
+                self._digests[path] = digest.hexdigest()
         except OSError as error:
             self._error = error
 
@@ -82,7 +82,7 @@ class FileSha256:
         self._thread.join()
         if self._error is not None:
             raise self._error
-        return dict(zip(self._paths, self._digests, strict=True))
+        return self._digests
 
     def result(self) -> str:
         """The digest of the first file, waited for."""
