@@ -40,7 +40,7 @@ def visible(text: str) -> str:
     marks that turn the direction of writing and lone surrogates are escaped as Python does it."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\t" else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
 
 
 def visible_json(document: str) -> str:
@@ -51,10 +51,6 @@ def visible_json(document: str) -> str:
         else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
         for line in document.split("\n")
     )
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode-escape").decode()
 
 
 def redacted(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from detrex_hub import card, catalogue, local_conversions
@@ -161,10 +162,10 @@ def folder_of(
 
 
 def _again(repository: Repository) -> str:
-    try:
-        return convert_again(repository.address, repository.record)
-    except DetrexHubError:
-        return convert_again(repository.address)
+    record = None
+    with suppress(DetrexHubError):
+        record = repository.record
+    return convert_again(repository.address, record)
 
 
 def _converts() -> bool:

@@ -84,6 +84,14 @@ def test_the_client_is_not_imported_to_find_a_token(monkeypatch):
     assert "huggingface_hub.utils._auth" not in sys.modules
 
 
+def test_no_token_is_requested_for_a_trusted_publisher(monkeypatch):
+    from huggingface_hub.utils import _auth
+
+    monkeypatch.setattr(_auth, "get_token", lambda: SECRET)
+    monkeypatch.setenv("HF_OIDC_RESOURCE", "lab/tiny")
+    assert redacted(f"it says {SECRET}, XXXX") == f"it says {SECRET}, XXXX"
+
+
 def test_only_the_secret_is_replaced():
     assert redacted(f"https://me:{SECRET}@example.org/x?a=1&sig={SECRET}&b=2") == (
         "https://***@example.org/x?a=1&***&b=2"

@@ -452,9 +452,12 @@ def test_a_folder_is_pushed_as_it_is(entry, tmp_path, monkeypatch, name):
     assert folder_of(name) == Path(name)
 
 
-def test_a_name_is_converted_to_be_pushed(entry, mirror):
+def test_a_name_is_converted_to_be_pushed(entry, mirror, monkeypatch):
     recorder = Recorder()
-    folder = folder_of(tiny.NAME, progress=recorder)
+    more = [Path(os.environ["DETREX_HUB_CATALOGUE"])]
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    folder = folder_of(tiny.NAME, extra_catalogues=more, progress=recorder)
+    monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(*more))
     assert folder == resolve(tiny.NAME).folder
     assert recorder.stages
     assert len(mirror.seen("GET")) == 1
@@ -464,7 +467,9 @@ def test_what_is_published_is_not_pushed_again(entry, publish):
     publish()
     with pytest.raises(UsageError, match=f"{REPO} is on the Hub already") as refused:
         folder_of(tiny.NAME)
-    assert f"detrex-hub convert {tiny.NAME}" in refused.value.hint
+    assert refused.value.hint.endswith(
+        f"Convert the original again: detrex-hub convert {tiny.NAME}"
+    )
 
 
 @pytest.mark.parametrize(
