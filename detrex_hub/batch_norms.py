@@ -1,8 +1,8 @@
 """Judge the origin of weights by the statistics of BatchNorm.
 
-A network of Caffe's has the statistics of its BatchNorm folded into weight and bias. Detectron's
-converters write mean 0 and variance 1 (or 1 - 1e-5) in their place. Such networks read BGR images,
-with deviations and a stride that differ from one to the next and show in no tensor.
+In a network from Caffe the statistics of BatchNorm are folded into weight and bias. Detectron's
+converters write mean 0 and variance 1 (or 1 - 1e-5) in their place. Such networks read BGR images.
+Their deviations and stride differ, and no tensor shows them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _FORMATS = {"F64": "<d", "F32": "<f", "F16": "<e"}
 def has_folded_statistics(checkpoint: Checkpoint) -> bool:
     """Whether every running mean is 0 and every running variance 1, while weights are trained.
 
-    One mean that is not 0 is enough for an answer, so that of most files one small tensor is read.
-    Newly initialised norms, with weights of 0 or 1, do not count as Caffe's.
+    One mean that is not 0 decides, so most files need a read of one small tensor. Newly initialised
+    norms, with weights of 0 or 1, do not count as Caffe's.
     """
     norms = [key.removesuffix(_MEAN) for key in checkpoint.specs if key.endswith(_MEAN)]
     return (
@@ -32,7 +32,7 @@ def has_folded_statistics(checkpoint: Checkpoint) -> bool:
 
 
 def _is_one(value: float) -> bool:
-    # 1e-5, which FrozenBatchNorm2d adds again; and as much as a half precision number is off by
+    # 1e-5, which FrozenBatchNorm2d adds again, and the rounding error of half precision
     return 1 - 1.1e-3 <= value <= 1 + 1e-6
 
 

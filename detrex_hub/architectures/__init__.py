@@ -42,9 +42,9 @@ def _modules() -> tuple[str, ...]:
 
 @cache
 def _of_module(name: str) -> type[Architecture] | None:
-    """The architecture that a module is named after; None where it holds what several share."""
+    """The architecture that a module is named after; None if the module holds shared parts."""
     contents = vars(importlib.import_module(f"{__name__}.{name}"))
-    # in Python 3.10 an alias such as Mapping[str, int] is an instance of what its origin is one of
+    # in Python 3.10 an alias such as Mapping[str, int] is an instance of the class of its origin
     kinds = (value for value in contents.values() if type(value) is type(Architecture))
     return next(
         (

@@ -75,7 +75,7 @@ class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
 
         Args:
             layout, preprocessing: as for `in_transformers`.
-            patterns: what each query begins with in turn, 0 for nothing.
+            patterns: the initial contents of the queries, in turn; 0 for none.
         """
         fields = self.transformers_config("dab-detr", layout, preprocessing)
         check_positions(
@@ -104,7 +104,7 @@ class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
                 "temperature_height": int(temperature),
                 "temperature_width": int(temperature),
             },
-            # DAB-DETR has none of its own, and its detections are read as Conditional-DETR's
+            # DAB-DETR has no image processor; its detections are read like Conditional-DETR's
             image_processor="ConditionalDetrImageProcessor",
             needs=needs(layout),
             differences=(_INVERSE_SIGMOID,),

@@ -1,7 +1,7 @@
 """Anchor-DETR: megvii-research/AnchorDETR to detrex's `AnchorDETR`.
 
-detrex took the original over as it is: backbone, transformer and heads keep their names, and the
-backbone is `TorchvisionResNet` whether dilated or not.
+detrex uses the original's code: backbone, transformer and heads keep their names, and the backbone
+is `TorchvisionResNet` with and without dilation.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class AnchorDetr(Detector, frozen=True, kw_only=True):
     """Anchor-DETR.
 
     Args:
-        num_queries: anchor points, each of which asks once with every pattern.
+        num_queries: anchor points. Each makes one query with every pattern.
         num_patterns: patterns of a query.
         attention_type: ``RCDA`` (row-column decoupled attention) or ``nn.MultiheadAttention``.
-        spatial_prior: ``learned`` anchor points or a ``grid``, of which no shape shows the number.
+        spatial_prior: ``learned`` anchor points or a ``grid``, whose size no shape shows.
     """
 
     num_patterns: int

@@ -18,7 +18,7 @@ def tensor(*shape: int) -> TensorSpec:
 
 
 def under(prefix: str, module: Mapping[str, TensorSpec]) -> StateDict:
-    """A module's state dict below ``prefix.``."""
+    """A module's state dict with ``prefix.`` before its keys."""
     return {f"{prefix}.{name}": spec for name, spec in module.items()}
 
 

@@ -1,4 +1,4 @@
-"""The backbones inside detectors: where their keys lie in each layout, and how they are named.
+"""The backbones inside detectors: their prefixes and key names in each layout.
 
 detrex builds its DC5 models and Anchor-DETR on `TorchvisionResNet`, which keeps torchvision's names
 below ``body.``, and everything else on detectron2's `ResNet`.
@@ -34,8 +34,8 @@ class Body(Part, frozen=True):
 
     Args:
         backbone: with its hyper-parameters.
-        prefixes: where a ResNet lies in each layout, with its final dot.
-        other_prefixes: where any other backbone lies, in the layouts that have others.
+        prefixes: the prefix of a ResNet in each layout, with its final dot.
+        other_prefixes: the prefix of any other backbone, in the layouts that have others.
     """
 
     backbone: Architecture
@@ -70,7 +70,7 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
     Args:
         body: the backbone.
         layout: the detector's layout.
-        prefix: where the backbone lies in it, with its final dot.
+        prefix: the backbone's prefix in it, with its final dot.
     """
     match body:
         case ResNet():
@@ -78,7 +78,7 @@ def body_rules(body: Architecture, layout: str, prefix: str) -> tuple[Rule, ...]
         case TorchvisionResNet():
             rules = BELOW_BODY
         case _:
-            # the others keep their names when they become part of a detector
+            # other backbones keep their names inside a detector
             rules = body.rules("detrex")
     if layout == "transformers_no_timm":
         rules = tuple(
@@ -100,7 +100,7 @@ class FoundBody(Struct, frozen=True):
         """Infer its hyper-parameters.
 
         Raises:
-            ArchitectureError: its shapes are those of no such backbone.
+            ArchitectureError: its shapes do not fit such a backbone.
         """
         return self.kind.read(self.specs, self.layout, facts)
 
@@ -119,10 +119,10 @@ def find_body(
     Args:
         specs: the detector's state dict.
         layout: its layout.
-        prefix: where a ResNet lies in it, with its final dot.
+        prefix: the prefix of a ResNet in it, with its final dot.
         dilation: whether its last stage is dilated; None if it is unknown.
         torchvision: whether detrex builds the undilated detector on `TorchvisionResNet` too.
-        other_prefix: where any other backbone lies in it; None where the layout has none.
+        other_prefix: the prefix of any other backbone in it; None if the layout has none.
 
     Raises:
         ArchitectureError: it is no known backbone.

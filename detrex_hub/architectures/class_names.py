@@ -1,4 +1,4 @@
-"""Names of classes: read from the files that people have, and matched with those of a head."""
+"""Class names: read from common kinds of files, and matched with those of a head."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# a line of a text is no name where another format, a table or code could have written it
+# a line that looks like another format, a table or code is not a name
 _NAME = re.compile(r"[\w(][\w \-./&'()+]{0,99}")
 _NUMBERED = re.compile(r"\d+[\s.)]+\S")
 _YAML_KEY = re.compile(r"^['\"]?[\w-]+['\"]?:(\s|$)", re.MULTILINE)
-# what stands for a number that no class has, in id2label of transformers
+# the name of numbers without a class, in id2label of transformers
 _NO_CLASS = "N/A"
 
 
@@ -52,7 +52,7 @@ def read_names(path: Path) -> list[str]:
     numbers to names. A text may have any byte-order mark and any line ending.
 
     Raises:
-        UsageError: it cannot be read, or is nothing of that.
+        UsageError: it cannot be read, or is none of these.
     """
     text = _text(path)
     try:
@@ -113,14 +113,14 @@ def _of_lines(text: str) -> list[str]:
 
 
 def _of_document(document: Any) -> list[Any]:
-    """Names in a parsed document; an error or nothing where it has none."""
+    """The names in a parsed document. Without names it returns nothing or raises."""
     if isinstance(document, list):
         return document
     known = [name for name in _READERS if name in document]
     if not known:
         return _numbered(document)
     found = [_READERS[name](document[name]) for name in known]
-    # a document that contradicts itself says nothing
+    # a document that contradicts itself counts as one without names
     return found[0] if all(one == found[0] for one in found) else []
 
 
@@ -129,13 +129,13 @@ def _categories(categories: Any) -> list[Any]:
 
 
 def _numbered(names: Mapping[Any, Any]) -> list[Any]:
-    """Names by their numbers, which may leave out some."""
+    """Names by number. Some numbers may be missing."""
     ordered = sorted((int(number), name) for number, name in names.items())
     return [name for _, name in ordered if name != _NO_CLASS]
 
 
 def _listed(names: Any) -> list[Any]:
-    """Names in a list, or by their numbers from 0 on."""
+    """Names in a list, or by number from 0."""
     if isinstance(names, list):
         return names
     numbers = sorted(int(number) for number in names)
@@ -160,13 +160,13 @@ class KnownClasses(Struct, frozen=True):
 
 
 class Matched(Struct, frozen=True):
-    """The class of a head that a name stands for."""
+    """The class of a head that matches a name."""
 
     name: str
     row: int
 
 
-# Pascal VOC's names, and what the annotations of Objects365 misspell
+# Pascal VOC's names, and misspelt names in the annotations of Objects365
 _SYNONYMS = {
     "aeroplane": "airplane",
     "motorbike": "motorcycle",
@@ -184,7 +184,7 @@ _SYNONYMS = {
 def known_classes(
     rows: int, *, original: bool, layout: str, names: Sequence[str] | None = None
 ) -> KnownClasses | None:
-    """The classes of a head, None where neither its names nor its number of rows tells them.
+    """The classes of a head; None if neither names nor the number of rows identify them.
 
     Args:
         rows: of the head, "no object" not counted.
@@ -205,18 +205,18 @@ def known_classes(
 
 
 def matched(names: Iterable[str], known: KnownClasses, *, exact: bool) -> list[Matched | None]:
-    """The class that each name stands for, None where the head has none.
+    """The class that matches each name; None if the head has none.
 
-    Case, spaces, underscores and hyphens do not count, and each part of a name such as
-    ``Monitor/TV`` stands for it. Pascal VOC's names of COCO's classes are known.
+    Case, spaces, underscores and hyphens are ignored, and each part of a name such as
+    ``Monitor/TV`` matches it. Pascal VOC's names for COCO's classes match too.
 
     Args:
         names: of the classes that are wanted.
         known: the classes of the head.
-        exact: take equal names alone.
+        exact: match only equal names.
 
     Raises:
-        UsageError: two names stand for the same class.
+        UsageError: two names match the same class.
     """
     classes = {name: Matched(name, row) for name, row in known.rows.items()}
     if exact:
@@ -236,5 +236,5 @@ def matched(names: Iterable[str], known: KnownClasses, *, exact: bool) -> list[M
 
 
 def plain(name: str) -> str:
-    """A name without what two spellings of it may differ in."""
+    """A name without the characters in which two spellings may differ."""
     return re.sub(r"[\s_-]+", "", name.lower())

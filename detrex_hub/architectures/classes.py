@@ -72,8 +72,8 @@ class ClassRows(Struct, frozen=True):
 
     Args:
         name: of the choice, for messages.
-        of: rows of the source's class head, "no object" not counted.
-        rows: for each class of the model its row in the source, None where it is fresh.
+        of: rows of the source's class head, without "no object".
+        rows: for each class of the model its row in the source; None if it is fresh.
         unknown: names of the classes whose rows are fresh, as far as they have names.
         renamed: names of classes that keep their rows, each with the other name that the source has
             for it.
@@ -122,7 +122,7 @@ class ClassRows(Struct, frozen=True):
         return self._rows(of, (*self.rows, *last), self._linear(parameter, width, focal=focal))
 
     def proposals(self, parameter: str, width: int) -> Rows:
-        """The same of a head whose first row ranks proposals, whatever their class."""
+        """The same for a head whose first row ranks proposals of every class."""
         kept = min(len(self.rows), self.of)
         rows = (*range(kept), *[None] * (len(self.rows) - kept))
         begin = self._linear(parameter, width, focal=True)
@@ -133,7 +133,7 @@ class ClassRows(Struct, frozen=True):
 
         Args:
             of: rows of the source's.
-            unknown: whether the last row is for "unknown" and stays.
+            unknown: whether the last row is for "unknown". It is kept.
         """
         last = (of - 1,) if unknown else ()
         return self._rows(of, (*self.rows, *last), Fresh(1, 0.0, 1.0, self.seed))
@@ -160,7 +160,7 @@ class ClassRows(Struct, frozen=True):
 
 
 def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) -> ClassRows | None:
-    """Which rows of a class head are taken, or None where all are.
+    """The rows that are taken from a class head; None if all are.
 
     Args:
         rows: of the source's class head, "no object" not counted.
@@ -170,7 +170,7 @@ def class_rows(rows: int, released: int, layout: str, facts: Mapping[str, Any]) 
 
     Raises:
         UsageError: the facts contradict each other.
-        ArchitectureError: they do not go with this head.
+        ArchitectureError: they do not fit this head.
     """
     choice, theirs = facts["classes"], facts.get("source_classes")
     if theirs is not None and len(theirs) != rows:
@@ -211,7 +211,7 @@ def _of_coco(names: Sequence[str]) -> bool:
 
 
 def named(names: Sequence[str]) -> str:
-    """The classes of a head that is kept whole, in one line."""
+    """The classes of a head whose rows are all kept, in one line."""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"the classes are, row by row: {', '.join(names[:_MOST_NAMED])}{more}"
 

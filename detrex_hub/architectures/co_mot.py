@@ -1,7 +1,7 @@
 """CO-MOT, as detrex has it: Deformable-DETR with box refinement that tracks objects.
 
-detrex's `MOT` keeps the names of its ancestors inside its transformer, and so counts the norms of a
-decoder layer as Deformable-DETR's original does.
+detrex's `MOT` keeps the original Deformable-DETR's names inside its transformer, also the numbers
+of the norms in a decoder layer.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class CoMot(Detector, frozen=True, kw_only=True):
     """CO-MOT.
 
     Args:
-        neck_inputs: feature maps that the backbone gives, its last ones.
+        neck_inputs: feature maps of the backbone that the neck reads, the last ones.
         feature_levels: feature maps in all.
         g_size: shadows of each query.
-        track_dim: hidden width of what makes queries of tracks.
+        track_dim: hidden width of the module that makes queries from tracks.
         update_query_pos: whether tracks update the positions of their queries too.
         position_temperature, position_offset: of the sine position embedding; None where they are
             not known.
@@ -51,7 +51,7 @@ class CoMot(Detector, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "co_mot"
     not_in_transformers: ClassVar[str | None] = "it carries queries from one image to the next"
-    # the Hub has no task for it: object-detection is the nearest
+    # the Hub has no task for tracking: object-detection is the nearest
     tags: ClassVar[tuple[str, ...]] = ("object-tracking",)
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.co_mot.MOT"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(10000, -0.5)}
@@ -130,7 +130,7 @@ class CoMot(Detector, frozen=True, kw_only=True):
             ConfigValue("model.transformer.dim_feedforward", kinds.SIZE, self.feedforward_dim),
             ConfigValue("model.track_embed.dim_in", kinds.SIZE, width),
             ConfigValue("model.track_embed.hidden_dim", kinds.SIZE, self.track_dim),
-            # detrex's config holds these arguments as one object, where it is false
+            # detrex's config has these arguments in one object, in which it is false
             ConfigValue(
                 "model.track_embed.args.update_query_pos",
                 kinds.FLAG,

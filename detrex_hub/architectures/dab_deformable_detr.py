@@ -26,7 +26,7 @@ class DabDeformableDetr(Detector, frozen=True, kw_only=True):
     """DAB-Deformable-DETR.
 
     Args:
-        neck_inputs: feature maps that the backbone gives, its last ones.
+        neck_inputs: feature maps of the backbone that the neck reads, the last ones.
         feature_levels: feature maps in all.
         as_two_stage: whether the encoder proposes the queries, through a further head; then there
             are no learned queries, and no shape shows ``num_queries``.

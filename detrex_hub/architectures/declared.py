@@ -1,5 +1,5 @@
-"""The declarations of an architecture beside its rules: facts, and the config paths that it may
-set.
+"""The declarations of an architecture in addition to its rules: facts, and the config paths that it
+may set.
 
 A fact is a value that a conversion needs and that shapes do not show. It comes from a user, a
 training config, a checkpoint's own arguments or the catalogue. If none of them
@@ -27,15 +27,15 @@ class Fact(Struct, frozen=True):
 
     Args:
         kind: the values that it can have.
-        meaning: what it is, for people.
-        default: the value of a fact that nothing states. None: the config decides.
+        meaning: a description for users.
+        default: the value if nothing states the fact. None: the config decides.
             A function gets the source state dict, its layout and the facts settled before.
-        assumed: whether the default is a guess about the weights, and not a choice of ours.
-        shown: what the shapes of some files show of it nevertheless; None where they do not.
-        config: where a training config says it, the first path that is there. The path of a
-            backbone that begins with a dot is below its node.
-        applies: whether a state dict, in the original's names or detrex's, has what the fact is
-            about; None where every one has.
+        assumed: whether the default is a guess about the weights, and not our choice.
+        shown: the value that the shapes of some files show after all; None if they do not.
+        config: the paths of a training config that state it; the first existing one counts. A
+            path of a backbone that begins with a dot is below its node.
+        applies: whether the fact applies to a state dict, in the original's names or detrex's;
+            None if it always does.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Fact(Struct, frozen=True):
     applies: Callable[[Specs], bool] | None = None
 
     def understood(self, name: str, value: Any) -> Any:
-        """A value, checked by the kind, and read if it is the text of a command line.
+        """A value that the kind has checked. The text of a command line is parsed.
 
         Args:
             name: of the fact, for messages.
@@ -69,20 +69,20 @@ class Fact(Struct, frozen=True):
 
 
 class Settled(Struct, frozen=True):
-    """Facts with their values: ``assumed`` names those that nothing says, in their order."""
+    """Facts with their values. ``assumed`` names the unstated ones, in order."""
 
     values: Facts
     assumed: tuple[str, ...] = ()
 
     def only(self, names: Collection[str]) -> Settled:
-        """Those of some names."""
+        """The facts with some names."""
         return Settled(
             {name: value for name, value in self.values.items() if name in names},
             tuple(name for name in self.assumed if name in names),
         )
 
     def beside(self, others: Settled, prefix: str) -> Settled:
-        """These, and others by their names with a prefix."""
+        """These facts, and others whose names get a prefix."""
         return Settled(
             {**self.values, **{prefix + name: one for name, one in others.values.items()}},
             (*self.assumed, *(prefix + name for name in others.assumed)),
@@ -101,26 +101,25 @@ class Paths(Struct, frozen=True):
 
 
 def as_options(facts: Facts) -> str:
-    """How every command takes facts: ``--fact image_format=BGR --fact pixel_std=1,1,1``."""
+    """Facts as options of a command: ``--fact image_format=BGR --fact pixel_std=1,1,1``."""
     return " ".join(f"--fact {name}={kinds.text(value)}" for name, value in facts.items())
 
 
 def applying(declared: Mapping[str, Fact], specs: Specs) -> dict[str, Fact]:
-    """The facts that are about something that a state dict has."""
+    """The facts that apply to a state dict."""
     return {
         name: fact for name, fact in declared.items() if fact.applies is None or fact.applies(specs)
     }
 
 
 def settle(declared: Mapping[str, Fact], specs: Specs, layout: str, given: Facts) -> Settled:
-    """Give every declared fact a value: the one given, the one that shapes show, or the default.
+    """Give every declared fact a value: the given one, the one that shapes show, or the default.
 
     Args:
         declared: the facts by name.
         specs: the source state dict.
         layout: its layout.
-        given: what is known, values or texts of a command line. Names that are not declared are
-            ignored.
+        given: the known facts, values or texts of a command line. Undeclared names are ignored.
 
     Raises:
         UsageError: a value is of another kind, or contradicts the shapes.
@@ -159,12 +158,12 @@ def released(value: Any) -> Callable[[Specs, str, Facts], Any]:
 
 
 def understood(declared: Mapping[str, Fact], given: Facts, *, where: str) -> dict[str, Any]:
-    """Facts that are given, each checked by its kind and read if it is the text of a command line.
+    """Given facts, each checked by its kind. Texts of a command line are parsed.
 
     Args:
         declared: the facts that are known, by name.
         given: values or texts.
-        where: what takes the facts, for messages.
+        where: the name of what takes the facts, for messages.
 
     Raises:
         UsageError: a fact is not known, or its value is of another kind.

@@ -62,9 +62,9 @@ class DeformableDetr(Detector, frozen=True, kw_only=True):
     """Deformable-DETR.
 
     Args:
-        neck_inputs: feature maps that the backbone gives, its last ones.
+        neck_inputs: feature maps of the backbone that the neck reads, the last ones.
         feature_levels: feature maps in all.
-        with_box_refine: whether each decoder layer refines the boxes by a head of its own;
+        with_box_refine: whether each decoder layer refines the boxes by its own head;
             otherwise all layers share one head.
         as_two_stage: whether the encoder proposes the queries, through a further head; then there
             are no learned queries, and no shape shows ``num_queries``.
@@ -166,7 +166,8 @@ class DeformableDetr(Detector, frozen=True, kw_only=True):
         # otherwise queries are learned, and their number is in the shapes
         if arguments.get("two_stage") is True and not arguments.get("mixed_selection"):
             found["num_queries"] = arguments.get("num_queries")
-            # H-Deformable-DETR's script, which trains this model too, counts its branches apart
+            # H-Deformable-DETR's script, which trains this model too, counts its branches
+            # separately
             branches = [arguments.get(f"num_queries_one2{n}") for n in ("one", "many")]
             if all(map(kinds.COUNT.accepts, branches)):
                 found["num_queries"] = sum(branches)

@@ -84,17 +84,16 @@ class Detector(Architecture, frozen=True, kw_only=True):
 
     Args:
         body: the backbone.
-        num_queries: object queries; None where they are not learned, and so in no shape, and no
-            fact says their number.
+        num_queries: object queries; None if neither a shape nor a fact shows their number.
         num_classes: classes of the detrex model, "no object" not counted.
         encoder_layers, decoder_layers: layers of the transformer.
         embed_dim: its width.
         feedforward_dim: width of its feed-forward layers.
         num_heads: attention heads; None where they are not known, since few shapes show them.
-        classes_cut_from: rows of the source's class head where the model has others; None where it
-            takes them all.
-        class_rows: which rows it takes then. Part of the conversion rather than of the model, and
-            so no hyper-parameter.
+        classes_cut_from: rows of the source's class head if the model has others; None if it takes
+            them all.
+        class_rows: the rows that it takes then. They belong to the conversion rather than to the
+            model, so they are not a hyper-parameter.
     """
 
     body: Architecture
@@ -126,13 +125,13 @@ class Detector(Architecture, frozen=True, kw_only=True):
     """Whether detrex builds it on `TorchvisionResNet` without dilation too."""
     takes_temperature: ClassVar[bool] = False
     """Whether the original's model takes the temperature of its position embedding from the
-    arguments. The training scripts of DAB-DETR and DN-DETR say 20 to their deformable models too,
-    which ignore it and have 10000."""
+    arguments. The training scripts of DAB-DETR and DN-DETR also pass 20 to their deformable models,
+    which ignore it and use 10000."""
     original_rows: ClassVar[int] = 91
     """Rows of the originals' released class heads: 91, or 92 with "no object"."""
 
     cuts_inverse_sigmoid: ClassVar[bool] = False
-    """Whether detrex cuts its inverse sigmoid earlier than the original."""
+    """Whether detrex limits its inverse sigmoid more than the original."""
 
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
@@ -171,7 +170,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
         """Rows of the class head beyond the classes."""
         return self.original_rows - 91
 
-    # -- the parts together -----------------------------------------------------------------------
+    # -- all parts --------------------------------------------------------------------------------
 
     def _all(self) -> tuple[Part, ...]:
         return (Body(self.body, self.body_prefixes, self.other_body_prefixes), *self.parts())
@@ -200,7 +199,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
         own = {path: value for part in self.parts() for path, value in part.overrides().items()}
         return Overrides(
             lazy=body.lazy | own,
-            # the neck is a part of the detector, which says what it needs
+            # the neck is a part of the detector and has its own overrides
             lazy_if_present={
                 path: value
                 for path, value in body.lazy_if_present.items()
@@ -220,7 +219,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
         """The backbone inside a state dict.
 
         Args:
-            facts: what is known, of which ``dilation`` matters.
+            facts: the known facts, of which ``dilation`` matters.
         """
         return find_body(
             specs,
@@ -255,15 +254,15 @@ class Detector(Architecture, frozen=True, kw_only=True):
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
         arguments = metadata.get("args")
         stated = cls.stated(arguments) if isinstance(arguments, Mapping) else {}
-        # a stranger's words: a value of another kind says nothing
+        # text from a stranger: a value of another kind is ignored
         return {
             name: value for name, value in stated.items() if cls.facts[name].kind.accepts(value)
         }
 
     @classmethod
     def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Facts in the arguments of the original's training script, which lie beside the weights.
-        Their values can be anything."""
+        """Facts in the arguments of the original's training script, which are stored beside the
+        weights. Their values can be of any kind."""
         found = {"dilation": arguments.get("dilation"), "num_heads": arguments.get("nheads")}
         if cls.takes_temperature:
             high, wide = arguments.get("pe_temperatureH"), arguments.get("pe_temperatureW")
@@ -298,8 +297,8 @@ class Detector(Architecture, frozen=True, kw_only=True):
             read: the last stages of the backbone, which the detector reads.
 
         Raises:
-            ArchitectureError: transformers has no such model, or nothing says what its config must
-                say.
+            ArchitectureError: transformers has no such model, or a value that its config needs is
+                not known.
         """
         if self.not_in_transformers is not None:
             Architecture.in_transformers(self, layout, preprocessing)
@@ -323,7 +322,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
             "decoder_ffn_dim": self.feedforward_dim,
             "encoder_attention_heads": self.num_heads,
             "decoder_attention_heads": self.num_heads,
-            # where it is true, DETR and Conditional-DETR compute otherwise
+            # true would change the outputs of DETR and Conditional-DETR
             "auxiliary_loss": False,
             "num_queries": self.num_queries,
         }
@@ -372,10 +371,10 @@ class Detector(Architecture, frozen=True, kw_only=True):
 
     @property
     def chosen(self) -> ClassRows | None:
-        """The rows of classes that are taken, None where all are."""
+        """The rows of classes that are taken; None if all are."""
         if self.class_rows is not None or self.classes_cut_from is None:
             return self.class_rows
-        # which they were if there are others than COCO's, hyper-parameters do not say
+        # hyper-parameters do not show which classes were chosen, if they are not COCO's
         number, of = self.num_classes, self.classes_cut_from - self.no_object_rows
         if number == len(coco.CATEGORIES) and of > max(coco.CATEGORIES):
             return ClassRows("coco80", of, coco.CATEGORIES)
@@ -404,7 +403,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
 
     @property
     def ranks_proposals(self) -> bool:
-        """Whether the encoder proposes queries, of which the best are taken."""
+        """Whether the encoder proposes queries. The best ones are taken."""
         return False
 
     def differences(self) -> tuple[str, ...]:
@@ -456,6 +455,6 @@ def _below(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_body(facts: Mapping[str, Fact]) -> dict[str, Fact]:
-    """A backbone's facts that matter inside a detector: what its weights are, apart from the image,
-    and not what becomes of its classifier."""
+    """A backbone's facts that matter inside a detector: those of its weights, without those of the
+    image and of the classifier."""
     return {n: fact for n, fact in facts.items() if fact.assumed and n not in IMAGE_FACTS}

@@ -23,7 +23,7 @@ class Dino(Detector, frozen=True, kw_only=True):
     """DINO.
 
     Args:
-        neck_inputs: feature maps that the backbone gives, its last ones.
+        neck_inputs: feature maps of the backbone that the neck reads, the last ones.
         feature_levels: feature maps in all.
         label_rows: rows of the original's embedding of labels, which has at least one more than
             there are classes; None where it has as many as detrex's.
@@ -32,7 +32,7 @@ class Dino(Detector, frozen=True, kw_only=True):
     neck_inputs: int
     feature_levels: int
     label_rows: int | None = None
-    # detrex's 12-epoch configs have 10000 and -0.5, with which the originals' boxes are off
+    # detrex's 12-epoch configs have 10000 and -0.5, which changes the originals' boxes
     position_temperature: float | None = 20
     position_offset: float | None = 0.0
 
@@ -44,7 +44,7 @@ class Dino(Detector, frozen=True, kw_only=True):
     taken_by: ClassVar[frozenset[str]] = frozenset({"projects.dino.DINO", "projects.dino_eva.DINO"})
     facts: ClassVar[Mapping[str, Fact]] = {**FACTS, **position_facts(20, 0.0)}
     takes_temperature: ClassVar[bool] = True
-    # its authors put ResNets alone below a body
+    # its authors have a body only for ResNets
     other_body_prefixes: ClassVar[Mapping[str, str]] = {
         "original": "backbone.0.",
         "detrex": "backbone.",
@@ -106,7 +106,7 @@ class Dino(Detector, frozen=True, kw_only=True):
             Module("transformer.tgt_embed", {"weight": tensor(self.learned_queries, width)}),
             Module("transformer.decoder.norm", norm(width)),
             Module("transformer.decoder.ref_point_head", mlp(2 * width, width, width, 2)),
-            # detrex holds the encoder's heads in the lists of the decoder
+            # in detrex the encoder's heads are in the lists of the decoder
             HeadLists(
                 self.classes,
                 self.decoder_layers,

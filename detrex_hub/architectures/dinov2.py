@@ -5,7 +5,7 @@ Facts: facebookresearch/dinov2 b8931f7, timm 1.0.20, transformers 4.57.1 and det
 the last block are then equal in float64, without class and register tokens in the original, with
 attention to the whole map in every block, and positions of the size of the image. Patches of 14
 pixels are resampled for 16 on request only, by the pseudo-inverse of FlexiViT: an embedding differs
-by 0.27 % on a smooth image that is enlarged as much.
+by 0.27 % on a smooth image that is enlarged by the same factor.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REGISTERS = "register tokens, which detectors do not have"
 
 
 def _folded(source: str, scale: str, target: str) -> Compute:
-    """A layer whose rows a layer scale multiplies: weight and bias."""
+    """A layer whose weight and bias rows are multiplied by a layer scale."""
     return Compute(ScaleRows(), source, target, using=(scale,))
 
 
@@ -90,7 +90,7 @@ _GIANT = (
 
 
 def _of_14(specs: Specs) -> str | None:
-    """timm names other ViTs with layer scales alike."""
+    """timm uses the same names for other ViTs with layer scales."""
     shape = specs["patch_embed.proj.weight"].shape
     return None if shape[-2:] == (14, 14) else "patch_embed.proj.weight of other patches than 14"
 
@@ -144,7 +144,7 @@ class DINOv2(ViTMAE, frozen=True, kw_only=True):
         shapes = in_target_names(cls.tables[layout], specs)
         up, down = (shapes.get(f"blocks.0.mlp.fc{number}.weight") for number in (1, 2))
         if up and down and up.shape[:1] == (2 * down.shape[-1],):
-            # timm's names do not tell
+            # timm's names do not show it
             raise ArchitectureError(f"this has no counterpart: {_GIANT}")
         made = super().infer(specs, layout, facts)
         # whole patches, as many as detrex's images have at least

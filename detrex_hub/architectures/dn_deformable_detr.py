@@ -23,9 +23,9 @@ class DnDeformableDetr(Detector, frozen=True, kw_only=True):
     """DN-Deformable-DETR.
 
     Args:
-        neck_inputs: feature maps that the backbone gives, its last ones.
+        neck_inputs: feature maps of the backbone that the neck reads, the last ones.
         feature_levels: feature maps in all.
-        with_indicator: whether one feature of a query says that it is one of denoising.
+        with_indicator: whether one feature of a query marks denoising queries.
         position_temperature, position_offset: of the sine position embedding; None where they are
             not known.
     """

@@ -23,7 +23,7 @@ class DnDetr(AnchorBoxDetector, frozen=True, kw_only=True):
     """DN-DETR.
 
     Args:
-        with_indicator: whether one feature of a query says that it is one of denoising.
+        with_indicator: whether one feature of a query marks denoising queries.
     """
 
     with_indicator: bool = True
@@ -67,7 +67,7 @@ class DnDetr(AnchorBoxDetector, frozen=True, kw_only=True):
         if layout not in TRANSFORMERS:
             return super().rules_back(layout)
         # Without denoising it is a DAB-DETR with one pattern: the embedding of the label "unknown",
-        # and a zero, which says that a query is none of denoising (IDEA-Research/DN-DETR ff3902a).
+        # and a zero, which marks a query without denoising (IDEA-Research/DN-DETR ff3902a).
         width, labels = self.embed_dim - self.with_indicator, self.num_classes + 1
         pattern = Cut((self.num_classes, 0), (1, self.embed_dim), (labels, width))
         others = [rule for part in self._all_but_labels() for rule in part.rules(layout)]

@@ -63,7 +63,7 @@ class EVA01(ViTMAE, frozen=True, kw_only=True):
 
     @classmethod
     def infer(cls, specs: Specs, layout: str, facts: Facts) -> Self:
-        # an argument by which detrex makes the biases of queries and values
+        # the argument by which detrex creates the biases of queries and values
         return replace(super().infer(specs, layout, facts), qkv_bias=True)
 
     def arguments(self) -> dict[str, Any]:

@@ -47,6 +47,6 @@ class LastMap(Part, frozen=True):
         fitting = [name for name, n in self.body.out_channels.items() if n == self.channels]
         # the maps of a pyramid all have the same channels: no shape shows which one is read
         features = {"model.in_features": fitting} if len(fitting) == 1 else {}
-        # a stage that is returned has a norm among the weights, whether it is read or not
+        # the weights have a norm for each returned stage, whether the stage is read or not
         returned = self.body.returning(self.body.normed) if self.body.normed else {}
         return {**returned, **features, "model.in_channels": self.channels}

@@ -1,7 +1,7 @@
 """Plain ViTs below ViTDet's feature pyramid, trained together: the backbones of detectors.
 
-detectron2's `SimpleFeaturePyramid` and the two of detrex have the same names. So have the detectors
-that EVA's authors trained with detectron2, of which detrex takes the backbone.
+detectron2's `SimpleFeaturePyramid` and the two pyramids of detrex have the same names. The
+detectors that EVA's authors trained with detectron2 have them too, and detrex uses their backbone.
 
 Facts: detectron2 02b5c4e2, `modeling/backbone/vit.py`; detrex e244e6c, `modeling/backbone/eva.py`
 and `eva_02.py`; baaivision/EVA 5623d08, `EVA-01/det` and `EVA-02/det`. Their outputs are equal.
@@ -61,8 +61,8 @@ class FeaturePyramid(Architecture, frozen=True, kw_only=True):
         net: the ViT.
         maps: numbers of the pyramid's maps: map ``i`` has stride ``2**i``.
         channels: of each.
-        rotary_positions: whether the weights hold the rotary positions of EVA-02, as what detrex
-            trained does. They are those of the sizes that a config must have then.
+        rotary_positions: whether the weights hold the rotary positions of EVA-02, as files trained
+            in detrex do. A config must then have the image and window sizes of these positions.
     """
 
     net: PlainViT
@@ -156,7 +156,7 @@ class FeaturePyramid(Architecture, frozen=True, kw_only=True):
         return target
 
     def _map(self, number: int) -> StateDict:
-        """The layers that make a map; activations and pooling have no tensors."""
+        """The layers that make a map. Activations and pooling have no tensors."""
         width, channels = self.net.embed_dim, self.channels
         layers: list[StateDict] = []
         if number < 4:
@@ -186,7 +186,7 @@ class FeaturePyramid(Architecture, frozen=True, kw_only=True):
 
     @property
     def out_channels(self) -> dict[str, int]:
-        # behind the last of its maps detrex's configs pool another one
+        # detrex's configs pool another map after the last one
         return {f"p{i}": self.channels for i in (*self.maps, self.maps[-1] + 1)}
 
     def read_by(self, inputs: int) -> dict[str, int]:
@@ -206,7 +206,7 @@ class FeaturePyramid(Architecture, frozen=True, kw_only=True):
             "net.window_block_indexes": list(net.window_block_indexes),
         }
         if isinstance(net, EVA02):
-            # its rotary positions fit square images of this size alone
+            # its rotary positions fit only square images of this size
             sizes["square_pad"] = net.img_size
         lazy = {f"{self.node}.{name}": value for name, value in sizes.items()}
         return replace(found, lazy={**found.lazy, **lazy})
@@ -264,7 +264,7 @@ def _nets() -> list[type[Architecture]]:
 
 
 def _enlarged(width: int) -> StateDict:
-    """A transposed convolution, by which a map becomes twice as large and half as wide."""
+    """A transposed convolution that makes a map twice as large, with half the channels."""
     return {"weight": tensor(width, width // 2, 2, 2), "bias": tensor(width // 2)}
 
 

@@ -1,8 +1,8 @@
 """FocalNets: the original's names are those of detrex's `FocalNet`.
 
 Facts: microsoft/FocalNet, its `configs/` and detrex e244e6c, `modeling/backbone/focalnet.py`. Stage
-outputs are equal in float64. detrex's configs for tiny, small and base have a module of their own
-beside them, an older `FocalNet` without post-norm, which is equal for these sizes.
+outputs are equal in float64. detrex's configs for tiny, small and base have their own module beside
+them, an older `FocalNet` without post-norm, which is equal for these sizes.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ class FocalNet(StagedBackbone, frozen=True, kw_only=True):
         patch_norm: whether the patch embedding ends in a norm.
         use_conv_embed: whether patches are embedded by overlapping convolutions.
         use_layerscale: whether blocks scale their channels by learned gammas.
-        use_postln: whether norms come after modulation and feed-forward; in no shape.
-        use_postln_in_modulation: whether the modulation has a norm of its own.
-        normalize_modulator: whether the modulator is divided by the number of levels; in no shape.
+        use_postln: whether norms come after modulation and feed-forward; no shape shows it.
+        use_postln_in_modulation: whether the modulation has its own norm.
+        normalize_modulator: whether the modulator is divided by the number of levels; no shape
+            shows it.
         output_norms: the stages whose output norms the weights hold: none but in detrex's files.
     """
 

@@ -29,7 +29,7 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
     """Focus-DETR: DINO whose encoder attends to the foreground.
 
     Args:
-        neck_inputs: feature maps that the backbone gives, its last ones.
+        neck_inputs: feature maps of the backbone that the neck reads, the last ones.
         feature_levels: feature maps in all.
         position_temperature, position_offset: of the sine position embedding; None where they are
             not known.
@@ -86,7 +86,7 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
         return (
             Neck(self.body, self.neck_inputs, self.feature_levels, width),
             SinePositions(width, self.position_temperature, self.position_offset),
-            # dense attention among the foreground is added to the layer, with a norm of its own
+            # the layer has additional dense attention among the foreground, with its own norm
             Layers(
                 "encoder",
                 shape,
@@ -103,7 +103,7 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
             Module("transformer.tgt_embed", {"weight": tensor(self.learned_queries, width)}),
             Module("transformer.decoder.norm", norm(width)),
             Module("transformer.decoder.ref_point_head", mlp(2 * width, width, width, 2)),
-            # each encoder layer scores classes by one head, that of the proposals
+            # all encoder layers score classes by one head, that of the proposals
             HeadLists(
                 self.classes,
                 self.decoder_layers,
@@ -133,7 +133,7 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
 
 
 def _mask_predictor(width: int) -> StateDict:
-    """detrex's MaskPredictor, which tells the foreground."""
+    """detrex's MaskPredictor, which finds the foreground."""
     half, quarter = width // 2, width // 4
     return (
         under("layer1.0", norm(width))

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 
 class TransformersModel(Struct, frozen=True, kw_only=True):
-    """A model of transformers, beside its weights and the names of its classes.
+    """The description of a model of transformers, without its weights and class names.
 
     Args:
         config: the fields of its ``config.json``.
         image_processor: the class that prepares images for it.
         opened_by: the auto class that opens the folder.
         task: of a pipeline; None for a backbone.
-        needs: packages that it needs beside transformers.
+        needs: packages that it needs in addition to transformers.
         differences: what it computes differently from the detrex model, one sentence or more each.
-        initialised: what transformers initialises itself, for people; None where there is nothing.
+        initialised: the tensors that transformers initialises itself, for users; None if there are
+            none.
     """
 
     config: Mapping[str, Any]
@@ -61,17 +62,17 @@ class TransformersModel(Struct, frozen=True, kw_only=True):
 
 
 def needs(layout: str) -> tuple[str, ...]:
-    """The packages that a detector in a layout needs beside transformers."""
+    """The packages that a detector in a layout needs in addition to transformers."""
     return ("torch",) if layout == "transformers_no_timm" else ("torch", "timm")
 
 
 class TimmModel(Struct, frozen=True, kw_only=True):
-    """A model of timm, beside its weights.
+    """The description of a model of timm, without its weights.
 
     Args:
         architecture: timm's name of the model.
-        model_args: arguments that it is made with.
-        initialised: what timm initialises itself, for people; None where there is nothing.
+        model_args: its arguments.
+        initialised: the tensors that timm initialises itself, for users; None if there are none.
     """
 
     architecture: str
@@ -85,7 +86,7 @@ class TimmModel(Struct, frozen=True, kw_only=True):
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """None is known."""
+        """No difference is known."""
         return ()
 
     def snippet(self, folder: str) -> str:
@@ -110,17 +111,17 @@ def check_positions(
     fixed_temperature: float | None = None,
     fixed_offset: float,
 ) -> None:
-    """Refuse position embeddings that transformers' model does not have.
+    """Refuse position embeddings that transformers' model cannot have.
 
     Args:
         name: of the architecture.
         grid: of learned embeddings, None for sine ones.
         temperature, offset: of sine ones.
-        fixed_temperature: the one of transformers' model; None where its config takes any.
+        fixed_temperature: that of transformers' model; None if its config takes any value.
         fixed_offset: the same of the offset.
 
     Raises:
-        ArchitectureError: it says which, and what is nearest.
+        ArchitectureError: it names them, and the nearest possible ones.
     """
     if grid is not None:
         raise ArchitectureError(
@@ -155,7 +156,7 @@ def backbone(
     return TransformersModel(
         config={"model_type": model_type, "architectures": [name], **fields},
         image_processor="ViTImageProcessor",
-        # AutoBackbone of 5.24 opens no folder on this machine
+        # AutoBackbone of 5.24 cannot open a local folder
         opened_by=name,
         task=None,
         initialised=initialised,
@@ -183,8 +184,8 @@ def for_transformers(
 def check_images(preprocessing: Mapping[str, Any], software: str) -> None:
     """
     Raises:
-        ArchitectureError: the weights read BGR images, and other software gives RGB ones; or the
-            record says nothing valid of them.
+        ArchitectureError: the weights read BGR images, and other software provides RGB ones; or
+            the record has no valid image settings.
     """
     wrong = [n for n in IMAGE_FACTS if not IMAGE_FACTS[n].kind.accepts(preprocessing.get(n))]
     if wrong:

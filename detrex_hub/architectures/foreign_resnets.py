@@ -1,4 +1,4 @@
-"""The ResNets of transformers and timm: which of them computes what a ResNet of detrex does."""
+"""The ResNets of transformers and timm with the same outputs as a ResNet of detrex."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def detector_backbone(
         body: the backbone of the detrex model.
         own: whether transformers' own ResNet reads the weights, instead of timm's.
         read: its last stages, which the detector reads.
-        stride_in_1x1: whether the stride lies in the first 1x1 convolution.
+        stride_in_1x1: whether the first 1x1 convolution has the stride.
 
     Raises:
         ArchitectureError: transformers has no such backbone in a detector.

@@ -1,7 +1,6 @@
 """Group-DETR, as detrex has it: Conditional-DETR that is trained with several groups of queries.
 
-Its authors' repository (Atten4Vis/GroupDETR) holds no code, so that detrex's names are the only
-ones.
+Its authors' repository (Atten4Vis/GroupDETR) has no code, so detrex's names are the only ones.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def _usual_groups(specs: Specs, layout: str, facts: Facts) -> int | None:
 
 
 class GroupDetr(ConditionalDetr, frozen=True, kw_only=True):
-    """Group-DETR. ``num_queries`` are those of all groups.
+    """Group-DETR. ``num_queries`` counts the queries of all groups.
 
     Args:
         group_nums: groups of queries; None where their number is not known, since no shape shows
@@ -53,7 +52,7 @@ class GroupDetr(ConditionalDetr, frozen=True, kw_only=True):
         ),
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
-        # the keys of Conditional-DETR, which says so
+        # it has the keys of Conditional-DETR, whose `look_alikes` names it
         "detrex": Layout(
             present=ConditionalDetr.layouts["detrex"].present,
             absent=ConditionalDetr.layouts["detrex"].absent,

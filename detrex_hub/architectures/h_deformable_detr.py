@@ -1,7 +1,7 @@
 """H-Deformable-DETR: HDETR/H-Deformable-DETR to detrex's `HDeformableDETR`.
 
-Only its two-stage model with mixed selection, which all released checkpoints are, has keys of its
-own; any other differs from Deformable-DETR only in its name.
+Only its two-stage model with mixed selection has its own keys. All released checkpoints are such
+models. Any other model has the keys of Deformable-DETR.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from detrex_hub.architectures.deformable_detr import OTHERS, DeformableDetr
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.errors import ArchitectureError
 
-# queries of the one-to-one branch, by those of both, in the released models
+# queries of both branches -> queries of the one-to-one branch, in the released models
 _RELEASED: dict[Any, int] = {1800: 300, 2400: 900}
 
 
@@ -34,12 +34,12 @@ def _released_branch(specs: Specs, layout: str, facts: Facts) -> int | None:
 
 
 class HDeformableDetr(DeformableDetr, frozen=True, kw_only=True):
-    """H-Deformable-DETR. ``num_queries`` are those of both branches.
+    """H-Deformable-DETR. ``num_queries`` counts the queries of both branches.
 
     Args:
         num_queries_one2one: queries of the one-to-one branch, the first ones; None where they
             are not known, since no shape shows them.
-        mixed_selection: whether a two-stage model has learned queries beside its proposals.
+        mixed_selection: whether a two-stage model has learned queries in addition to proposals.
     """
 
     num_queries_one2one: int | None
@@ -112,7 +112,7 @@ class HDeformableDetr(DeformableDetr, frozen=True, kw_only=True):
         queries, first = self.num_queries, self.num_queries_one2one
         further = None if queries is None or first is None else queries - first
         learned = self.mixed_selection or not self.as_two_stage
-        # in one stage detrex's configs say it too, and nothing follows from it
+        # one-stage configs of detrex have it too, without effect
         mixed = self.mixed_selection if self.as_two_stage else None
         return (
             *self.parts_without_queries(),
@@ -122,8 +122,8 @@ class HDeformableDetr(DeformableDetr, frozen=True, kw_only=True):
             ConfigValue("model.transformer.two_stage_num_proposals", kinds.SIZE, queries),
             ConfigValue("model.num_queries_one2one", kinds.SIZE, first if queries else None),
             ConfigValue("model.num_queries_one2many", kinds.COUNT, further),
-            # without box refinement detrex's decoder ends in an UnboundLocalError if it looks
-            # forward twice, as all of detrex's configs say
+            # without box refinement, detrex's decoder raises an UnboundLocalError with
+            # look_forward_twice, which all of detrex's configs turn on
             ConfigValue(
                 "model.transformer.decoder.look_forward_twice",
                 kinds.FLAG,

@@ -15,12 +15,12 @@ from detrex_hub.mapping import Rename, Rows, Rule, Take
 
 
 class Classes(Struct, frozen=True):
-    """The classes of a detector, and which rows of its source they take.
+    """The classes of a detector, and the rows that they take from the source.
 
     Args:
         number: of classes, "no object" not counted.
         width: of the embeddings that class heads read.
-        chosen: the rows that are taken; None where all are.
+        chosen: the rows that are taken; None if all are.
         no_object: whether class heads have a last row for "no object". Such heads are not trained
             with the focal loss.
     """
@@ -38,7 +38,7 @@ class Classes(Struct, frozen=True):
         """Rules of a class head, a module by its name in both layouts.
 
         Args:
-            proposals: whether its first row ranks proposals, whatever their class.
+            proposals: whether its first row ranks proposals of every class.
         """
         if self.chosen is None:
             return (Rename(f"{source}.*", f"{target}.*"),)
@@ -66,7 +66,7 @@ class ClassHead(Part, frozen=True):
 
     Args:
         classes: its classes.
-        name: in detrex and, if nothing else is said, in the original.
+        name: in detrex, and by default in the original.
         transformers: its name in the layouts of transformers.
     """
 
@@ -86,18 +86,17 @@ class ClassHead(Part, frozen=True):
 
 
 class HeadLists(Part, frozen=True):
-    """A class head and a box head for each decoder layer, as detectors with deformable attention
-    have them. The decoder holds some of them a second time.
+    """A class head and a box head for each decoder layer of a detector with deformable attention.
+    The decoder holds some of them a second time.
 
     Args:
         classes: of the class heads.
         layers: of the decoder.
-        refines: whether each decoder layer refines the boxes by a head of its own; otherwise all
+        refines: whether each decoder layer refines the boxes by its own head; otherwise all
             layers share one class head and one box head.
         proposes: whether the encoder proposes queries, through a further class and box head.
-        by_first_row: whether these proposals are ranked by the first row of their class head alone.
-        of_encoder: what the names of the encoder's heads begin with in the original, where they do
-            not stand in the lists.
+        by_first_row: whether only the first row of the class head ranks these proposals.
+        of_encoder: the prefix of the encoder's heads in the original, if they are not in the lists.
         again: further modules that are one of the class heads, by its number in the list.
     """
 
@@ -214,7 +213,7 @@ class Labels(Part, frozen=True):
         classes: the labels.
         width: of an embedding.
         unknown: whether detrex has a last row for "unknown", which the original has too.
-        source_rows: rows of the original's embedding, where detrex reads only the first of them.
+        source_rows: rows of the original's embedding, if detrex reads only the first of them.
     """
 
     name: str
@@ -240,7 +239,7 @@ class Labels(Part, frozen=True):
             return Rename(source, target)
         if chosen is not None:
             return Take(source, target, chosen.labels(of, unknown=self.unknown))
-        # nothing reads the original's further rows
+        # nothing reads the other rows of the original
         return Take(source, target, Rows(f"first{number}", of, ((0, number),)))
 
     def target(self) -> StateDict:

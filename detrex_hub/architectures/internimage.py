@@ -68,8 +68,8 @@ def _post_norm_blocks(specs: Specs, layout: str, facts: Facts) -> list[int] | No
 
 
 def _post_norms(specs: Specs) -> int:
-    """Blocks of the third stage with a norm behind them: the shapes show how many there are, and
-    not which ones."""
+    """Blocks of the third stage that a norm follows. The shapes show their number, but not which
+    ones they are."""
     return len(indices(specs, "levels.2.post_norms.{n}.0.weight", "n"))
 
 
@@ -95,12 +95,12 @@ class InternImage(StagedBackbone, frozen=True, kw_only=True):
         groups: groups of the deformable convolutions of each stage.
         mlp_ratio: hidden width of a block's feed-forward layers over its width.
         layer_scale: whether the weights hold the gammas by which blocks scale their channels.
-        offset_scale: factor of the deformable convolutions' offsets; in no shape.
+        offset_scale: factor of the deformable convolutions' offsets; no shape shows it.
         post_norm: whether norms come after convolution and feed-forward.
         dw_kernel_size: kernel of the depthwise convolutions.
         res_post_norm: whether blocks have norms before and after (H).
         center_feature_scale: whether blocks mix in their input by a learned scale (H, G).
-        level2_post_norm_block_ids: blocks of the third stage with a norm behind them (H, G).
+        level2_post_norm_block_ids: blocks of the third stage that a norm follows (H, G).
     """
 
     channels: int
@@ -189,8 +189,8 @@ class InternImage(StagedBackbone, frozen=True, kw_only=True):
             mlp_ratio=mlp_ratio(hidden, channels),
             layer_scale=f"{first}.gamma1" in shapes,
             offset_scale=float(facts["offset_scale"]),
-            # stages of blocks with post-norm end in no norm of their own, but where the center
-            # feature scale asks for one: there the released ones have either kind of post-norm
+            # stages with post-norm have no final norm, except with the center feature scale: the
+            # released models with it have either kind of post-norm
             post_norm=not res_post_norm
             if center_feature_scale
             else "levels.0.norm.0.weight" not in shapes,
@@ -227,7 +227,7 @@ class InternImage(StagedBackbone, frozen=True, kw_only=True):
 
     @property
     def _takes_gammas(self) -> bool:
-        """Whether detrex's model may be built with gammas: it passes over res_post_norm then."""
+        """Whether detrex's model may be built with gammas. With gammas it ignores res_post_norm."""
         return self.layer_scale or not (self.res_post_norm or self.center_feature_scale)
 
     def target(self) -> StateDict:
@@ -292,7 +292,7 @@ class InternImage(StagedBackbone, frozen=True, kw_only=True):
     def dropped(self) -> dict[str, TensorSpec]:
         width = self.widths[-1]
         if self.center_feature_scale:
-            # H and G were pretrained with a CLIP-like projector over their last two stages
+            # H and G were pretrained with a CLIP-like projector on their last two stages
             projector: StateDict = {}
             for name in ("q", "k", "v"):
                 projector |= under(f"norm1_{name}.0", norm(1024))
@@ -327,7 +327,7 @@ class InternImage(StagedBackbone, frozen=True, kw_only=True):
             "level2_post_norm": bool(self.level2_post_norm_block_ids),
         }
         if self._takes_gammas:
-            # 1 changes nothing where the weights hold no gammas, and is overwritten where they do
+            # 1 has no effect: the weights overwrite the gammas, or there are none
             arguments["layer_scale"] = 1.0
         if self.level2_post_norm_block_ids:
             arguments["level2_post_norm_block_ids"] = list(self.level2_post_norm_block_ids)

@@ -1,7 +1,7 @@
 """Mask DINO: IDEA-Research/MaskDINO to detrex's `MaskDINO`, whose names are the original's.
 
-The original registers its one box head three times, detrex once. That is all that sets the two
-apart (MaskDINO 3831d85, detrex e244e6c).
+The original registers its one box head three times, detrex once. This is the only difference
+(MaskDINO 3831d85, detrex e244e6c).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PREDICTOR = f"{_HEAD}.predictor"
 _ENCODER = f"{_PIXELS}.transformer.encoder.layers"
 _DECODER = f"{_PREDICTOR}.decoder.layers"
 _BOXES = f"{_PREDICTOR}.decoder.bbox_embed"
-# where the original has the box head too
+# further names of the box head in the original
 _LISTED, _ALONE = f"{_PREDICTOR}.bbox_embed", f"{_PREDICTOR}._bbox_embed"
 _QUERIES = f"{_PREDICTOR}.query_feat.weight"
 _ANCHORS = f"{_PREDICTOR}.query_embed.weight"
@@ -64,17 +64,17 @@ class MaskDino(Detector, frozen=True, kw_only=True):
         feature_levels: feature maps of the encoder in all.
         feature_order: ``low2high`` where the encoder's first feature map is the finest one,
             ``high2low`` where it is the coarsest.
-        mask_levels: feature maps of the backbone that masks are refined by beside, its first ones.
+        mask_levels: further feature maps of the backbone that refine masks, the first ones.
         decoder_feedforward_dim: width of the feed-forward layers of the decoder; that of the
             encoder is ``feedforward_dim``.
         two_stage: whether the encoder proposes the queries; then no shape shows ``num_queries``,
             unless their contents are learned.
         learn_tgt: whether a two-stage model has learned contents of queries.
-        learned_boxes: whether queries have learned boxes, which a model in one stage has whose
-            boxes do not come from its masks.
+        learned_boxes: whether queries have learned boxes. A one-stage model has them if its boxes
+            do not come from its masks.
         semantic_ce_loss: whether the class head has a last row for "no object".
-        initialize_box_type: how masks give the first boxes: ``no``, ``bitmask`` or ``mask2box``;
-            None where it is not known.
+        initialize_box_type: how the first boxes follow from masks: ``no``, ``bitmask`` or
+            ``mask2box``; None if it is not known.
     """
 
     neck_inputs: int
@@ -104,7 +104,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
             shown=_learned,
             config=(f"{_CONFIG}.num_queries", "model.num_queries"),
         ),
-        # a wrong one costs up to 1.2 in logits, 9.1 in masks and 0.93 in boxes
+        # a wrong value changes logits by up to 1.2, masks by 9.1 and boxes by 0.93
         "initialize_box_type": Fact(
             kinds.Choice("no", "bitmask", "mask2box"),
             "how masks give the first boxes; mask2box in files called maskenhanced",
@@ -163,7 +163,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
 
     @classmethod
     def stated(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        # its training writes no arguments beside the weights
+        # its training script saves no arguments
         return {}
 
     @property
@@ -179,7 +179,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
             *own,
             Drop(f"{_LISTED}.**", again, optional=True),
             Drop(f"{_ALONE}.**", again, optional=True),
-            # where the backbone was trained with SyncBN
+            # from backbones that were trained with SyncBN
             *(
                 Drop(f"backbone.{place}.num_batches_tracked", "counts batches", optional=True)
                 for place in ("*.*.norm", "*.*.*.norm")
@@ -216,7 +216,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
         return (*self._pixel_decoder(), *self._predictor(), *self._weights(), *self._settings())
 
     def _pixel_decoder(self) -> Iterator[Part]:
-        """The encoder, and the feature map that masks are read from."""
+        """The encoder, and the feature map from which masks are read."""
         width, channels = self.embed_dim, list(self.body.out_channels.values())
         inputs = channels[-self.neck_inputs :]
         coarsest = max(inputs)
@@ -293,7 +293,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
     def _settings(self) -> Iterator[Part]:
         pixels, width = "model.sem_seg_head.pixel_decoder", self.embed_dim
         maps = list(self.body.out_channels.items())
-        # detrex's panoptic and ADE20K configs say their classes to the head alone, and the
+        # detrex's panoptic and ADE20K configs set their classes only on the head, and the
         # predictor keeps the 80 of params
         for path in ("model.sem_seg_head", "model.params", _CONFIG, "model.criterion"):
             yield ConfigValue(f"{path}.num_classes", kinds.SIZE, self.num_classes)
@@ -334,9 +334,10 @@ class MaskDino(Detector, frozen=True, kw_only=True):
 
     @property
     def _common_stride(self) -> int:
-        """The stride of the maps that masks are read from, which decides how many maps refine them.
-        Where the encoder reads the finest map detrex's default of 4 means none, and the original
-        always makes one: detrex would drop 6 keys without a word, with masks at 1/32."""
+        """The stride of the maps from which masks are read. It decides how many maps refine them.
+        If the encoder reads the finest map, detrex's default of 4 means none, but the original
+        always
+        makes one: detrex would silently drop 6 keys, with masks at 1/32."""
         finest = 4 << (len(self.body.out_channels) - self.neck_inputs)
         return max(finest >> self.mask_levels, 1)
 

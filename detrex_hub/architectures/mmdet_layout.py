@@ -1,7 +1,7 @@
 """The layout of mmdetection and mmpretrain: a backbone below ``backbone.``, in ``state_dict``.
 
-Facts: mmdet 3.3.0 and mmpretrain 1.2.0. A detector and a classifier name their backbones alike, and
-some keys mean different things in them. What lies beside the backbone identifies it.
+Facts: mmdet 3.3.0 and mmpretrain 1.2.0. Detectors and classifiers use the same names for their
+backbones, but some keys mean different things. The other modules identify the kind of model.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""detrex's `ChannelMapper`: the feature maps of a backbone, brought to one width.
+"""detrex's `ChannelMapper`: it projects the feature maps of a backbone to one width.
 
-The maps that the backbone does not give come from convolutions with stride 2.
+Convolutions with stride 2 make further maps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Neck(Part, frozen=True):
 
     Args:
         body: the backbone.
-        inputs: feature maps that it gives, its last ones.
+        inputs: feature maps of the backbone that the neck reads, the last ones.
         levels: feature maps in all.
         width: of each.
         embeddings: the embeddings of the feature maps, in detrex.
@@ -81,7 +81,7 @@ class Neck(Part, frozen=True):
 
     def overrides(self) -> dict[str, Any]:
         stages = range(len(self.body.out_channels))[-self.inputs :]
-        # the neck takes as many feature maps as it reads, and no more
+        # the backbone must return exactly the maps that the neck reads
         return {
             **self.body.returning(stages),
             "model.neck.in_features": list(self.features),
@@ -106,7 +106,7 @@ def read_levels(specs: Specs, layout: str, facts: Facts) -> dict[str, int]:
     levels = shape_of(specs, *names)[0]
     own = {"original": "input_proj.{i}.0.weight", "detrex": "neck.convs.{i}.conv.weight"}
     projection = own.get(layout, "model.input_proj.{i}.0.weight")
-    # the backbone's feature maps are projected by 1x1 convolutions, the further ones by 3x3
+    # 1x1 convolutions project the backbone's feature maps, 3x3 convolutions the further ones
     inputs = sum(
         shape_of(specs, projection.replace("{i}", str(i)), dimensions=4)[-1] == 1
         for i in indices(specs, projection)

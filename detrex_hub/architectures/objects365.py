@@ -1,7 +1,7 @@
 """Objects365's classes, in the order of their category ids, which run from 1 to 365 without gaps.
 
-A head has 366 rows, numbered by category ids, so that row 0 is never used (DETA), or 365 rows that
-are numbered from 0. The names are those of the second version's annotations, some spelt right.
+A head has 366 rows, numbered by category ids, of which row 0 is never used (DETA), or 365 rows
+numbered from 0. The names are those of the second version's annotations, with spelling corrected.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def rows(of: int) -> tuple[int, ...]:
     """The row of each class in a head.
 
     Args:
-        of: rows of the head, "no object" not counted; none where it has another number.
+        of: rows of the head, without "no object". Another number gives no rows.
     """
     first = of - len(NAMES)
     return tuple(range(first, of)) if first in (0, 1) else ()

@@ -1,7 +1,7 @@
 """The parts of a detector, each with its keys in detrex and their sources.
 
-A detector lists its parts. Its mapper, its state dict, its ties and what it asks of a config are
-those of the parts together, so that one list can be checked by eye beside the two models.
+A detector lists its parts. Its mapper, state dict, ties and overrides are those of all parts. So
+one list can be checked by eye beside the two models.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from detrex_hub.specs import TensorSpec
 
 
 class Part(Struct, frozen=True):
-    """A part of a detector. What a part does not have is empty."""
+    """A part of a detector. The defaults are empty."""
 
     def rules(self, layout: str) -> tuple[Rule, ...]:
         """From any layout except detrex's own to detrex's names."""
         return ()
 
     def kept(self) -> tuple[Rule, ...]:
-        """From detrex's names to themselves; class heads may lose rows there."""
+        """From detrex's names to the same names. Class heads may lose rows."""
         return tuple(Rename(key, key) for key in self.target())
 
     def target(self) -> StateDict:
@@ -51,7 +51,7 @@ class Part(Struct, frozen=True):
 
 
 class Module(Part, frozen=True):
-    """A module that keeps the names inside it.
+    """A module whose inner names stay the same.
 
     Args:
         name: in detrex.
@@ -83,8 +83,8 @@ class Constant(Part, frozen=True):
     Args:
         name: in detrex.
         spec: of the tensor.
-        by_classes: whether it has a row for each class. Where rows of the class heads change, the
-            one in a checkpoint is dropped.
+        by_classes: whether it has a row for each class. If rows of the class heads change, the
+            tensor in a checkpoint is dropped.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""The common base of plain ViTs: one width from end to end, below ViTDet's feature pyramid.
+"""The common base of plain ViTs, with one width in all blocks, below ViTDet's feature pyramid.
 
 Facts: detectron2 02b5c4e2, `modeling/backbone/vit.py`, and detrex e244e6c,
-`modeling/backbone/eva_02.py`. Both attend in windows, except in the last block of each fourth of
-the depth; pretraining attended to the whole image, which was one window.
+`modeling/backbone/eva_02.py`. Both attend in windows, except in the last block of each quarter of
+the depth. Pretraining attended to the whole image, which was one window.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class PlainViT(Architecture, frozen=True, kw_only=True):
         qkv_bias: whether queries and values have biases.
         pretrain_img_size: width of the pretraining's images, in pixels; its positions are resized.
         pretrain_use_cls_token: whether the first position is that of a class token.
-        img_size: width of the detector's images, in pixels. Like the two below it shapes only what
-            the model sets itself, and is that of detrex's configs.
+        img_size: width of the detector's images, in pixels. It is that of detrex's configs. Like
+            the next two, it only shapes tensors that the model sets itself.
         window_size: width of a window, in patches.
         window_block_indexes: the blocks that attend in windows; the others attend to the whole map.
     """
@@ -200,15 +200,15 @@ class PlainViT(Architecture, frozen=True, kw_only=True):
 
 
 def usual_windows(depth: int) -> tuple[int, ...]:
-    """The blocks that attend in windows in detrex's and ViTDet's configs: all but four, the last of
-    each fourth."""
+    """The blocks that attend in windows in detrex's and ViTDet's configs: all except the last of
+    each quarter."""
     fourth = max(depth // 4, 1)
     return tuple(block for block in range(depth) if (block + 1) % fourth)
 
 
 def positions(shapes: Shapes, patch_size: int) -> tuple[int, bool]:
-    """Width of the pretraining's images, in pixels, and whether there is a class token's position:
-    no two squares follow one another."""
+    """Width of the pretraining's images, in pixels, and whether the class token has a position. The
+    result is unique, because no two squares are consecutive numbers."""
     rows = shapes("pos_embed", 3)[1]
     for side, token in ((isqrt(rows - 1), True), (isqrt(rows), False)):
         if side > 0 and side**2 + token == rows:
@@ -217,7 +217,7 @@ def positions(shapes: Shapes, patch_size: int) -> tuple[int, bool]:
 
 
 def num_heads(head_dim: Callable[[Specs], int | None]) -> Fact:
-    """The fact of how many heads attend.
+    """The fact for the number of attention heads.
 
     Args:
         head_dim: channels of a head, where a shape shows them.
@@ -245,7 +245,7 @@ def heads(shapes: Shapes, facts: Facts, embed_dim: int) -> int:
     """Attention heads, which divide the channels.
 
     Raises:
-        ArchitectureError: they do not, or nothing is known.
+        ArchitectureError: they do not, or their number is not known.
     """
     number: int | None = facts.get("num_heads")
     if number is None:

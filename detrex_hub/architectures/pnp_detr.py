@@ -1,5 +1,5 @@
-"""PnP-DETR: twangnh/pnp-detr to detrex's `PnPDETR`. DETR whose encoder reads the sampled part of a
-feature map, and a few vectors that stand for the rest.
+"""PnP-DETR: twangnh/pnp-detr to detrex's `PnPDETR`. It is a DETR whose encoder reads sampled points
+of a feature map, and a few vectors that summarise the rest.
 
 Facts: twangnh/pnp-detr fbdf272 and detrex e244e6c. Outputs are equal to 7e-15 in float64.
 """
@@ -31,12 +31,13 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
     """PnP-DETR.
 
     Args:
-        score_pred_net: what scores the points of a feature map: ``2layer-fc-256`` (as wide as the
+        score_pred_net: the network that scores the points of a map: ``2layer-fc-256`` (as wide as
+            the
             model), ``2layer-fc-16`` or ``1layer-fc``.
-        kproj_net: what weighs the points that are not sampled: ``1layer-fc`` or ``2layer-fc``.
-        unsample_abstract_number: vectors that stand for these points.
-        test_time_sample_ratio: share of the points that is sampled at inference; None where it is
-            not known, since no shape shows it.
+        kproj_net: the network that weights the other points: ``1layer-fc`` or ``2layer-fc``.
+        unsample_abstract_number: vectors that summarise these points.
+        test_time_sample_ratio: share of the points that is sampled at inference; None if it is not
+            known, because no shape shows it.
         pos_embed_kproj: whether the points that are not sampled are also weighted by position.
     """
 
@@ -53,7 +54,7 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
     taken_by: ClassVar[frozenset[str]] = frozenset({"PnPDETR"})
     facts: ClassVar[Mapping[str, Fact]] = {
         **Detr.facts,
-        # 0.333 for 0.5 moves logits by 0.2 to 0.35
+        # 0.333 instead of 0.5 changes logits by 0.2 to 0.35
         "test_time_sample_ratio": Fact(
             kinds.Share(),
             "share of the points that are sampled at inference; the original evaluates "
@@ -117,7 +118,7 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
             ConfigValue("model.transformer.kproj_net", kinds.Choice(*_WEIGHERS), self.kproj_net),
             ConfigValue("model.transformer.unsample_abstract_number", kinds.SIZE, number),
             ConfigValue(_TEST_RATIO, kinds.Share(), self.test_time_sample_ratio),
-            # detrex's config leaves it out, where it is false
+            # detrex's config omits it, which means false
             ConfigValue(_POSITIONS, kinds.FLAG, self.pos_embed_kproj or None),
         )
 

@@ -1,8 +1,7 @@
 """Find the prefix of a known architecture in a state dict.
 
-Frameworks put a model below a name of their own, such as ``model.`` or ``backbone.``. A backbone
-lies inside a detector, which may be of another project. The prefix is found by trying: there is no
-list of names.
+Frameworks put a prefix before a model's keys, such as ``model.`` or ``backbone.``. A backbone may
+be inside a detector of another project. The prefix is found by trying, without a list of names.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from detrex_hub.checkpoints.wrappers import without_wrappers
 from detrex_hub.errors import ArchitectureError, DetrexHubError, UsageError
 from detrex_hub.mapping import template
 
-# A backbone lies no deeper in any known model (five: ``model.backbone.conv_encoder.model.``), and
-# no more modules are tried. The largest detector has about 400 modules above that depth.
+# No known model has a backbone at a greater depth (``model.backbone.conv_encoder.model.``), and at
+# most so many modules are tried. The largest detector has about 400 modules above that depth.
 _DEEPEST = 6
 _MOST = 1000
-# far beyond any model, whose modules would fill the memory
+# more than any model has: the modules of such a file would fill the memory
 _MOST_KEYS = 20_000
-# Of those with most keys, one is the nearest of a refusal, if it is near at all.
+# a refusal names the nearest of the prefixes with most keys, if one is near
 _MOST_NEAR = 30
 _MOST_INSIDE = 4
 _NEAR = 0.5
@@ -40,8 +39,8 @@ _NEAR = 0.5
 
 @dataclass(frozen=True)
 class _Place:
-    """A prefix below which an architecture was recognised, or several could not be
-    distinguished."""
+    """A prefix below which an architecture was recognised, or below which several are
+    possible."""
 
     prefix: str
     tensors: int
@@ -52,8 +51,8 @@ class _Place:
         return self.found.architecture.name if isinstance(self.found, Recognition) else ""
 
     def goes_before(self, other: _Place) -> bool:
-        """Whether one of the two lies in the other, and this one is to be taken: the model before
-        a part of it, and the model before a module that holds nothing else."""
+        """Whether one of the two is inside the other, and this one is preferred. A model is
+        preferred to a part of it, and to a module that holds nothing else."""
         if self.tensors == other.tensors:
             return self.prefix.startswith(other.prefix) and self.prefix != other.prefix
         return self.tensors > other.tensors and other.prefix.startswith(self.prefix)
@@ -66,20 +65,20 @@ def find(
     among: Sequence[type[Architecture]] = (),
     prefix: str | None = None,
 ) -> Recognition:
-    """Find the architecture and layout of a state dict, wherever in it the weights lie.
+    """Find the architecture, the layout and the prefix of the weights in a state dict.
 
-    The whole state dict counts first. Otherwise the prefix is taken that leaves the fewest tensors
-    over, so that a detector goes before its backbone.
+    The whole state dict is tried first. Otherwise the prefix wins that leaves the fewest other
+    tensors, so that a detector is preferred to its backbone.
 
     Args:
         specs: the state dict.
-        name: for messages, what it was read from.
+        name: the name of the file, for messages.
         among: the architectures to choose from; all where none is given.
-        prefix: what stands before the keys of the weights; tried if it is None. The last dot may
-            be left out.
+        prefix: the prefix of the weights' keys; found by trying if it is None. The last dot may be
+            omitted.
 
     Raises:
-        UnrecognisedError: none fits; it names the nearest, and where that lies.
+        UnrecognisedError: none fits; it names the nearest one and its prefix.
         ArchitectureError: several fit.
         UsageError: no key begins with ``prefix``.
     """
@@ -97,13 +96,13 @@ def find(
     shares = {one: starts.share(ordered, one) for one in islice(tensors, _MOST_NEAR)}
     nearest = max(shares, key=lambda one: shares[one], default=None)
     if nearest is not None and shares[nearest] > max(refusal.score, _NEAR):
-        # raises what speaks against it
+        # raises the reason
         recognise(specs, name=name, among=among, prefix=nearest)
     raise refusal
 
 
 def backbones(specs: Specs) -> Iterator[Recognition]:
-    """The backbones that lie inside a state dict, those with most tensors first. Few are tried."""
+    """The backbones inside a state dict, those with most tensors first. Few are tried."""
     kinds = [kind for kind in architectures().values() if kind.backbone]
     ordered, tensors = sorted(specs), _modules(specs)
     starts = _Starts(kinds, named=False)
@@ -120,8 +119,8 @@ def _places(
     among: Sequence[type[Architecture]],
     name: str | None,
 ) -> Iterator[_Place]:
-    """Every prefix below which an architecture is recognised. ``tensors`` are their numbers by
-    prefix."""
+    """Every prefix below which an architecture is recognised. ``tensors`` has the number of tensors
+    by prefix."""
     for prefix, count in tensors.items():
         if not starts.complete(ordered, prefix):
             continue
@@ -155,7 +154,7 @@ def _completed(prefix: str, specs: Specs, name: str | None) -> str:
         return ""
     whole = prefix if prefix.endswith(".") else f"{prefix}."
     if not _has(specs, whole):
-        # as the keys stand in the file, before the names of wrappers are removed
+        # as in the file, before the names of wrappers are removed
         model = without_wrappers(whole)
         if not model or _has(specs, model):
             return model
@@ -167,7 +166,7 @@ def _completed(prefix: str, specs: Specs, name: str | None) -> str:
 
 
 def _found(specs: Specs) -> tuple[str, ...]:
-    """The prefixes that a trial finds, as options."""
+    """The prefixes that a search finds, as options."""
     try:
         return _choices([find(specs).prefix])
     except ArchitectureError as error:
@@ -207,8 +206,8 @@ def _modules(keys: Iterable[str]) -> dict[str, int]:
 
 
 class _Starts:
-    """Tells quickly whether a layout may lie below a prefix, by how the keys begin that it must
-    have."""
+    """Checks quickly whether a layout may be below a prefix, by the beginnings of its required
+    keys."""
 
     def __init__(self, kinds: Iterable[type[Architecture]], *, named: bool) -> None:
         self._layouts = {
@@ -221,13 +220,13 @@ class _Starts:
         }
 
     def complete(self, ordered: Sequence[str], prefix: str) -> bool:
-        """Whether all of a layout may lie there. ``ordered`` are the sorted keys."""
+        """Whether all of a layout may be there. ``ordered`` are the sorted keys."""
         return any(
             all(_begins(ordered, prefix + start) for start in starts) for starts in self._layouts
         )
 
     def share(self, ordered: Sequence[str], prefix: str) -> float:
-        """The largest part of a layout that may lie there, 0 to 1."""
+        """The largest part of a layout that may be there, 0 to 1."""
         return max(
             sum(_begins(ordered, prefix + start) for start in starts) / len(starts)
             for starts in self._layouts
@@ -240,8 +239,8 @@ def _begins(ordered: Sequence[str], start: str) -> bool:
 
 
 def _apart(places: Sequence[_Place], specs: Specs) -> list[_Place]:
-    """The places that no other place goes before. A backbone with surplus tensors, such as those of
-    a pyramid beside it, is left out if a place inside it has none."""
+    """The places to which no other place is preferred. A backbone with extra tensors, such as those
+    of a pyramid, is left out if a place inside it has none."""
     left = list(places)
     while True:
         outer = [one for one in left if not any(other.goes_before(one) for other in left)]
@@ -256,7 +255,7 @@ def _apart(places: Sequence[_Place], specs: Specs) -> list[_Place]:
 
 
 def _converts(place: _Place, specs: Specs) -> bool:
-    """Whether nothing speaks against a place. What speaks against a detector is for the user."""
+    """Whether a place can be converted. Problems of a detector are reported to the user."""
     if isinstance(place.found, ArchitectureError) or not place.found.architecture.backbone:
         return True
     kind, layout, inner = place.found.architecture, place.found.layout, below(specs, place.prefix)
@@ -268,7 +267,7 @@ def _converts(place: _Place, specs: Specs) -> bool:
 
 
 def _chosen(places: Sequence[_Place], what: str) -> Recognition:
-    """The place that leaves the fewest tensors over. None lies in another.
+    """The place that leaves the fewest other tensors. No place is inside another.
 
     Raises:
         ArchitectureError: several places hold the same architecture, or as many tensors.

@@ -1,4 +1,4 @@
-"""Read sizes from the shapes of a state dict, or say which tensor is not there."""
+"""Read sizes from the shapes of a state dict, or name the missing tensor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from detrex_hub.mapping import indices
 
 
 def shape_of(specs: Specs, *names: str, dimensions: int = 2) -> tuple[int, ...]:
-    """The shape of the first of some keys that is there.
+    """The shape of the first of some keys that exists.
 
     Raises:
-        ArchitectureError: none is, or it has another number of dimensions, or an empty one.
+        ArchitectureError: none exists, or it has another number of dimensions, or an empty one.
     """
     for name in names:
         if name in specs:

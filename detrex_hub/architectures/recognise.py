@@ -1,4 +1,4 @@
-"""Tell architecture and layout of a state dict from its keys, and say why."""
+"""Recognise architecture and layout of a state dict by its keys, with the reasons."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from detrex_hub.mapping import collapse, template
 
 
 class Recognition(Struct, frozen=True):
-    """The one architecture and layout that a state dict has, and the keys that say so.
+    """The architecture and the layout of a state dict, and the keys that identify them.
 
-    ``may_be`` are architectures that it may have instead, since nothing in it tells them apart.
-    ``prefix`` stands before its keys, and ``outside`` is how many others the state dict has.
+    ``may_be`` are other possible architectures, which nothing in the state dict rules out.
+    ``prefix`` is the prefix of its keys, and ``outside`` is the number of other keys.
     """
 
     architecture: type[Architecture]
@@ -63,14 +63,14 @@ class _Candidate(Struct, frozen=True):
 
     @property
     def score(self) -> float:
-        """How near it is: 1 where it fits, 0 or less where it has nothing in common."""
+        """How near it is: 1 if it fits, 0 or less if it has nothing in common."""
         asked = len(self.found) + len(self.lacking)
         return (len(self.found) - len(self.against)) / max(asked, 1)
 
 
 class UnrecognisedError(ArchitectureError):
-    """No architecture has the keys of a state dict. ``score`` says how near the nearest is: below
-    1, and 0 or less where none has anything in common with it."""
+    """No architecture has the keys of a state dict. ``score`` is that of the nearest one: below 1,
+    and 0 or less if none has anything in common with it."""
 
     score = 0.0
 
@@ -87,13 +87,12 @@ def recognise(
     Args:
         specs: the state dict.
         name: for messages, what it was read from.
-        among: the architectures to choose from; all where none is given. A single one is taken
-            at its word: it may lack what tells it from others.
-        prefix: what stands before its keys. Keys without it count for nothing.
+        among: the architectures to choose from; all by default. A single one is not compared with
+            others, so it may lack the keys that distinguish it.
+        prefix: the prefix of its keys. Keys without it are ignored.
 
     Raises:
-        UnrecognisedError: none fits; it names the nearest candidate and the keys that speak
-            against it.
+        UnrecognisedError: none fits; it names the nearest candidate and the keys that do not fit.
         ArchitectureError: several fit, or the one that fits has look-alikes and another size than
             it was released with.
     """
@@ -118,7 +117,7 @@ def recognise(
         for layout_name, layout in architecture.layouts.items()
     ]
     fitting = [candidate for candidate in candidates if candidate.fits]
-    # a look-alike fits where the plain one fits, which is asked for its size
+    # a look-alike fits whenever the plain one fits, so the size of the plain one is checked
     others = {name for one in fitting for name in one.look_alikes}
     fitting = [one for one in fitting if one.architecture.name not in others] or fitting
     if len(fitting) == 1:
@@ -144,7 +143,7 @@ def recognise(
 
 
 def below(specs: Specs, prefix: str) -> Specs:
-    """The tensors whose keys begin with a prefix, by the rest of their keys."""
+    """The tensors whose keys have a prefix, by their keys without it."""
     length = len(prefix)
     return {key[length:]: spec for key, spec in specs.items() if key.startswith(prefix)}
 
@@ -234,8 +233,8 @@ def _judge(
 
 
 def _first(text: str, specs: Specs, ordered: Sequence[str]) -> str | None:
-    """The first key that a template matches. ``ordered`` are the sorted keys, which tell at once
-    that none begins as it does."""
+    """The first key that a template matches. ``ordered`` are the sorted keys, in which a missing
+    beginning is found quickly."""
     compiled = template(text)
     if not compiled.variables:
         return text if text in specs else None

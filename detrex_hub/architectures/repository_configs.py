@@ -1,8 +1,9 @@
 """The facts that a repository of transformers or timm states about its weights.
 
-Its ``config.json`` and ``preprocessor_config.json`` lie in a checkpoint's metadata under their
-names. They are a stranger's: a value of another kind than expected says nothing. A setting that
-changes the model and that detrex does not have is refused.
+A checkpoint's metadata holds its ``config.json`` and ``preprocessor_config.json`` under their
+names.
+They are untrusted: values of an unexpected kind are ignored. A setting that changes the model and
+that detrex does not have is refused.
 
 Sources: transformers 4.57.1 and 5.24.0, ``configuration_*.py`` of the models named below and
 ``image_processing_*.py``; timm 1.0.20, ``models/_hub.py``.
@@ -31,8 +32,8 @@ _DIGITS = 6
 # timm's ResNets have the stride in the 3x3 convolution: timm/models/resnet.py, ``Bottleneck``
 _TIMM_RESNET = {"stride_in_1x1": False}
 
-# What a model of transformers does by default, as detrex does always. With another value it
-# computes something that detrex has no setting for.
+# The defaults of transformers, which are fixed in detrex. With another value the model computes
+# something that detrex has no setting for.
 _ALWAYS: Mapping[str, Mapping[str, Any]] = {
     "detr": {"activation_function": "relu", "auxiliary_loss": False},
     "conditional_detr": {"activation_function": "relu", "auxiliary_loss": False},
@@ -46,10 +47,10 @@ _ALWAYS: Mapping[str, Mapping[str, Any]] = {
 
 
 def stated(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Every fact that a repository states. Not every architecture has them all.
+    """Every fact that a repository states. Not every architecture has all of them.
 
     Args:
-        metadata: what lies beside the weights in a checkpoint.
+        metadata: the plain values beside the weights in a checkpoint.
 
     Raises:
         ArchitectureError: the model computes something that detrex has no setting for.
@@ -71,7 +72,7 @@ def _config_of(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _images(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of the images: format, mean and std (0..255), where the repository says them."""
+    """Facts of the images, if the repository states them: format, mean and std (0..255)."""
     found = metadata.get(PREPROCESSOR)
     if isinstance(found, Mapping):
         return _of_processor(found)
@@ -82,7 +83,7 @@ def _images(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str,
 
 
 def _of_processor(processor: Mapping[str, Any]) -> dict[str, Any]:
-    """transformers' image processors scale the image first, and normalise it then."""
+    """transformers' image processors first scale the image and then normalise it."""
     scale = processor.get("rescale_factor", 1 / _BYTES)
     if processor.get("do_rescale", True) is False:
         scale = 1.0
@@ -185,8 +186,8 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dilation(config: Mapping[str, Any]) -> bool:
-    """Whether the last stage is dilated. transformers 5 says it in the backbone's own config, and
-    then may say another thing in ``dilation``, which nothing reads."""
+    """Whether the last stage is dilated. transformers 5 reads it from the backbone's own config.
+    ``dilation`` may then have another value, which nothing reads."""
     inner = config.get("backbone_config")
     if isinstance(inner, Mapping):
         return inner.get("output_stride") == 16
@@ -197,10 +198,10 @@ def _dilation(config: Mapping[str, Any]) -> bool:
 
 
 def _same(config: Mapping[str, Any], one: str, other: str, default: int) -> Any:
-    """The value that two settings have, for which detrex has one.
+    """The common value of two settings, for which detrex has only one setting.
 
     Raises:
-        ArchitectureError: they have two.
+        ArchitectureError: the two values differ.
     """
     first, second = config.get(one, default), config.get(other, default)
     if first != second:

@@ -81,12 +81,12 @@ _STAGES = range(4)
 
 
 def _rules(layout: str, target: Iterable[str] = (), *, classifier: bool) -> tuple[Rule, ...]:
-    """The rules of a layout, without what is absorbed.
+    """The rules of a layout, without absorbed image settings.
 
     Args:
         layout: its name.
         target: detectron2's keys, for the layout that has them.
-        classifier: whether the ImageNet classifier is kept, and with it the counters of the norms.
+        classifier: whether the ImageNet classifier is kept, together with the norms' counters.
     """
     if layout == "detrex":
         return _detrex_rules(target, classifier=classifier)
@@ -96,7 +96,7 @@ def _rules(layout: str, target: Iterable[str] = (), *, classifier: bool) -> tupl
 def _check_foldable(specs: Specs, layout: str) -> None:
     """
     Raises:
-        UsageError: there is no bias, or there is no mean to fold it into.
+        UsageError: there is no bias, or no mean to fold it into.
     """
     if layout not in CAFFE2_MEANS or _BIAS not in specs:
         lacks = _BIAS if _BIAS not in specs else "mean of the first norm to fold it into"
@@ -195,10 +195,10 @@ class ResNet(Architecture, frozen=True, kw_only=True):
             are FrozenBatchNorm2d, while a model with the head has BatchNorm2d.
         num_groups: groups of the 3x3 convolutions: more than 1 in a ResNeXt.
         width_per_group: channels of a group in the first stage; 128 in a wide ResNet.
-        absorbed_std: deviations of the original's BGR images, where the first convolution absorbed
+        absorbed_std: deviations of the original's BGR images, if the first convolution absorbed
             them and the order of the channels.
-        conv1_bias: what became of the bias of Caffe2's first convolution: "drop" or "fold"; None
-            for other files, which have none.
+        conv1_bias: the fate of the bias of Caffe2's first convolution: "drop" or "fold"; None for
+            other files, which have none.
     """
 
     depth: int
@@ -313,7 +313,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         settled = super().settle(cls.renamed(specs, layout), layout, facts)
         if layout not in CAFFE2:
             return settled
-        # Caffe2's names tell them: all of its models were trained so
+        # Caffe2's names identify them: all of its models were trained this way
         decided = {*IMAGE_FACTS, "stride_in_1x1"}
         if _BIAS not in specs:
             decided.add("conv1_bias")
@@ -323,15 +323,15 @@ class ResNet(Architecture, frozen=True, kw_only=True):
 
     @staticmethod
     def renamed(specs: Specs, layout: str) -> Specs:
-        """A state dict by detectron2's names, as far as it is a backbone's."""
+        """The backbone part of a state dict under detectron2's names."""
         if layout == "detrex":
             return specs
         return in_target_names(_rules(layout, classifier=False), specs)
 
     @classmethod
     def facts_in(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        # what detectron2's converter of torchvision's files writes (tools/convert-torchvision-to-d2
-        # at 02b5c4e2)
+        # the output of detectron2's converter for torchvision's files
+        # (tools/convert-torchvision-to-d2 at 02b5c4e2)
         if metadata.get("__author__") != "torchvision":
             return {}
         return {**IMAGENET_RGB, "stride_in_1x1": False}
@@ -360,11 +360,11 @@ class ResNet(Architecture, frozen=True, kw_only=True):
         return replace(made, num_classes=weight.shape[0])
 
     def absorbing(self, facts: Facts) -> ResNet:
-        """The same, its first convolution made to read RGB images of ImageNet's deviation.
+        """The same model with a first convolution for RGB images of ImageNet's deviation.
 
         Raises:
-            UsageError: the original's images are not BGR ones of ImageNet's mean, so that zero
-                padding would not stay right.
+            UsageError: the original's images are not BGR with ImageNet's mean, so zero padding
+                would become wrong.
         """
         mean = IMAGENET_RGB["pixel_mean"][::-1]
         if facts.get("image_format") != "BGR" or list(facts.get("pixel_mean", mean)) != mean:
@@ -500,7 +500,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
                 lazy[f"{stages}.stride_in_1x1"] = stride_in_1x1
                 yacs["MODEL.RESNETS.STRIDE_IN_1X1"] = stride_in_1x1
             else:
-                # BasicBlock does not take the argument
+                # BasicBlock does not have the argument
                 remove = (f"{stages}.stride_in_1x1",)
                 yacs["MODEL.RESNETS.RES2_OUT_CHANNELS"] = 64
         else:
@@ -549,7 +549,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
                 "stem": Call(f"{_MODULE}.BasicStem", stem),
                 "stages": self._stages(stride_in_1x1),
                 "out_features": list(channels),
-                # as detrex's configs say it
+                # as in detrex's configs
                 "freeze_at": 1,
             },
             channels=channels,
@@ -604,7 +604,7 @@ def depth_of(specs: Specs, stage: str) -> int:
         stage: template of a stage's prefix with ``{i}`` counting from 1, such as ``layer{i}``.
 
     Raises:
-        ArchitectureError: the number of blocks is that of no ResNet.
+        ArchitectureError: no ResNet has this number of blocks.
     """
     counts = tuple(
         len(

@@ -1,4 +1,4 @@
-"""How ResNets are named: the rules from each library's names to those of detectron2's `ResNet`.
+"""The names of ResNets: rules from each library's names to those of detectron2's `ResNet`.
 
 Facts: torchvision's `resnet.py` (timm and mmdetection keep its names), transformers 4.57.1,
 Detectron's `ResNet.py`, and detectron2 02b5c4e2, `checkpoint/c2_model_loading.py`.
@@ -15,7 +15,7 @@ from detrex_hub.mapping import Drop, Fill, Rename, Rule, prefixed
 
 
 class Names(Struct, frozen=True):
-    """A library's names (templates) of the layers of a ResNet, whose stages are 1 to 4 here."""
+    """A library's names (templates) for the layers of a ResNet. Stages are numbered 1 to 4 here."""
 
     stem: str
     stem_norm: str
@@ -27,7 +27,7 @@ class Names(Struct, frozen=True):
 
     @property
     def norms(self) -> tuple[tuple[str, str], ...]:
-        """Each norm, and where detectron2 has it."""
+        """Each norm with its name in detectron2."""
         return (
             (self.stem_norm, "stem.conv1.norm"),
             (self.norm, "res{stage+1}.{block}.conv{i}.norm"),
@@ -36,7 +36,7 @@ class Names(Struct, frozen=True):
 
     @property
     def body(self) -> tuple[Rule, ...]:
-        """The rules of everything but the classifier and the counters of the norms."""
+        """All rules except those of the classifier and of the norms' counters."""
         return (
             Rename(f"{self.stem}.*", "stem.conv1.*"),
             Rename(f"{self.conv}.*", "res{stage+1}.{block}.conv{i}.*"),
@@ -70,7 +70,7 @@ CLASSIFIER = "ImageNet classifier"
 TORCHVISION = Names(
     stem="conv1",
     stem_norm="bn1",
-    # detectron2 counts stages from res2, torchvision from layer1
+    # detectron2 numbers stages from res2, torchvision from layer1
     conv="layer{stage}.{block}.conv{i}",
     norm="layer{stage}.{block}.bn{i}",
     shortcut="layer{stage}.{block}.downsample.0",
@@ -88,7 +88,7 @@ TRANSFORMERS = Names(
     classifier="classifier.1",
 )
 
-# Detectron counts stages as detectron2, and its blobs have underscores for dots
+# Detectron numbers stages like detectron2, and its blobs have underscores instead of dots
 _BRANCHES = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
 _BLOBS = {"conv1": "stem.conv1"} | {
     f"res{{stage}}_{{block}}_branch{branch}": f"res{{stage}}.{{block}}.{name}"
@@ -103,7 +103,7 @@ _DETECTRON2 = {
     "running_var": "running_var",
 }
 _AFFINE = {"s": "weight", "b": "bias"}
-# "riv" holds the variance itself, and no inverse of it
+# "riv" holds the variance itself, not its inverse
 _FACEBOOK = {**_AFFINE, "rm": "running_mean", "riv": "running_var"}
 _NO_BIAS = "bias of a convolution: it is zero, and detectron2's convolutions have none"
 # FrozenBatchNorm2d adds this to the variance
@@ -136,7 +136,7 @@ def _caffe2(parameters: Mapping[str, str]) -> tuple[Rule, ...]:
 CAFFE2: Mapping[str, tuple[Rule, ...]] = {
     "caffe2": _caffe2(_DETECTRON2),
     "caffe2_riv": _caffe2(_FACEBOOK),
-    # the files hold no statistics: with these the norm multiplies by its weight alone
+    # the files hold no statistics: with these values the norm only multiplies by its weight
     "caffe2_affine": (
         *_caffe2(_AFFINE),
         *(
@@ -147,7 +147,7 @@ CAFFE2: Mapping[str, tuple[Rule, ...]] = {
     ),
 }
 
-# where the mean of the first norm lies, in the layouts that have one
+# the mean of the first norm, in the layouts that have one
 CAFFE2_MEANS: Mapping[str, str] = {
     "caffe2": "res_conv1_bn_running_mean",
     "caffe2_riv": "res_conv1_bn_rm",
@@ -157,7 +157,7 @@ _HEAD_OF_MMPRETRAIN: tuple[Rule, ...] = (Drop("head.**", CLASSIFIER, optional=Tr
 
 
 class Scheme(Struct, frozen=True):
-    """How files of a layout are named: a library's names, below a prefix, and what lies beside."""
+    """The names in files of a layout: a library's names, their prefix, and the other keys."""
 
     names: Names
     prefix: str = ""

@@ -1,7 +1,7 @@
-"""SQR: DAB-DETR whose later decoder layers learn from the queries of earlier ones too.
+"""SQR: DAB-DETR whose later decoder layers also learn from the queries of earlier ones.
 
-The model of detrex's project is the class `DABDETR` with a decoder of its own, which differs in
-training alone. The authors' repository (Fangyi-Chen/SQR) has no DAB-DETR.
+The model of detrex's project is the class `DABDETR` with another decoder, which differs only in
+training. The authors' repository (Fangyi-Chen/SQR) has no DAB-DETR.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SqrDetr(DabDetr, frozen=True, kw_only=True):
         "model.transformer.decoder": "DabDetrTransformerDecoder_qr"
     }
     layouts: ClassVar[Mapping[str, Layout]] = {
-        # the keys of DAB-DETR, which says so
+        # it has the keys of DAB-DETR, whose `look_alikes` names it
         "detrex": Layout(
             present=DabDetr.layouts["detrex"].present,
             absent=DabDetr.layouts["detrex"].absent,

@@ -1,5 +1,5 @@
-"""The common base of backbones with several stages: how their shapes are read and what is built on
-their feature maps."""
+"""The common base of backbones with several stages: it reads their shapes and derives overrides
+from their feature maps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ FINAL_NORM_INITIALISED = (
 
 
 class Shapes:
-    """Shapes of a state dict by key, every surprise an `ArchitectureError` that names the key."""
+    """Shapes of a state dict by key. An unexpected shape raises an `ArchitectureError` with the
+    key."""
 
     def __init__(self, specs: Specs, what: str) -> None:
         self._specs = specs
@@ -42,7 +43,8 @@ class Shapes:
         return key in self._specs
 
     def __call__(self, key: str, dimensions: int) -> tuple[int, ...]:
-        """The shape of a tensor that must be there with so many dimensions, none of them empty."""
+        """The shape of a required tensor with the given number of dimensions, none of them
+        empty."""
         spec = self._specs.get(key)
         if spec is None:
             raise self.refusal(f"there is no key {key}")
@@ -51,7 +53,7 @@ class Shapes:
         return spec.shape
 
     def count(self, text: str) -> int:
-        """How many values ``{n}`` of a key template takes: from 0 up without gaps, at least one."""
+        """The number of values of ``{n}`` in a key template: from 0 without gaps, at least one."""
         found = indices(self._specs, text, "n")
         if not found or found != tuple(range(len(found))):
             numbers = ", ".join(map(str, found)) or "none"
@@ -59,7 +61,7 @@ class Shapes:
         return len(found)
 
     def norms(self) -> tuple[int, ...]:
-        """The stages whose output norms there are."""
+        """The stages with output norms."""
         return found_norms(self._specs)
 
     def refusal(self, why: str) -> ArchitectureError:
@@ -74,7 +76,7 @@ def kept(*templates: str, optional: bool = False) -> tuple[Rename, ...]:
 
 
 def mlp_ratio(hidden: int, width: int, usual: float = 4.0) -> float:
-    """The ratio that a model must be given for ``int(width * ratio)`` to be ``hidden``."""
+    """The ratio for which ``int(width * ratio)`` is ``hidden``."""
     if int(width * usual) == hidden:
         return usual
     ratio = hidden / width
@@ -82,7 +84,7 @@ def mlp_ratio(hidden: int, width: int, usual: float = 4.0) -> float:
 
 
 def output_norms(channels: Sequence[int], stages: Iterable[int]) -> StateDict:
-    """The norms that detrex puts behind the stages it returns, ``norm0`` to ``norm3``."""
+    """The norms of the returned stages in detrex, ``norm0`` to ``norm3``."""
     module: StateDict = {}
     for stage in stages:
         module |= under(f"norm{stage}", norm(channels[stage]))
@@ -97,7 +99,7 @@ def found_norms(specs: Specs) -> tuple[int, ...]:
 def split_arguments(
     arguments: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of a class that must be given, and those that are what it does without them."""
+    """The arguments of a class that must be given, and those that equal its defaults."""
     given = {
         name: value
         for name, value in arguments.items()
@@ -113,7 +115,7 @@ class StagedBackbone(Architecture, frozen=True, kw_only=True):
     built_by: ClassVar[str]
     """Import path of detrex's or detectron2's class."""
     defaults: ClassVar[Mapping[str, Any]]
-    """Defaults of the class's arguments, where not every config of detrex states them."""
+    """Defaults of the class's arguments, for arguments that not every config of detrex states."""
     lazy_paths: ClassVar[Mapping[str, Kind]] = {
         ".out_indices": kinds.COUNTS,
         "model.neck.input_shapes.*.channels": kinds.SIZE,
@@ -130,7 +132,7 @@ class StagedBackbone(Architecture, frozen=True, kw_only=True):
 
     @property
     def drop_path_rate(self) -> float | None:
-        """The value in detrex's configs of this size; None for the class's default."""
+        """The value in detrex's configs for this size; None for the class's default."""
         return None
 
     @property

@@ -2,7 +2,7 @@
 
 Facts: microsoft/Swin-Transformer f82860b, timm 1.0.31, transformers 4.57.1, mmdet 3.3.0,
 mmpretrain 1.2.0 and detectron2 02b5c4e2, `modeling/backbone/swin.py`. Stage outputs are equal in
-float64 but where a map is no larger than the window: the original then turns the shift off,
+float64, unless a map is not larger than the window: the original then turns the shift off, and
 detectron2 does not.
 """
 
@@ -86,7 +86,7 @@ _TRANSFORMERS: tuple[Rule, ...] = (
     Rename(f"{_IN_TRANSFORMERS}.layernorm_after.*", f"{_BLOCK}.norm2.*"),
     Rename(f"{_IN_TRANSFORMERS}.intermediate.dense.*", f"{_BLOCK}.mlp.fc1.*"),
     Rename(f"{_IN_TRANSFORMERS}.output.dense.*", f"{_BLOCK}.mlp.fc2.*"),
-    # unlike timm's, the downsampling of a stage lies behind its blocks
+    # unlike in timm, the downsampling of a stage comes after its blocks
     Rename("encoder.layers.{i}.downsample.**", "layers.{i}.downsample.**"),
     # SwinBackbone counts the stages from 1 behind the stem
     Rename("hidden_states_norms.stage{i+2}.*", "norm{i+1}.*", optional=True),
@@ -97,7 +97,7 @@ _TRANSFORMERS: tuple[Rule, ...] = (
 
 _IN_MMDET = "stages.{i}.blocks.{j}"
 # torch.nn.Unfold gathers the four patches of each channel, detectron2 the channels of each patch;
-# the patches are those at (0, 0), (0, 1), (1, 0), (1, 1), and the second and third change places
+# the patches are at (0, 0), (0, 1), (1, 0), (1, 1), and the second and third are exchanged
 _MERGING = (0, 2, 1, 3)
 _MMDET_BLOCKS: tuple[Rule, ...] = (
     Rename("patch_embed.projection.*", "patch_embed.proj.*"),
@@ -135,7 +135,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
     "timm": (
         *BLOCKS,
-        # timm puts the downsampling before the blocks of the stage that it leads to
+        # timm has the downsampling before the blocks of the next stage
         Rename("layers.{i+1}.downsample.**", "layers.{i}.downsample.**"),
         _MASKS,
         Drop("norm.*", _FINAL_NORM, optional=True),
@@ -164,7 +164,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
 }
 
-# the layouts whose files have detrex's names where shapes are read
+# layouts with detrex's names for the keys from which sizes are read
 _OWN_NAMES = ("original", "timm", "detrex")
 _OTHER_WINDOW = "fits the windows of the file only; the model computes its own"
 _TABLES: Mapping[str, type[BicubicTable] | type[GeometricTable]] = {
@@ -214,10 +214,10 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
         position_index: whether the weights hold the windows' relative position indices, which the
             model computes as well.
         output_norms: the stages whose output norms the weights hold: none of a classifier's.
-        source_window: width of the windows that the relative position tables were made for, where
+        source_window: width of the windows that the relative position tables were trained for, if
             they were resampled.
-        table_resampling: how: ``bicubic``, as Swin-Transformer and mmdetection do it, or
-            ``geometric``, as timm does.
+        table_resampling: the method: ``bicubic``, as in Swin-Transformer and mmdetection, or
+            ``geometric``, as in timm.
     """
 
     embed_dim: int
@@ -358,7 +358,7 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
         return made.resampled(window, facts["table_resampling"])
 
     def resampled(self, window: int, how: str) -> Swin:
-        """The same with its relative position tables resampled for another window."""
+        """The same model with relative position tables resampled for another window."""
         size = (
             self.pretrain_img_size
             if self.ape
@@ -460,7 +460,7 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
                 "qkv_bias": self.qkv_bias,
                 "num_classes": 0,
                 "pretrained_strict": False,
-                # as detectron2's: images of any size, whose windows always shift
+                # like detectron2's: images of any size, with windows that always shift
                 "strict_img_size": False,
                 "always_partition": True,
             },
@@ -565,8 +565,8 @@ def _pretrain_img_size(
 ) -> int:
     """Width of the pretraining's images, in pixels.
 
-    It matters to the absolute position embedding alone. Where nothing shows it, the last stage's
-    map is taken to be one window, as in all released models.
+    It matters only for the absolute position embedding. If nothing shows it, the last stage's map
+    is assumed to be one window, as in all released models.
     """
     if "absolute_pos_embed" in shapes:
         return patch_size * shapes("absolute_pos_embed", 4)[-1]
@@ -579,5 +579,5 @@ def _pretrain_img_size(
 
 
 def _usual_size(patch_size: int, window_size: int, depths: tuple[int, ...]) -> int:
-    """Width of the images whose map in the last stage is one window, in pixels."""
+    """Width in pixels of images for which the last stage's map is one window."""
     return patch_size * (window_size << len(depths) - 1)

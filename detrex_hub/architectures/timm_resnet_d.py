@@ -27,7 +27,7 @@ from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, in_target_names, prefixed
 from detrex_hub.specs import TensorSpec
 
-# blocks per stage, by the number in timm's name; from 26 on they are bottlenecks, except 34
+# blocks per stage, by the number in timm's name; from 26 they are bottlenecks, except in 34
 BLOCKS = {
     18: (2, 2, 2, 2),
     26: (2, 2, 2, 2),

@@ -44,8 +44,8 @@ class TorchvisionResNet(Architecture, frozen=True, kw_only=True):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        dilation: whether the last stage is dilated instead of strided (DC5); None where that is
-            not known, since no weight shows it.
+        dilation: whether the last stage is dilated instead of strided (DC5); None if it is not
+            known, because no weight shows it.
     """
 
     depth: int
@@ -56,7 +56,7 @@ class TorchvisionResNet(Architecture, frozen=True, kw_only=True):
         "torchvision": Layout(
             present=ResNet.layouts["torchvision"].present,
             absent=ResNet.layouts["torchvision"].absent,
-            # without a name, detectron2's ResNet is meant
+            # a file is taken for this only by name; otherwise it is detectron2's ResNet
             peculiar=("body.conv1.weight",),
         ),
         "detrex": Layout(
@@ -120,7 +120,7 @@ class TorchvisionResNet(Architecture, frozen=True, kw_only=True):
         return Overrides(lazy=lazy | images.lazy, lazy_if_present=images.lazy_if_present)
 
     def returning(self, stages: Sequence[int]) -> dict[str, Any]:
-        # its class returns the last stage by itself
+        # its class returns only the last stage by default
         if tuple(stages) == (3,):
             return {}
         returned = _returned(stages)

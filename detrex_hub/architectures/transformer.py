@@ -47,7 +47,7 @@ DECODER_LAYER: tuple[Rule, ...] = (
 DEFORMABLE_DECODER_LAYER: tuple[Rule, ...] = (
     Rename("self_attn.**", "attentions.0.attn.**"),
     Rename("cross_attn.**", "attentions.1.**"),
-    # the original counts norms as it defines them, cross-attention first; detrex as they are used
+    # the original numbers norms by definition, cross-attention first; detrex numbers them by use
     Rename("norm1.*", "norms.1.*"),
     Rename("norm2.*", "norms.0.*"),
     Rename("norm3.*", "norms.2.*"),
@@ -61,7 +61,7 @@ CONDITIONAL_PROJECTIONS: tuple[Rule, ...] = (
     Rename("sa_v_proj.*", "attentions.0.value_proj.*"),
     Rename("self_attn.out_proj.*", "attentions.0.out_proj.*"),
     Rename("ca_qcontent_proj.*", "attentions.1.query_content_proj.*"),
-    # the first layer alone has it
+    # only the first layer has it
     Rename("ca_qpos_proj.*", "attentions.1.query_pos_proj.*"),
     Rename("ca_kcontent_proj.*", "attentions.1.key_content_proj.*"),
     Rename("ca_kpos_proj.*", "attentions.1.key_pos_proj.*"),
@@ -127,8 +127,8 @@ def conditional_attention(width: int, *projections: str) -> StateDict:
 def layer(
     *attentions: StateDict, width: int, ffn: StateDict, norms: int | None = None
 ) -> StateDict:
-    """detrex's BaseTransformerLayer: attentions, one feed-forward, and a norm after each, if no
-    other number of norms is said."""
+    """detrex's BaseTransformerLayer: attentions and one feed-forward, by default with a norm after
+    each."""
     module = under("ffns.0", ffn)
     for index, one in enumerate(attentions):
         module |= under(f"attentions.{index}", one)

@@ -37,13 +37,13 @@ class Layers(Part, frozen=True):
     """The layers of an encoder or a decoder.
 
     Args:
-        side: which of the two.
+        side: encoder or decoder.
         shape: of the layers.
         attentions: the state dicts of each layer's attentions, in their order.
         original: rules from a layer of the original, relative to it.
         transformers: rules from a layer of transformers, likewise.
         norms: numbered norms in a layer; None for one after each attention and feed-forward.
-        further: what a layer has beside these, names relative to it.
+        further: other tensors of a layer, names relative to it.
     """
 
     side: Literal["encoder", "decoder"]
@@ -120,7 +120,7 @@ def decoder(
 
 
 def deformable(shape: Shape, encoders: int, decoders: int, levels: int) -> tuple[Layers, Layers]:
-    """Encoder and decoder of Deformable-DETR, and of what follows from it.
+    """Encoder and decoder of Deformable-DETR and the detectors based on it.
 
     Args:
         shape: of the layers.
@@ -150,7 +150,7 @@ def conditional_attentions(width: int, layers: int) -> tuple[tuple[StateDict, St
     """Self-attention and cross-attention of each decoder layer of Conditional-DETR."""
     alone = transformer.conditional_attention(width, "query_pos_proj")
     across = transformer.conditional_attention(width, "query_pos_sine_proj")
-    # the position of a query comes in once, in the first layer
+    # the position of a query is added once, in the first layer
     first = transformer.conditional_attention(width, "query_pos_sine_proj", "query_pos_proj")
     return tuple((alone, across if i else first) for i in range(layers))
 
@@ -170,7 +170,7 @@ def read_layers(specs: Specs, *templates: str) -> dict[str, int]:
     Args:
         specs: a detector's state dict.
         templates: of the first weight of a layer's feed-forward, with ``{side}`` and ``{i}``, for
-            detectors that name it in a way of their own.
+            detectors with other names.
 
     Raises:
         ArchitectureError: layers are missing.

@@ -1,7 +1,8 @@
-"""The layout of transformers (4.57 and 5.23), as it lies on the Hub.
+"""The layout of transformers (4.57 and 5.23) in files on the Hub.
 
-Queries, keys and values are apart, norms are named by what they follow (so Deformable-DETR's need
-no swap), and tied heads are absent from the files. Rules of a layer are relative to it.
+Queries, keys and values are separate, norms are named by the layer before them (so
+Deformable-DETR's need no swap), and tied heads are absent from the files. Rules of a layer are
+relative to it.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ DAB_DECODER_LAYER: tuple[Rule, ...] = (
     Rename("self_attn.self_attn.output_proj.*", "attentions.0.out_proj.*"),
     Rename("self_attn.self_attn_layer_norm.*", "norms.0.*"),
     Rename("cross_attn.cross_attn_query_content_proj.*", "attentions.1.query_content_proj.*"),
-    # the first layer alone has it
+    # only the first layer has it
     Rename("cross_attn.cross_attn_query_pos_proj.*", "attentions.1.query_pos_proj.*"),
     Rename("cross_attn.cross_attn_key_content_proj.*", "attentions.1.key_content_proj.*"),
     Rename("cross_attn.cross_attn_key_pos_proj.*", "attentions.1.key_pos_proj.*"),

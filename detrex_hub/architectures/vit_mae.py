@@ -2,7 +2,7 @@
 
 Facts: facebookresearch/mae efb2a80, timm 1.0.31, transformers 4.57.1 and detectron2 02b5c4e2,
 `modeling/backbone/vit.py`. The outputs of the last block are equal in float64, without the class
-token in the original and with relative positions of zero in detectron2, as it begins.
+token in the original and with relative positions of zero, their initial value, in detectron2.
 """
 
 from __future__ import annotations
@@ -149,9 +149,9 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
     """A plain ViT, as MAE and timm write it.
 
     Args:
-        relative_positions: whether the weights hold the relative positions of detectron2's `ViT`:
-            none but those that it was trained with.
-        source_patch_size: width of the patches that the weights were trained with, in pixels, where
+        relative_positions: whether the weights hold the relative positions of detectron2's `ViT`.
+            Only weights trained with it do.
+        source_patch_size: width of the patches that the weights were trained with, in pixels, if
             their kernels were resampled.
     """
 
@@ -229,12 +229,12 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
         )
 
     def repatched(self, patch_size: int) -> Self:
-        """The same with its kernels resampled for patches of another width."""
+        """The same model with kernels resampled for patches of another width."""
         side = self.pretrain_img_size // self.patch_size
         return replace(
             self,
             patch_size=patch_size,
-            # a number by which the model finds the shape of the positions, which stay as they are
+            # the model derives the shape of the positions from this number; they are not changed
             pretrain_img_size=side * patch_size,
             source_patch_size=self.patch_size,
         )
@@ -292,7 +292,7 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
                 "hidden_size": self.embed_dim,
                 "num_hidden_layers": self.depth,
                 "num_attention_heads": self.num_heads,
-                # a whole number alone
+                # only whole numbers
                 "mlp_ratio": int(self.mlp_ratio),
                 "hidden_act": "gelu",
                 "layer_norm_eps": 1e-6,
@@ -341,7 +341,7 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
         )
 
     def _resampling(self, rule: Rule) -> tuple[Rule, ...]:
-        """A rule, or those that resample what it moves."""
+        """A rule, or the rules that resample its tensor."""
         if not isinstance(rule, Rename) or rule.target != "patch_embed.proj.*":
             return (rule,)
         assert self.source_patch_size is not None
