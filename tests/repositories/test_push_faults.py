@@ -191,7 +191,7 @@ def test_another_push_may_commit_the_same_files(hub, folder, meanwhile):
     assert complete(hub, folder)
 
 
-def test_another_push_may_commit_another_version(hub, folder, meanwhile):
+def test_another_push_of_another_version_refuses_this_one(hub, folder, meanwhile):
     meanwhile(lambda: hub.put("alice/r18", {"config.json": b"theirs"}))
     with pytest.raises(HubError, match=r"config.json changed during the push") as refused:
         push(folder)
@@ -200,7 +200,7 @@ def test_another_push_may_commit_another_version(hub, folder, meanwhile):
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["the same", "another version"])
-def test_two_pushes_at_once_both_succeed(hub, folder, tmp_path, monkeypatch, same):
+def test_two_pushes_at_once_make_one_commit(hub, folder, tmp_path, monkeypatch, same):
     other = folder if same else converted_folder(tmp_path / "other" / "r18", b"other weights")
     together, commit, own = threading.Barrier(2), Client.commit, threading.local()
 
