@@ -50,7 +50,7 @@ def command(
     ] = None,
     identity_provider: Annotated[
         str | None,
-        Option(metavar="URL", help="The OpenID Connect provider of --identity."),
+        Option(metavar="URL", help="Require this OpenID Connect provider for --identity."),
     ] = None,
     trust_config: Annotated[
         Path | None,

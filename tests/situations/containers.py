@@ -22,7 +22,7 @@ SITUATIONS = (
         refused=True,
     ),
     Situation(
-        "The same",
+        "DINO's and DINOv2's trainer: `student` and `teacher`",
         "The teacher is taken, without the wrapper and without the prefix.",
         "detrex-hub convert dino.pth --container teacher",
         saved(
@@ -42,7 +42,7 @@ SITUATIONS = (
         refused=True,
     ),
     Situation(
-        "The same",
+        "A list of state dicts",
         "The first is taken.",
         "detrex-hub convert ensemble.pth --container state_dict.0",
         saved("ensemble.pth", lambda: {"state_dict": [backbone(), backbone(), backbone()]}),
@@ -50,7 +50,7 @@ SITUATIONS = (
     ),
     Situation(
         "Weights in deeply nested dicts, under names with spaces and quotes",
-        "They are found. A name in a command is quoted for the shell.",
+        "They are found. Names in commands are quoted for the shell.",
         "detrex-hub inspect deep.pth",
         saved(
             "deep.pth",
@@ -62,7 +62,7 @@ SITUATIONS = (
         ("convnext (original)",),
     ),
     Situation(
-        "A dict that is not there",
+        "A name of a dict that does not exist",
         "Refused, with a list of the existing dicts.",
         'detrex-hub convert named.pth --container "ema model"',
         saved("named.pth", lambda: {"model": backbone(), "my ema": backbone()}),

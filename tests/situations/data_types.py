@@ -27,7 +27,7 @@ SITUATIONS = (
         ("floating point numbers are F16, as in the file. --dtype float32 changes that",),
     ),
     Situation(
-        "The same",
+        "Weights in float16, bfloat16 or an 8-bit type",
         "They are rounded to the requested type.",
         "detrex-hub convert half.pth --dtype float32",
         _in("half.pth", torch.float16),

@@ -44,7 +44,7 @@ SITUATIONS = (
     Situation(
         "FSDP with activation checkpointing: `_fsdp_wrapped_module.` and "
         "`_checkpoint_wrapped_module.` inside the keys",
-        "The same.",
+        "The names of torch's wrappers are removed anywhere in a key.",
         "detrex-hub convert fsdp.pth",
         saved("fsdp.pth", _fsdp),
         ("convnext (original)",),
@@ -57,7 +57,7 @@ SITUATIONS = (
         ("convnext (original)",),
     ),
     Situation(
-        "A Lightning module: `model.`, beside what the loss needs",
+        "A Lightning module: `model.` and keys for the loss",
         "The prefix is found automatically. Keys without it are dropped.",
         "detrex-hub convert lightning.ckpt",
         saved(
@@ -91,22 +91,22 @@ SITUATIONS = (
         refused=True,
     ),
     Situation(
-        "The same",
+        "MoCo's query and key encoders in one file",
         "The key encoder is taken.",
         "detrex-hub convert moco.pth.tar --prefix encoder_k.",
         saved("moco.pth.tar", lambda: {"state_dict": _moco()}),
         ("below the prefix 'encoder_k.'; 57 other tensors are dropped",),
     ),
     Situation(
-        "The same, to be published",
-        "Refused: the commands are complete.",
+        "MoCo's encoders in one file, for a push",
+        "Refused: both fit equally well. The suggested commands are complete.",
         "detrex-hub convert-and-push 'my runs/moco.pth' --to hub",
         saved("my runs/moco.pth", lambda: {"state_dict": _moco()}),
         ("holds several sets of weights",),
         refused=True,
     ),
     Situation(
-        "A prefix that no key has",
+        "A prefix without keys",
         "Refused, with a list of the existing prefixes.",
         "detrex-hub convert moco.pth.tar --prefix encoder.",
         saved("moco.pth.tar", lambda: {"state_dict": _moco()}),
@@ -114,16 +114,16 @@ SITUATIONS = (
         refused=True,
     ),
     Situation(
-        "A known detector with further modules of your own",
-        "Refused, since they would be lost. Its backbone alone can be taken.",
+        "A known detector with your own additional modules",
+        "Refused, because their tensors would be lost. The backbone alone can be taken.",
         "detrex-hub convert extended.pth",
         saved("extended.pth", lambda: {"model": detector() | layers("mask_head.conv")}),
         ("does not fit this state dict: no rule for mask_head.conv.weight",),
         refused=True,
     ),
     Situation(
-        "A file under the name of another architecture",
-        "Refused, with the right one.",
+        "A file with the option of another architecture",
+        "Refused, with the right architecture.",
         "detrex-hub convert mine.pth --arch swin",
         saved("mine.pth", lambda: {"model": backbone()}),
         ("does not match the layout",),

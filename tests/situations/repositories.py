@@ -86,13 +86,13 @@ def _situation(
 SITUATIONS = (
     _situation(
         "A repository of transformers: `model.safetensors` with `config.json`",
-        "It is converted. What both JSON files say becomes facts of the weights.",
+        "It is converted. The values in both JSON files become facts of the weights.",
         "detrex-hub convert ./repository -o out",
         _transformers,
     ),
     _situation(
-        "An older one: `pytorch_model.bin`",
-        "The same.",
+        "An older repository of transformers, with `pytorch_model.bin`",
+        "It is converted like one with `model.safetensors`.",
         "detrex-hub convert ./repository -o out",
         _bin,
     ),
@@ -104,7 +104,7 @@ SITUATIONS = (
     ),
     _situation(
         "The index alone",
-        "The same as its folder.",
+        "The whole folder is read.",
         f"detrex-hub convert repository/{_INDEX} -o out",
         _sharded,
     ),
@@ -117,7 +117,7 @@ SITUATIONS = (
     ),
     _situation(
         "A folder with one subfolder per checkpoint, as transformers' trainer writes it",
-        "Refused, with the newest one.",
+        "Refused. The message names the newest subfolder.",
         "detrex-hub convert ./trained -o out",
         _checkpoints,
         ("holds no checkpoint",),

@@ -17,7 +17,7 @@ from tests.reference.trainers import TABLE
 from tests.situations import Situation
 from tests.situations._models import State, backbone, saved
 
-TITLE = "What training leaves behind"
+TITLE = "Output of a training run"
 
 
 def _of(library: str) -> Any:
@@ -107,14 +107,14 @@ SITUATIONS = (
     ),
     Situation(
         "mmengine's folder: `last_checkpoint` with the path on another machine",
-        "It is followed to the file of that name in the folder.",
+        "The file of that name in the folder is read.",
         "detrex-hub convert ./work_dir -o out",
         _mmengine,
         (*_TIMM, "'backbone.'"),
     ),
     Situation(
         "The output folder of detectron2 or detrex, with `last_checkpoint`",
-        "It is followed.",
+        "The checkpoint that it names is converted.",
         "detrex-hub convert ./output -o out",
         _output,
         _ORIGINAL,
@@ -143,7 +143,7 @@ SITUATIONS = (
     ),
     Situation(
         "FSDP's full state dict, and torchtune's file of a model: the weights at the top",
-        "They are taken as they are.",
+        "They are converted.",
         "detrex-hub convert torchtune_model_0.pt",
         saved("torchtune_model_0.pt", backbone),
         _ORIGINAL,
@@ -156,8 +156,8 @@ SITUATIONS = (
         _ORIGINAL,
     ),
     Situation(
-        "DeepSpeed's ZeRO stage 3, which leaves no whole tensors",
-        "Refused, with DeepSpeed's own command that puts them together.",
+        "DeepSpeed's ZeRO stage 3, which saves no whole tensors",
+        "Refused, with DeepSpeed's own command that joins them.",
         "detrex-hub convert ./deepspeed -o out",
         _zero_3,
         ("ZeRO stage 3", "zero_to_fp32"),
