@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NEEDS = "signatures need the library model-signing"
 INSTALL = "Install it: pip install 'detrex-hub[sign]'"
+# bytes of a key
+_LARGEST_KEY = 2**16
 # bytes of a trust configuration; that of the public sigstore instance has 12 kB
 _LARGEST_TRUST = 2**20
 # https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_trustroot.proto
@@ -72,11 +74,28 @@ def key_holder(public_key: Path) -> Signer:
         UsageError: it cannot be read, or the library is not installed.
     """
     config = library("verifying").Config()
+    read_key(public_key)
     try:
         config = config.use_elliptic_key_verifier(public_key=public_key)
-    except (OSError, ValueError, AttributeError):
-        raise UsageError(f"{public_key} is no public key in PEM") from None
+    except Exception:
+        # of the library for keys, which has several for a key of another kind
+        raise UsageError(
+            f"{public_key} is no elliptic-curve public key in PEM",
+            hint="Make it from the private key: openssl ec -in key.pem -pubout -out key.pub",
+        ) from None
     return Signer(f"the key {public_key}", True, config)
+
+
+def read_key(path: Path) -> bytes:
+    """The content of the file of a key.
+
+    Raises:
+        UsageError: it cannot be read, is not a regular file, or is too large.
+    """
+    try:
+        return read_small(path, _LARGEST_KEY, links=True)
+    except OSError as error:
+        raise UsageError(f"the key {path} cannot be read: {error.strerror}") from None
 
 
 def identity(name: str, provider: str, trust: Path | None = None) -> Signer:

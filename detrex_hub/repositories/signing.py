@@ -19,12 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub.errors import UsageError, VerificationError
-from detrex_hub.own_files import read_small
 from detrex_hub.records import SIGNATURE
-from detrex_hub.repositories.signers import INSTALL, NEEDS, Signer, library
+from detrex_hub.repositories.signers import INSTALL, NEEDS, Signer, library, read_key
 
-# bytes of a key
-_LARGEST_KEY = 2**16
 # how the library names a file of another content
 _CHANGED = re.compile(r"Hash mismatch for \\?'([^'\\]*)")
 
@@ -44,11 +41,16 @@ class Seal:
 
     @classmethod
     def read(cls, content: bytes) -> Seal | None:
-        """Read a ``model.sig``; None if it cannot be read."""
+        """Read a ``model.sig``; None if it cannot be read, or lists a file twice."""
         try:
             bundle = json.loads(content)
             payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
-            files = {one["name"]: one["digest"] for one in payload["predicate"]["resources"]}
+            resources = [(one["name"], one["digest"]) for one in payload["predicate"]["resources"]]
+            files = dict(resources)
+            if len(files) < len(resources) or not all(
+                isinstance(text, str) for one in resources for text in one
+            ):
+                return None
             made_with = bundle["verificationMaterial"]
             # both hold a certificate that names the identity, in newer and in older bundles
             if "certificate" in made_with or "x509CertificateChain" in made_with:
@@ -73,10 +75,7 @@ def key_of(private_key: Path) -> str:
     except ImportError:
         raise UsageError(NEEDS, hint=INSTALL) from None
     try:
-        content = read_small(private_key, _LARGEST_KEY, links=True)
-        key = serialization.load_pem_private_key(content, None)
-    except OSError as error:
-        raise UsageError(f"the key {private_key} cannot be read: {error.strerror}") from None
+        key = serialization.load_pem_private_key(read_key(private_key), None)
     except (ValueError, TypeError) as error:
         # a TypeError says that a password is missing
         why = "has a password" if isinstance(error, TypeError) else "is no private key in PEM"
@@ -165,7 +164,7 @@ def _why(error: Exception) -> str:
         why = f"{' and '.join(changed)} changed after the signature"
     elif type(error).__name__ == "CertValidationError":
         why = f"no trusted authority made its certificate: {why}"
-    return why[:300]
+    return why[:300] or "it was made with another key, or changed afterwards"
 
 
 def _hashing(hashing: Any) -> Any:

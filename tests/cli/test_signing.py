@@ -1,6 +1,8 @@
 """Signatures over a repository's files are made and checked with real keys."""
 
+import base64
 import json
+import os
 import subprocess
 import sys
 
@@ -66,6 +68,59 @@ def test_a_signature_holds_for_its_files_and_its_key_only(pair):
     for broken in (b"", b"{}", b"[" * 100_000, made[:-200]):
         with pytest.raises(VerificationError, match="no model signature"):
             signing.check(FILES, broken, key_holder(public))
+
+
+def rewritten(signature, change):
+    """A signature with other resources, as `change` makes them of the ones that it lists."""
+    bundle = json.loads(signature)
+    payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    payload["predicate"]["resources"] = change(payload["predicate"]["resources"])
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
+    return json.dumps(bundle).encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda listed: [*listed, {**listed[0], "name": 1}],
+        lambda listed: [*listed, {**listed[0], "name": None}],
+        lambda listed: [{**one, "digest": [one["digest"]]} for one in listed],
+        lambda listed: [{**listed[0], "digest": "0" * 64}, *listed],
+        lambda listed: {"name": "README.md"},
+    ],
+    ids=["a number", "nothing", "a list", "twice", "an object"],
+)
+def test_a_signature_that_lists_something_else_than_files_is_refused(pair, folder, change):
+    private, public = pair("mine")
+    broken = rewritten(signing.sign(FILES, "r18", private), change)
+    with pytest.raises(VerificationError, match="no model signature"):
+        signing.check(FILES, broken, key_holder(public))
+    (folder / "model.sig").write_bytes(broken)
+    with pytest.raises(HubError, match="no model signature"):
+        push(folder, "alice/r18", to=folder.parent / "hub")
+
+
+def test_a_changed_list_of_files_is_refused_with_a_reason(pair):
+    private, public = pair("mine")
+    made = signing.sign(FILES, "r18", private)
+    changed = rewritten(made, lambda listed: [{**one, "digest": "0" * 64} for one in listed])
+    with pytest.raises(VerificationError, match=r"another key, or changed afterwards$"):
+        signing.check(FILES, changed, key_holder(public))
+
+
+def test_a_key_that_cannot_check_is_named(pair, tmp_path):
+    private, public = pair("mine")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(public.read_bytes() * 1000)
+    for path, why in (
+        (tmp_path / "none.pub", "cannot be read: No such file"),
+        (tmp_path, "not a regular file"),
+        (tmp_path / "pipe", "not a regular file"),
+        (tmp_path / "large", "larger than"),
+        (private, "no elliptic-curve public key in PEM. Make it from the private key"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            key_holder(path)
 
 
 def test_a_key_that_cannot_sign_is_named(tmp_path):
