@@ -1,7 +1,7 @@
 """List the weights in the caches of this machine, and remove them.
 
-Conversions, ``.pth`` files and originals lie in huggingface_hub's assets cache, repositories of the
-Hub in its own cache, which its own functions list and clear.
+Conversions, ``.pth`` files and originals are in huggingface_hub's assets cache. Repositories of the
+Hub are in its main cache, which its own functions list and clear.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Kind: TypeAlias = Literal["weights", ".pth", "original", "unfinished"]
 
 CONVERTED_HERE = "converted here"
 _DAY = 86400.0
-# `from_hub` writes the keys of a backbone as they are, or below this
+# `from_hub` writes the keys of a backbone with this prefix or without it
 _PREFIXES = ("", "backbone.")
 _PARTIAL = ".*.partial-*"
 
@@ -42,9 +42,9 @@ class Stored:
         origin: the commit of a repository, `CONVERTED_HERE`, or empty if unknown.
         kind: what it is.
         size: in bytes.
-        last_use: when it was last read or written, as far as the file system tells, in seconds
-            since 1970.
-        paths: what is removed, files and folders.
+        last_use: when it was last read or written according to the file system, in seconds since
+            1970.
+        paths: the files and folders that a removal deletes.
         locks: files that a process locks while it uses it.
         commit: of a repository in huggingface_hub's cache, which removes it.
     """
@@ -82,8 +82,7 @@ class Removal:
 def contents() -> list[Stored]:
     """Everything in the caches that belongs to detrex-hub, by name.
 
-    Originals that huggingface_hub's own cache holds, and repositories of other projects, are left
-    out.
+    Originals in huggingface_hub's main cache and repositories of other projects are left out.
 
     Example:
         >>> [(one.name, one.kind) for one in contents()]
@@ -96,7 +95,7 @@ def contents() -> list[Stored]:
 
 
 def remove(names: Sequence[str] = ()) -> Iterator[Removal]:
-    """Remove weights from the caches, in all their kinds.
+    """Remove all kinds of weights from the caches.
 
     Args:
         names: of the catalogue, or ``owner/name``; everything by default.
@@ -123,14 +122,14 @@ def prune(older_than: float | None = None) -> Iterator[Removal]:
     """Remove unfinished downloads and conversions.
 
     Args:
-        older_than: also remove weights of which no kind was used for so many days.
+        older_than: also remove weights if no kind of them was used for this number of days.
 
     Raises:
         OSError: the cache cannot be written to.
     """
     oldest = None if older_than is None else time.time() - older_than * _DAY
     stored = contents()
-    # a `.pth` in use needs the weights that it was made of: they say what it is
+    # a `.pth` in use needs its weights, which describe it
     uses: dict[tuple[str, str], float] = {}
     for one in stored:
         uses[one.name, one.origin] = max(one.last_use, uses.get((one.name, one.origin), 0.0))
@@ -141,7 +140,7 @@ def prune(older_than: float | None = None) -> Iterator[Removal]:
 
 
 def _names(name: str) -> set[str]:
-    """All that weights may be called in the cache."""
+    """All names of the weights in the cache."""
     text = name.removeprefix("hf://").partition("@")[0]
     owner, slash, bare = text.rpartition("/")
     if slash and owner != default_namespace():
@@ -207,7 +206,7 @@ def _materialised(described: Mapping[str, tuple[str, str]]) -> Iterator[Stored]:
                 yield _stored(name, "", "unfinished", (partial,), (partial / ".lock",))
             for path in folder.glob("*.pth"):
                 name, origin = described.get(folder.name, (path.stem, ""))
-                # the seal stands beside it
+                # the seal is beside it
                 paths = tuple(one for one in folder.glob(f"*{path.name}*") if one.is_file())
                 yield _stored(name, origin, ".pth", paths, (lock,))
 
@@ -243,7 +242,7 @@ def _target(partial: Path) -> str:
 def _note(
     described: dict[str, tuple[str, str]], config: Path, name: str, origin: str
 ) -> RepositoryConfig | None:
-    """Remember whose ``.pth`` files are those of a config; None where it is not one of ours."""
+    """Record the ``.pth`` files that belong to a config; None if it is not one of ours."""
     try:
         found = RepositoryConfig.load(config)
     except (DetrexHubError, OSError):

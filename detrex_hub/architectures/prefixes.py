@@ -25,8 +25,9 @@ from detrex_hub.checkpoints.wrappers import without_wrappers
 from detrex_hub.errors import ArchitectureError, DetrexHubError, UsageError
 from detrex_hub.mapping import template
 
-# No known model has a backbone at a greater depth (``model.backbone.conv_encoder.model.``), and at
-# most so many modules are tried. The largest detector has about 400 modules above that depth.
+# the most names before a backbone (known models have up to five, such as
+# ``model.backbone.conv_encoder.model.``), and the most modules that are tried (the largest detector
+# has about 400 above that depth)
 _DEEPEST = 6
 _MOST = 1000
 # more than any model has: the modules of such a file would fill the memory

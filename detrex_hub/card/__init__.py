@@ -70,11 +70,11 @@ def render(
 
     Args:
         config: its `config.json`.
-        record: its `conversion.json`, or as much as is known of it before a conversion.
-        entry: what the catalogue says of the weights; None for a checkpoint of the user's.
+        record: its `conversion.json`, or the part that is known before a conversion.
+        entry: the catalogue's entry; None for the user's own checkpoint.
         repo_id: the repository that the card's commands name, ``detrex/<name>`` where none is
             given.
-        pictures: the names of the pictures that lie beside the card.
+        pictures: the names of the pictures beside the card.
 
     Raises:
         ConfigError: the recorded plan is malformed.
@@ -105,7 +105,7 @@ def pictures_of(
 
 
 def _is_another(record: ConversionRecord | PlannedConversion, entry: CatalogueEntry | None) -> bool:
-    """Whether the weights are known to be of another file than the entry's."""
+    """Whether the weights are known to come from another file than the entry's."""
     source = record.source
     return entry is not None and entry.denies(source.url, source.sha256)
 
@@ -113,8 +113,8 @@ def _is_another(record: ConversionRecord | PlannedConversion, entry: CatalogueEn
 def _has_figures(
     config: RepositoryConfig, record: ConversionRecord | PlannedConversion, entry: CatalogueEntry
 ) -> bool:
-    """Whether what was published for an entry holds for the weights. It says nothing of another
-    file, or of other heads."""
+    """Whether an entry's published figures hold for the weights. They do not hold for another file
+    or other heads."""
     return not _is_another(record, entry) and entry.is_of(
         config.architecture, config.hyper_parameters, {}
     )
@@ -126,14 +126,14 @@ def _template() -> Template:
 
 
 def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:
-    """The card of weights in the catalogue, as far as it is known before they are converted.
+    """The card of weights in the catalogue, with the data that is known before a conversion.
 
     Args:
         entry: the weights.
         repo_id: as for `render`.
 
     Raises:
-        ArchitectureError: the entry's hyper-parameters are none of its architecture.
+        ArchitectureError: the entry's hyper-parameters do not fit its architecture.
         UsageError: its architecture is unknown, or ``repo_id`` is not of the form ``owner/name``.
     """
     config, record = _before_conversion(entry)
@@ -163,8 +163,8 @@ def render_folder(
 
     Args:
         folder: the folder.
-        entries: the catalogue. An entry is used where name, architecture and hyper-parameters are
-            those of the folder.
+        entries: the catalogue. An entry is used if name, architecture and hyper-parameters match
+            the folder.
         repo_id: as for `render`.
 
     Raises:
@@ -224,7 +224,7 @@ def linked_to(card: str) -> str | None:
 
 
 def license_of(card: str) -> str | None:
-    """The licence in a card's metadata, None where it says none.
+    """The licence in a card's metadata; None if it states none.
 
     Raises:
         ConfigError: the metadata is not valid.
@@ -237,11 +237,11 @@ def licensed(card: str, license: str) -> str:
     """The same card with a licence, for weights whose licence only their publisher knows.
 
     Args:
-        card: a card that says none.
+        card: a card without a licence.
         license: an identifier of the Hub, such as ``apache-2.0``.
 
     Raises:
-        UsageError: the card says another licence, or the identifier is none of the Hub's.
+        UsageError: the card states another licence, or the Hub does not know the identifier.
     """
     if license not in HUB_LICENSES:
         raise UsageError(
@@ -262,7 +262,7 @@ def licensed(card: str, license: str) -> str:
 
 
 def write_model_cards(folder: Path) -> list[Path]:
-    """Write the card of every catalogue entry as ``<name>.md``, and remove those of no entry.
+    """Write the card of every catalogue entry as ``<name>.md``, and remove cards without an entry.
 
     Returns:
         the files that changed.
@@ -271,7 +271,7 @@ def write_model_cards(folder: Path) -> list[Path]:
     cards = {f"{name}.md": render_for(entry) for name, entry in catalogue.load().items()}
     changed = []
     for path in sorted(folder.glob("*.md")):
-        # the folder may be a wrong one: only what this function wrote is removed
+        # the folder may be the wrong one: only cards of this function are removed
         if path.name not in cards and path.read_text(encoding="utf-8").startswith(_BEGINNING):
             path.unlink()
             changed.append(path)

@@ -34,7 +34,7 @@ class Source:
     """One place that has the weights.
 
     ``url`` is ``https://…``, ``hf://owner/name[@revision]/path``, ``gdrive://<file id>``, or
-    ``gdrive-folder://<folder id>[/<file>]`` where only the folder is known that a file lies in.
+    ``gdrive-folder://<folder id>[/<file>]`` if only the folder of the file is known.
     ``layout`` names the file's layout. ``container`` is the dict of the checkpoint that holds the
     weights; None if it can be found without being named. The lock adds ``sha256``, ``size`` (in
     bytes) and, for ``hf://``, the ``commit`` to download. ``sha256_prefix`` are the first
@@ -62,7 +62,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A published figure and the page that says it.
+    """A published figure and the page that states it.
 
     ``name`` as its publishers write it (``acc@1``, ``box AP``), ``value`` in ``unit``.
     """
@@ -86,14 +86,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """Weights that detrex-hub knows by name.
+    """Weights with a name in the catalogue.
 
     ``aliases`` are further names that find it, such as an earlier name or the stem of the published
-    file. ``facts`` are what no shape shows: ``image_format``, ``pixel_mean`` and ``pixel_std``
-    (0..255, in the order of the channels), ``dilation``, ``position_temperature``, ``num_heads``
-    and the like. ``hyper_parameters`` are those that a conversion must find in the checkpoint's
-    shapes. ``license`` is an identifier of the Hub, ``other`` with ``license_name`` and
-    ``license_link``, or None where the publisher states none; ``license_evidence`` says who states
+    file. ``facts`` are values that no shape shows: ``image_format``, ``pixel_mean`` and
+    ``pixel_std`` (0..255, in the order of the channels), ``dilation``, ``position_temperature``,
+    ``num_heads`` and the like. ``hyper_parameters`` are those that a conversion must find in the
+    checkpoint's shapes. ``license`` is an identifier of the Hub, ``other`` with ``license_name``
+    and ``license_link``, or None if the publisher states none; ``license_evidence`` says who states
     it, and where. ``base_config`` is the path of the detrex config to start from. ``result`` is
     what the lock knows of the converted weights.
     """

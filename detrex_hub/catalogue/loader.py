@@ -1,9 +1,9 @@
 """Catalogue files: TOML in, checked entries out.
 
-A file has a `[defaults]` table and one `[weights.<name>]` table per checkpoint, which inherits what
-it does not say. Tables within (`facts`, `metrics`, …) are inherited key by key. Every table with a
-problem is reported at once. What a file's sources and conversions are known to be stands in the
-lock beside it.
+A file has a `[defaults]` table and one `[weights.<name>]` table per checkpoint, which inherits the
+values that it does not set. Inner tables (`facts`, `metrics`, …) are inherited key by key. Every
+table with a problem is reported at once. The lock beside the file holds the digests of its sources
+and conversions.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Defaults(Strict, frozen=True):
 
 
 class Weights(Defaults, frozen=True, kw_only=True):
-    """One entry, with what it inherits."""
+    """One entry, with inherited values."""
 
     architecture: _Identifier
     layout: _Identifier
@@ -137,7 +137,7 @@ def read_catalogue(path: Path, lock: Lock) -> dict[str, CatalogueEntry]:
 
     Args:
         path: the file.
-        lock: what its sources and conversions are known to be.
+        lock: the known digests of its sources and conversions.
 
     Raises:
         CatalogueError: it cannot be read, is not TOML, holds unknown keys or wrong values, or
@@ -219,7 +219,7 @@ def _inherit(table: Table, defaults: Table) -> Table:
 
 
 def _wrong(name: str, said: Weights) -> Iterator[str]:
-    """Check what types cannot express."""
+    """Check the rules that types cannot express."""
     if not _NAME.fullmatch(name):
         yield _NAME_RULE
     for alias in said.aliases:
@@ -288,7 +288,7 @@ def _sources(name: str, said: Weights, lock: Lock, problems: list[str]) -> Itera
 
 
 def _agreed(key: str, url: str, said: Any, locked: Any, problems: list[str]) -> Any:
-    """The value in the file or in the lock, which must not contradict each other."""
+    """The value in the file or in the lock. The two must not contradict each other."""
     if said is UNSET:
         return locked
     if locked is not None and locked != said:
@@ -315,7 +315,7 @@ def _metrics(said: Weights, problems: list[str]) -> Iterator[Metric]:
 
 
 def _same_names(entries: Mapping[str, CatalogueEntry]) -> Iterator[str]:
-    """Names and aliases that are one in a file system that ignores case."""
+    """Names and aliases that are equal on a file system that ignores case."""
     seen: dict[str, str] = {}
     for entry in entries.values():
         for name in (entry.name, *entry.aliases):

@@ -1,4 +1,4 @@
-"""The lock of a catalogue: what its sources and the converted weights are known to be.
+"""The lock of a catalogue: the known digests of its sources and of the converted weights.
 
 A lock is a TOML file beside the catalogue, ``my.lock.toml`` beside ``my.toml``. It has one table
 for each source, by its URL, and one for each entry whose conversion was made:

@@ -1,4 +1,4 @@
-"""Strict tables of a TOML file: what is wrong with them is said in one line."""
+"""Strict tables of a TOML file, whose problems are reported in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Table: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
 Text = Annotated[str, matching(r"(?s:.*\S.*)", "at least one character")]
-# what `config.json` may hold
+# the limit of `config.json`
 Scalar: TypeAlias = bool | int | float | str
 Value: TypeAlias = Scalar | list[Scalar]
 
@@ -59,10 +59,10 @@ def converted(table: Any, to: type[T], where: str, problems: list[str]) -> T | N
         table: the table.
         to: a subclass of `Strict`.
         where: how a message names the table.
-        problems: what is wrong is added to it.
+        problems: the list to which problems are added.
 
     Returns:
-        the struct, or None where something is wrong.
+        the struct, or None if there is a problem.
     """
     try:
         return checked(table, to)

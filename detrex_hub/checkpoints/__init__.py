@@ -1,4 +1,4 @@
-"""Checkpoint files: read without running anything in them, tensor by tensor; written in a stream.
+"""Checkpoint files: they are read tensor by tensor without running code, and written in a stream.
 
 Nothing here imports torch.
 """
@@ -36,7 +36,7 @@ def shard_names(path: str | os.PathLike[str]) -> list[str]:
     """The names of the files that an index lists.
 
     Raises:
-        CheckpointError: it is no index, is damaged, or names files elsewhere.
+        CheckpointError: it is not an index, is damaged, or names files outside its folder.
     """
     from detrex_hub.checkpoints import shards
 
@@ -58,18 +58,18 @@ def open(
 
     Args:
         path: a torch checkpoint (zip or older), a pickle of arrays, a safetensors file, the index
-            of several such files, or the ``.metadata`` of a distributed checkpoint. Which one it
-            is, its content says.
+            of several such files, or the ``.metadata`` of a distributed checkpoint. The content
+                decides which one it is.
         container: key path of the dict that holds the weights, such as ``"ema"`` (``""`` is the
             top level), or a function that chooses one from all key paths with their numbers of
             tensors. Without it the dict that looks like weights is taken.
-        checksums: compare every part of an archive that is read with its CRC-32. Needless where the
+        checksums: compare every part of an archive that is read with its CRC-32. Not needed if the
             file's sha256 is compared.
-        hashed: hash the file along with what is read, for `Checkpoint.sha256`.
+        hashed: hash the file while it is read, for `Checkpoint.sha256`.
 
     Raises:
-        CheckpointError: the file is no checkpoint, damaged, hostile, has no such container, or
-            has several that could be meant.
+        CheckpointError: the file is not a checkpoint, damaged, hostile, has no such container, or
+            has several possible ones.
     """
     file = (HashedFile if hashed else File)(path, checksums=checksums)
     try:

@@ -1,4 +1,4 @@
-"""Tensors as they lie in a storage: offset, strides, byte order; read row by row when asked."""
+"""Tensors in a storage, by offset, strides and byte order. They are read row by row."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from detrex_hub.specs import TensorSpec
 MAX_DIMENSIONS = 64
 _TOO_MANY = 2**63
 
-# a strided tensor is gathered in blocks of so many bytes: of a transposed one each block reads a
-# part of every column, so fewer blocks read less of what lies between
+# a strided tensor is gathered in blocks of this size in bytes: for a transposed tensor each block
+# reads a part of every column, so fewer blocks read fewer bytes in between
 _BLOCK = 8 << 20
-# and a block in spans, where such a span holds little more than what is needed
+# and a block is read in spans, if a span holds few unneeded bytes
 _SMALL_SPAN = 16 << 10
 _WASTE = 4
 
@@ -30,8 +30,8 @@ class StoredArray:
         swap: the elements are big-endian.
 
     Raises:
-        ValueError: the description makes no sense, or reaches outside the storage
-            (checked by `check`, since a legacy file's storages are known only later).
+        ValueError: the description is invalid, or reaches outside the storage (see `check`, because
+            a legacy file's storages are known only later).
     """
 
     __slots__ = ("offset", "spec", "storage", "strides", "swap")
@@ -73,7 +73,7 @@ class StoredArray:
 
     @property
     def identity(self) -> str:
-        """Equal for two tensors iff they are the very same elements in the same order.
+        """Equal for two tensors iff they are the same elements of the file in the same order.
 
         A text, since its hash cannot be chosen by a file, as that of a tuple of numbers can.
         """
@@ -85,10 +85,10 @@ class StoredArray:
     def chunks(self, rows: Sequence[tuple[int, int]] | None = None) -> Iterator[bytes | memoryview]:
         """Little-endian, row-major bytes in pieces of at most `PIECE` bytes.
 
-        The storage is checked when they end: use no piece for good before.
+        The storage is checked at the end: do not rely on a piece before.
 
         Args:
-            rows: half-open ranges along dimension 0, in the order wanted; all rows without it.
+            rows: half-open ranges along dimension 0, in the wanted order; all rows by default.
         """
         pieces = self._settled(self._pieces(rows))
         return self._swapped(pieces) if self.swap else pieces
@@ -141,7 +141,7 @@ class StoredArray:
             yield from (data[at : at + PIECE] for at in range(0, len(data), PIECE))
 
     def _fill(self, block: Any, offset: int, strides: tuple[int, ...]) -> None:
-        """Fill an array from the storage, halving it until what lies between is little."""
+        """Fill an array from the storage. It is halved until few unneeded bytes are in between."""
         import numpy as np
 
         itemsize = self.spec.itemsize
@@ -161,7 +161,7 @@ class StoredArray:
     def _swapped(self, pieces: Iterator[bytes | memoryview]) -> Iterator[bytes]:
         import numpy as np
 
-        # the two halves of a complex number are swapped each
+        # each half of a complex number is swapped
         width = self.spec.itemsize // 2 if self.spec.dtype == "C64" else self.spec.itemsize
         rest = b""
         for piece in pieces:
@@ -196,8 +196,8 @@ def _is_row_major(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 
 def _overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether steps along one dimension may lead into those along another, so that few bytes can
-    be described as very many elements far apart. Repeating elements (stride 0) is no such thing."""
+    """Whether steps along one dimension may overlap those along another, so that few bytes could be
+    described as very many elements. Repeated elements (stride 0) do not count."""
     reached = 0
     for stride, n in sorted(zip(strides, shape, strict=True)):
         if n > 1 and stride:
@@ -208,6 +208,6 @@ def _overlaps(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 
 def _span(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> int:
-    """Bytes from the first element to the end of the last; nothing may be empty."""
+    """Bytes from the first element to the end of the last. No dimension may be empty."""
     last = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     return (last + 1) * itemsize

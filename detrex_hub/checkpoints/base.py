@@ -16,7 +16,7 @@ from detrex_hub.errors import CheckpointError
 from detrex_hub.floats import in_type, rounded
 from detrex_hub.specs import TensorSpec
 
-# views may repeat bytes (expanded, overlapping tensors), but not without end
+# views may repeat bytes (expanded, overlapping tensors), but only up to this factor
 _MOST_REPEATED = 16
 _ALWAYS_ALLOWED = 64 << 20
 
@@ -25,8 +25,8 @@ _ALWAYS_ALLOWED = 64 << 20
 class Tensor:
     """A tensor for `write`.
 
-    ``chunks()`` gives its little-endian, row-major bytes in pieces of any length; a piece must not
-    change after it was given.
+    ``chunks()`` yields its little-endian, row-major bytes in pieces of any length. A piece must not
+    change later.
     """
 
     key: str
@@ -35,7 +35,8 @@ class Tensor:
 
 
 class Checkpoint:
-    """The state dict in a file: specs at once, bytes when asked for. A context manager.
+    """The state dict in a file. Specs are known at once, and bytes are read on request. A context
+    manager.
 
     Read it in one thread at a time.
 
@@ -51,11 +52,12 @@ class Checkpoint:
         containers: every dict of tensors in the file with its number of tensors, under its key
             path (``""`` is the top level); an optimizer's state is not listed.
         specs: shape and element type of every tensor, in the file's order.
-        stored_specs: the same as the file has them, where `round_to` changed the types.
+        stored_specs: the specs in the file, which differ if `round_to` changed the types.
         metadata: plain values beside the weights, such as ``epoch``, ``args`` (as a dict),
             ``__author__``; in safetensors the header's ``__metadata__``.
-        others: the first keys of the container that hold no tensor, and what they hold.
-        placeholders: globals that the file names and that were made inert.
+        others: the first keys of the container without a tensor, with a description of their
+            values.
+        placeholders: globals that the file names and that became inert placeholders.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class Checkpoint:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The file, and the further ones that its tensors lie in, in the order of their names."""
+        """The file, and the other files that hold its tensors, in the order of their names."""
         return tuple(dict.fromkeys(file.path for file in (self._file, *self._parts)))
 
     @property
@@ -139,7 +141,7 @@ class Checkpoint:
     def sha256(self) -> str:
         """The whole file's digest in hexadecimal digits.
 
-        Of a file opened with ``hashed``, where it costs what was not read yet; nothing is read
+        Only of a file opened with ``hashed``. The unread part is read now, and nothing can be read
         afterwards.
         """
         assert isinstance(self._file, HashedFile)
@@ -152,9 +154,9 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: has no tensor {shown(key)}") from None
 
     def identity(self, key: str) -> Hashable:
-        """Equal for two keys iff they are the very same elements of the file.
+        """Equal for two keys iff they are the same elements of the file.
 
-        A tensor without elements is only ever the same as itself.
+        A tensor without elements equals only itself.
         """
         array = self._array(key)
         return array.identity if array.spec.numel else ("empty", key)
@@ -164,11 +166,11 @@ class Checkpoint:
     ) -> Iterator[bytes | memoryview]:
         """Little-endian, row-major bytes of a tensor, in pieces of at most `PIECE`.
 
-        Every part of an archive that they come from is compared with its CRC-32, once and whole:
-        at the end of the first tensor that reads from it.
+        Every part of an archive that is used is compared with its CRC-32 once and as a whole, at
+        the end of the first tensor that reads from it.
 
         Args:
-            rows: half-open ranges along dimension 0, in the order wanted; without it all rows.
+            rows: half-open ranges along dimension 0, in the wanted order; all rows by default.
 
         Raises:
             CheckpointError: no such tensor; the bytes cannot be read, or are damaged.
@@ -180,11 +182,12 @@ class Checkpoint:
         return chunks
 
     def round_to(self, dtype: str) -> None:
-        """Give all floating point tensors in another element type from now on.
+        """Convert all floating point tensors to another element type from now on.
 
         Args:
-            dtype: the type, such as ``F32``. A tensor that has a number beyond its range is refused
-                when it is read.
+            dtype: the type, such as ``F32``. A tensor with a number outside its range is refused
+                when
+                it is read.
         """
         self.specs = in_type(self.stored_specs, dtype)
 
@@ -203,7 +206,7 @@ class Checkpoint:
         return b"".join(self.chunks(key))
 
     def stored(self) -> dict[str, StoredArray]:
-        """The place of each tensor, by the file's own names."""
+        """The stored array of each tensor, by the file's own names."""
         return {self.names[key]: array for key, array in self._arrays.items()}
 
     def tensor(self, key: str) -> Tensor:

@@ -17,13 +17,13 @@ def digest(checkpoint: Checkpoint, key: str) -> str:
 
 
 def first_other(checkpoint: Checkpoint, tensors: Iterable[Tensor]) -> str | None:
-    """The key of the first tensor that a checkpoint holds with other bytes, if there is one."""
+    """The key of the first tensor with other bytes in a checkpoint, if there is one."""
     others = (t.key for t in tensors if not same_bytes(t.chunks(), checkpoint.chunks(t.key)))
     return next(others, None)
 
 
 def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]) -> bool:
-    """Whether two streams hold the same bytes, however they are cut into chunks.
+    """Whether two streams hold the same bytes, whatever their chunks.
 
     Both are read to their end, where their checksums are compared: a damaged file is refused and
     not called different.
@@ -37,8 +37,8 @@ def same_bytes(left: Iterator[bytes | memoryview], right: Iterator[bytes | memor
 def aligned(
     left: Iterator[bytes | memoryview], right: Iterator[bytes | memoryview]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Two streams cut alike: pairs of the same length, except the last if one stream ends
-    earlier than the other."""
+    """Two streams in equal chunks: pairs of the same length, except the last if one stream ends
+    earlier."""
     one: bytes | memoryview = b""
     other: bytes | memoryview = b""
     while True:

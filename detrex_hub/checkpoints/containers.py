@@ -23,8 +23,8 @@ from detrex_hub.checkpoints.known_globals import (
 from detrex_hub.checkpoints.pickle_machine import Blob, Global, Placeholder
 
 Choice: TypeAlias = "str | Callable[[Mapping[str, int]], str] | None"
-"""Which dict of tensors is wanted: its key path (``""`` is the top level), what chooses a key path
-from all of them with their numbers of tensors, or None for the one that looks like weights."""
+"""The wanted dict of tensors: its key path (``""`` is the top level), a function that chooses a key
+path from all of them with their numbers of tensors, or None for the one that looks like weights."""
 
 # the keys under which training scripts keep their weights, the first that holds weights wins
 _USUAL = (
@@ -44,19 +44,19 @@ _NOT_WEIGHTS = re.compile(r"optim|sched|scaler|(?:^|_)(?:rng|random|amp)(?:_|$)"
 _AVERAGED = re.compile(
     r"(?:^|[._])(?:ema|swa|avg|averaged?|shadow|polyak)(?:[._]|$)", re.IGNORECASE
 )
-# Dicts below this depth are looked through too, but very many of them are no reason to refuse
+# deeper dicts are searched too, but too many of them are not a reason to refuse
 _USUAL_DEPTH = 3
 _CONTAINER_DEPTH = 32
-# a few dicts that hold each other look like very many
+# a few dicts that contain each other look like very many
 _MOST_DICTS = 10_000
 # a longer list holds records of a training, and no state dicts
 _LONGEST_LIST = 256
 _MOST_ENTRIES = 2_000_000
-# far beyond any model: one tensor may have very many names
+# more than any model has: one tensor may have very many names
 _MOST_TENSORS = 100_000
-# dicts that an error names as a choice
+# the most dicts that an error offers
 _MOST_CHOICES = 4
-# entries beside the weights that are listed
+# the most listed entries beside the weights
 _MOST_OTHERS = 1000
 
 _PLAIN_DEPTH = 8
@@ -72,8 +72,8 @@ class _Container:
     tensors: dict[str, StoredArray | Unsupported]
 
     def likeness(self) -> int:
-        """How much it looks like weights: 2 where its keys are those of a model with modules, 1
-        where it holds more than single numbers, else 0."""
+        """How much it looks like weights: 2 if its keys are those of a model with modules, 1 if it
+        holds more than single numbers, else 0."""
         large = [
             key
             for key, leaf in self.tensors.items()
@@ -96,17 +96,17 @@ def checkpoint(
     placeholders: Mapping[str, None],
     parts: Sequence[File] = (),
 ) -> Checkpoint:
-    """The weights in what a pickle held.
+    """The weights in an unpickled object.
 
     Args:
-        container: the dict wanted. Without it only the dicts count that look most like weights,
-            averaged ones only where there are no others: the first of a usual name, then the top
-            level if none of them holds more tensors, then the only one that there is.
-        parts: further files that the tensors lie in.
+        container: the wanted dict. By default only the dicts count that look most like weights, and
+            averaged ones only if there are no others. The first with a usual name wins, then the
+            top level if no other holds more tensors, then the only one.
+        parts: further files with tensors.
 
     Raises:
-        CheckpointError: no such container, none at all, or several that could be meant; a tensor
-            of a kind that cannot be converted, or outside its storage.
+        CheckpointError: no such container, none at all, or several possible ones; a tensor of a
+            kind that cannot be converted, or outside its storage.
     """
     found = _containers(file, root)
     _refuse_foreign(file, root, found)
@@ -146,7 +146,7 @@ def checkpoint(
 
 
 def _refuse_foreign(file: File, root: Any, found: Mapping[str, _Container]) -> None:
-    """Refuse what DeepSpeed keeps in pieces.
+    """Refuse the partitioned weights of DeepSpeed.
 
     Source: deepspeed/runtime/engine.py, ``_save_checkpoint`` and ``_save_zero_checkpoint``.
     """
@@ -158,7 +158,7 @@ def _refuse_foreign(file: File, root: Any, found: Mapping[str, _Container]) -> N
     parts = entries.get("mp_world_size")
     if isinstance(parts, int) and parts > 1:
         raise foreign.refusal(file, foreign.MODEL_PARALLEL)
-    # stage 3 leaves each process an empty tensor in a parameter's place
+    # in stage 3 each process has an empty tensor in place of a parameter
     tensors = found["module"].tensors.values() if "module" in found else ()
     if any(isinstance(one, StoredArray) and not one.spec.numel for one in tensors):
         raise foreign.refusal(file, foreign.ZERO_3)
@@ -195,9 +195,9 @@ _TOO_MANY_ENTRIES = "its nested dicts hold too many entries"
 
 def _containers(file: File, root: Any) -> dict[str, _Container]:
     found: dict[str, _Container] = {}
-    # with the dicts that each lies in, which it cannot hold
+    # each with the dicts around it, which it must not contain
     pending: deque[tuple[str, Any, tuple[int, ...]]] = deque([("", root, ())])
-    # the same dict under several names is looked through once
+    # a dict with several names is searched once
     known: dict[tuple[int, bool], _Container] = {}
     seen = dicts = 0
     while pending:
@@ -341,10 +341,10 @@ def _metadata(root: Any, found: Mapping[str, _Container]) -> dict[str, Any]:
 
 
 class _Plain:
-    """Turns what a pickle held into JSON's kinds of values, of bounded size.
+    """Turns an unpickled object into JSON values of limited size.
 
-    A Namespace or another object with attributes becomes a dict of them, tensors are left out,
-    what is too large or unknown becomes its name in angle brackets.
+    A Namespace or another object with attributes becomes a dict of them. Tensors are left out.
+    Large and unknown values become their name in angle brackets.
     """
 
     def __init__(self) -> None:
@@ -401,5 +401,5 @@ def _members(value: Any) -> dict[Any, Any] | list[Any] | tuple[Any, ...] | None:
 
 
 def _readable(text: str) -> str:
-    """The same text without what UTF-8 cannot hold."""
+    """The same text without characters that UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()

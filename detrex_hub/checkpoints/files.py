@@ -1,4 +1,4 @@
-"""Positional reads of one file, and a window that walks through it byte by byte."""
+"""Positional reads of one file, and a window that reads through it byte by byte."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from detrex_hub.errors import CheckpointError
 from detrex_hub.hashing import Sha256
 
 PIECE = 1 << 20
-"""No piece that is read or handed on is longer than this many bytes. It stays in a core's cache
-while it is checked, hashed and written, which makes copying faster than with larger ones."""
+"""The largest size in bytes of a piece. A piece of this size stays in a core's cache while it is
+checked, hashed and written, so copying is faster than with larger ones."""
 
 # glibc hands freed pieces back to the kernel, and taking them again costs more than reading them,
 # until a larger block was freed once; zeroed memory that is not touched costs nothing
@@ -22,7 +22,7 @@ bytes(8 << 20)
 
 _SHOWN = 80
 _numbers = itertools.count()
-# Windows has no such call
+# Windows does not have this call
 _POSITIONAL = hasattr(os, "pread")
 
 
@@ -51,7 +51,8 @@ class File:
     other opened file.
 
     Raises:
-        CheckpointError: the path is no readable regular file, or it got shorter while it was read.
+        CheckpointError: the path is not a readable regular file, or became shorter while it was
+            read.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, checksums: bool = True) -> None:
@@ -116,7 +117,7 @@ class File:
 
 
 class Section(File):
-    """Some bytes of an opened file, read as if they were a file.
+    """A range of an opened file, which is read like a file.
 
     Raises:
         CheckpointError: the file has no such bytes.
@@ -142,10 +143,10 @@ class Unpacked(File):
 
     Args:
         path: of the compressed file, for messages.
-        pieces: what it holds.
+        pieces: its contents.
 
     Raises:
-        CheckpointError: the temporary folder has no place for it.
+        CheckpointError: the temporary folder has no space for it.
     """
 
     def __init__(self, path: Path, pieces: Iterator[bytes], *, checksums: bool) -> None:
@@ -168,8 +169,8 @@ class Unpacked(File):
 class HashedFile(File):
     """A file that is hashed while it is read.
 
-    What lies between is read too, so that only who reads from front to back reads everything once.
-    For one thread at a time.
+    Skipped bytes are read too, so only a reader from front to back reads every byte once. For one
+    thread at a time.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, checksums: bool = True) -> None:
@@ -192,7 +193,7 @@ class HashedFile(File):
             self._hashed += len(piece)
 
     def sha256(self) -> str:
-        """The digest of the whole file in hexadecimal digits; whatever is left is read now."""
+        """The digest of the whole file in hexadecimal digits. The rest is read now."""
         self._hash_until(self.size)
         return self._hashing.result()
 
@@ -202,13 +203,13 @@ class HashedFile(File):
 
 
 class Window:
-    """Walks through the bytes ``[start, end)`` of a file, reading ahead only a little.
+    """Reads through the bytes ``[start, end)`` of a file with a small read-ahead.
 
-    What is skipped is not read: that keeps the index of a file with large strings cheap.
-    ``data`` is what has been read from ``start`` on already.
+    Skipped bytes are not read, so the index of a file with large strings is cheap. ``data`` are
+    the bytes from ``start`` that have been read already.
 
     Raises:
-        EOFError: the walk went past ``end``.
+        EOFError: the position went past ``end``.
     """
 
     _SMALLEST, _LARGEST = 1 << 10, 256 << 10
@@ -254,7 +255,7 @@ class Window:
         return data
 
     def skip(self, nbytes: int) -> int:
-        """Step over ``nbytes`` bytes; the file position where they begin."""
+        """Skip ``nbytes`` bytes. Returns their position in the file."""
         position = self.tell()
         if position + nbytes > self.end:
             raise EOFError
@@ -276,6 +277,6 @@ class Window:
                 length = self.tell() - 1 - start
                 return line if length < limit else (start, length)
             if len(self._buffer) - self._at >= limit:
-                # long: look for its end without keeping what was passed
+                # a long line: search its end without keeping the bytes
                 self._at = len(self._buffer)
             self._fill(len(self._buffer) - self._at + 1)

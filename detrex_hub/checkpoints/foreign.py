@@ -1,7 +1,7 @@
-"""Formats of weights that cannot be read here, and how their own projects write a state dict.
+"""Unsupported formats of weights, and the commands of their projects that write a state dict.
 
-Each has a name, and a command that makes a file which can be read. The commands need the project's
-own library, which is not a dependency of this package.
+Each has a name, and a command that writes a supported file. The commands need the project's own
+library, which is not a dependency of this package.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Foreign:
     """A format that cannot be read.
 
     Args:
-        what: the file is, in words.
-        advice: what to do, before the command.
+        what: a description of the file.
+        advice: the text before the command.
         command: a shell command, where ``{file}`` stands for the quoted path and ``{written}`` for
             that of the state dict; ``{folder}`` is the folder of the file.
         code: Python instead, where ``FILE``, ``WRITTEN`` and ``FOLDER`` stand for these paths.
@@ -175,23 +175,23 @@ _TENSORFLOW = Foreign(
     "WRITTEN)",
 )
 
-# magic numbers by the byte where they stand
+# magic numbers by their offset
 _MAGIC = (
     (0, b"GGUF", _GGUF),
     (4, b"TFL3", _TFLITE),
     (0, b"\x89HDF\r\n\x1a\n", _HDF5),
 )
-# bytes that every check below may look at
+# the number of bytes that the checks below need
 _SHORTEST = 8
 _TENSORFLOW_MAGIC = bytes.fromhex("57fb808b247547db")
 # fields of onnx.ModelProto that may follow the first one, ir_version: onnx/onnx.proto
 _AFTER_IR_VERSION = frozenset(field << 3 | 2 for field in (2, 3, 4, 6, 7, 8, 14, 20)) | {5 << 3}
-# version 1 of a TensorFlow SavedModel begins alike; ONNX 1.0 had 3
+# version 1 of a TensorFlow SavedModel has the same beginning; ONNX 1.0 had 3
 _IR_VERSIONS = range(3, 33)
 
 
 def recognised(file: File, head: bytes) -> Foreign | None:
-    """The foreign format of a file, by its bytes; None where it is of none that is known.
+    """The unsupported format of a file by its bytes; None if it is not a known one.
 
     Args:
         head: the first bytes.
@@ -217,7 +217,7 @@ def refuse_quantized(file: File, keys: Iterable[str]) -> None:
     """Refuse the state dict of a model with quantised modules.
 
     Raises:
-        CheckpointError: it is one.
+        CheckpointError: it has such modules.
     """
     key = next((key for key in keys if key.endswith(_OF_QUANTIZED_MODULES)), None)
     if key is not None:

@@ -1,4 +1,4 @@
-"""Which format a file is in, by its first bytes; never by its name."""
+"""Find the format of a file by its first bytes, never by its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Reader: TypeAlias = Callable[[File, Choice], Checkpoint]
 
 _HEAD = 512
 _ELSEWHERE = "Download the file itself"
-# beginnings of files that are taken for checkpoints now and then
+# beginnings of files that are often mistaken for checkpoints
 _OTHERS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file", "Run git lfs pull"),
     (b"<!doctype html", "is an HTML page", _ELSEWHERE),
@@ -50,7 +50,7 @@ def reader(file: File) -> Reader:
     """The function that opens this file.
 
     Raises:
-        CheckpointError: it is no checkpoint; the message says what it looks like.
+        CheckpointError: it is not a checkpoint; the message says what it looks like.
     """
     head = file.read(0, min(file.size, _HEAD))
     if not head.strip(b"\0"):
@@ -93,7 +93,7 @@ def _reader(file: File, head: bytes) -> Reader | None:
 def _archive(file: File, container: Choice) -> Checkpoint:
     """Open a zip archive: torch's, or one around a checkpoint."""
     if file.path.suffix == ".distcp":
-        # archives one after another, which nothing in it tells
+        # nothing shows that several archives were concatenated
         folder = file.path.parent
         into = f"{folder.resolve().name}_detrex"
         raise file.error(
@@ -124,7 +124,7 @@ def _archive(file: File, container: Choice) -> Checkpoint:
 
 
 def _opened_inside(file: File, container: Choice) -> Checkpoint:
-    """Open the file that lies in a zip archive."""
+    """Open the checkpoint in a zip archive."""
     head = file.read(0, min(file.size, _HEAD))
     if head.startswith(b"PK\3\4"):
         found = members(file)
@@ -136,7 +136,7 @@ def _opened_inside(file: File, container: Choice) -> Checkpoint:
     return read(file, container)
 
 
-# what few files are is imported when it is needed, so that opening all others stays fast
+# rare formats are imported when needed, so that opening other files stays fast
 
 
 def _is_index(file: File, text: bytes) -> bool:
@@ -146,7 +146,7 @@ def _is_index(file: File, text: bytes) -> bool:
 
 
 def _shards(file: File, container: Choice) -> Checkpoint:
-    """Open the files of an index. One of them is no index itself."""
+    """Open the files of an index. They must not be indexes themselves."""
     from detrex_hub.checkpoints import shards
 
     def opened(part: File, container: Choice) -> Checkpoint:

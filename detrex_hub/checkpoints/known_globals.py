@@ -30,7 +30,7 @@ class Unsupported:
 
 
 class StorageReference:
-    """A torch storage: where its bytes lie, and its elements' torch type name."""
+    """A torch storage: the place of its bytes, and torch's name of its element type."""
 
     __slots__ = ("dtype", "storage")
 
@@ -98,7 +98,7 @@ def storage_dtype(kind: Any) -> str:
 
 
 def torch_dtype(value: Any) -> str:
-    """Torch's name of an element type, from the global that stands for it; else empty."""
+    """Torch's name of an element type, from its global; empty for any other global."""
     name = value.name.rpartition(".")[2] if isinstance(value, Global) else ""
     return _DTYPE_ALIASES.get(name, name)
 
@@ -167,7 +167,7 @@ def _rebuild_tensor_v3(
 
 
 def _rebuild_from_type(function: Any, kind: Any, args: Any, state: Any = None) -> Any:
-    """A subclass of Tensor, or a tensor with attributes; its elements are all that matters."""
+    """A subclass of Tensor, or a tensor with attributes. Only its elements are used."""
     if isinstance(function, Global) and function.build in _TENSOR_BUILDERS:
         return function.build(*args)
     return Unsupported(f"a {getattr(kind, 'name', 'tensor of an unknown class')}")
@@ -311,7 +311,7 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None)
         raise ValueError("an array of an unknown order")
     content = _array(data, dtype, shape, column=order == "F")
     if order == "K" and axes is not None and isinstance(content, StoredArray):
-        # stored row-major as `shape`, then its axes exchanged
+        # stored row-major with `shape`, then transposed
         axes = _integers(axes, "axes")
         stored = content.spec.shape
         if sorted(axes) != list(range(len(stored))):
@@ -444,4 +444,4 @@ def _known() -> dict[str, Callable[..., Any]]:
 
 
 KNOWN: Mapping[str, Callable[..., Any]] = _known()
-"""Every global that is interpreted; those that may only be named raise when called."""
+"""Every interpreted global. Globals that may be named but not called raise an error."""

@@ -1,6 +1,6 @@
 """Plain pickles of numpy arrays: detectron2's model zoo, Caffe2's, converted backbones.
 
-Also of torch tensors written by plain ``pickle.dump``, where each storage is a stream of its own.
+Also pickles of torch tensors by plain ``pickle.dump``, in which each storage is a separate stream.
 
 Source: detectron2/checkpoint/detection_checkpoint.py, numpy's ``array_reduce``.
 """
@@ -29,7 +29,7 @@ def read(file: File, container: Choice) -> Checkpoint:
     def storage(data: Any) -> StorageReference:
         if not isinstance(data, Blob) or data.encoding != "raw" or data.is_text:
             raise ValueError("holds torch tensors of pickle protocol 2, save them with torch.save")
-        # a stream may be named over and over, and is read once
+        # a stream may be named many times, and is read once
         reference = streams.get(data.offset)
         if reference is None:
             end = data.offset + data.length

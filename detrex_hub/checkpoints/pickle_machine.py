@@ -1,8 +1,8 @@
-"""An interpreter of pickle's opcodes that runs nothing.
+"""An interpreter of pickle's opcodes that runs no code.
 
 It builds dicts, lists, strings and numbers. A global is never looked up: those in the table of
 `known_globals` are interpreted by code of this package, every other one becomes an inert
-`Placeholder`. Long strings are not read; they become a `Blob`, the place where they lie.
+`Placeholder`. Long strings are not read. They become a `Blob` with their position.
 
 The meaning of each opcode is documented in CPython's ``pickletools`` module.
 """
@@ -19,8 +19,8 @@ from typing import Any
 from detrex_hub.checkpoints.files import File, Window, shown, size
 
 BUDGET = 128 << 20
-"""Bytes, roughly, that the objects of one file's pickles may take in memory. What takes long is
-charged for too, so that the time has a limit as well."""
+"""The approximate memory in bytes for the objects of one file's pickles. Slow opcodes are charged
+too, so time is limited as well."""
 
 SHORT_TEXT = 1 << 10
 SHORT_BYTES = 1 << 6
@@ -28,22 +28,22 @@ SHORT_BYTES = 1 << 6
 
 _LONGEST_INTEGER = 255
 _MOST_UNKNOWN = 1000
-# what an element of a list may become: an entry of a dict with a key of its own
+# the cost of a list element, which may become an entry of a dict with its own key
 _ENTRY = 192
-# an element of a tuple is copied at most
+# the cost of a tuple element, which is at most copied
 _ELEMENT = 16
 _STATE = 512
 _MODULUS = 2**61 - 1
-# below it so few integers share a place of a dict that a search stays short
+# below this limit few integers share a slot of a dict, so a search stays short
 _LARGEST_KEY = 2**15
 _NAME = re.compile(r"[\w<>]+(?:\.[\w<>]+)*")
 _PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
 class Blob:
-    """A string that was left where it is: ``raw`` bytes, or text in one of the encodings.
+    """An unread string: ``raw`` bytes, or text in one of the encodings.
 
-    ``string-escape`` is Python 2's quoted bytes. ``is_text`` tells which ones need
+    ``string-escape`` is Python 2's quoted bytes. ``is_text`` says whether the string needs
     ``_codecs.encode`` to become bytes.
     """
 
@@ -60,7 +60,7 @@ class Blob:
 
 
 class Global:
-    """A name that a pickle asks for. ``build`` interprets a call of it, None where unknown."""
+    """A global that a pickle names. ``build`` interprets a call of it; None if it is unknown."""
 
     __slots__ = ("build", "name")
 
@@ -86,10 +86,10 @@ class Machine:
     """Interprets one pickle.
 
     Args:
-        known: ``module.name`` -> what a call of it gives, as ``build(*args)``.
-        persistent: what a persistent id stands for; without it such ids are refused.
+        known: ``module.name`` -> a function that interprets a call, as ``build(*args)``.
+        persistent: a function that resolves persistent ids; without it such ids are refused.
         placeholders: collects the names of unknown globals, in order.
-        budget: bytes, roughly, that its objects may take; `left` is what was not taken.
+        budget: the approximate bytes that its objects may take; `left` is the unused part.
 
     Raises:
         CheckpointError: the pickle is damaged, cut short, or takes more than its budget.
@@ -113,7 +113,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
         self.allowed = self.left = budget
-        # a secret factor: with it no file can choose which of its memo's keys collide
+        # a secret factor, so that no file can choose colliding keys of the memo
         self._factor = int.from_bytes(os.urandom(7), "little") + 1
         self._byte, self._take = window.byte, window.take
 
@@ -153,7 +153,7 @@ class Machine:
             ) from None
 
     def _charge(self, nbytes: int) -> None:
-        """Take something from the budget before it is made."""
+        """Charge the budget before an object is made."""
         self.left -= nbytes
         if self.left < 0:
             raise _too_much(max(self.allowed, BUDGET))
@@ -177,7 +177,7 @@ class Machine:
             self.stack[-1] = self.stack[-1].decode("latin-1")
 
     def _keep(self, text: str) -> None:
-        # one character beyond latin-1 makes all of them two or four times as wide
+        # one character outside latin-1 makes all characters two or four times as wide
         self.left -= sys.getsizeof(text)
         self.stack.append(text)
 
@@ -315,7 +315,7 @@ class Machine:
     def op_list0(self) -> None:
         self.stack.append([])
 
-    # a set is only ever described, so a list serves, and nothing needs to be hashed
+    # sets are only described, so a list is enough, and no hash is needed
     op_set0 = op_list0
 
     def op_list(self) -> None:
@@ -443,7 +443,7 @@ class Machine:
     def _call(self, function: Any, args: Any) -> Any:
         if not isinstance(args, tuple):
             raise ValueError("a call without a tuple of arguments")
-        # what lies in the memo can be the arguments of many calls, each of which copies it
+        # an object in the memo can be the arguments of many calls, and each call copies it
         self._charge(_ELEMENT * len(args))
         if isinstance(function, Global) and function.build is not None:
             for arg in args:
@@ -533,12 +533,12 @@ def _parsed(kind: type[int] | type[float], line: str) -> Any:
 
 
 def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
-    """Add entries to a dict without a search that could take long.
+    """Add entries to a dict without a long search.
 
     A key that could be made to collide with others is replaced by a placeholder.
 
     Raises:
-        ValueError: a key is there already.
+        ValueError: a key exists already.
     """
     for key, value in items:
         if type(key) is not str and not _is_plain_key(key):
@@ -551,9 +551,9 @@ def set_items(target: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
 
 
 def _is_plain_key(key: Any) -> bool:
-    """Whether a file cannot choose where a dict looks for a key: texts and bytes are hashed with a
-    secret, what has no hash of its own is known by its place in memory, and small integers are too
-    few. Larger ones, fractions and tuples of them can be chosen to lie at one place."""
+    """Whether a file cannot choose the slot of a key in a dict. Texts and bytes are hashed with a
+    secret, objects without a hash are hashed by their address, and there are too few small
+    integers. Larger integers, fractions and tuples of them can be chosen to share one slot."""
     if isinstance(key, int):
         return abs(key) < _LARGEST_KEY
     return not isinstance(key, float | complex | tuple | list | dict)
@@ -563,7 +563,7 @@ def _too_much(budget: int) -> ValueError:
     return ValueError(f"its objects would take more than {size(budget)} of memory")
 
 
-# opcode -> method, and what its result may take in memory
+# opcode -> method, and the possible size of its result in memory
 _TABLE: dict[bytes, tuple[str, int]] = {
     b"(": ("op_mark", 96),
     b"0": ("op_pop", 16),

@@ -24,7 +24,7 @@ def read(file: File, container: Choice) -> Checkpoint:
     """Open a safetensors file.
 
     Raises:
-        CheckpointError: the header is damaged or lies about the tensors.
+        CheckpointError: the header is damaged or contradicts the file.
     """
     length = int.from_bytes(file.read(0, 8), "little")
     if length > file.size - 8:
@@ -62,17 +62,17 @@ def read(file: File, container: Choice) -> Checkpoint:
 
 
 def header_end(first: bytes) -> int | None:
-    """The end of a file's header, from its first eight bytes; None if they are no header's, or the
-    header is larger than any that is read."""
+    """The end of a file's header, from its first eight bytes; None if they do not start a header,
+    or the header is too large."""
     length = int.from_bytes(first[:_PREFIX], "little")
     return _PREFIX + length if len(first) >= _PREFIX and length <= _LARGEST_HEADER else None
 
 
 def specs_in(header: bytes) -> dict[str, TensorSpec]:
-    """The tensors that the beginning of a file describes, up to the end of its header; none where
-    it is damaged, which the whole file shows.
+    """The tensors in a header, from the beginning of a file up to the end of the header; none if
+    it is damaged.
 
-    The file itself is checked when it is opened.
+    The whole file is checked when it is opened.
     """
     found = {}
     try:
@@ -97,7 +97,7 @@ def _parse(file: File, header: bytes) -> dict[str, Any]:
             raise file.error(f"damaged header: {shown(twice)} occurs twice")
         return entries
 
-    # a rough measure of the objects that the header will become
+    # a rough estimate of the memory for the header's objects
     brackets = header.count(b"[") + header.count(b"{")
     parsed_size = 64 * brackets + 96 * header.count(b":") + 32 * header.count(b",")
     if parsed_size > _LARGEST_PARSED:
@@ -112,7 +112,8 @@ def _parse(file: File, header: bytes) -> dict[str, Any]:
 
 
 def _placed(file: File, key: str, entry: Any) -> tuple[str, TensorSpec, int, int]:
-    """Check one tensor's entry; the key, its spec, and where its bytes begin and end."""
+    """Check one tensor's entry. Returns the key, its spec, and the first and last offset of its
+    bytes."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise file.error(f"damaged header: tensor {shown(key)} lacks dtype, shape or data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

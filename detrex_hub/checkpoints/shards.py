@@ -1,7 +1,7 @@
-"""A state dict in several files, with an index that says which tensor lies in which.
+"""A state dict in several files, with an index that names the file of each tensor.
 
-The index is JSON: ``{"weight_map": {key: file}}``. The files lie beside it, as safetensors or as
-torch archives.
+The index is JSON: ``{"weight_map": {key: file}}``. The files are beside it, as safetensors or torch
+archives.
 
 Source: huggingface_hub/serialization/_torch.py, transformers/modeling_utils.py.
 """
@@ -36,7 +36,7 @@ def is_index(file: File, text: bytes) -> bool:
     """
     if _MARK in text:
         return True
-    # save_pretrained sorts the names, so that other tables may come first
+    # save_pretrained sorts the names, so other tables may come first
     return file.size <= _LARGEST_INDEX and _MARK in file.read(0, file.size)
 
 
@@ -44,7 +44,7 @@ def names(file: File) -> list[str]:
     """The names of the files that an index lists, in order.
 
     Raises:
-        CheckpointError: it is damaged, or names files elsewhere.
+        CheckpointError: it is damaged, or names files outside its folder.
     """
     found = sorted(set(_listed(file).values()))
     if len(found) > _MOST_SHARDS:
@@ -63,7 +63,8 @@ def read(file: File, container: Choice, reader: Callable[[File, Choice], Checkpo
         reader: opens one of the files.
 
     Raises:
-        CheckpointError: the index is damaged, names files elsewhere, or is not that of the files.
+        CheckpointError: the index is damaged, names files outside its folder, or does not match the
+            files.
     """
     listed = _listed(file)
     if callable(container):
@@ -108,7 +109,7 @@ def _listed(file: File) -> Mapping[str, str]:
     if file.size > _LARGEST_INDEX:
         raise file.error(f"refused: an index of {size(file.size)}")
     text = file.read(0, file.size)
-    # a rough measure of the objects that it will become
+    # a rough estimate of the memory for its objects
     if 64 * (text.count(b"[") + text.count(b"{")) + 96 * text.count(b":") > _LARGEST_PARSED:
         raise file.error("refused: the index would take too much memory")
 
@@ -131,7 +132,7 @@ def _listed(file: File) -> Mapping[str, str]:
 
 
 def _compare(file: File, name: str, keys: set[str], found: Mapping[str, StoredArray]) -> None:
-    """Refuse a shard that holds other tensors than the index says."""
+    """Refuse a shard whose tensors differ from the index."""
     missing = sorted(keys - found.keys())
     unexpected = sorted(found.keys() - keys)
     if missing or unexpected:

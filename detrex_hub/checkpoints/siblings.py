@@ -1,4 +1,4 @@
-"""Further files of a checkpoint, beside the file that names them."""
+"""Further files of a checkpoint, in the folder of the file that names them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check_name(file: File, name: str) -> None:
     """Refuse a name that could lead to another folder.
 
     Raises:
-        CheckpointError: it could.
+        CheckpointError: the name could do so.
     """
     if not _NAME.fullmatch(name) or len(name) > 255:
         raise file.error(

@@ -1,4 +1,4 @@
-"""The places of tensors' bytes: ranges of a file, encoded strings, or a few bytes in memory."""
+"""Storages of tensors: ranges of a file, encoded strings, or a few bytes in memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from detrex_hub.checkpoints.files import PIECE, File, size
 
 
 class Storage(Protocol):
-    """A run of bytes that tensors are views of."""
+    """A sequence of bytes. Tensors are views of it."""
 
     @property
     def identity(self) -> Hashable:
-        """Equal for two storages iff they are the very same bytes of the file."""
+        """Equal for two storages iff they are the same bytes of the file."""
 
     @property
     def nbytes(self) -> int: ...
@@ -26,11 +26,11 @@ class Storage(Protocol):
         """Any range, in pieces of at most `PIECE` bytes."""
 
     def settle(self) -> None:
-        """Check what was read, where only the whole storage can be checked."""
+        """Check the storage, if it can only be checked as a whole."""
 
 
 class FileRange:
-    """Bytes that lie in the file as they are."""
+    """Plain bytes in the file."""
 
     __slots__ = ("file", "nbytes", "offset")
 
@@ -54,7 +54,7 @@ class FileRange:
 
 
 class InMemory:
-    """Few bytes, already read; as text where each character is one of them (latin-1)."""
+    """A few bytes that were read already, perhaps as latin-1 text."""
 
     __slots__ = ("data", "nbytes")
 
@@ -70,7 +70,7 @@ class InMemory:
 
     def read(self, offset: int, nbytes: int) -> bytes:
         part = self.data[offset : offset + nbytes]
-        # kept as it was: one text can be the data of very many arrays
+        # kept as text: one text can be the data of very many arrays
         return part.encode("latin-1") if isinstance(part, str) else part
 
     def pieces(self, offset: int, nbytes: int) -> Iterator[bytes]:
@@ -82,12 +82,12 @@ class InMemory:
 
 
 class Encoded:
-    """Bytes that a pickle keeps as text: decoded in a stream, from the beginning.
+    """Bytes that a pickle holds as text. They are decoded in a stream from the beginning.
 
     Args:
         encoding: ``utf-8`` and ``raw-unicode-escape`` hold latin-1 text (protocols 0 to 2, which
             have no bytes), ``string-escape`` is Python 2's quoted form.
-        nbytes: length once decoded; only the end of the stream shows whether it is true.
+        nbytes: the decoded length, which is checked at the end of the stream.
     """
 
     __slots__ = ("_decoded", "encoding", "file", "length", "nbytes", "offset")
@@ -108,7 +108,7 @@ class Encoded:
         if self._decoded is None:
             import tempfile
 
-            # random access to a stream: decode it once to a file without a name
+            # random access to a stream: decode it once into a temporary file
             self._decoded = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
             for piece in self._stream():
                 self._decoded.write(piece)
@@ -148,11 +148,11 @@ class Encoded:
 
 
 def _escapes(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Decode Python 2's backslash escapes, which may lie across two pieces."""
+    """Decode Python 2's backslash escapes, which may cross two pieces."""
     rest = b""
     for piece in pieces:
         data = rest + piece
-        # an escape that may go on is at most four bytes long and begins at an unescaped backslash
+        # an unfinished escape has at most four bytes and begins with an unescaped backslash
         start = data.rfind(b"\\", max(0, len(data) - 4))
         if start >= 0 and (start + 1 - len(data[: start + 1].rstrip(b"\\"))) % 2 == 0:
             start = -1

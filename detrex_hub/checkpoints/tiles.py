@@ -1,4 +1,4 @@
-"""A tensor that lies in pieces, each a block of it: what each process of a training had."""
+"""A tensor in blocks, as the processes of a training run saved it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.files import PIECE, File, size
 from detrex_hub.specs import TensorSpec
 
-# rows of a tensor that is split along several dimensions are put together so many bytes at a time
+# rows of a tensor that is split along several dimensions are joined in steps of this size in bytes
 _BAND = 8 << 20
 _LARGEST_ROW = 64 << 20
 _NOT_ONCE = "is stored in blocks that do not cover it exactly once"
@@ -23,7 +23,7 @@ class Tile:
     Args:
         offsets: of its first element, by dimension.
         shape: of the block.
-        opened: finds where its elements lie. It is called for each read.
+        opened: finds its elements. It is called for each read.
     """
 
     offsets: tuple[int, ...]
@@ -36,7 +36,7 @@ class Tile:
 
 
 class Tiles:
-    """A storage that holds one tensor row by row, put together from its blocks when it is read.
+    """A storage that holds one tensor row by row, and joins its blocks when it is read.
 
     Args:
         file: for messages.
@@ -55,7 +55,7 @@ class Tiles:
         self._check()
 
     def _check(self) -> None:
-        """Each dimension is cut at the same places everywhere, and each cell is there once."""
+        """Check that each dimension is cut at the same places, and that each cell exists once."""
         shape, cells = self.spec.shape, 1
         if any(
             len(one.shape) != len(shape) or len(one.offsets) != len(shape) for one in self.tiles
@@ -83,7 +83,7 @@ class Tiles:
 
     @property
     def _by_rows(self) -> bool:
-        """Whether each block has whole rows, so that one follows the other."""
+        """Whether each block has whole rows, so that the blocks follow each other."""
         return all(tile.shape[1:] == self.spec.shape[1:] for tile in self.tiles)
 
     @property
@@ -113,7 +113,7 @@ class Tiles:
         """Open a block and check it.
 
         Raises:
-            CheckpointError: it is not what the metadata says.
+            CheckpointError: it contradicts the metadata.
         """
         array = tile.opened()
         if array.spec != TensorSpec(self.spec.dtype, tile.shape):
@@ -160,8 +160,8 @@ class Tiles:
 
 
 def _cut(pieces: Iterator[bytes | memoryview], skip: int, nbytes: int) -> Iterator[bytes]:
-    """``nbytes`` of the bytes, after the first ``skip`` ones. All are read, so that what they come
-    from is checked."""
+    """``nbytes`` bytes after the first ``skip`` ones. All bytes are read, so that their source is
+    checked."""
     for piece in pieces:
         wanted = memoryview(piece)[skip : skip + nbytes]
         skip = max(0, skip - len(piece))

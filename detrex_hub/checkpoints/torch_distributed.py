@@ -1,8 +1,8 @@
 """Torch's distributed checkpoints: a folder with ``.metadata`` and one ``.distcp`` file a process.
 
-``.metadata`` is a pickle that says of each tensor its shape and type, the blocks that it was saved
-in, and for each block where in which file a torch archive of it lies. Nothing in it is run: its
-classes are a closed set of inert records. The archives are opened one by one when a tensor is read.
+``.metadata`` is a pickle with the shape and type of each tensor, its blocks, and for each block the
+file and the position of a torch archive. No code in it is run: its classes are a closed set of
+inert records. The archives are opened one by one when a tensor is read.
 
 Source: torch/distributed/checkpoint/metadata.py, filesystem.py and planner.py (2.0 to 2.13).
 """
@@ -25,12 +25,12 @@ from detrex_hub.checkpoints.siblings import sibling
 from detrex_hub.checkpoints.tiles import Tile, Tiles
 from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 
-# Of its many small objects each takes a third of what is charged for it. A model of 1000 tensors,
-# trained with Adam on 8 processes, has 24,000 blocks.
+# Each of its many small objects needs a third of its charge. A model with 1000 tensors that is
+# trained with Adam on 8 processes has 24,000 blocks.
 _METADATA_BUDGET = 3 * BUDGET
 # the pickle of one block's archive names one tensor
 _BLOCK_BUDGET = 64 << 10
-# plain values that are read: their number, and the bytes of each one's archive
+# the most plain values that are read, and the largest archive of one in bytes
 _MOST_VALUES = 64
 _LARGEST_VALUE = 64 << 10
 _VALUE_BUDGET = 1 << 20
@@ -69,7 +69,7 @@ _CLASSES = (
     "torch.distributed._shard.sharded_tensor.metadata.MEM_FORMAT_ENCODING",
     # a member of an enum, as Python 3.11 writes it
     "builtins.getattr",
-    # where it was saved, which is not read
+    # the place where it was saved, which is not needed
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
     "pathlib._local.PosixPath",
@@ -83,7 +83,7 @@ _KNOWN: Mapping[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of an item: its file, and its first and last byte there."""
+    """The place of an item: its file, and its first and last byte in it."""
 
     name: str
     start: int
@@ -94,7 +94,7 @@ def read(file: File, container: Choice) -> Checkpoint:
     """Open a ``.metadata``, and the files that it names.
 
     Raises:
-        CheckpointError: it is damaged, hostile, or names files elsewhere; see
+        CheckpointError: it is damaged, hostile, or names files outside its folder; see
             `containers.checkpoint`.
     """
     placeholders: dict[str, None] = {}
@@ -161,7 +161,7 @@ def _sizes(values: Any, key: str) -> tuple[int, ...]:
 
 
 def _opened(file: File, places: Mapping[Any, _Place]) -> dict[str, File]:
-    """The files that items lie in, whose items must lie apart."""
+    """The files with items. The items in a file must not overlap."""
     ordered = sorted({(one.name, one.start, one.nbytes) for one in places.values()})
     if len(ordered) < len(places):
         raise ValueError("two tensors lie at one place")
@@ -187,7 +187,7 @@ def _opened(file: File, places: Mapping[Any, _Place]) -> dict[str, File]:
 
 
 class _Reading:
-    """Gives the items of a checkpoint as what a pickle would have held."""
+    """Reads the items of a checkpoint into the objects that a pickle would hold."""
 
     def __init__(
         self,
@@ -246,8 +246,8 @@ class _Reading:
         return found
 
     def _value(self, key: str) -> Any:
-        """A plain value of the top level, such as the number of the epoch; None where it is large,
-        or lies deeper, as those of optimizers do."""
+        """A plain value at the top level, such as the number of the epoch; None if it is large or
+        nested, as in the state of an optimizer."""
         place = self.places.get((key, ()))
         if place is None or place.nbytes > _LARGEST_VALUE or "." in key:
             return None
@@ -262,7 +262,7 @@ def _nested(leaves: Mapping[str, Any], paths: Any) -> dict[str, Any]:
     """The dicts that were flattened when they were saved.
 
     Args:
-        paths: the keys on the way to each leaf, where they are known.
+        paths: the keys on the path to each leaf, if they are known.
     """
     root: dict[str, Any] = {}
     for key, leaf in leaves.items():

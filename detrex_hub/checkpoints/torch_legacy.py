@@ -41,13 +41,13 @@ def read(file: File, container: Choice) -> Checkpoint:
 def read_object(
     file: File, start: int, end: int, placeholders: dict[str, None], budget: int = BUDGET
 ) -> tuple[Any, int]:
-    """The object in the stream that lies in ``[start, end)`` of a file.
+    """The object in the stream in ``[start, end)`` of a file.
 
     Args:
         budget: what all pickles of the stream may take together, see `Machine`.
 
     Returns:
-        the object, and what is left of the budget.
+        the object, and the rest of the budget.
     """
     window = Window(file, start, end)
     left = budget
@@ -86,7 +86,7 @@ def read_object(
             raise ValueError("a storage with an invalid size")
         if not isinstance(key, str) and (type(key) is not int or abs(key) >= 2**64):
             raise ValueError("a storage with an invalid key")
-        # where it lies is known only once all pickles are read
+        # its place is known only after all pickles are read
         place: FileRange
         place, kept_dtype = storages.setdefault(
             str(key), (FileRange(file, -1, numel * element_size(dtype)), dtype)
@@ -145,4 +145,4 @@ class _View(FileRange):
 
     @offset.setter
     def offset(self, value: int) -> None:
-        """A view lies where its storage lies."""
+        """A view has the offset of its storage."""

@@ -22,7 +22,7 @@ from detrex_hub.checkpoints.known_globals import (
 from detrex_hub.checkpoints.pickle_machine import BUDGET, Machine
 from detrex_hub.checkpoints.zip_directory import Member, members
 
-# a larger one holds arrays itself; it is read once for its checksum, and kept in memory never
+# a larger pickle holds arrays itself; it is read once for its checksum and never kept in memory
 _KEPT_INDEX = 16 << 20
 _INDEX = "/data.pkl"
 
@@ -39,7 +39,7 @@ def read(file: File, found: dict[str, Member], container: Choice) -> Checkpoint:
         found: its members.
 
     Raises:
-        CheckpointError: the archive is damaged or no checkpoint; see `contents.checkpoint`.
+        CheckpointError: the archive is damaged or not a checkpoint; see `containers.checkpoint`.
     """
     placeholders: dict[str, None] = {}
     root = _object(file, found, placeholders, BUDGET)
@@ -94,8 +94,8 @@ def _object(
 
 
 def _whole(member: Member, limit: int) -> bytes:
-    """A member's bytes if there are at most ``limit``, else none; its checksum is compared
-    in either case."""
+    """A member's bytes if there are at most ``limit``, else none. Its checksum is always
+    compared."""
     data = b"".join(member.pieces(0, member.nbytes)) if member.nbytes <= limit else b""
     member.settle()
     return data

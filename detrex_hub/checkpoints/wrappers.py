@@ -8,15 +8,15 @@ from collections.abc import Collection
 # activation checkpointing (torch 2.9: nn/parallel/distributed.py, _dynamo/eval_frame.py,
 # distributed/fsdp/fully_sharded_data_parallel.py, distributed/algorithms/_checkpoint)
 _WRAPPERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
-# each of them holds one of these, which most files do not have at all
+# each name contains one of these, which most files do not have
 _HINTS = ("module.", "_orig_mod.")
 
 
 def unwrapped(keys: Collection[str]) -> tuple[dict[str, str], str]:
     """The keys as the model itself has them.
 
-    A wrapper may stand anywhere in a key. The last name in a key is never one. Nothing is removed
-    where two keys would become the same.
+    A wrapper may be anywhere in a key, except as the last name. Nothing is removed if two keys
+    would become equal.
 
     Returns:
         key without wrappers -> key in the file, in their order; and the wrappers that were removed,

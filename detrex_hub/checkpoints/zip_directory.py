@@ -1,8 +1,8 @@
 """The directory of a zip archive, and its members that lie in it uncompressed.
 
-Stricter than the standard library's: every entry must lie apart from all others and have a name of
-its own that stays inside the archive, and whatever a tensor reads must be stored uncompressed. Only
-the directory is read; a member's local header is read when its bytes are asked for.
+It is stricter than the standard library: entries must not overlap, names must be unique and stay
+inside the archive, and members with tensors must be stored uncompressed. Only the directory is
+read. A member's local header is read together with its bytes.
 
 Source: PKWARE's APPNOTE.TXT 6.3, sections 4.3 to 4.5.
 """
@@ -32,8 +32,8 @@ _AGAIN = "Get the file again"
 class Member:
     """One stored file of the archive; a storage for tensors.
 
-    Its CRC-32 is computed while its bytes are read, in whatever order, and compared once by
-    `settle`. Reads in order from the beginning cost no further read.
+    Its CRC-32 is computed while its bytes are read in any order, and compared once by `settle`.
+    Reads in order from the beginning need no extra read.
     """
 
     __slots__ = (
@@ -67,12 +67,12 @@ class Member:
         self.nbytes = nbytes
         """Bytes in the archive."""
         self.unpacked = nbytes if unpacked is None else unpacked
-        """Bytes once decompressed, as the directory says it."""
+        """Bytes after decompression, according to the directory."""
         self.method = method
-        """How it is compressed: 0 for not at all, 8 for deflated."""
+        """The compression: 0 for none, 8 for deflate."""
         self.crc: int | None = crc
-        """None where there is nothing to compare, or no longer."""
-        # the CRC-32 of the first bytes, and how many they are
+        """None if there is nothing to compare, or it was compared already."""
+        # the CRC-32 of the first bytes, and their number
         self._running = self._checked = 0
         self.end = 0
         """The offset of the next entry."""
@@ -127,8 +127,8 @@ class Member:
             yield self.read(start, min(PIECE, offset + nbytes - start))
 
     def settle(self) -> None:
-        """Compare the whole member with its CRC-32, unless that was done before. Reads what was not
-        read yet.
+        """Compare the whole member with its CRC-32, unless that was done before. Reads the unread
+        bytes.
 
         Raises:
             CheckpointError: they differ.
@@ -202,7 +202,7 @@ def _end(file: File) -> tuple[int, int, int]:
             magic, *_, here_64, count_64, nbytes_64, start_64 = END_64.unpack(
                 file.read(at, END_64.size)
             )
-            # readers disagree on which end counts where the two differ
+            # readers disagree on which end record counts if the two differ
             narrow = (min(count_64, 0xFFFF), min(nbytes_64, NARROW), min(start_64, NARROW))
             given = zip((count, nbytes, start), narrow, (0xFFFF, NARROW, NARROW), strict=True)
             if (

@@ -1,7 +1,7 @@
 """A checkpoint inside a zip archive, such as the zoo's Focus-DETR files.
 
-A stored member is read where it lies. A deflated one is unpacked into a temporary file, which takes
-no more space than the archive's directory says, and no more than weights can gain by compression.
+A stored member is read in place. A deflated one is unpacked into a temporary file, which takes no
+more space than the archive's directory states, and no more than weights can gain by compression.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _ALWAYS_ALLOWED = 64 << 20
 def only_checkpoint(
     file: File, found: dict[str, Member], is_checkpoint: Callable[[bytes], bool], head: int
 ) -> File:
-    """The one member of an archive that is a checkpoint, as a file of its own.
+    """The one member of an archive that is a checkpoint, as a separate file.
 
     Args:
         file: the archive.
         found: its members.
-        is_checkpoint: tells by its first bytes whether a member is one.
-        head: how many bytes that needs.
+        is_checkpoint: says by its first bytes whether a member is one.
+        head: the number of bytes that it needs.
 
     Raises:
-        CheckpointError: no member is one, or several are; it is damaged, or compressed beyond
-            reason or by another method than deflate.
+        CheckpointError: no member is one, or several are; it is damaged, or compressed too much or
+            by another method than deflate.
     """
-    # what macOS and Windows put beside the files of a user is hidden
+    # macOS and Windows add hidden files to a user's files
     names = [
         name
         for name in found
@@ -97,7 +97,7 @@ def _inflated(file: File, member: Member) -> Iterator[bytes]:
     try:
         for piece in file.pieces(member.offset, member.nbytes):
             packed, data = piece, b""
-            # a full piece may leave more inside, though nothing is left to be given
+            # after a full piece more output may be buffered, though the input has ended
             while not inflating.eof and (packed or len(data) == PIECE):
                 data = inflating.decompress(packed, PIECE)
                 packed = inflating.unconsumed_tail

@@ -17,14 +17,13 @@ FORMATS: tuple[Format, ...] = ("safetensors", "pth", "pkl")
 
 
 def format_of(path: str | os.PathLike[str] | None) -> Format | None:
-    """The format that the ending of a file's name means; None for a folder, or where none is
-    named."""
+    """The format that the ending of a file's name means; None for a folder or without a name."""
     ending = Path(path).suffix if path is not None else ""
     return next((format for format in FORMATS if ending == f".{format}"), None)
 
 
 def written_format(to: str | os.PathLike[str] | None, format: str | None) -> Format:
-    """The format that is meant by a target's ending, by name, or by neither.
+    """The format by a target's ending, by its name, or by default.
 
     Raises:
         UsageError: the format is unknown, or the two contradict each other.
@@ -56,8 +55,8 @@ def write(
         format: ``safetensors``; ``pth``, a torch archive that ``torch.load(weights_only=True)``
             reads; ``pkl``, a pickle of numpy arrays. The last two hold
             ``{"model": {...}, **extra}``.
-        tensors: each is asked for its chunks once.
-        metadata: texts for safetensors' header; the other formats have no place for them.
+        tensors: the chunks of each are requested once.
+        metadata: texts for safetensors' header; other formats cannot hold them.
         ties: alias -> key of the tensor that it shares. Torch archives and pickles hold the alias
             as a second name of the same storage; safetensors refuses aliases, so they are listed
             as JSON in the header's metadata under ``ties``.
@@ -65,13 +64,13 @@ def write(
         bare: a torch archive that holds the state dict itself instead, with nothing beside it.
 
     Returns:
-        The file's sha256 in hexadecimal digits, computed while writing. Who gives the file its
-        final name brings it to the disk first.
+        The file's sha256 in hexadecimal digits, computed while writing. The caller synchronises the
+        file before it gets its final name.
 
     Raises:
         OSError: the file cannot be written; ``filename`` is its path.
-        CheckpointError: the format cannot hold an element type, or a tensor's chunks have not the
-            length that its spec says. What was written remains.
+        CheckpointError: the format cannot hold an element type, or the length of a tensor's chunks
+            contradicts its spec. The partial file remains.
     """
     listed = list(tensors)
     keys = {tensor.key for tensor in listed}

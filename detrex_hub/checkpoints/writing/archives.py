@@ -24,10 +24,10 @@ from detrex_hub.specs import TORCH_DTYPES
 _ROOT = "archive/"
 _ALIGNMENT = 64
 _FLAGS = 0x0808  # sizes follow the data; names are UTF-8
-_TIME, _DATE = 0, 0x0021  # 1980-01-01, the first day that zip knows
+_TIME, _DATE = 0, 0x0021  # 1980-01-01, the first date of zip
 _VERSION, _WIDE_VERSION = 20, 45
 _WIDE = 0xFFFFFFFF
-"""Sizes and positions from here on need zip64."""
+"""Sizes and positions from this value need zip64."""
 
 _TORCH_NAMES = {ours: theirs for theirs, ours in TORCH_DTYPES.items()}
 _STORAGES = {
@@ -86,7 +86,7 @@ def _tensor(data: bytearray, opcodes: Opcodes, tensor: Tensor, storage: str) -> 
     if typed:
         opcodes.global_("torch", typed)
     else:
-        # types that torch got after it gave up typed storages
+        # types that torch added after it had dropped typed storages
         opcodes.global_("torch.storage", "UntypedStorage")
     opcodes.text(storage)
     opcodes.text("cpu")
@@ -146,7 +146,7 @@ class _Archive:
     def close(self) -> None:
         start, nbytes, count = self._sink.position, len(self._directory), self._count
         versions = _WIDE_VERSION, _WIDE_VERSION
-        # the wide end is there always, as in torch's own archives
+        # the zip64 end record is always written, as in torch's own archives
         wide_end = zip.END_64.pack(
             b"PK\6\6", 44, *versions, 0, 0, count, count, nbytes, start
         ) + zip.LOCATOR_64.pack(b"PK\6\7", 0, start + nbytes, 1)

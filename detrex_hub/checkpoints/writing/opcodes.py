@@ -1,4 +1,4 @@
-"""Pickle opcodes as bytes: just those that state dicts need."""
+"""Pickle opcodes as bytes, as far as state dicts need them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Opcodes:
-    """Gives opcodes to ``emit``.
+    """Passes opcodes to ``emit``.
 
-    Globals and whatever `remember` is asked to keep are written once and referred to later.
+    Globals and objects that `remember` stores are written once and referred to later.
     """
 
     def __init__(self, emit: Callable[[bytes], None], protocol: int) -> None:
@@ -19,7 +19,7 @@ class Opcodes:
         emit(b"\x80" + bytes([protocol]))
 
     def known(self, name: Hashable) -> bool:
-        """Push what was remembered under this name; False where nothing was."""
+        """Push the object that was remembered by this name; False if there is none."""
         index = self._memo.get(name)
         if index is None:
             return False

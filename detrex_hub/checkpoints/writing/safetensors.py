@@ -1,4 +1,4 @@
-"""The safetensors writer; the same layout as safetensors' own, so the same bytes."""
+"""The safetensors writer. Its layout is that of safetensors itself, so the bytes are the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from detrex_hub.checkpoints.base import Tensor
 from detrex_hub.checkpoints.writing.sink import Sink
 
-# safetensors' own order of element types; tensors lie by it in reverse, then by name
+# safetensors' order of element types; tensors are sorted by it in reverse, then by name
 _DTYPES = (
     "BOOL",
     "U8",

@@ -1,4 +1,4 @@
-"""A file written front to back and hashed on the way."""
+"""A file that is written front to back and hashed at the same time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Piece = bytes | bytearray | memoryview
 
 
 class Sink:
-    """Takes bytes for a new file. Hashing runs beside writing, in a thread of its own.
+    """Takes bytes for a new file. A separate thread hashes them during the writing.
 
-    A context manager; leaving it without `finish` closes the file as it is.
+    A context manager. Leaving it without `finish` closes the unfinished file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -74,17 +74,17 @@ class Sink:
             while rest:
                 rest = rest[self._handle.write(rest) :]
         except OSError as error:
-            # the system does not say which file it was
+            # the system does not name the file
             raise OSError(error.errno, error.strerror, os.fspath(self.path)) from None
 
     def finish(self) -> str:
-        """Write what is left; the file's sha256 in hexadecimal digits."""
+        """Write the rest. Returns the file's sha256 in hexadecimal digits."""
         self._flush()
         return self._hashing.result()
 
 
 def checked(tensor: Tensor) -> Iterator[bytes | memoryview]:
-    """A tensor's chunks, refused where they are not as long as its spec says."""
+    """A tensor's chunks, which are refused if their length contradicts its spec."""
     given = 0
     for piece in tensor.chunks():
         given += len(piece)
