@@ -177,7 +177,7 @@ def _locked_folder(key: str) -> Iterator[Path]:
             log(f"{folder} {why}: using {temporary}", logging.WARNING)
         folder = temporary / key
         with suppress(OSError):
-            temporary.mkdir(mode=0o700, exist_ok=True)
+            temporary.mkdir(mode=0o700)
         if not _is_private(temporary) or not _is_made(folder):
             raise UsageError(
                 f"neither {cache} nor {temporary} is writable by this user only",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from huggingface_hub import constants
 from msgspec import structs
 
 from detrex_hub import checkpoints, from_hub, loading, materialising, messages
-from detrex_hub.errors import DetrexHubError
+from detrex_hub.errors import CheckpointError, DetrexHubError, UsageError, VerificationError
 from detrex_hub.records import RepositoryConfig
 from detrex_hub.repositories import Repository, push
 from detrex_hub.staging import UnwritableError
@@ -74,6 +75,13 @@ def written(monkeypatch):
     return found
 
 
+def describe(folder, **about):
+    """Let a folder say something else about its weights."""
+    config = json.loads((folder / "config.json").read_text())
+    config["checkpoint"].update(about)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def read(path):
     return torch.load(path, weights_only=True)
 
@@ -87,6 +95,7 @@ def test_a_file_is_named_after_its_weights_in_a_folder_of_its_content(folder, de
     config = RepositoryConfig.load(folder / "config.json")
     assert path == root / materialising.cache_key(config, "backbone.") / "r18.pth"
     assert re.fullmatch("[0-9a-f]{40}", path.parent.name)
+    assert {one.name for one in path.parent.iterdir()} == {".lock", "r18.pth", "r18.pth.seal"}
 
 
 def test_a_long_name_is_cut(tmp_path, hub):
@@ -107,9 +116,7 @@ def test_a_file_holds_what_detectron2_and_a_reader_of_the_file_need(folder):
 
 
 def test_tied_keys_share_a_tensor_under_any_prefix(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["checkpoint"]["ties"] = {"alias": "weights"}
-    (folder / "config.json").write_text(json.dumps(config))
+    describe(folder, ties={"alias": "weights"})
     model = read(from_hub(folder, prefix="net."))["model"]
     assert model.keys() == {"net.alias", "net.weights"}
     assert model["net.alias"].data_ptr() == model["net.weights"].data_ptr()
@@ -194,8 +201,7 @@ def test_each_description_has_its_own_file(folder, field, value, read_as):
     before = read(from_hub(folder))
     config = json.loads((folder / "config.json").read_text())
     assert config["checkpoint"][field] == before[read_as] != value
-    config["checkpoint"][field] = value
-    (folder / "config.json").write_text(json.dumps(config))
+    describe(folder, **{field: value})
     assert read(from_hub(folder))[read_as] == value
 
 
@@ -243,6 +249,28 @@ def test_the_format_version_is_part_of_the_key(described, monkeypatch):
     before = materialising.cache_key(described, "")
     monkeypatch.setattr(materialising, "_VERSION", materialising._VERSION + 1)
     assert materialising.cache_key(described, "") != before
+
+
+# other weights than those described
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+def test_unreadable_weights_are_first_compared_with_their_digest(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(VerificationError, match="is not the file that") as refused:
+        from_hub(folder)
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"its sha256 is {digest} instead of" in refused.value.message
+    describe(folder, sha256=digest)
+    with pytest.raises(CheckpointError):
+        from_hub(folder)
+
+
+def test_a_tie_to_no_tensor_is_refused_with_the_name_of_the_weights(folder):
+    describe(folder, ties={"alias": "absent"})
+    with pytest.raises(CheckpointError) as refused:
+        from_hub(folder)
+    assert str(refused.value).startswith(f"{folder}: the tied key 'absent' is not in")
 
 
 # changed files
@@ -364,6 +392,13 @@ def test_a_temporary_folder_of_another_user_is_refused(folder, tmp_path, no_cach
     with pytest.raises(DetrexHubError, match=str(temporary)):
         from_hub(folder)
     assert not [*aside.iterdir()]
+
+
+def test_a_missing_temporary_folder_is_reported(folder, tmp_path, no_cache, monkeypatch):
+    monkeypatch.setattr(materialising.tempfile, "tempdir", str(tmp_path / "absent" / "folder"))
+    with pytest.raises(UsageError, match=r"neither .* is writable by this user only"):
+        from_hub(folder)
+    assert not (tmp_path / "absent").exists()
 
 
 def test_an_unwritable_cache_is_skipped(folder, no_cache, temporary):

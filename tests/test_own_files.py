@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detrex_hub.own_files import is_ours, read_small, replace_text
+from detrex_hub.own_files import is_ours, opened, read_small, replace_text
 from tests.test_seals import give_away
 
 
@@ -37,6 +37,15 @@ def test_a_pipe_does_not_block(tmp_path, links):
     os.mkfifo(tmp_path / "small")
     with pytest.raises(OSError):
         read_small(tmp_path / "small", 100, links=links)
+
+
+def test_a_link_is_opened_on_request_only(tmp_path):
+    (tmp_path / "aside").write_text("text")
+    (tmp_path / "small").symlink_to(tmp_path / "aside")
+    with pytest.raises(OSError), opened(tmp_path / "small"):
+        pass
+    with opened(tmp_path / "small", links=True) as handle:
+        assert os.read(handle, 10) == b"text"
 
 
 def test_a_large_file_is_not_read(tmp_path):
