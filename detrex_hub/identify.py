@@ -28,7 +28,7 @@ class Identified:
 
     Args:
         specs: the tensors that are of the architecture, by their keys without the prefix.
-        prefix: what stands before these keys in the state dict.
+        prefix: the prefix of these keys in the state dict.
         lacking: class heads that the file does not have; they are among ``specs``.
         outside: the other keys of the state dict, with the reason why they are dropped.
         architecture: with its hyper-parameters.
@@ -102,7 +102,7 @@ def recognised(
         name: of the file, for messages.
         architecture: the architecture, where it is known.
         layout: the layout, where it is known.
-        prefix: what stands before the keys of the weights, such as ``backbone.``. It is found by
+        prefix: the prefix of the weights' keys, such as ``backbone.``. It is found by
             trying if it is None.
         facts: what the user says. A file whose class heads were deleted is recognised if they say
             the number of classes.

@@ -117,7 +117,7 @@ def inspect(
     Args:
         what: a file, a folder with weights, or ``owner/name`` on the Hub.
         container: the dict in the file that holds the weights, where there are several.
-        prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
+        prefix: the prefix of the weights' keys, such as ``backbone.``; found by trying by default.
         revision: branch, tag or commit of a repository.
         extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads.

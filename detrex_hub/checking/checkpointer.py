@@ -30,13 +30,13 @@ from detrex_hub.resolving import resolve
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A checkpoint as the checkpointer reads it, and what is known of it beside.
+    """A checkpoint as the checkpointer reads it, with other known data.
 
     ``absent`` are keys that no checkpoint of its kind holds, named as the file names keys;
-    ``overrides`` is None where it is not known what the weights want; ``entry`` is the catalogue's
-    name for the original, where the file's sha256 tells; ``alike`` are its names for files that are
-    called the same, where it does not; ``prefix`` stands before all keys of a backbone that was
-    materialised with one.
+    ``overrides`` is None if the needs of the weights are not known; ``entry`` is the catalogue's
+    name for the original, if the file's sha256 identifies it; ``alike`` are otherwise the
+    catalogue's names for files with the same file name; ``prefix`` is the prefix of a backbone
+    that was materialised with one.
     """
 
     name: str
@@ -67,7 +67,7 @@ def read_weights(
     prefix: str | None = None,
     extra_catalogues: Sequence[Path] = (),
 ) -> Weights:
-    """The weights that a name in ``train.init_checkpoint`` stands for.
+    """The weights that a name in ``train.init_checkpoint`` means.
 
     Args:
         name: a path or a repository, as detectron2 takes it.
@@ -143,7 +143,7 @@ def _prefix(file: FileKeys, kind: type[Architecture], described: RepositoryConfi
 
 
 def local_file(path: str) -> Path:
-    """The file that detectron2's path manager makes of a path."""
+    """The local file to which detectron2's path manager resolves a path."""
     if Path(path).is_file():
         return Path(path)
     if "://" in path:
@@ -189,7 +189,7 @@ def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
     Raises:
         CheckpointError: it cannot read it.
     """
-    # it knows of one wrapper alone, and takes that off itself
+    # it knows only one wrapper, and removes it itself
     shapes = {checkpoint.names[key]: spec.shape for key, spec in checkpoint.specs.items()}
     metadata, container, path = checkpoint.metadata, checkpoint.container, checkpoint.path
     flagged = bool(metadata.get("matching_heuristics", False))
@@ -224,7 +224,7 @@ def _as_detectron2_reads(checkpoint: Checkpoint, query: str) -> FileKeys:
 
 
 def _torch_is_wary() -> bool:
-    """Whether ``torch.load`` refuses all but tensors and plain values, as it does from 2.6 on."""
+    """Whether ``torch.load`` accepts only tensors and plain values, as from torch 2.6."""
     major, minor, *_ = (int(part) for part in re.findall(r"\d+", version("torch")))
     return (major, minor) >= (2, 6)
 
@@ -244,12 +244,12 @@ def _recognised(
     prefix: str,
     extra: Sequence[Path],
 ) -> Weights:
-    """Weights in their original's layout. What they are says what they want, and what the file
-    itself does not say is assumed, unless it is a file that the catalogue knows by its sha256.
+    """Weights in their original's layout. Their needs follow from their architecture. Facts that
+    the file does not state are assumed, unless the catalogue knows the file by its sha256.
 
     Args:
-        model: the config's, whose class tells look-alikes apart, and whose backbone's class tells
-            for which of several models an original is meant.
+        model: the config's model. Its class distinguishes look-alikes, and the class of its
+            backbone decides between several models for one original.
     """
     path = checkpoint.path
     kinds = placing.kinds_of(model)
@@ -288,8 +288,8 @@ def _recognised(
 def _told_apart(
     specs: Specs, kinds: Sequence[type[Architecture]], prefix: str, name: str
 ) -> Recognition:
-    """The architecture of a state dict, judged by its keys. Where they say none of ``kinds``, and
-    fit one of these all the same, it is that one."""
+    """The architecture of a state dict by its keys. If the recognised one is not among ``kinds``,
+    but the keys fit one of these, it is that one."""
     found, refusal = None, None
     try:
         found = prefixes.find(specs, name=name, prefix=prefix)

@@ -87,13 +87,12 @@ def fix_config(
     checkpoint: str | None = None,
     extra_catalogues: Sequence[Path] = (),
 ) -> list[str]:
-    """Write into a config what a check found wrong with it. The file as it was is kept beside it
-    as ``NAME.orig``.
+    """Fix the problems of a config that a check found. The old file is kept as ``NAME.orig``.
 
     Args:
         path: the config, a ``.py``.
         found: its check.
-        checkpoint: what to start from, where it is not what the config says.
+        checkpoint: the checkpoint to start from, if it is not the config's.
         extra_catalogues: catalogue files beyond the built-in ones.
 
     Returns:
@@ -131,9 +130,9 @@ def fix_config(
 
 
 def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> dict[str, Any]:
-    """Path of the config -> what to write there."""
+    """Path of the config -> the value to write there."""
     if (repo := _repository(found, checkpoint, extra)) is not None:
-        # it sets all the rest by itself
+        # `from_hub` sets all other values
         call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
         return {"train.init_checkpoint": source.Expression(call, "from detrex_hub import from_hub")}
     values: dict[str, Any] = {one.path: one.wanted for one in found.differences}

@@ -42,14 +42,14 @@ def check(
         min_matched: the part of the module which the weights are for (a backbone, or the whole
             model) that must be loaded, 0 to 1. Layers that no checkpoint of this kind holds do not
             count.
-        prefix: what stands before the keys of the weights in a file, such as ``backbone.``.
-            detectron2 does not remove it, but it tells what the weights are.
+        prefix: the prefix of the weights\' keys in a file, such as ``backbone.``. detectron2 does
+            not remove it, but it identifies the weights.
 
     Returns:
-        what would be loaded.
+        the weights that would be loaded.
 
     Raises:
-        ConfigError: less is loaded, or the config is not as the weights want it.
+        ConfigError: less is loaded, or the config lacks values that the weights need.
         CheckpointError: detectron2 cannot read the file, or refuses it.
         UsageError: no checkpoint is named, or detectron2 is not installed.
 
@@ -74,12 +74,12 @@ def examine(
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Check:
-    """As `check`, but what is wrong is in the result instead of raised.
+    """As `check`, but problems are in the result instead of raised.
 
     Args:
         target: what the model holds; without it the config's model is built.
-        prefix: what stands before the keys of the weights in a file, such as ``backbone.``.
-            detectron2 does not remove it, but it tells what the weights are.
+        prefix: the prefix of the weights\' keys in a file, such as ``backbone.``. detectron2 does
+            not remove it, but it identifies the weights.
         extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports the download of a repository's weights.
     """
@@ -179,7 +179,7 @@ def _lazy(overrides: Overrides) -> list[str]:
 
 
 def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | None]:
-    """The values that the weights need, beside those of the config, or why it cannot take them."""
+    """The values that the weights need with those of the config, or why it cannot take them."""
     if weights.overrides is None or cfg is None:
         return (), None
     overrides, model = weights.overrides, cfg.get("model")

@@ -18,9 +18,10 @@ class Check:
     """The result of loading weights into a model, and the differences between config and weights.
 
     ``share`` is the part of the module that the weights are for which is loaded, 0 to 1;
-    ``prefix`` stands before the keys of the weights in the file;
+    ``prefix`` is the prefix of the weights' keys in the file;
     ``absent`` are keys of the model that no checkpoint of this kind holds, and do not count;
-    ``settings`` are what the weights want of the config; ``conflict`` says why it cannot have it;
+    ``settings`` are the values that the weights need in the config; ``conflict`` says why the
+    config cannot take them;
     ``heuristics_share`` is what ``share`` would be if names were matched by suffix.
     """
 
@@ -81,13 +82,13 @@ class Check:
 
     @property
     def suffixes_help(self) -> bool:
-        """Whether enough would be loaded if names were matched by suffix, and is not as it is."""
+        """Whether enough would be loaded only if names were matched by suffix."""
         loose = self.heuristics_share
         return loose is not None and loose > self.share and loose >= self.min_matched
 
     @property
     def remedy(self) -> str | None:
-        """The line of the config that mends it, or None."""
+        """The line of the config that fixes the problem, or None."""
         if self.passed:
             return None
         if self.entry is not None and self.share < self.min_matched:
@@ -97,7 +98,7 @@ class Check:
         return None
 
     def summary(self) -> str:
-        """One line: what is loaded, and what else is wrong."""
+        """One line with the loaded share and the other problems."""
         loaded, total = self.counted
         where = f"{self.match.home}*" if self.match.home else "the model"
         said = f"{loaded} of {total} tensors of {where} are loaded ({self.share:.1%})"

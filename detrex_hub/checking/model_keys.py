@@ -23,7 +23,7 @@ def target_keys(
 ) -> ModelKeys:
     """The keys of a model, from a checkpoint of it, a name in the catalogue, or an architecture.
 
-    A backbone's keys stand under ``backbone.``, as in a detrex model.
+    A backbone's keys have the prefix ``backbone.``, as in a detrex model.
 
     Args:
         what: a file, a folder, ``owner/name``, a catalogue name, or an architecture's name.
@@ -31,7 +31,7 @@ def target_keys(
         extra_catalogues: catalogue files beyond the built-in ones.
 
     Raises:
-        UsageError: it is nothing of that, or an architecture of unknown size.
+        UsageError: it is none of these, or an architecture of unknown size.
     """
     if (entry := catalogue.look_up(what, extra_catalogues)) is not None:
         return _keys_of(model_of(entry))

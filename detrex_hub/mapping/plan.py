@@ -128,7 +128,7 @@ class ConversionPlan(Struct, frozen=True):
         """The same plan for a source whose keys have a prefix.
 
         Args:
-            prefix: what stands before each key.
+            prefix: the prefix of each key.
             outside: further keys of the source, with the reason why they are dropped.
         """
         used = {

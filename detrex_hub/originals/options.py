@@ -21,7 +21,7 @@ class ConversionOptions:
         layout: the layout of the keys, such as ``torchvision``; recognised by default.
         facts: what shapes cannot show, such as ``dilation``; overrides the catalogue's facts.
         container: the dict in the checkpoint that holds the weights, such as ``ema_state``.
-        prefix: what stands before the keys of the weights, such as ``backbone.``; tried by default.
+        prefix: the prefix of the weights' keys, such as ``backbone.``; found by trying by default.
         dtype: the element type to which floating point numbers are rounded, such as ``float32``;
             they keep their own by default.
         ema: take the averaged weights of a training checkpoint. Any usual name of their dict works.
