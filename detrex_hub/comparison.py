@@ -1,8 +1,8 @@
-"""Two checkpoints side by side, of any formats: what is the same, renamed, different, only in one.
+"""Compare two checkpoints of any formats: equal, renamed, different and missing tensors.
 
-Both are read in streams, so memory does not grow with the files. Tensors under a name that both
-have are compared with each other; only the others are hashed, and of them only those that have a
-counterpart of the same shape and element type.
+Both are read in streams, so memory does not grow with the files. Tensors under a common name are
+compared directly. Of the others, only those are hashed that have a counterpart of the same shape
+and element type.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
     from detrex_hub.progress import Progress
 
-# bytes that are turned into numbers at a time: in double precision they take several times that
+# bytes that are converted to numbers at a time; in double precision they need several times as much
 _PIECE = 512 * 2**10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A key that both checkpoints have, with other contents.
+    """A common key with different contents.
 
-    ``largest`` is the largest absolute difference of two elements, NaN where a number stands
-    against a NaN and inf where one stands against an infinity; ``elements`` is how many differ.
-    Both are None where the shapes differ. Equal numbers of another type, or zeros of another sign,
+    ``largest`` is the largest absolute difference of two elements. It is NaN between a number and a
+    NaN, and inf between a number and an infinity. ``elements`` is the number of different elements.
+    Both are None if the shapes differ. Equal numbers of another type, and zeros of another sign,
     have a largest difference of 0.
     """
 
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Every key of two checkpoints, once. ``renamed`` are pairs of keys, left and right, of the
+    """Every key of two checkpoints, once. ``renamed`` are pairs of keys, left and right, with the
     same bytes."""
 
     left: str
@@ -85,7 +85,7 @@ class Comparison:
                 one.key: {
                     "left": [one.left.dtype, list(one.left.shape)],
                     "right": [one.right.dtype, list(one.right.shape)],
-                    # JSON has no word for NaN and infinity
+                    # JSON has no NaN and no infinity
                     "largest": one.largest if _finite(one.largest) else str(one.largest),
                     "elements": one.elements,
                 }
@@ -96,7 +96,7 @@ class Comparison:
         }
 
     def lines(self) -> Iterator[str]:
-        """The same for people. Keys that need no remark of their own are folded."""
+        """The comparison as text. Keys without their own remark are folded."""
         yield f"{len(self.same)} same"
         if self.renamed:
             yield f"{len(self.renamed)} renamed"
@@ -125,8 +125,8 @@ def diff(
 
     Args:
         left, right: files of any format, converted folders, or ``owner/name`` on the Hub.
-        left_container, right_container: the dict in a file that holds the weights, where there
-            are several.
+        left_container, right_container: the dict in a file that holds the weights, if there are
+            several.
         extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads.
 
@@ -152,7 +152,7 @@ def diff(
 
 
 class _Side:
-    """A checkpoint under its name in messages, with the aliases that safetensors cannot hold."""
+    """A checkpoint with its name in messages, and the aliases that safetensors cannot hold."""
 
     def __init__(self, name: str, checkpoint: Checkpoint) -> None:
         self.name = name
@@ -207,8 +207,8 @@ def _compare(left: _Side, right: _Side) -> Comparison:
 def _renamed(
     left: _Side, right: _Side, left_keys: Iterable[str], right_keys: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    """Pairs of the same bytes. Of several that are alike, such as fresh norms, the first goes with
-    the first."""
+    """Pairs of keys with the same bytes. Several equal tensors, such as fresh norms, are paired in
+    order."""
     candidates: dict[TensorSpec, list[str]] = {}
     for key in right_keys:
         candidates.setdefault(right.spec(key), []).append(key)
@@ -238,7 +238,7 @@ def _difference(key: str, left: _Side, right: _Side) -> Difference | None:
     for a, b in _numbers(left.chunks(key), right.chunks(key), one.dtype, other.dtype):
         distance = _distance(a, b)
         elements += int(np.count_nonzero(distance))
-        # a NaN stays: it is larger than any number
+        # NaN counts as larger than any number
         largest = float(np.maximum(largest, distance.max(initial=0)))
     return Difference(key=key, left=one, right=other, largest=largest, elements=elements)
 
@@ -266,7 +266,7 @@ def _numbers(
     left_type: str,
     right_type: str,
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Two tensors' elements, the same number of both at a time."""
+    """The elements of two tensors in blocks of the same length."""
     width = {name: TensorSpec(name, ()).itemsize for name in (left_type, right_type)}
     count = _PIECE // max(width.values())
     for one, other in zip(
@@ -278,7 +278,7 @@ def _numbers(
 
 
 def _pieces(chunks: Iterator[bytes | memoryview], length: int) -> Iterator[bytes]:
-    """The same stream in pieces of ``length`` bytes, the last one shorter."""
+    """The same stream in pieces of ``length`` bytes. The last one may be shorter."""
     waiting = bytearray()
     for chunk in chunks:
         for start in range(0, len(chunk), length):

@@ -1,4 +1,4 @@
-"""The numbers of the operations in `detrex_hub.mapping.operations`, and how a move is carried out.
+"""Carry out moves, and compute the operations in `detrex_hub.mapping.operations`.
 
 The same operands give the same bytes on every machine. All arithmetic is IEEE float64 addition,
 multiplication and division, element by element and in a fixed order: no BLAS, no libm. The
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Matrix: TypeAlias = Sequence[Sequence[Fraction]] | Sequence[Sequence[float]]
 
-# the most elements that an operation that works row by row holds at a time
+# the most elements in memory of an operation that works row by row
 _BLOCK = 2**19
 
 
@@ -60,7 +60,7 @@ class TensorSource(Protocol):
 def carried_out(move: Move, source: TensorSource) -> Iterator[bytes | memoryview]:
     """The little-endian, row-major bytes of a move's target, in chunks.
 
-    Moved pieces are streamed. Of a computed piece at most the whole tensor is held.
+    Moved pieces are streamed. A computed piece needs at most the memory of the whole tensor.
     """
     for piece in move.pieces:
         match piece:
@@ -141,8 +141,8 @@ def _cubic(d: Fraction) -> Fraction:
 
 
 def geometric(n: int, m: int) -> list[list[float]]:
-    """The ``m x n`` matrix of linear interpolation between ``n`` knots that lie at 0, 1, 1 + q,
-    1 + q + q**2, ... to both sides, at the ``m`` integers around 0."""
+    """The ``m x n`` matrix of linear interpolation between ``n`` knots at 0, 1, 1 + q, 1 + q +
+    q**2, ... to both sides, at the ``m`` integers around 0."""
     q = _ratio(n // 2, m // 2)
     right, power, knot = [], 1.0, 0.0
     for _ in range(n // 2):
@@ -161,7 +161,8 @@ def geometric(n: int, m: int) -> list[list[float]]:
 
 
 def _ratio(steps: int, reach: int) -> float:
-    """The q with which ``steps`` growing steps reach so far, found by halving as timm does."""
+    """The q for which ``steps`` growing steps reach the given distance, found by halving as in
+    timm."""
     low, high = 1.01, 1.5
     q = low
     while high - low > 1e-6:
@@ -193,7 +194,7 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
     size = len(matrix)
     rows = [[*row, *(Fraction(i == j) for j in range(size))] for i, row in enumerate(matrix)]
     for i in range(size):
-        # a Gram matrix of full rank has a pivot in its place
+        # a Gram matrix of full rank has nonzero pivots on its diagonal
         rows[i] = [value / rows[i][i] for value in rows[i]]
         for j in range(size):
             if j != i and rows[j][i]:
@@ -263,7 +264,7 @@ def _bytes(source: TensorSource, key: str, rows: tuple[int, int] | None) -> byte
 
 
 def _elements(source: TensorSource, key: str) -> NDArray[Any]:
-    """A tensor's elements, whatever their type, as integers or bytes of their width."""
+    """A tensor's elements of any type, as integers or bytes of their width."""
     import numpy as np
 
     spec = source.specs[key]
@@ -272,7 +273,7 @@ def _elements(source: TensorSource, key: str) -> NDArray[Any]:
 
 
 def _rearranged(operation: Operation, operands: list[NDArray[Any]]) -> bytes:
-    """Elements in another order: no number is changed."""
+    """Elements in another order. No number changes."""
     import numpy as np
 
     first = operands[0]

@@ -1,4 +1,4 @@
-"""Every error that a user can meet: one line that says what is wrong, where, and what to do."""
+"""The errors of this package: one line that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ class DetrexHubError(Exception):
     Args:
         message: what is wrong and where, one line without a final full stop.
         hint: the next command to run or thing to do, shown after the message.
-        choices: options of a command, one of which has to be given; the hint then counts for
-            nothing.
+        choices: options of a command, of which the user must give one; the hint is then ignored.
     """
 
     exit_code = 1
@@ -35,17 +34,17 @@ class DetrexHubError(Exception):
         super().__init__(self.message if hint is None else f"{self.message}. {self.hint}")
 
     def offer(self, choice: str) -> None:
-        """Offer an option of a command where there is no hint yet."""
+        """Offer an option of a command if there is no hint yet."""
         if self.hint is None:
             self.choices = (choice,)
             self._suggest(_one_of(self.choices))
 
     def complete(self, command: str, otherwise: str | None) -> None:
-        """Make its hint one that can be pasted into a shell.
+        """Complete the hint to a command that can be pasted into a shell.
 
         Args:
-            command: the command that takes ``choices``, up to these.
-            otherwise: the hint where there are no choices, and no hint yet.
+            command: the command for ``choices``, without them.
+            otherwise: the hint if there are no choices, and no hint yet.
         """
         if self.choices:
             self._suggest(_one_of([f"{command} {one}" for one in self.choices]))
@@ -77,7 +76,7 @@ def _one_of(choices: Sequence[str]) -> str:
 
 
 class UsageError(DetrexHubError):
-    """The call itself is wrong: an unknown name, options that exclude each other."""
+    """The call is wrong: an unknown name, or options that exclude each other."""
 
     exit_code = 2
 
@@ -91,7 +90,7 @@ class MappingError(DetrexHubError):
 
 
 class ArchitectureError(DetrexHubError):
-    """A state dict is of no known architecture, or not shaped as its architecture demands."""
+    """A state dict matches no known architecture, or has other shapes than its architecture."""
 
 
 class CatalogueError(DetrexHubError):
@@ -107,24 +106,25 @@ class ConfigError(DetrexHubError):
 
 
 class HubError(DetrexHubError):
-    """The Hub, or a folder laid out like it, refuses, fails or does not have what is asked for."""
+    """The Hub, or a folder with its layout, refuses, fails or lacks the requested content."""
 
 
 class MissingRepositoryError(HubError):
-    """The Hub has no such repository, or none that the token opens: the two look alike."""
+    """The Hub has no such repository, or none that the token can read: both give the same
+    answer."""
 
 
 class UnreachableHubError(HubError):
-    """The Hub does not answer, or may not be asked."""
+    """The Hub does not answer, or must not be contacted."""
 
 
 class VerificationError(DetrexHubError):
-    """Bytes are not what conversion.json or the Hub says they are."""
+    """Bytes differ from those that conversion.json or the Hub describes."""
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Show an error of ours alone, without the exceptions of libraries that led to it.
+    """Show only our error, without the exceptions of libraries that caused it.
 
     A traceback then ends in the one line that says what to do. ``DETREX_HUB_DEBUG=1`` shows all.
     """
@@ -139,12 +139,12 @@ def one_line() -> Iterator[None]:
 
 @contextmanager
 def suggesting(command: str, otherwise: str | None = None) -> Iterator[None]:
-    """Complete the hints of errors that are raised inside.
+    """Complete the hints of errors inside the context.
 
     Args:
-        command: the command that takes what an error offers, up to that.
-        otherwise: the hint of an error about keys that offers nothing. Of a file that cannot be
-            read there is nothing to look at.
+        command: the command for the choices of an error, without them.
+        otherwise: the hint of an error about keys without choices. A file that cannot be read has
+            no keys to show.
     """
     try:
         yield

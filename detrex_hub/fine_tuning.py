@@ -1,4 +1,4 @@
-"""Weights whose class heads are prepared for other classes, made from a repository."""
+"""Weights of a repository with class heads for other classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detrex_hub.records import CONFIG, dump_json, to_json
 from detrex_hub.repositories import Repository
 from detrex_hub.repositories.converted import root
 
-# part of every key: raised when the rows of a head are chosen in another way
+# part of every cache key: raised when the choice of rows changes
 _VERSION = 2
 
 
@@ -32,7 +32,7 @@ class NewClasses:
     Args:
         number: of classes; that of the names by default.
         names: in their order. Classes that the weights know by these names keep their rows.
-        seed: of the rows that start from random numbers.
+        seed: the seed of new rows.
     """
 
     number: int | None = None
@@ -51,7 +51,7 @@ class NewClasses:
         Args:
             number: of classes.
             names: their names, or a file that holds them.
-            seed: of the rows that start over.
+            seed: the seed of new rows.
 
         Raises:
             UsageError: the file holds no names, or names and number contradict each other.
@@ -70,7 +70,7 @@ class NewClasses:
         return len(self.names or ()) if self.number is None else self.number
 
     def facts(self) -> dict[str, Any]:
-        """As a conversion takes them."""
+        """The classes as facts of a conversion."""
         found: dict[str, Any] = {"num_classes": self.count, "seed": self.seed}
         if self.names is not None:
             found["class_names"] = list(self.names)
@@ -80,7 +80,8 @@ class NewClasses:
 def with_classes(
     repository: Repository, wanted: NewClasses, *, progress: Progress | None = None
 ) -> Repository:
-    """The weights of a repository with class heads for other classes. They are made once.
+    """The weights of a repository with class heads for other classes. They are made once and
+    cached.
 
     Args:
         repository: of a detector.
@@ -117,8 +118,8 @@ def with_classes(
 
 
 def _facts(repository: Repository) -> dict[str, Any]:
-    """The facts that a repository states and shapes do not show. Values that it only assumes are
-    left out, to be assumed again."""
+    """The facts that a repository states and that shapes do not show. Assumed values are left out:
+    the conversion assumes them again."""
     described, assumed = repository.config, repository.record.assumed
     kind = architecture(described.architecture)
     known: dict[str, Any] = {

@@ -18,8 +18,8 @@ DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F6
 """Element types that numbers can be rounded to, by torch's names."""
 
 _NUMPY = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
-# bits of the exponent and of the fraction, what is taken from the exponent, and whether the highest
-# exponent stands for infinity (OCP's 8-bit formats; torch 2.9, c10/util/Float8_*.h)
+# bits of the exponent and of the fraction, the exponent bias, and whether the highest exponent
+# means infinity (OCP's 8-bit formats; torch 2.9, c10/util/Float8_*.h)
 _EIGHT_BITS = {
     "F8_E4M3": (4, 3, 7, False),
     "F8_E5M2": (5, 2, 15, True),
@@ -44,7 +44,7 @@ def in_type(specs: Mapping[str, TensorSpec], dtype: str) -> dict[str, TensorSpec
 
 
 def decoded(raw: bytes, dtype: str) -> Numbers:
-    """Little-endian elements as numbers, all of them exact."""
+    """Little-endian elements as exact numbers."""
     import numpy as np
 
     if dtype in _EIGHT_BITS:
@@ -57,13 +57,13 @@ def decoded(raw: bytes, dtype: str) -> Numbers:
     else:
         stored = np.frombuffer(raw, dtype=_NUMPY[dtype])
     with np.errstate(invalid="ignore"):
-        # a NaN may be one that signals
+        # a NaN may be a signalling one
         found: Numbers = stored.astype(np.float64)
     return found
 
 
 def encoded(values: Numbers, dtype: str) -> bytes:
-    """Numbers rounded to the nearest of an element type, ties to even (BF16 by way of F32)."""
+    """Numbers rounded to the nearest value of an element type, ties to even (BF16 through F32)."""
     import numpy as np
 
     with np.errstate(over="ignore"):
@@ -82,12 +82,12 @@ def rounded(
     """A stream of elements in another type.
 
     Args:
-        chunks: little-endian bytes, cut anywhere.
+        chunks: little-endian bytes in chunks of any length.
         before: their type.
-        after: the type wanted, of `DTYPES`.
+        after: the wanted type, one of `DTYPES`.
 
     Raises:
-        OverflowError: a finite number has no finite neighbour in that type.
+        OverflowError: a finite number would become infinite.
     """
     import numpy as np
 

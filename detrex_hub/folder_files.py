@@ -1,9 +1,9 @@
 """The files of a converted folder, found without leaving the folder.
 
 A folder may come from a stranger, so no link in it may lead out of it. One kind of folder consists
-of links: a snapshot in the Hub's cache, ``models--OWNER--NAME/snapshots/COMMIT``. Its files lie in
-``models--OWNER--NAME/blobs``; huggingface_hub 2 keeps what several repositories share in ``blobs``
-beside ``models--OWNER--NAME``.
+of links: a snapshot in the Hub's cache, ``models--OWNER--NAME/snapshots/COMMIT``. Its contents are
+in ``models--OWNER--NAME/blobs``. huggingface_hub 2 stores shared content of several repositories in
+``blobs`` beside ``models--OWNER--NAME``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """The path of a file in a folder, None if there is nothing of that name. It is not opened.
+    """The path of a file in a folder; None if there is no such file. It is not opened.
 
     Args:
         folder: the folder.
@@ -49,7 +49,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def _places(folder: Path) -> tuple[Path, ...]:
-    """The places where the content of a folder's files may lie."""
+    """The folders that may hold the content of a folder's files."""
     repository = folder.parent.parent
     if (
         _COMMIT.fullmatch(folder.name)

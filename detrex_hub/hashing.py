@@ -1,4 +1,4 @@
-"""The sha256 of bytes, computed beside other work."""
+"""The sha256 of bytes, computed in a thread."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
-# hashing a piece releases the interpreter lock; large pieces wait for it less often
+# hashing a piece releases the interpreter lock, and with large pieces this happens less often
 _PIECE = 4 * 2**20
-# pieces that may wait to be hashed
+# the most pieces that may wait
 _WAITING = 4
 
 
 class Sha256:
-    """Hashes pieces in a thread of its own, in the order in which they are given.
+    """Hashes pieces in a separate thread, in their order.
 
-    A piece must not change after it was given.
+    A piece must not change after `update`.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class Sha256:
             self._places.put(None)
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
-        """Take another piece; waits while too many are there already."""
+        """Add a piece. Waits while too many pieces are queued."""
         self._places.get()
         self._pieces.put(piece)
 
     def result(self) -> str:
-        """End it; the digest in hexadecimal digits of all that was given."""
+        """Finish, and return the digest of all pieces in hexadecimal digits."""
         if self._thread.is_alive():
             self._pieces.put(None)
             self._thread.join()
@@ -47,7 +47,7 @@ class Sha256:
 
 
 class FileSha256:
-    """Hashes files, one after another, in a thread of its own, which starts at once.
+    """Hashes files one after another in a separate thread, which starts at once.
 
     Args:
         path: the file.
@@ -78,17 +78,17 @@ class FileSha256:
             self._error = error
 
     def results(self) -> dict[Path, str]:
-        """The digest of each file in hexadecimal digits, waited for."""
+        """Wait, and return the digest of each file in hexadecimal digits."""
         self._thread.join()
         if self._error is not None:
             raise self._error
         return self._digests
 
     def result(self) -> str:
-        """The digest of the first file, waited for."""
+        """Wait, and return the digest of the first file."""
         return self.results()[self._paths[0]]
 
     def stop(self) -> None:
-        """Stop hashing: the digests are not needed."""
+        """Stop hashing, because the digests are not needed."""
         self._stopped.set()
         self._thread.join()

@@ -24,22 +24,22 @@ from detrex_hub.mapping import ConversionPlan
 
 @dataclass(frozen=True, kw_only=True)
 class Identified:
-    """A state dict that is understood.
+    """A recognised state dict with its hyper-parameters and facts.
 
     Args:
-        specs: the tensors that are of the architecture, by their keys without the prefix.
+        specs: the tensors of the architecture, by their keys without the prefix.
         prefix: the prefix of these keys in the state dict.
         lacking: class heads that the file does not have; they are among ``specs``.
         outside: the other keys of the state dict, with the reason why they are dropped.
         architecture: with its hyper-parameters.
-        layout: whose names the keys are.
+        layout: the layout of the keys.
         because: the keys that identify the layout.
-        facts: what the user, the checkpoint and the catalogue say.
+        facts: the facts from the user, the checkpoint and the catalogue.
         settled: every fact with its value, including the assumed ones.
-        assumed: the facts that neither the user nor the checkpoint nor the catalogue says.
-        unsaid: the facts that neither the user nor the checkpoint says.
+        assumed: the facts that neither the user nor the checkpoint nor the catalogue states.
+        unsaid: the facts that neither the user nor the checkpoint states.
         preprocessing: image format, mean and std (0..255).
-        overrides: what a training config must say.
+        overrides: the values that a training config needs.
     """
 
     specs: Specs
@@ -95,7 +95,7 @@ def recognised(
     prefix: str | None = None,
     facts: Facts | None = None,
 ) -> Recognition:
-    """The architecture and the layout of a state dict, by its keys, and where in it they lie.
+    """The architecture, the layout and the prefix of a state dict, by its keys.
 
     Args:
         specs: the state dict.
@@ -128,7 +128,7 @@ def recognised(
             found = prefixes.find(specs, name=os.fspath(name), among=[kind])
             prefix = found.prefix if found.layout == layout else ""
         except UnrecognisedError:
-            # the user's word goes over the keys
+            # the user's choice takes precedence over the keys
             prefix = ""
     return prefixes.named(specs, kind, layout, name=os.fspath(name), prefix=prefix)
 
@@ -147,7 +147,7 @@ def _found(
         refusal = error
     if found is not None and (prefix is not None or not found.architecture.backbone):
         return found
-    # a backbone inside a detector may be inside one of these
+    # one of these may contain a backbone inside a detector
     if (headless := _headless(specs, name, kinds, prefix, facts)) is not None:
         return headless
     if _headless(specs, name, kinds, prefix, _LIKE_COCO) is not None:
@@ -160,7 +160,7 @@ def _found(
 
 
 def offer_backbone(error: DetrexHubError, specs: Specs) -> None:
-    """Let the refusal of a state dict name the option that takes the backbone inside it, if it has
+    """Add to the refusal of a state dict the option that takes the backbone inside it, if there is
     one that converts."""
     for found in prefixes.backbones(specs):
         try:
@@ -214,9 +214,9 @@ def identify(
     Args:
         specs: the state dict.
         found: its architecture and layout.
-        given: facts that the user says, values or texts of a command line.
-        metadata: what lies beside the weights in the checkpoint.
-        catalogue: facts that the catalogue says.
+        given: the user's facts, values or texts of a command line.
+        metadata: the plain values beside the weights in the checkpoint.
+        catalogue: the catalogue's facts.
 
     Raises:
         UsageError: a fact is unknown, or its value is of another kind.
@@ -261,7 +261,7 @@ def identify(
         facts=facts,
         settled=settled.values,
         assumed={name: settled.values[name] for name in settled.assumed},
-        # what the catalogue says can decide which facts there are
+        # facts of the catalogue can decide which other facts exist
         unsaid={name: settled.values[name] for name in unsaid if name in settled.values},
         preprocessing=preprocessing,
         overrides=settings.check(

@@ -64,7 +64,7 @@ class Inspection:
 
     @property
     def averaged(self) -> tuple[str, ...]:
-        """Those of ``others`` that hold averaged weights, by their names."""
+        """The names of the averaged weights among ``others``."""
         return tuple(name for name in self.others if checkpoints.is_averaged(name))
 
     @property
@@ -98,7 +98,7 @@ class Inspection:
             "overrides": dict(self.overrides),
             "assumed": dict(self.assumed),
             "refusal": self.refusal and str(self.refusal),
-            # the name that it has where nothing could be read
+            # the name that it has if nothing could be read
             "error": self.refusal and str(self.refusal),
         }
 
@@ -116,7 +116,7 @@ def inspect(
 
     Args:
         what: a file, a folder with weights, or ``owner/name`` on the Hub.
-        container: the dict in the file that holds the weights, where there are several.
+        container: the dict in the file that holds the weights, if there are several.
         prefix: the prefix of the weights' keys, such as ``backbone.``; found by trying by default.
         revision: branch, tag or commit of a repository.
         extra_catalogues: catalogue files beyond the built-in ones.
@@ -209,7 +209,7 @@ def weights(
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Path:
-    """The weights that are meant by a file, a folder with weights, or ``owner/name`` on the Hub.
+    """The weights in a file, a folder, or a repository ``owner/name`` on the Hub.
 
     Raises:
         HubError: the repository or the network fails.

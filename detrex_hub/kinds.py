@@ -1,7 +1,7 @@
-"""Kinds of values: what a fact, an override or an option can be.
+"""Kinds of values of facts, overrides and options.
 
-A kind checks a value, says in words what it accepts, and reads the text of a command line. What a
-stranger's record says, what a user writes and what an architecture sets are held to the same kinds.
+A kind checks a value, describes the accepted values, and parses the text of a command line. Values
+from untrusted records, from users and from architectures are checked by the same kinds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ class Kind(ABC):
 
     @abstractmethod
     def accepts(self, value: object) -> bool:
-        """Whether a value is of this kind. Nothing is coerced: 1 is no flag, True no number."""
+        """Whether a value is of this kind. Values are not coerced: 1 is not a flag, True not a
+        number."""
 
     def parse(self, text: str) -> Any:
-        """The value that a text means.
+        """Parse a text.
 
         Raises:
-            ValueError: it means none of this kind.
+            ValueError: it is not a value of this kind.
 
         Example:
             >>> THREE_CHANNELS.parse("1,1,1") == THREE_CHANNELS.parse("[1,1,1]")
@@ -89,7 +90,7 @@ class Number(Kind):
 
 @dataclass(frozen=True)
 class Share(Kind):
-    """A part of a whole: above 0, at most 1."""
+    """A share: above 0, at most 1."""
 
     @property
     def meaning(self) -> str:
@@ -167,7 +168,7 @@ class Text(Kind):
 
 @dataclass(frozen=True)
 class ListOf(Kind):
-    """A list whose items are of one kind; ``words`` say what it is where that is clearer."""
+    """A list whose items are of one kind. ``words`` is a clearer description, if given."""
 
     item: Kind
     least: int = 1
@@ -197,7 +198,7 @@ class ListOf(Kind):
 
 
 def text(value: Any) -> str:
-    """A value as `Kind.parse` reads it."""
+    """A value as text for `Kind.parse`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
 """`from_hub`: weights for a training config, readable by the stock `DetectionCheckpointer`.
 
-It fetches what a repository says, plans what that changes in the config, has the weights
-materialised as a ``.pth``, and changes the config at the end.
+It fetches a repository's config, plans the changes of the training config, materialises the weights
+as a ``.pth``, and changes the training config at the end.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """Weights that are ready: ``path`` of the ``.pth``, the ``overrides`` of a config (LazyConfig
-    path -> value), those of the paths whose values are ``assumed``, the ``commit`` they come
-    from, None where a folder has none, and whether this process has set the overrides of these
-    weights on a config (``configured``)."""
+    path -> value), the paths with ``assumed`` values, their ``commit`` (None for a folder), and
+    whether this process has set their overrides on a config (``configured``)."""
 
     path: str
     overrides: Mapping[str, Any]
@@ -71,24 +70,24 @@ def from_hub(
     classes: Sequence[str] | str | Path | None = None,
     seed: int = 0,
 ) -> str:
-    """Fetch weights, check them, set the config right, and give the path of the checkpoint.
+    """Fetch and check weights, set their values on the config, and return the checkpoint's path.
 
     Args:
         repo: a name of the catalogue; it is converted on this machine if no folder or repository
             has it. Or ``owner/name`` on the Hub or under ``DETREX_HUB_ROOT``; or the path of a
             converted folder. A name may have ``@revision``, and ``hf://`` before it.
-        model: the node ``model`` of a LazyConfig, which is given depth, mean, std and the like.
-        dataloader: its node ``dataloader``, whose mappers are given the image format.
+        model: the node ``model`` of a LazyConfig, on which depth, mean, std and so on are set.
+        dataloader: its node ``dataloader``, on whose mappers the image format is set.
         revision: branch, tag or commit.
         prefix: put before every key, such as ``backbone.``; the checkpoint is then loaded by exact
-            key. Without it a backbone's keys are found by detectron2's suffix heuristics.
-            ``"auto"`` finds the node in ``model`` that takes the weights.
-        build: where ``model.backbone`` is of a class that cannot take the weights, replace it by
-            a complete one that can, and let the neck follow.
-        num_classes: prepare the class heads of a detector for so many classes, and set their number
+            key. Without it detectron2's suffix heuristics find a backbone's keys. ``"auto"`` finds
+            the node in ``model`` that takes the weights.
+        build: if the class of ``model.backbone`` cannot take the weights, replace it with a
+            complete backbone that can, and adapt the neck.
+        num_classes: prepare the class heads of a detector for this number of classes, and set it
             wherever ``model`` has it.
         classes: their names, or a file that holds them. Classes that COCO has too keep their rows.
-        seed: of the rows that start from random numbers.
+        seed: the seed of new rows.
 
     Returns:
         the path of a ``.pth`` file, a plain ``str``, for ``train.init_checkpoint``.
@@ -96,7 +95,7 @@ def from_hub(
     Raises:
         HubError: the repository or the network fails.
         ConfigError: the config cannot take the weights; nothing of it is changed.
-        VerificationError: the bytes are not what the repository says they are.
+        VerificationError: the bytes differ from the repository's description.
 
     Example:
         >>> from detrex_hub import from_hub
@@ -129,13 +128,13 @@ def load(
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Loaded:
-    """As `from_hub`, with what was found beside the path.
+    """As `from_hub`, but returns more than the path.
 
     Args:
         classes: prepare the class heads for these.
         convert: whether a name that no repository has is converted on this machine.
         keep_original: whether the original stays in the cache after a conversion.
-        check: read a checkpoint that is in the cache whole, instead of comparing it with its seal.
+        check: read a cached checkpoint whole, instead of comparing it with its seal.
         extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads; huggingface_hub's own bar by default.
     """
@@ -152,7 +151,7 @@ def load(
     name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
     replacing = placing.rebuilt(described, model, name) if build else nullcontext()
-    # planned on the config before the weights are fetched: a refusal should cost no download
+    # planned before the weights are fetched, because a refusal should need no download
     counting = class_count(model, classes.count if classes is not None else None)
     with replacing as replaced, counting as counted:
         kind = architecture(described.architecture)
@@ -180,7 +179,7 @@ def load(
 def _placed(
     overrides: Overrides, kind: type[Architecture], model: Any, prefix: str | None, name: str
 ) -> Overrides:
-    """Overrides with the backbone's paths where the model has the backbone."""
+    """Overrides with the paths of the model's backbone."""
     if model is None or not kind.backbone:
         return overrides
     if prefix and prefix != placing.AUTO:
@@ -191,7 +190,7 @@ def _placed(
 
 
 def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | None = None) -> Any:
-    """Set what the weights need on a whole config, without fetching them.
+    """Set the values that weights need on a whole config, without fetching the weights.
 
     Args:
         cfg: a LazyConfig (with ``model`` and perhaps ``dataloader``) or a classic ``CfgNode``.
@@ -254,11 +253,11 @@ def checked_overrides(repo: str | os.PathLike[str], *, revision: str | None = No
 def load_state_dict(
     repo: str | os.PathLike[str], *, revision: str | None = None
 ) -> dict[str, torch.Tensor]:
-    """The tensors of a repository, on the CPU, tied keys sharing one tensor.
+    """The tensors of a repository on the CPU. Tied keys share one tensor.
 
     Raises:
         HubError: the repository or the network fails.
-        VerificationError: the bytes are not what the repository says they are.
+        VerificationError: the bytes differ from the repository's description.
 
     Example:
         >>> from detrex_hub import load_state_dict

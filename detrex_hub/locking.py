@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 if sys.platform == "win32":
-    # there links need a privilege
+    # creating links needs a privilege there
     from filelock import FileLock, Timeout
 else:
     import errno
@@ -21,17 +21,17 @@ else:
     from pathlib import Path
     from types import TracebackType
 
-    # seconds between two tries
+    # seconds between two attempts
     _PAUSE = 0.02
 
     class Timeout(TimeoutError):  # noqa: N818 (the name that filelock gives it)
-        """The lock is held elsewhere."""
+        """Another process or thread holds the lock."""
 
     class FileLock:
-        """An exclusive lock. Each instance excludes all others, those of threads too.
+        """An exclusive lock. Each instance excludes all others, also in other threads.
 
         Args:
-            path: the file to lock. It is created where it is missing, and stays.
+            path: the file to lock. It is created if it is missing, and is never removed.
 
         Example:
             >>> with FileLock("cache/.lock"):
@@ -46,11 +46,11 @@ else:
             """Take the lock.
 
             Args:
-                timeout: the seconds to wait. 0 tries once; None waits without an end.
+                timeout: the seconds to wait. 0 tries once; None waits without a limit.
 
             Raises:
-                Timeout: it is held elsewhere for longer than that.
-                OSError: the file cannot be opened, is not a plain file of one name, or its file
+                Timeout: another holder keeps it for longer.
+                OSError: the file cannot be opened, is not a plain file with one name, or its file
                     system has no locks.
             """
             end = None if timeout is None else time.monotonic() + timeout
@@ -79,7 +79,7 @@ else:
             return False
 
         def release(self) -> None:
-            """Give the lock up. Nothing happens where it is not held."""
+            """Release the lock. Does nothing if it is not held."""
             if self._handle is not None:
                 handle, self._handle = self._handle, None
                 os.close(handle)

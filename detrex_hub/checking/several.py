@@ -25,7 +25,7 @@ class CheckedConfig:
         path: the config.
         found: what would be loaded; None if nothing could be checked.
         error: why the config is refused; None if it passed, or was skipped.
-        notes: what was written into it, or why it was skipped, one line each.
+        notes: the lines that were written into it, or the reason for skipping it.
     """
 
     path: Path
@@ -58,7 +58,7 @@ def check_configs(
         checkpoint, min_matched, overrides, target, prefix, extra_catalogues, progress: as for
             `check_config`.
         fix: write corrected lines into a config that does not pass, and check it again.
-        skip_others: pass over configs that name no weights.
+        skip_others: skip configs that name no weights.
 
     Returns:
         the outcomes, in the order of ``paths``.

@@ -1,7 +1,7 @@
-"""The command line: every command is a thin skin over one library call.
+"""The command line: every command makes one library call.
 
-Data goes to stdout, progress and hints to stderr. Exit code 0, 1 for a refused job, 2 for wrong
-usage, 130 when interrupted, 143 when terminated.
+Data goes to stdout, progress and hints to stderr. The exit code is 0 for success, 1 for a refused
+job, 2 for wrong usage, 130 after an interruption, and 143 after a termination.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
     end_in_order()
     code = run(sys.argv[1:] or ["--help"])
     if code in (INTERRUPTED, TERMINATED) and threading.active_count() > 1:
-        # the interpreter would wait for threads that still run, such as an upload
+        # the interpreter would wait for running threads, such as an upload
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()

@@ -66,8 +66,8 @@ def _examples(lines: tuple[str, ...]) -> str:
 
 
 def _with_output(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer takes it: with the options ``--json`` and ``--quiet``, which set up its
-    first parameter, ``out``, before any of its work, and with the options of its groups."""
+    """The command for typer: with the options ``--json`` and ``--quiet``, which create its first
+    parameter ``out``, and with the options of its groups."""
     own = signature(command, eval_str=True)
     _, *declared = own.parameters.values()
     annotations: dict[str, Any] = {one.name: one.annotation for one in declared}
@@ -103,8 +103,8 @@ def _options_of(group: type[Any]) -> list[Parameter]:
 
 
 class _Commands(Mapping[str, Any]):
-    """Commands by name. Each is imported when it is asked for, so that one command does not wait
-    for the imports of all."""
+    """Commands by name. Each is imported on request, so that one command does not import the code
+    of all."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
@@ -126,7 +126,7 @@ class _Commands(Mapping[str, Any]):
 
 
 def group() -> Any:
-    """All commands as one, to be called with the arguments of a command line."""
+    """The group of all commands, which is called with the arguments of a command line."""
     made: Any = typer.main.get_command(app)
     made.commands = _Commands()
     return made

@@ -1,4 +1,4 @@
-"""Progress bars for a terminal, one for each file that is being worked on."""
+"""Progress bars for a terminal, one for each file in progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rich.text import Text
 
 from detrex_hub.redaction import visible
 
-# characters of a description: in 80 columns they leave a bar of ten
+# characters of a description, which leave a bar of ten in 80 columns
 _LONGEST = 34
 
 
@@ -41,8 +41,8 @@ def bars(console: Console | None = None) -> Iterator[Bars]:
 
 
 class _Display(Progress):
-    """Leaves room at the end of each line for the ``^C`` that a terminal echoes. After a full line
-    that would be on a line of its own, and the first bar would not be removed."""
+    """Keeps space at the end of each line for the ``^C`` that a terminal echoes. After a full line
+    the echo would start a new line, and the first bar would not be removed."""
 
     def __init__(self, console: Console) -> None:
         self._terminal = console
@@ -62,7 +62,7 @@ class _Display(Progress):
 
 
 class _OfBytes(ProgressColumn):
-    """A column that is empty for a stage whose number of bytes is not known."""
+    """A column that is empty for stages of unknown size."""
 
     def __init__(self, column: ProgressColumn) -> None:
         super().__init__(Column(no_wrap=True))
@@ -73,7 +73,7 @@ class _OfBytes(ProgressColumn):
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """The time left, for a batch by all that was done since it began."""
+    """The remaining time. For a batch it follows from all finished work."""
 
     def render(self, task: Task) -> Text:
         if "names" not in task.fields or not task.completed or task.total is None:
@@ -84,8 +84,8 @@ class _TimeLeft(TimeRemainingColumn):
 
 
 class Bars:
-    """A bar for each thread that works, replaced by the bar of its next stage; for a batch one more
-    bar above them."""
+    """A bar for each working thread, which the bar of its next stage replaces. A batch has one
+    more bar above them."""
 
     def __init__(self, display: Progress) -> None:
         self.display = display
@@ -94,12 +94,12 @@ class Bars:
         self._done = 0
 
     def batch(self, names: int, size: int) -> None:
-        """Show the bar of a batch of so many names and bytes."""
+        """Show the bar of a batch with the given number of names and bytes."""
         self._done = 0
         self._batch = self.display.add_task(f"0/{names} names", total=size or None, names=names)
 
     def one_done(self, size: int) -> None:
-        """One name of the batch, of so many bytes, is done."""
+        """One name of the batch, with the given number of bytes, is done."""
         assert self._batch is not None
         self._done += 1
         names = self.display.tasks[0].fields["names"]

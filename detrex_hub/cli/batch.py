@@ -48,14 +48,14 @@ class JobsGroup:
 
     @property
     def here(self) -> int | None:
-        """How many names this machine works on at once."""
+        """The number of names that this machine works on at once."""
         return None if self.on_jobs else self.jobs
 
     def on(self, work: Work) -> Work:
-        """The work with the machines that are to do it.
+        """The work with the machines for it.
 
         Raises:
-            UsageError: an option names files of this machine, and the work is done elsewhere.
+            UsageError: an option names files of this machine, but other machines do the work.
         """
         if not self.on_jobs:
             return work

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def batch_events(out: Output) -> Iterator[Events]:
-    """Show what a batch does, and its totals at the end. One name alone shows its stages only."""
+    """Show the events of a batch, and its totals at the end. A single name shows only its
+    stages."""
     with out.progress() as display:
         shown = _Shown(out, display)
         yield shown
@@ -25,7 +26,7 @@ def batch_events(out: Output) -> Iterator[Events]:
 
 
 class _Shown:
-    """Counts what is done. The stages of the jobs go to ``display``."""
+    """Counts finished work. The stages of the jobs go to ``display``."""
 
     def __init__(self, out: Output, display: Display) -> None:
         self._out = out

@@ -92,7 +92,7 @@ def command(
 
 
 def _show(checked: list[CheckedConfig], out: Output) -> None:
-    """Print the checks. The error of a single config is left to the end of the command."""
+    """Print the checks. The error of a single config is raised at the end of the command."""
     errors = [one.error for one in checked if one.error is not None]
     for line in (note for one in checked for note in one.notes):
         out.hint(line)

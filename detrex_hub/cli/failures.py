@@ -12,14 +12,14 @@ from detrex_hub.cli import DEBUG_VARIABLE
 from detrex_hub.errors import DetrexHubError
 
 REFUSED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
-# characters of a message: a file may be refused for thousands of reasons
+# the most characters of a message: a file may be refused for thousands of reasons
 _LONGEST = 4000
 _AGAIN = "run the same command again to continue"
 
 
 class _EndedError(BaseException):
-    """A signal ended the command. It is not a KeyboardInterrupt, of which typer makes a silent
-    exit."""
+    """A signal ended the command. It is not a KeyboardInterrupt, because typer turns that into a
+    silent exit."""
 
     def __init__(self, word: str, code: int) -> None:
         super().__init__(word)
@@ -36,7 +36,7 @@ def end_in_order() -> None:
         def end(*_: object, word: str = word, code: int = code) -> None:
             raise _EndedError(word, code)
 
-        # `nohup`, and shells that run a job in the background, set signals to be ignored
+        # `nohup` and shells ignore signals for jobs in the background
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
 
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         # typer returns the code of an Exit as the result
         code = group()(args=list(arguments), prog_name="detrex-hub", standalone_mode=False)
         if sys.stdout is not None:
-            # here, where a failure can still be reported
+            # flushed here, because a failure can still be reported
             sys.stdout.flush()
         return code or 0
     except DetrexHubError as error:
@@ -82,8 +82,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _takes(command: str, choices: Sequence[str]) -> bool:
-    """Whether a command has the options that an error offers. What `inspect` finds is said of the
-    command that comes after it."""
+    """Whether a command has the options that an error offers. Errors of `inspect` are about the
+    next command."""
     from detrex_hub.cli.app import COMMANDS, group
 
     if command not in COMMANDS or command == "inspect":
@@ -93,7 +93,7 @@ def _takes(command: str, choices: Sequence[str]) -> bool:
 
 
 def _command_line(arguments: Sequence[str], choices: Sequence[str]) -> str:
-    """The command line, to be completed by one of the choices, without what a choice replaces."""
+    """The command line without the options that a choice replaces. A choice completes it."""
     from detrex_hub.cli.app import group
 
     offered = {word for one in choices for word in shlex.split(one) if word.startswith("-")}
@@ -118,7 +118,7 @@ def _command_line(arguments: Sequence[str], choices: Sequence[str]) -> str:
 
 
 def _leave_stdout() -> None:
-    """Replace a closed stdout, so that nothing is flushed to it at exit."""
+    """Replace a closed stdout, so that Python does not flush to it at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

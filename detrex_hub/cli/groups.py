@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ConversionGroup:
-    """Which weights to convert, and how to read them."""
+    """The weights to convert, and how to read them."""
 
     source: options.Source = None
     synthetic: options.Synthetic = False
@@ -86,7 +86,7 @@ class ConversionGroup:
 
 @dataclass(kw_only=True)
 class PushGroup:
-    """Where and how to push."""
+    """The target and the options of a push."""
 
     namespace: options.Namespace = None
     to: options.To = None

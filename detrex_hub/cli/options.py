@@ -83,7 +83,7 @@ Source: TypeAlias = Annotated[
     Option(metavar="FILE_OR_URL", help="Use this file or URL as the original."),
 ]
 
-# what no shape shows, or the user wants otherwise
+# facts that no shape shows, and other choices of the user
 Arch: TypeAlias = Annotated[
     str | None,
     Option(
@@ -174,7 +174,7 @@ FactsOption: TypeAlias = Annotated[
     ),
 ]
 
-# where to
+# the target
 Namespace: TypeAlias = Annotated[
     str | None,
     Option(

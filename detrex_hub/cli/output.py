@@ -16,21 +16,21 @@ from typing import Any, Protocol, TextIO
 from detrex_hub.progress import Progress
 from detrex_hub.redaction import visible, visible_json
 
-# columns that the first cell of a row keeps in a narrow terminal
+# the least columns of the first cell of a row in a narrow terminal
 _LEAST_FIRST = 20
 
 _NO_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 
 
 class Output:
-    """Where a command prints. It is open while the command runs.
+    """The output of a command. It is open while the command runs.
 
     With ``json`` stdout holds one JSON document and nothing else. With ``quiet`` stdout holds the
     bare result and stderr nothing but errors. Everything else that prints while it is open, such
     as a model that is being built, prints to stderr; log records of this package are hints.
 
-    What is printed may come from a stranger's file: a line stays one line, and no character
-    commands the terminal.
+    Text may come from an untrusted file: a line stays one line, and no character controls the
+    terminal.
     """
 
     def __init__(self, *, json: bool, quiet: bool) -> None:
@@ -41,9 +41,9 @@ class Output:
         self._open = ExitStack()
 
     def __enter__(self) -> Output:
-        # huggingface_hub reads both when it is imported, which is later than this. Its warnings
-        # about failed attempts would bury the one line that says why, and its bars would be drawn
-        # over ours.
+        # huggingface_hub reads both when it is imported, which happens later. Its warnings about
+        # failed attempts would hide our one line with the reason, and its bars would be drawn over
+        # ours.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
         os.environ[_NO_BARS] = "1"
         self._open.enter_context(redirect_stdout(self._beside()))
@@ -59,7 +59,7 @@ class Output:
         self._open.close()
 
     def _beside(self) -> TextIO:
-        """Where everything else prints that takes stdout for its own."""
+        """The stream for all other output to stdout."""
         if self.quiet or sys.stderr is None:
             return self._open.enter_context(Path(os.devnull).open("w"))
         return sys.stderr
@@ -81,14 +81,14 @@ class Output:
             print(text, file=self._stdout)
 
     def hint(self, line: str) -> None:
-        """Print something worth knowing that is not the result."""
+        """Print information that is not the result."""
         if not self._silent:
             print(visible(line), file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-        """Rows in aligned columns, in the width of the terminal: a first cell that is too long for
-        it has a line of its own. If stdout is not a terminal, tabs separate the columns and the
-        head is left out, so that ``cut`` and ``awk`` can read them."""
+        """Rows in aligned columns, in the width of the terminal. A first cell that is too long has
+        its own line. If stdout is not a terminal, tabs separate the columns and the head is left
+        out, so that ``cut`` and ``awk`` can read them."""
         if self._stdout is None or not self._stdout.isatty():
             yield from ("\t".join(row) for row in rows)
             return
@@ -116,10 +116,10 @@ class Output:
 
 
 class Display(Progress, Protocol):
-    """Shows the stages of jobs, and how far a batch of them has come."""
+    """Shows the stages of jobs, and the progress of a batch."""
 
     def batch(self, names: int, size: int) -> None:
-        """A batch of so many names and bytes begins."""
+        """A batch with the given number of names and bytes begins."""
 
     def one_done(self, size: int) -> None:
         """One name of the batch, of so many bytes, is done."""
@@ -169,7 +169,7 @@ def _handling(handler: logging.Handler) -> Iterator[None]:
 
 
 def pairs(values: Mapping[str, Any]) -> Iterator[str]:
-    """Names and values, one a line, aligned; what is None or empty is left out."""
+    """Names and values, one per line, aligned. None and empty values are left out."""
     shown = {name: value for name, value in values.items() if value not in (None, "", (), [])}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():

@@ -44,7 +44,7 @@ def lines(conversion: Conversion) -> Iterator[str]:
 
 
 def _pair(move: Move) -> Pair:
-    """A move as a line of a plan: what goes in, and what is done with it."""
+    """A move as a line of a plan: the sources, and the note."""
     sources: list[str] = []
     notes: list[str] = []
     for piece in move.pieces:

@@ -1,1 +1,1 @@
-"""Training configs: read them, find where weights belong, and set what weights need."""
+"""Training configs: read them, find the place of weights, and set the values that weights need."""

@@ -1,4 +1,4 @@
-"""The number of classes of a config, for weights whose heads are prepared for it."""
+"""Set the number of classes of a config, for weights with heads for these classes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from detrex_hub.configs.settings import Setting, set_value
 
 _LEAF = "num_classes"
-# whose classes are those of ImageNet
+# their classes are those of ImageNet
 _NOT_BELOW = "backbone"
 
 
 @contextmanager
 def class_count(model: Any, number: int | None) -> Iterator[list[Setting]]:
-    """Set the number of classes wherever a model's config has it, and take it back on an error.
+    """Set the number of classes at every path of a model's config, and undo it after an error.
 
-    A value that follows another one (``${..num_classes}``) is left to follow.
+    A value that refers to another one (``${..num_classes}``) is not changed.
 
     Args:
         model: the node ``model`` of a LazyConfig, or None.
         number: of classes; None leaves the config as it is.
 
     Yields:
-        what was set.
+        the values that were set.
     """
     if number is None:
         yield []

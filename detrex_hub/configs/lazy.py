@@ -1,7 +1,7 @@
-"""LazyConfigs, and what the models they describe hold, seen without allocating any weights.
+"""LazyConfigs, and the keys of the models that they describe, without allocating weights.
 
-Loading a config and building its model need detectron2, and detrex where the config does. Nothing
-here imports them before it is called.
+Loading a config and building its model need detectron2, and detrex if the config uses it. They are
+imported only when a function here needs them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         overrides: ``path=value``, as on the training script's command line.
 
     Raises:
-        ConfigError: the file is not there or cannot be loaded.
+        ConfigError: the file is missing or cannot be loaded.
         UsageError: detectron2 is needed and not installed.
     """
     path = Path(path)
@@ -57,9 +57,9 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 def _read_yaml(path: Path) -> Any:
     """The content of a file that `LazyConfig.save` wrote, read without running it.
 
-    Functions, classes and objects stand in it by name. detectron2 imports or even calls them, and
-    fails on the lambdas in the optimizers of detrex's configs; here functions and classes of
-    modules that are imported already are looked up, and all others are None.
+    Functions, classes and objects are stored by name. detectron2 imports or even calls them, and
+    fails on the lambdas in the optimizers of detrex's configs. Here functions and classes of
+    imported modules are looked up, and all others are None.
     """
     import yaml
     from omegaconf import OmegaConf
@@ -86,11 +86,11 @@ def _read_yaml(path: Path) -> Any:
 
 
 def model_keys(node: Any) -> ModelKeys:
-    """Names and shapes of the model that a node describes. It is built, but on the meta device:
-    no weights are allocated, and none are downloaded.
+    """Names and shapes of the model that a node describes. It is built on the meta device: no
+    weights are allocated, and none are downloaded.
 
     Args:
-        node: ``cfg.model``; it is left as it is.
+        node: ``cfg.model``; it is not changed.
 
     Raises:
         ConfigError: the model cannot be built.
@@ -155,10 +155,10 @@ def _detectron2(module: str) -> Any:
 
 
 def weightless() -> Any:
-    """A context in which tensors are made on the meta device.
+    """A context in which tensors are created on the meta device.
 
-    All but ``linspace``, whose numbers the drop-path schedules of Swin, ConvNeXt, FocalNet,
-    InternImage, EVA and ViT read.
+    ``linspace`` is an exception, because the drop-path schedules of Swin, ConvNeXt, FocalNet,
+    InternImage, EVA and ViT read its numbers.
     """
     import torch
     from torch.overrides import TorchFunctionMode

@@ -1,8 +1,8 @@
-"""Replay, on names and shapes, which tensors of a file detectron2's checkpointer loads.
+"""Replay the loading of detectron2's checkpointer on names and shapes.
 
-The rules are those of ``DetectionCheckpointer`` at 70f45430, which detrex pins, and 02b5c4e2, the
-newest: the same code. ``Checkpointer._load_model`` of fvcore 0.1.5 is part of it. No tensor is
-needed, and detectron2 need not be installed.
+The rules are those of ``DetectionCheckpointer``, which has the same code at 70f45430 (detrex's pin)
+and at 02b5c4e2 (the newest). They include ``Checkpointer._load_model`` of fvcore 0.1.5. No tensor
+is read, and detectron2 need not be installed.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from detrex_hub.errors import CheckpointError
 
 Shape: TypeAlias = tuple[int, ...]
 
-# a file belongs to the module where at least this part of its names is found
+# the least share of a file's names in the module that it belongs to
 _AT_HOME = 0.25
 
 
 @dataclass(frozen=True)
 class ModelKeys:
-    """A model as the checkpointer sees it.
+    """A model from the view of the checkpointer.
 
     ``shapes`` is its state dict; ``ties`` are groups of names of one and the same tensor;
     ``statistics`` are the running means and variances of detectron2's ``FrozenBatchNorm2d``, which
     fills absent ones with 0 and 1 and does not report them as missing; ``swallowed`` are names
-    that the model takes and throws away.
+    that the model accepts and ignores.
     """
 
     shapes: Mapping[str, Shape]
@@ -39,7 +39,7 @@ class ModelKeys:
 
 @dataclass(frozen=True)
 class FileKeys:
-    """A file as the checkpointer prepares it, before it looks at the model.
+    """A file as the checkpointer prepares it before the match.
 
     ``heuristics`` says whether names are matched by suffix (`readable` knows when they are);
     ``caffe2`` whether they are Caffe2's and are renamed first.
@@ -52,7 +52,7 @@ class FileKeys:
 
 @dataclass(frozen=True)
 class ModuleCount:
-    """Counts of tensors beneath one module of the model, or of the file (``unexpected``)."""
+    """Counts of tensors in one module of the model, or of the file (``unexpected``)."""
 
     name: str
     loaded: int = 0
@@ -67,16 +67,16 @@ class Match:
     """The result of a load.
 
     Attributes:
-        home: prefix of the module that the file is for, such as ``backbone.``; empty where it is
-            for several modules of the model, or for none.
+        home: prefix of the module that the file is for, such as ``backbone.``; empty if it is for
+            several modules of the model, or for none.
         loaded: key of the model -> key of the file; doubtful ones included.
-        missing: keys of the model that keep what they were initialised with.
+        missing: keys of the model that keep their initial values.
         silent: those of them that detectron2 does not report: statistics that it fills itself.
-        unexpected: keys of the file that are used for nothing.
+        unexpected: keys of the file that are not used.
         wrong_shape: key of the model -> shape in the file, shape in the model. Not loaded either.
         doubtful: keys of the model that a suffix matched outside ``home``.
-        apart: key of the model -> key of the file, matched outside ``home`` and kept out by
-            nothing but its shape.
+        apart: key of the model -> key of the file, matched outside ``home`` and kept out only by
+            its shape.
     """
 
     home: str
@@ -89,10 +89,10 @@ class Match:
     apart: Mapping[str, str] = field(default_factory=dict)
 
     def share(self, given: Iterable[str] = ()) -> float:
-        """The part of ``home`` that is loaded, 0 to 1; a doubtful tensor counts for nothing.
+        """The part of ``home`` that is loaded, 0 to 1. Doubtful tensors do not count.
 
         Args:
-            given: keys that no checkpoint of this kind holds, which do not count.
+            given: keys that no checkpoint of this kind holds. They do not count.
         """
         own = frozenset(given)
         loaded = sum(key.startswith(self.home) for key in self.loaded.keys() - own)
@@ -131,11 +131,11 @@ def match(model: ModelKeys, file: FileKeys, home: str = "") -> Match:
     """Replay the checkpointer.
 
     Args:
-        home: prefix of the module that the file is for, where its keys have it already.
+        home: prefix of the module that the file is for, if its keys have it already.
 
     Raises:
-        CheckpointError: where detectron2 raises: one key of the file fits several of the model, or
-            two of Caffe2's names become one.
+        CheckpointError: detectron2 would raise an error: one key of the file fits several of the
+            model, or two of Caffe2's names become one.
     """
     original, shapes = _renamed(file) if file.caffe2 else (_as_they_are(file), file.shapes)
     if not home or not any(key.startswith(home) for key in model.shapes):
@@ -144,7 +144,7 @@ def match(model: ModelKeys, file: FileKeys, home: str = "") -> Match:
     clashes: dict[str, str] = {}
     if file.heuristics:
         taken, clashes = _aligned(model.shapes, shapes)
-    # what detectron2 hands to fvcore: name -> key of the file
+    # the names that detectron2 passes to fvcore: name -> key of the file
     given = {**taken, **{key: key for key in shapes if key not in set(taken.values())}}
     if all(key == "" or key.startswith("module.") for key in given):
         given = {key[len("module.") :]: source for key, source in given.items()}
@@ -183,7 +183,7 @@ def match(model: ModelKeys, file: FileKeys, home: str = "") -> Match:
 
 
 def _suffixes(key: str) -> list[str]:
-    """The key itself and what is left of it without its first segments, longest first."""
+    """The key itself and its suffixes without the first segments, longest first."""
     parts = key.split(".")
     return [".".join(parts[start:]) for start in range(len(parts))]
 
@@ -218,8 +218,8 @@ def _aligned(
 
 
 def _home(model: Mapping[str, Shape], file: Mapping[str, Shape]) -> str:
-    """The prefix under which most of the file's names are found in the model, shapes aside. Where
-    they have it already, it is the one module of the model that they are in."""
+    """The prefix with which most of the file's names are in the model, whatever their shapes. If
+    the names have a prefix already, it is the one module of the model that contains them."""
     bare = all(key.startswith("module.") for key in file)
     names = {key[len("module.") :] if bare else key for key in file}
     found = Counter(
@@ -237,8 +237,8 @@ def _home(model: Mapping[str, Shape], file: Mapping[str, Shape]) -> str:
 
 
 def _shared_module(model: Iterable[str], names: Iterable[str]) -> str:
-    """The prefix of the only module of a model that full names are in; empty where they are in
-    several, or where the model has no other."""
+    """The prefix of the only module of a model that contains the full names; empty if several
+    modules contain them, or if the model has no other module."""
     modules = {key.partition(".")[0] for key in model}
     shared = modules.intersection(name.partition(".")[0] for name in names)
     return f"{shared.pop()}." if len(shared) == 1 < len(modules) else ""
@@ -294,7 +294,7 @@ _CAFFE2 = tuple(
         (r"kps\.score\.", r"roi_heads.keypoint_head.score."),
     )
 )
-# rows that detectron2 cuts off for the background class
+# rows of the background class, which detectron2 cuts
 _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
 

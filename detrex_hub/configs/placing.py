@@ -1,6 +1,6 @@
-"""Find the place of weights in a training config: the node that takes a backbone's, or a new one.
+"""Find the node of a training config for weights, or build a new backbone there.
 
-What is built is named by the architectures here, never by a repository.
+Only the architectures of this package name the classes to build, never a repository.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from detrex_hub.records import RepositoryConfig
 
 AUTO = "auto"
 
-# detectors that pad their images as their backbone asks; detrex's others do not
+# detectors that pad images for their backbone; detrex's other detectors do not
 _PADDING = ("projects.dino_eva.", "detectron2.")
 
 
 def prefix_of(kind: type[Architecture], model: Any, given: str | None, where: str) -> str:
-    """The prefix that a checkpoint's keys are given.
+    """The prefix for the keys of a checkpoint.
 
     Args:
         kind: the architecture of the weights.
@@ -34,7 +34,7 @@ def prefix_of(kind: type[Architecture], model: Any, given: str | None, where: st
 
     Raises:
         ConfigError: no node takes them.
-        UsageError: there is no model to look in.
+        UsageError: there is no model to search.
     """
     if given != AUTO:
         return given or ""
@@ -46,7 +46,7 @@ def prefix_of(kind: type[Architecture], model: Any, given: str | None, where: st
 
 
 def takes(kind: type[Architecture], node: Any) -> bool:
-    """Whether a node builds a class whose state dict is that of an architecture."""
+    """Whether a node builds a class with the state dict of an architecture."""
     return any(_same_class(ours, path) for path in lineage_of(node) for ours in _takers(kind))
 
 
@@ -55,10 +55,10 @@ def _takers(kind: type[Architecture]) -> frozenset[str]:
 
 
 def _same_class(declared: str, path: str) -> bool:
-    """Whether an import path is that of a class as ``Architecture.taken_by`` declares them.
+    """Whether an import path names a class of ``Architecture.taken_by``.
 
-    Two projects of detrex may have classes of one name; elsewhere the name decides, so that a
-    user's copy of a project is known.
+    Projects of detrex may have classes with equal names. For other classes only the name counts, so
+    that a user's copy of a project is recognised.
     """
     *project, name = declared.split(".")
     *module, last = path.split(".")
@@ -69,9 +69,9 @@ def check_model(kind: type[Architecture], model: Any, where: str) -> None:
     """Refuse a model of another class than the weights of a detector belong to.
 
     Args:
-        kind: the architecture of the weights; of a backbone nothing is asked here, see `node_of`.
+        kind: the architecture of the weights. Backbones are not checked here; see `node_of`.
         model: the node ``model`` of a LazyConfig, or None.
-        where: what the weights are, for messages.
+        where: the name of the weights, for messages.
 
     Raises:
         ConfigError: it is of another class; both are named.
@@ -88,13 +88,13 @@ def check_model(kind: type[Architecture], model: Any, where: str) -> None:
 def check_inside(
     kind: type[Architecture], values: Mapping[str, Any], model: Any, where: str
 ) -> None:
-    """Refuse a model with a module of another class inside, which would take the same settings.
+    """Refuse a model with an inner module of another class that has the same settings.
 
     Args:
         kind: the architecture of the weights.
         values: their hyper-parameters.
         model: the node ``model`` of a LazyConfig, or None.
-        where: what the weights are, for messages.
+        where: the name of the weights, for messages.
 
     Raises:
         ConfigError: there is one; both classes are named.
@@ -111,8 +111,7 @@ def check_inside(
 
 
 def detectors_of(model: Any) -> list[type[Architecture]]:
-    """The architectures of detectors that the class of a model is one of. The first is the one
-    that it was written for."""
+    """The detector architectures of a model's class. The class was written for the first one."""
     if not lineage_of(model):
         return []
     found = [
@@ -124,7 +123,7 @@ def detectors_of(model: Any) -> list[type[Architecture]]:
 
 
 def _marked(kind: type[Architecture], model: Any) -> bool:
-    """Whether a model has the classes inside that an architecture is marked by."""
+    """Whether a model has the inner classes that mark an architecture."""
     return all(
         any(_same_class(name, one) for one in lineage_of(_at(model, path)))
         for path, name in kind.marked_by.items()
@@ -132,7 +131,7 @@ def _marked(kind: type[Architecture], model: Any) -> bool:
 
 
 def kinds_of(model: Any) -> list[type[Architecture]]:
-    """The architectures that a model is one of, or that its backbone is one of; detectors first."""
+    """The possible architectures of a model and of its backbone, detectors first."""
     return detectors_of(model) + [
         kind
         for kind in architectures().values()
@@ -158,7 +157,7 @@ def node_of(kind: type[Architecture], model: Any, where: str) -> str:
             hint="Choose one: prefix='backbone.'",
         )
     if usual is not None and not lineage_of(usual):
-        # a function builds it, or nothing does
+        # a function builds it, or nothing
         return kind.node
     here = "model.backbone" if _at(model, "model.backbone") is not None else "model"
     raise ConfigError(
@@ -169,7 +168,7 @@ def node_of(kind: type[Architecture], model: Any, where: str) -> str:
 
 
 def placed(overrides: Overrides, kind: type[Architecture], node: str) -> Overrides:
-    """The overrides of a backbone that is elsewhere than usual, such as below an FPN."""
+    """The overrides of a backbone at an unusual place, such as below an FPN."""
     usual = kind.node
     if node == usual:
         return overrides
@@ -192,14 +191,14 @@ def placed(overrides: Overrides, kind: type[Architecture], node: str) -> Overrid
 
 @contextmanager
 def rebuilt(weights: RepositoryConfig, model: Any, where: str) -> Iterator[bool]:
-    """A model whose backbone takes the weights, those of a detector too; if it did not,
-    ``model.backbone`` is replaced, and what reads its feature maps follows. Taken back where the
-    body of the ``with`` raises.
+    """A context with a model whose backbone takes the weights, also those of a detector. Otherwise
+    ``model.backbone`` is replaced, and the readers of its feature maps are adapted. An error in the
+    body of the ``with`` undoes this.
 
-    Gives whether anything was replaced.
+    Yields whether the backbone was replaced.
 
     Raises:
-        ConfigError: there is nothing to replace, or nothing is known to put there.
+        ConfigError: there is no backbone to replace, or no known backbone to build.
     """
     if model is None:
         yield False
@@ -260,7 +259,8 @@ def _plain(value: Any) -> Any:
 
 
 def _takes(body: Architecture, preprocessing: Mapping[str, Any], model: Any, where: str) -> bool:
-    """Whether a model has a backbone of the right class, which can be set as the weights need."""
+    """Whether a model has a backbone of the right class, which takes the overrides of the
+    weights."""
     kind = type(body)
     try:
         node = node_of(kind, model, where)
@@ -279,7 +279,7 @@ def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str
             f"there is no model.backbone to replace with that of {where}: {described(model)}"
         )
     read = len(model.neck.in_features) if _has(model, "neck.in_features") else 1
-    # a neck that is among the weights reads as many as it did
+    # a neck with weights keeps the number of its inputs
     trained = weights.hyper_parameters.get("neck_inputs")
     read = trained if isinstance(trained, int) else read
     call = body.build(weights.preprocessing, stages=tuple(range(4))[-read:])
@@ -299,7 +299,7 @@ def _build(body: Architecture, weights: RepositoryConfig, model: Any, where: str
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name in node:
-        # an interpolation may lead nowhere, and is no node of its own
+        # an interpolation may be broken, and is not a node
         raw = node._get_node(name) if hasattr(node, "_get_node") else node[name]
         if hasattr(raw, "keys") and raw._value() is not None and not isinstance(raw._value(), str):
             yield f"{path}.{name}", raw

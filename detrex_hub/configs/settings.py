@@ -1,8 +1,7 @@
-"""Overrides: what a repository may say about a training config, and setting it there.
+"""Overrides: the values that a repository may set on a training config.
 
-A repository's values come from strangers. Only the paths that the architecture of the weights
-declares are ever set, only to values of the declared kind; no value can name code, and ``_target_``
-is never touched.
+A repository's values are untrusted. Only paths that the architecture of the weights declares are
+set, and only to values of the declared kind. No value can name code, and ``_target_`` is never set.
 """
 
 from __future__ import annotations
@@ -38,12 +37,11 @@ DECIDED_BY_CONFIG = frozenset(
 
 @dataclass(frozen=True)
 class Setting:
-    """One value that weights need in a config, beside the value that it has.
+    """A value that weights need in a config, with the config's own value.
 
-    ``before`` is None where the config does not have the path, ``wanted`` where it must not.
-    ``has_place`` is False for a value of images that neither the model nor the mapper takes: the
-    config's own loader must see to it.
-    ``assumed`` says that nothing shows what the weights want.
+    ``before`` is None if the config lacks the path, and ``wanted`` is None if it must not have the
+    path. ``has_place`` is False for an image setting that neither the model nor the mapper takes:
+    the config's own loader must apply it. ``assumed`` says that the value is only assumed.
     """
 
     path: str
@@ -67,12 +65,12 @@ class Setting:
 
 
 def check(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
-    """The same overrides, every path declared and every value of its kind.
+    """The overrides, after a check that every path is declared and every value is of its kind.
 
     Args:
         overrides: for example those of a repository.
         paths: what the architecture of the weights declares.
-        where: what the overrides belong to, for messages.
+        where: the name of the weights, for messages.
 
     Raises:
         ConfigError: a path or value is not allowed.
@@ -90,7 +88,7 @@ def check(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
 
 
 def accepted(described: RepositoryConfig, *, where: str) -> Overrides:
-    """The overrides of a repository, by the rules that every load holds it to.
+    """The overrides of a repository, checked by the rules of every load.
 
     Args:
         described: its `config.json`.
@@ -125,13 +123,13 @@ def _check_one(path: str, value: Any, known: Mapping[str, Kind], where: str) -> 
 def settings(
     overrides: Overrides, *, model: Any = None, dataloader: Any = None, where: str
 ) -> list[Setting]:
-    """The values that overrides need in a LazyConfig, beside its own values. Nothing is set.
+    """The values that overrides need in a LazyConfig, with its own values. Nothing is set.
 
     Args:
         overrides: checked ones.
         model: the node ``model`` (an omegaconf ``DictConfig``), or None.
         dataloader: the node ``dataloader``, or None.
-        where: what the overrides belong to, for messages.
+        where: the name of the weights, for messages.
 
     Raises:
         ConfigError: a node cannot take the weights, or a value cannot be read; it is named.
@@ -206,10 +204,10 @@ def apply(
 
 
 def loader_notes(wanted: Iterable[Setting], model: Any) -> Iterator[str]:
-    """The work on images that the config's data loader must do if no node takes the values.
+    """The image settings that the config's data loader must apply if no node takes the values.
 
     Args:
-        wanted: what weights want of a config, from `settings`.
+        wanted: the needed values, from `settings`.
         model: the node ``model``, for the message.
     """
     values = {one.path.rpartition(".")[2]: one for one in wanted}
@@ -274,7 +272,7 @@ _OF_IMAGES = ("model.pixel_mean", "model.pixel_std", "dataloader.")
 
 
 def _places(roots: Mapping[str, Any], path: str, value: Any) -> list[str]:
-    """Where a config has what a path stands for.
+    """The nodes of a config for a path.
 
     An image format is ``img_format`` in detrex's mappers and ``image_format`` in detectron2's;
     there may be several loaders and several mappers, each a list.
@@ -375,7 +373,7 @@ def _setting(
         )
     source = _source(node, leaf, here) if differs else None
     if source is not None and source not in apart:
-        # a literal in place of ${..x} would not follow when x is set later
+        # a literal in place of ${..x} would not change when x is set later
         return _setting(roots, source, value, where, required=required, apart=apart)
     return [Setting(path, before, value, differs)]
 
@@ -419,8 +417,8 @@ def _wanted_apart(roots: Mapping[str, Any], wanted: Mapping[str, Any]) -> frozen
 
 
 def _source(node: Any, leaf: str, here: str) -> str | None:
-    """The path that a leaf takes its value from, where a node of the config says ``${..x}``. Names
-    that begin with an underscore are not values."""
+    """The path from which a leaf takes its value through ``${..x}``. Names that begin with an
+    underscore are not values."""
     raw = node._get_node(leaf)._value() if hasattr(node, "_get_node") else None
     found = _INTERPOLATION.fullmatch(raw) if isinstance(raw, str) else None
     if found is None:
@@ -453,12 +451,12 @@ def described(node: Any) -> str:
 
 
 def class_of(node: Any) -> str:
-    """The name of what a node builds, without its module; empty where it builds nothing."""
+    """The name of the class that a node builds, without its module; empty if it builds nothing."""
     return target_of(node).rpartition(".")[2]
 
 
 def target_of(node: Any) -> str:
-    """The import path of what a node builds; empty where it builds nothing."""
+    """The import path of the class that a node builds; empty if it builds nothing."""
     target = node.get("_target_") if hasattr(node, "keys") else None
     if target is None:
         return ""
@@ -548,7 +546,7 @@ def imported(path: str) -> Any:
 
 
 def set_value(roots: Mapping[str, Any], change: Setting) -> None:
-    """Set one value on the nodes of a LazyConfig, or remove it where none is wanted."""
+    """Set one value on the nodes of a LazyConfig, or remove it if no value is wanted."""
     from omegaconf import open_dict
 
     root, *parents, leaf = change.path.split(".")
@@ -593,6 +591,6 @@ def _warn_of_assumed(wanted: list[Setting], where: str) -> None:
 
 
 def log_changes(changes: list[Setting], where: str) -> None:
-    """Log each change once, on the main process of a distributed run only."""
+    """Log each change once, and only on the main process of a distributed run."""
     for change in changes:
         log(f"{where}: {change}")

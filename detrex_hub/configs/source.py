@@ -1,7 +1,7 @@
-"""The Python text of a LazyConfig: what it assigns, and corrected assignments.
+"""Read and correct the assignments in the Python text of a LazyConfig.
 
-The text is parsed and never run. Only assignments at its top level count, and a line is changed
-only where it assigns a plain value; whatever else is to be said is appended, where it wins.
+The text is parsed and never run. Only assignments at its top level count. A line is changed only if
+it assigns a plain value. Other assignments are appended at the end, where they take effect.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ _COMMENT = "# as the weights need it (detrex-hub check)"
 
 @dataclass(frozen=True)
 class Expression:
-    """Python to be written as it is, and the import that it needs. It is always appended, so that
-    it sees all that the config says."""
+    """Python code to write, and its import. It is always appended, so that it runs after the rest
+    of the config."""
 
     text: str
     needs: str
 
 
 def assigned(text: str, path: str) -> Any:
-    """The plain value that a config assigns to a path last, or None.
+    """The last plain value that a config assigns to a path, or None.
 
     Args:
         text: the config.
         path: dotted, such as ``train.init_checkpoint``.
 
     Raises:
-        ConfigError: it is no Python.
+        ConfigError: it is not Python.
     """
     values = [_literal(node.value) for node in _assignments(_parse(text), path)]
     return values[-1] if values else None
 
 
 def corrected(text: str, values: Mapping[str, Any]) -> str:
-    """The text with paths assigned: where it does so already, and at its end otherwise.
+    """The text with assigned paths: in existing assignments, otherwise at the end.
 
     Args:
-        values: path -> plain value, `Expression`, or None for what must not be there. A number in
-            a path is an index.
+        values: path -> plain value, `Expression`, or None to remove the path. A number in a path is
+            an index.
 
     Raises:
-        ConfigError: the text is no Python, or has no name that a path begins with.
+        ConfigError: the text is not Python, or lacks the first name of a path.
     """
     tree = _parse(text)
     lines = text.splitlines(keepends=True)
@@ -71,7 +71,7 @@ def corrected(text: str, values: Mapping[str, Any]) -> str:
         elif found and value is not None and _literal(found[-1].value) is not None:
             node = found[-1]
             last = node.end_lineno or node.lineno
-            # the text keeps its number of lines, so that further places stay where they are
+            # the text keeps its number of lines, so that later positions stay valid
             rest = ["" for _ in range(node.lineno, last)]
             lines[node.lineno - 1 : last] = [f"{line}\n", *rest]
         else:
@@ -106,7 +106,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _names(tree: ast.Module) -> set[str]:
-    """Names that the text binds at its top level."""
+    """The names that the text binds at its top level."""
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):

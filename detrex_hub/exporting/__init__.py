@@ -57,7 +57,7 @@ def export(
         revision: branch, tag or commit of a repository.
         class_names: names of the classes, for a folder; those of the training or COCO's where none
             are given.
-        facts: what nothing states of the weights and a folder must say, such as ``num_heads``.
+        facts: facts that a folder needs and that nothing else states, such as ``num_heads``.
         extra_catalogues: catalogue files beyond the built-in ones.
         push_to: the repository, ``owner/name``, that a folder is pushed to as one commit and read
             back. The cards of both repositories then link to each other.
@@ -129,7 +129,7 @@ def _layout(made: Architecture, layout: str) -> str:
     if layout in made.written_as:
         return made.written_as[layout]
     if layout in TRANSFORMERS:
-        # it says why there is no such model
+        # the error says why there is no such model
         made.in_transformers(layout, {})
     if not layouts:
         raise UsageError(

@@ -28,7 +28,7 @@ PIPELINE_DIFFERENCES = (
 
 
 def origin_of(source: Source) -> str | None:
-    """The repository on the Hub that the weights were taken from; None where there is none."""
+    """The repository on the Hub from which the weights were taken; None if there is none."""
     repository = source.repository
     if repository is None or repository.commit is None or not is_repo_id(repository.address):
         return None
@@ -60,17 +60,17 @@ def render(
     assumed: dict[str, Any],
     license: str | None,
 ) -> str:
-    """The card's text, which is the same for the same export.
+    """The text of the card. The same export gives the same text.
 
     Args:
         source: the weights.
         software: ``transformers``, ``transformers_no_timm`` or ``timm``.
-        architecture: what the software calls the model.
+        architecture: the software's name of the model.
         task: of a pipeline; None for a backbone.
         snippet: the lines that open the folder.
-        packages: what must be installed.
+        packages: the packages to install.
         differences: from the detrex model, one sentence or more each.
-        classes: where the names of the classes come from; None for a backbone.
+        classes: the origin of the class names; None for a backbone.
         assumed: facts that nothing states.
         license: an identifier of the Hub; None if it is unknown.
     """

@@ -30,23 +30,23 @@ SOFTWARE = (*TRANSFORMERS, "timm")
 PROCESSOR = "preprocessor_config.json"
 FILES = (CONFIG, PROCESSOR, WEIGHTS["safetensors"], CARD)
 
-# of detrex's configs for evaluation, in pixels
+# the image sizes of detrex's configs for evaluation, in pixels
 _SHORTEST, _LONGEST = 800, 1333
-# PIL's number of bilinear resampling
+# PIL's number for bilinear resampling
 _BILINEAR = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """The content of an exported folder beside the weights.
+    """The content of an exported folder, except the weights.
 
     Args:
         source: the weights.
         software: one of `SOFTWARE`.
-        made: the architecture as it is written.
+        made: the architecture in the exported layout.
         model: the model of the software.
         labels: names of the classes; None for a backbone.
-        assumed: facts that nothing states, with the values that were taken.
+        assumed: facts that nothing states, with the assumed values.
     """
 
     source: Source
@@ -91,7 +91,7 @@ class Described:
         """The card.
 
         Args:
-            place: the folder's path or its repository, which the card's commands name.
+            place: the folder's path or its repository, for the card's commands.
             license: an identifier of the Hub; None if it is unknown.
         """
         task: str | None = None
@@ -156,7 +156,7 @@ def write_folder(
     """Write a folder that transformers or timm opens. Errors are those of `export`.
 
     Args:
-        described: the weights, and what is written beside them.
+        described: the weights and the other files.
         target: the folder.
         license: the licence in the card; None if it is unknown.
         progress: reports copying.
@@ -189,7 +189,7 @@ def write_folder(
 
 
 def _shown(target: Path) -> str:
-    """The path by which a card opens its folder: the same wherever the folder lies."""
+    """The path of the folder in a card. It does not depend on the folder's place."""
     return f"./{target.name}"
 
 
@@ -223,7 +223,7 @@ def timm_config_of(model: TimmModel, preprocessing: Mapping[str, Any]) -> dict[s
 
 
 def processor_of(model: TransformersModel, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of ``preprocessor_config.json``, without which no pipeline starts.
+    """The content of ``preprocessor_config.json``, which every pipeline needs.
 
     Args:
         model: the model.
@@ -252,14 +252,14 @@ def processor_of(model: TransformersModel, preprocessing: Mapping[str, Any]) -> 
 
 
 def _unit(value: float) -> float:
-    """A number of 0..255 in 0..1, without the noise of the division."""
+    """A number in 0..255 as one in 0..1, without the rounding error of the division."""
     return float(f"{value / 255:.10g}")
 
 
 def _check_target(target: Path) -> None:
     """
     Raises:
-        UsageError: the target holds what an export would delete.
+        UsageError: the target holds files that an export would delete.
     """
     if not target.exists():
         return
@@ -273,7 +273,7 @@ def _check_target(target: Path) -> None:
 def _replaceable(folder: Path) -> bool:
     """Whether a folder is empty, or has the card of an export and no other files than it writes.
 
-    Others' repositories have files of the same names.
+    Repositories of other projects have files with the same names.
     """
     names = {path.name for path in folder.iterdir()}
     if not names:

@@ -9,19 +9,19 @@ from detrex_hub.architectures import coco
 from detrex_hub.architectures.detector import Detector
 from detrex_hub.errors import UsageError
 
-# how transformers' own files name rows of no category
+# the name of rows without a category in transformers' own files
 _NONE = "N/A"
 _RELEASED_ROWS = max(coco.CATEGORIES) + 1
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of classes, and where they come from.
+    """Class names, and their origin.
 
     Args:
         names: by the rows of the class head.
-        origin: what says so, for people.
-        known: whether something says so, and they are not assumed.
+        origin: a description of the origin, for users.
+        known: whether something states them, so that they are not assumed.
     """
 
     names: tuple[str, ...]
@@ -30,8 +30,7 @@ class Labels:
 
 
 def _names(recorded: object) -> tuple[str, ...]:
-    """A list of texts, none where it is something else: it comes from a record, which may be a
-    stranger's."""
+    """A list of texts; empty for any other value, because records are untrusted."""
     if not isinstance(recorded, list | tuple):
         return ()
     found = tuple(one for one in recorded if isinstance(one, str))
@@ -43,8 +42,8 @@ def labels_of(made: Detector, *, given: Sequence[str] | None, recorded: object) 
 
     Args:
         made: the detector.
-        given: the user's names, which go over all others.
-        recorded: those that the weights were trained with, as their records say.
+        given: the user's names, which take precedence.
+        recorded: the names that the weights were trained with, from their records.
 
     Raises:
         UsageError: there are more or fewer names than classes.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def check_push(
     described: Described, repo_id: str, license: str | None, options: PushOptions
 ) -> None:
-    """Refuse what should not go to the Hub, before anything is written.
+    """Refuse weights that should not go to the Hub, before anything is written.
 
     Raises:
         UsageError: ``repo_id`` is not of the form ``owner/name``.
@@ -89,10 +89,10 @@ def push_exported(
 def link_source(
     described: Described, repo_id: str, options: PushOptions, *, progress: Progress | None
 ) -> str | None:
-    """Let the card of the source name the repository of the export.
+    """Add the repository of the export to the card of the source.
 
     Returns:
-        what a user should do if it could not be written; None otherwise.
+        an instruction for the user if it could not be written; None otherwise.
     """
     repository = described.source.repository
     if repository is None or options.dry_run:

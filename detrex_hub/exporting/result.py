@@ -18,7 +18,7 @@ class Exported:
     """The files that an export wrote.
 
     ``path`` is a file or a folder; ``sha256`` and ``size`` are those of the weights. ``absent`` are
-    keys that the original's file held and this one cannot hold, since they were dropped, with the
+    keys that the original's file held and this one lacks, because they were dropped, with the
     reasons. ``assumed`` are facts that nothing states. ``notes`` are what a user should
     know. ``pushed`` says where it was pushed to.
     """

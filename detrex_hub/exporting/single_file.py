@@ -35,7 +35,7 @@ def write_file(
         raise UsageError(f"{target} is the source of the weights", hint="Name another with -o")
     made = source.architecture
     if layout in TRANSFORMERS:
-        # the config of transformers says the number of classes, so that cut heads go as they are
+        # the config of transformers has the number of classes, so cut heads are written unchanged
         made = made.as_stored()
     with staging_folder(target.absolute(), option="-o") as staging:
         staged = staging / target.name

@@ -29,18 +29,18 @@ _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Weights in detrex's names, and what is known of them.
+    """Weights in detrex's names, with the known data.
 
     Args:
-        name: without a place, the beginning of a file's name.
+        name: the beginning of a file's name, without a folder.
         path: the file of the weights.
         architecture: with its hyper-parameters.
         preprocessing: image format, mean and std (0..255).
-        facts: what is stated of the weights, beside hyper-parameters and preprocessing.
-        assumed: facts that nothing states, with the values that were taken.
+        facts: stated facts other than hyper-parameters and preprocessing.
+        assumed: facts that nothing states, with the assumed values.
         absent: keys of the original that these weights do not hold, with the reasons.
         synthetic: whether they are seeded numbers.
-        repository: where they lie; None for a file.
+        repository: the repository that holds them; None for a file.
     """
 
     name: str
@@ -72,7 +72,7 @@ def look_up(
         progress: reports downloads.
 
     Raises:
-        UsageError: the file is in other names, or a fact contradicts what is known.
+        UsageError: the file has other names, or a fact contradicts the known data.
         DetrexHubError: the source cannot be read.
     """
     text = os.fspath(what)
@@ -152,7 +152,7 @@ def _file_stem(name: str, what: str) -> str:
     """A recorded name as the beginning of a file's name.
 
     Raises:
-        ConfigError: it could be a path to somewhere else.
+        ConfigError: it could be a path out of the folder.
     """
     if not _STEM.fullmatch(name):
         raise ConfigError(f"{what}/{CONVERSION}: the name {name[:80]!r} is not a file name")
@@ -160,10 +160,10 @@ def _file_stem(name: str, what: str) -> str:
 
 
 def check_ties(source: Source, checkpoint: Checkpoint) -> None:
-    """Copies in a file of what is one tensor in the model must be equal.
+    """Check that tensors in a file that are one tensor in the model are equal.
 
     Raises:
-        VerificationError: they are not.
+        VerificationError: they differ.
     """
     for group in source.architecture.ties():
         first, *others = [key for key in group if key in checkpoint.specs] or [""]

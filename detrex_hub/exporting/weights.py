@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Written:
-    """Weights on disk: what became of each tensor, the file's sha256 and its size in bytes."""
+    """Written weights: the fate of each tensor, the file's sha256 and its size in bytes."""
 
     plan: ConversionPlan
     sha256: str
@@ -42,8 +42,8 @@ def write_weights(
     """Write the weights of a source in another layout.
 
     Args:
-        source: where they are read.
-        made: its architecture, whose rules lead back.
+        source: the weights.
+        made: its architecture, with the rules of the export.
         layout: the layout to write.
         path: the file to write, in a staging folder.
         format: ``pth`` or ``safetensors``.
