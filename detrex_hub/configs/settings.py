@@ -437,7 +437,7 @@ def _child(node: Any, name: str) -> Any:
     elif hasattr(node, "__getitem__") and name.isdecimal():
         child = node[int(name)] if int(name) < len(node) else None
     else:
-        child = None
+        return None
     # a node or a list, not a value
     return child if hasattr(child, "__getitem__") and not isinstance(child, str | bytes) else None
 

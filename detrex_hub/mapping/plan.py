@@ -195,15 +195,16 @@ def plan(
     matched.update((number, text) for _, number, text, _ in filled)
 
     problems = _Problems(mapper)
-    problems.add("several rules for", (key for key, found in matches.items() if len(found) > 1))
+    problems.add(
+        "several rules for", collapse(key for key, found in matches.items() if len(found) > 1)
+    )
     problems.add(
         "no key for the rule",
-        (
+        sorted(
             text
             for number, text in (*texts, *fills)
             if (number, text) not in matched and not rules[number].optional
         ),
-        are_keys=False,
     )
 
     moves: dict[str, Move] = {}
@@ -298,9 +299,9 @@ def plan(
         move(template(rule.target).fill(bound), spec, (Computed(constant, (), spec),))
 
     accounted = matches.keys() | used | {*ignore}
-    problems.add("no rule for", (key for key in specs if key not in accounted))
-    problems.add("several keys for the target", collisions)
-    problems.add("wrong shape of", misfits, are_keys=False)
+    problems.add("no rule for", collapse(key for key in specs if key not in accounted))
+    problems.add("several keys for the target", collapse(collisions))
+    problems.add("wrong shape of", sorted(misfits))
     problems.raise_if_any()
     return ConversionPlan(mapper, moves, dropped)
 
@@ -407,8 +408,7 @@ class _Problems:
         self._mapper = mapper
         self._found: list[str] = []
 
-    def add(self, what: str, items: Iterable[str], *, are_keys: bool = True) -> None:
-        listed = collapse(items) if are_keys else sorted(items)
+    def add(self, what: str, listed: list[str]) -> None:
         if listed:
             shown = ", ".join(listed[:8])
             more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""

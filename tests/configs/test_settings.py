@@ -726,7 +726,7 @@ class Mask(Detector.Head):
 @pytest.mark.parametrize(
     ("target", "described", "name", "lineage"),
     [
-        ("nowhere.modeling.DETR", "nowhere.modeling.DETR", "DETR", ("nowhere.modeling.DETR",)),
+        ("nowhere.modeling.Detr", "nowhere.modeling.Detr", "Detr", ("nowhere.modeling.Detr",)),
         ("nowhere.modeling.make", "nowhere.modeling.make", "make", ()),
         ("nowhere.modeling.L", "nowhere.modeling.L", "L", ("nowhere.modeling.L",)),
         ("nowhere.Modeling.make", "nowhere.Modeling.make", "make", ()),
