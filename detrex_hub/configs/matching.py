@@ -89,14 +89,13 @@ class Match:
     apart: Mapping[str, str] = field(default_factory=dict)
 
     def share(self, given: Iterable[str] = ()) -> float:
-        """The part of ``home`` that is loaded, 0 to 1. Doubtful tensors do not count.
+        """The part of ``home`` that is loaded, 0 to 1. Doubtful tensors are outside it.
 
         Args:
             given: keys that no checkpoint of this kind holds. They do not count.
         """
         own = frozenset(given)
         loaded = sum(key.startswith(self.home) for key in self.loaded.keys() - own)
-        loaded -= sum(key.startswith(self.home) for key in self.doubtful)
         absent = [*self.missing, *self.wrong_shape]
         lacking = sum(key.startswith(self.home) and key not in own for key in absent)
         return loaded / (loaded + lacking) if loaded else 0.0
@@ -322,6 +321,6 @@ def _renamed(file: FileKeys) -> tuple[dict[str, str], dict[str, Shape]]:
             )
         original[name] = key
         shape = file.shapes[key]
-        cut = next((n for start, n in _BACKGROUND_ROWS.items() if name.startswith(start)), 0)
+        cut = sum(n for start, n in _BACKGROUND_ROWS.items() if name.startswith(start))
         shapes[name] = (max(shape[0] - cut, 0), *shape[1:]) if cut and shape else shape
     return original, shapes

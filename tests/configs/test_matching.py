@@ -230,3 +230,57 @@ def test_counts_by_module_cover_the_home_and_the_modules_beside_it():
         ModuleCount("scale", unexpected=1),
         ModuleCount("transformer", missing=1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "home", "share"),
+    [("neck.", "neck.", 0), ("head.", "backbone.", 1), ("", "backbone.", 1)],
+)
+def test_a_given_home_counts_where_the_model_has_it(given, home, share):
+    file = FileKeys({"backbone.stem.weight": (4,), "backbone.res2.weight": (4,)})
+    found = match(BACKBONE, file, given)
+    assert (found.home, found.share()) == (home, share)
+
+
+def test_the_home_of_a_parallel_model_is_found_without_its_prefix():
+    file = {"module.stem.weight": (4,), "module.res2.weight": (4,)}
+    assert match(BACKBONE, FileKeys(file)).home == "backbone."
+    # every name has to have the prefix
+    assert match(BACKBONE, FileKeys({**file, "step": ()})).home == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "names", "home"),
+    [
+        (("a.b.w", "a.w"), ("w",), "a."),
+        (("a.b.w", "b.w"), ("w",), "b."),
+        (("a.x", "a.y"), ("a.x", "a.y"), ""),
+        (("a.x", "a.y", "b.x"), ("a.x", "a.y"), "a."),
+        (("a.x", "b.x"), ("c.z",), ""),
+        (("a.x",), (), ""),
+        ((), (), ""),
+    ],
+)
+def test_the_home_is_the_outermost_module_that_has_most_of_the_names(keys, names, home):
+    found = match(model(*keys), FileKeys(dict.fromkeys(names, (4,))))
+    assert found.home == home
+
+
+def test_nothing_is_loaded_of_an_empty_model():
+    assert match(ModelKeys({}), FileKeys({})).share() == 0
+
+
+def test_names_behind_one_of_another_shape_are_still_matched():
+    file = FileKeys({"a.w": (9,), "b.w": (4,)}, heuristics=True)
+    found = match(model("backbone.a.w", "backbone.b.w"), file)
+    assert found.loaded == {"backbone.b.w": "b.w"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "cut"), [((5, 2), (1, 2)), ((4, 2), (0, 2)), ((3, 2), (0, 2)), ((), ())]
+)
+def test_no_more_background_rows_are_cut_than_there_are(shape, cut):
+    file = FileKeys({"bbox_pred_w": shape, "scale": ()}, heuristics=True, caffe2=True)
+    found = match(ModelKeys({"head.bbox_pred.weight": (8, 2), "head.scale": ()}), file)
+    assert found.wrong_shape == {"head.bbox_pred.weight": (cut, (8, 2))}
+    assert found.loaded == {"head.scale": "scale"}
