@@ -128,6 +128,7 @@ def test_a_tensor_with_two_names_needs_only_one_of_them():
     keys = ModelKeys({"a.w": (4,), "b.w": (4,)}, ties=(("a.w", "b.w"),))
     found = match(keys, FileKeys({"b.w": (4,)}))
     assert found.loaded == {"a.w": "b.w", "b.w": "b.w"}
+    assert match(keys, FileKeys({})).missing == ("a.w", "b.w")
 
 
 def test_the_prefix_of_a_parallel_model_is_removed_after_the_heuristics():
@@ -136,6 +137,9 @@ def test_the_prefix_of_a_parallel_model_is_removed_after_the_heuristics():
     assert exact.loaded == {"backbone.w": "module.backbone.w"}
     bare = match(keys, FileKeys({"module.w": (4,)}, heuristics=True))
     assert not bare.loaded
+    # fvcore strips the prefix beside an empty name too
+    beside = match(keys, FileKeys({"": (1,), "module.backbone.w": (4,)}))
+    assert beside.loaded == {"backbone.w": "module.backbone.w"}
 
 
 def test_layers_that_no_file_holds_do_not_count():
