@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 
 from detrex_hub.redaction import redacted, without_addresses
 
 DEBUG_VARIABLE = "DETREX_HUB_DEBUG"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# names of a folder that a missing one is compared with
+_MOST_BESIDE = 1000
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class DetrexHubError(Exception):
@@ -64,11 +72,58 @@ def did_you_mean(wanted: str, known: Iterable[str], otherwise: str) -> str:
         >>> did_you_mean("dinno", ["dino", "swin"], "See all names: detrex-hub list")
         'Did you mean dino?'
     """
+    return _did_you_mean(_near(wanted, known)) or otherwise
+
+
+def did_you_mean_path(wanted: str, otherwise: str) -> str:
+    """A hint with the files and folders whose names are nearest to that of a missing one.
+
+    Args:
+        wanted: the path that does not exist, as it was given.
+        otherwise: the hint if no name in its folder is near.
+    """
+    name = Path(wanted).name
+    # as it was given: without `./` a name of the catalogue could be meant
+    folder = wanted.rstrip(os.sep).removesuffix(name)
+    try:
+        with os.scandir(Path(folder).expanduser()) as entries:
+            beside = [entry.name for entry in islice(entries, _MOST_BESIDE)]
+    except (OSError, RuntimeError):
+        return otherwise
+    near = (shlex.quote(f"{folder}{one}") for one in _near(name, beside))
+    return _did_you_mean(near) or otherwise
+
+
+def how_to_write(error: OSError, otherwise: str | None = None) -> str:
+    """A hint for a place that cannot be written.
+
+    Args:
+        error: the operating system's refusal.
+        otherwise: what else to do, such as choosing another place.
+
+    Example:
+        >>> how_to_write(OSError(errno.ENOSPC, "No space left on device"), "choose another -o")
+        'Free space there, or choose another -o'
+    """
+    if error.errno in _FULL:
+        do = "Free space there"
+    elif error.errno in _DENIED or otherwise is None:
+        do = "Let this user write there"
+    else:
+        return f"{otherwise[:1].upper()}{otherwise[1:]}"
+    return do if otherwise is None else f"{do}, or {otherwise}"
+
+
+def _near(wanted: str, known: Iterable[str]) -> list[str]:
     from difflib import get_close_matches
 
     by_lower = {one.lower(): one for one in known}
-    near = [by_lower[one] for one in get_close_matches(wanted.lower(), by_lower, n=3)]
-    return f"Did you mean {' or '.join(near)}?" if near else otherwise
+    return [by_lower[one] for one in get_close_matches(wanted.lower(), by_lower, n=3)]
+
+
+def _did_you_mean(near: Iterable[str]) -> str | None:
+    names = " or ".join(near)
+    return f"Did you mean {names}?" if names else None
 
 
 def _one_of(choices: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from detrex_hub.errors import (
     ConfigError,
     MappingError,
     UsageError,
+    did_you_mean_path,
     suggesting,
 )
 from detrex_hub.identify import identify, offer_backbone, recognised
@@ -226,7 +227,7 @@ def weights(
     elif not snapshots.is_on_hub(text) and ("/" in bare or Path(bare).suffix):
         raise UsageError(
             f"there is no file {text}",
-            hint="Give a checkpoint, a folder, owner/name or a name of the catalogue",
+            hint=did_you_mean_path(text, "See the known names: detrex-hub list"),
         )
     # most calls name a file, which does not need the code that finds and converts repositories
     from detrex_hub.resolving import resolve

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from detrex_hub.errors import DetrexHubError
+from detrex_hub.errors import DetrexHubError, how_to_write
 from detrex_hub.locking import FileLock
 
 _LOCK = ".lock"
@@ -36,10 +36,10 @@ class UnwritableError(DetrexHubError):
     """
 
     def __init__(self, place: Path, error: OSError, option: str | None) -> None:
-        do = f"choose another place with {option}" if option else "let this user write there"
+        do = f"choose another place with {option}" if option else None
         super().__init__(
             f"{place} cannot be written: {error.strerror or error}",
-            hint=f"Nothing was left behind. Free space there, or {do}",
+            hint=f"Nothing was left behind. {how_to_write(error, do)}",
         )
         self.place = place
         self.error = error

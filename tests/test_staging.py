@@ -194,14 +194,21 @@ def test_published_files_follow_the_umask_without_changing_it(tmp_path, umask, m
 
 
 @pytest.mark.parametrize(
-    ("option", "do"),
-    [("-o", "choose another place with -o"), (None, "let this user write there")],
+    ("number", "option", "do"),
+    [
+        (errno.ENOSPC, "-o", "Free space there, or choose another place with -o"),
+        (errno.EACCES, "-o", "Let this user write there, or choose another place with -o"),
+        (errno.ENAMETOOLONG, "-o", "Choose another place with -o"),
+        (errno.EDQUOT, None, "Free space there"),
+        (errno.EROFS, None, "Let this user write there"),
+        (errno.EIO, None, "Let this user write there"),
+    ],
 )
-def test_a_refusal_says_what_to_do(option, do):
-    error = OSError(errno.ENOSPC, "no space")
+def test_a_refusal_says_what_to_do(number, option, do):
+    error = OSError(number, "no")
     refused = UnwritableError(Path("out"), error, option)
-    assert refused.message == "out cannot be written: no space"
-    assert refused.hint == f"Nothing was left behind. Free space there, or {do}"
+    assert refused.message == "out cannot be written: no"
+    assert refused.hint == f"Nothing was left behind. {do}"
     assert (refused.place, refused.error) == (Path("out"), error)
 
 

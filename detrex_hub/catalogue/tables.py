@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from detrex_hub.errors import CatalogueError
+from detrex_hub.errors import CatalogueError, did_you_mean_path
 from detrex_hub.schema import checked, matching, problem
 
 if sys.version_info >= (3, 11):
@@ -44,7 +44,7 @@ def parse(path: Path) -> Table:
     except FileNotFoundError:
         raise CatalogueError(
             f"there is no catalogue file {path}",
-            hint="Check --catalogue and DETREX_HUB_CATALOGUE",
+            hint=did_you_mean_path(str(path), "Check --catalogue and DETREX_HUB_CATALOGUE"),
         ) from None
     except OSError as error:
         raise CatalogueError(f"{path} cannot be read: {error.strerror}") from None

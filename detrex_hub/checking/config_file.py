@@ -13,7 +13,7 @@ from detrex_hub.checking.examination import NoWeightsError, examine, init_checkp
 from detrex_hub.checking.findings import HEURISTICS, Check
 from detrex_hub.checking.model_keys import target_keys
 from detrex_hub.configs import source
-from detrex_hub.configs.lazy import has_detectron2, load_config
+from detrex_hub.configs.lazy import has_detectron2, load_config, missing_config
 from detrex_hub.errors import ConfigError
 from detrex_hub.progress import Progress
 from detrex_hub.staging import publish_file, staging_folder
@@ -75,7 +75,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"there is no config {path}") from None
+        raise missing_config(path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 

@@ -19,8 +19,13 @@ EXAMPLES = (
 
 def command(
     out: Output,
-    left: Annotated[str, Argument(metavar="A", help="A checkpoint, a folder or a repository.")],
-    right: Annotated[str, Argument(metavar="B", help="Another checkpoint, folder or repository.")],
+    left: Annotated[
+        str,
+        Argument(
+            metavar="A", help="A checkpoint, a folder, owner/name, or a name in the catalogue."
+        ),
+    ],
+    right: Annotated[str, Argument(metavar="B", help="What to compare it with.")],
     left_container: Annotated[
         str | None, Option(metavar="KEY", help="Read A from this dict.")
     ] = None,

@@ -32,7 +32,7 @@ def command(
         str,
         Argument(
             metavar="DIR_REPO_OR_FILE",
-            help="A converted folder, owner/name, or a file.",
+            help="A converted folder, owner/name, a name in the catalogue, or a file.",
             autocompletion=options.repositories,
         ),
     ],
@@ -46,8 +46,8 @@ def command(
             "--output",
             "-o",
             metavar="FILE_OR_FOLDER",
-            help="Write here. Default: the folder ./NAME-LAYOUT for transformers, else the file "
-            "./NAME-LAYOUT.pth.",
+            help="Write here. Default: the folder ./NAME-LAYOUT for transformers and timm, "
+            "else the file ./NAME-LAYOUT.pth.",
         ),
     ] = None,
     format: Annotated[
@@ -80,7 +80,7 @@ def command(
 ) -> None:
     """Export weights to the original, transformers or timm.
 
-    The folder opens in pipeline("object-detection").
+    With --to transformers, the folder of a detector opens in pipeline("object-detection").
     """
     from detrex_hub.architectures.class_names import read_names
     from detrex_hub.exporting import export

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -14,6 +15,8 @@ from detrex_hub.errors import DetrexHubError
 REFUSED, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 # the most characters of a message: a file may be refused for thousands of reasons
 _LONGEST = 4000
+# click's words for types
+_NUMBERS = {"integer": "a whole number", "int": "a whole number", "float": "a number"}
 _AGAIN = "run the same command again to continue"
 
 
@@ -129,6 +132,8 @@ def _leave_stdout() -> None:
 def _usage(message: str, context: object) -> str:
     command = getattr(context, "command_path", None) or "detrex-hub"
     said = " ".join(message.split()).rstrip(".")
+    for theirs, ours in _NUMBERS.items():
+        said = re.sub(rf"is not a valid {theirs}\b( range)?", f"is not {ours}", said)
     return f"{said}{'' if said.endswith('?') else '.'} See: {command} --help"
 
 

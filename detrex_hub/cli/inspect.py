@@ -25,7 +25,13 @@ EXAMPLES = (
 
 def command(
     out: Output,
-    what: Annotated[str, Argument(metavar="FILE_OR_REPO", help="A checkpoint or a repository.")],
+    what: Annotated[
+        str,
+        Argument(
+            metavar="FILE_OR_REPO",
+            help="A checkpoint, a folder, owner/name, or a name in the catalogue.",
+        ),
+    ],
     container: Container = None,
     prefix: Prefix = None,
     revision: Revision = None,

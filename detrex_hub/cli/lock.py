@@ -42,12 +42,17 @@ def command(
         found = [
             *pin(names or (), check=check, extra_catalogues=catalogue or (), progress=progress)
         ]
+    error = disagreement(found, check=check)
     out.show(
         [one.to_json() for one in found],
-        (line for one in found for line in _lines(one, check)),
+        (
+            line
+            for one in found
+            if not error or one.error is not error
+            for line in _lines(one, check)
+        ),
         bare=[one.name for one in found if one.changes],
     )
-    error = disagreement(found, check=check)
     if error is not None:
         raise error
 

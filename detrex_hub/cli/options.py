@@ -71,7 +71,7 @@ Repo: TypeAlias = Annotated[
     str,
     Argument(
         metavar="REPO_OR_DIR",
-        help="owner/name, owner/name@revision, or a folder.",
+        help="A name in the catalogue, owner/name, owner/name@revision, or a folder.",
         autocompletion=repositories,
     ),
 ]

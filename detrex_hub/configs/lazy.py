@@ -14,7 +14,7 @@ from typing import Any
 
 from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.configs.settings import imported
-from detrex_hub.errors import ConfigError, UsageError
+from detrex_hub.errors import ConfigError, UsageError, did_you_mean_path
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -39,7 +39,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"there is no config {path}")
+        raise missing_config(path)
     try:
         if path.suffix != ".py" and not overrides:
             return _read_yaml(path)
@@ -52,6 +52,14 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         # a config is a program, and may fail in any way
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{path} cannot be loaded: {said}") from error
+
+
+def missing_config(path: Path) -> ConfigError:
+    """The error of a config that does not exist."""
+    return ConfigError(
+        f"there is no config {path}",
+        hint=did_you_mean_path(str(path), f"{path.parent.resolve()} does not have it"),
+    )
 
 
 def _read_yaml(path: Path) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
-from detrex_hub.checkpoints import format_of
+from detrex_hub.checkpoints import format_of, written_format
 from detrex_hub.errors import UsageError
 from detrex_hub.exporting.card import license_of_source
 from detrex_hub.exporting.folder import SOFTWARE, Described, describe, write_folder
@@ -80,6 +80,7 @@ def export(
         >>> export("detrex/detr_r50", "./detr", layout="transformers").path
         PosixPath('detr')
     """
+    written_format(to, format)
     source = look_up(
         what, revision, facts=facts, extra_catalogues=extra_catalogues, progress=progress
     )

@@ -18,7 +18,13 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Source, file_name, hub_file, url_problem
-from detrex_hub.errors import DetrexHubError, SourceError, UsageError
+from detrex_hub.errors import (
+    DetrexHubError,
+    SourceError,
+    UsageError,
+    did_you_mean_path,
+    how_to_write,
+)
 from detrex_hub.locking import FileLock, Timeout
 from detrex_hub.originals import download, drive
 from detrex_hub.originals.pages import refuse_page
@@ -200,7 +206,10 @@ def _local(source: str, progress: Progress) -> Pulled:
     path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
     path = path.expanduser()
     if not path.is_file():
-        raise UsageError(f"there is no file {path}", hint="--source takes a file or a URL")
+        raise UsageError(
+            f"there is no file {path}",
+            hint=did_you_mean_path(str(path), "--source takes a file or a URL"),
+        )
     try:
         sha256 = _hash(path, progress)
         with path.open("rb") as file:
@@ -353,8 +362,7 @@ class _Place:
                 assets_dir=constants.HF_ASSETS_CACHE,
             )
         except (OSError, ValueError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise _unwritable(Path(constants.HF_ASSETS_CACHE), reason) from None
+            raise _unwritable(Path(constants.HF_ASSETS_CACHE), error) from None
         return cls(source, folder)
 
     @property
@@ -374,14 +382,14 @@ class _Place:
                 lock.acquire()
                 progress.finish()
         except PermissionError as error:
-            raise _unwritable(self.folder, error.strerror) from None
+            raise _unwritable(self.folder, error) from None
         except (OSError, NotImplementedError):
             # a file system without locks: a download of its own, which cannot be resumed
             part = self.folder / f"{self.source.file}.{os.getpid()}.part"
         try:
             yield part
         except OSError as error:
-            raise _unwritable(self.folder, error.strerror or str(error)) from None
+            raise _unwritable(self.folder, error) from None
         finally:
             lock.release()
 
@@ -475,9 +483,10 @@ def _offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def _unwritable(folder: Path, reason: str | None) -> DetrexHubError:
+def _unwritable(folder: Path, error: Exception) -> DetrexHubError:
+    refusal = error if isinstance(error, OSError) else OSError(str(error))
     # no SourceError: another source would have nowhere to go either
     return DetrexHubError(
-        f"the cache {folder} cannot be written: {reason}",
-        hint=f"Free space there, or choose another place with {assets_variable()}",
+        f"the cache {folder} cannot be written: {refusal.strerror or refusal}",
+        hint=how_to_write(refusal, f"choose another place with {assets_variable()}"),
     )

@@ -20,7 +20,7 @@ from detrex_hub.records import (
     read_bytes,
 )
 from detrex_hub.repositories import names
-from detrex_hub.repositories.payload import Payload, digest
+from detrex_hub.repositories.payload import Payload, digest, instead_of
 from detrex_hub.repositories.result import Fetched, PushResult
 from detrex_hub.staging import copy_file, publish_files, remove_abandoned, staging_folder
 
@@ -125,10 +125,11 @@ def find(repo: str, revision: str | None) -> Path | None:
     """
     if is_path(repo):
         folder = Path(repo).expanduser()
-        if not folder.is_dir():
+        if folder.is_file():
             again = f"Convert it: detrex-hub convert {shlex.quote(repo)}"
-            hint = again if folder.is_file() else convert_again(folder)
-            raise HubError(f"{repo} is not a folder", hint=hint)
+            raise HubError(f"{repo} is a file, not a folder", hint=again)
+        if not folder.is_dir():
+            raise HubError(f"there is no folder {repo}", hint=instead_of(repo))
         if revision is not None:
             raise UsageError(f"{repo} is a folder, and folders have no revision {revision!r}")
         return folder

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from detrex_hub import card, catalogue, checkpoints
 from detrex_hub.catalogue.entry import same_address
 from detrex_hub.configs import settings
-from detrex_hub.errors import HubError, VerificationError
+from detrex_hub.errors import HubError, VerificationError, did_you_mean_path
 from detrex_hub.folder_files import find_file
 from detrex_hub.own_files import opened
 from detrex_hub.records import (
@@ -210,6 +210,14 @@ def unsigned(name: str) -> HubError:
     )
 
 
+def instead_of(folder: str) -> str:
+    """What to do about a missing folder: convert the name of the catalogue, or correct the path."""
+    from detrex_hub.catalogue import look_up
+
+    again = convert_again(Path(folder).expanduser())
+    return again if look_up(Path(folder).name) else did_you_mean_path(folder, again)
+
+
 def read(folder: Path) -> Payload:
     """Read what is to be pushed.
 
@@ -221,7 +229,7 @@ def read(folder: Path) -> Payload:
         VerificationError: the weights are not those that ``config.json`` describes.
     """
     if not folder.is_dir():
-        raise HubError(f"{folder} is not a folder", hint=convert_again(folder))
+        raise HubError(f"{folder} is not a folder", hint=instead_of(str(folder)))
     config = RepositoryConfig.load(_file(folder, CONFIG))
     settings.accepted(config, where=str(folder / CONFIG))
     names = (config.checkpoint.file, CONFIG, CONVERSION, CARD)

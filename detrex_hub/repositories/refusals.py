@@ -13,6 +13,7 @@ from detrex_hub.errors import (
     MissingRepositoryError,
     UnreachableHubError,
     VerificationError,
+    how_to_write,
 )
 from detrex_hub.redaction import public_url, redacted
 
@@ -24,7 +25,7 @@ class _Refusal:
     ``kind`` is the name of an exception's class or of one of its bases; names, so that nothing
     needs to be imported, and since some classes changed their places between versions. In the texts
     ``{repo}``, ``{url}`` of its page, ``{file}``, ``{revision}``, ``{endpoint}``, ``{place}`` on
-    the disk that failed, ``{cache}``, the variable that moves the cache, and ``{said}``, the
+    the disk that failed, ``{how}``, how to make it take the file, and ``{said}``, the
     server's own words, are filled in.
     """
 
@@ -177,7 +178,7 @@ _TABLE = (
     _Refusal(
         _DISK,
         "{repo}: {file} cannot be stored at {place}: {why}",
-        "Free space there, or choose another place with {cache}",
+        "{how}",
         writing=False,
     ),
     _Refusal(
@@ -258,6 +259,7 @@ def _find(
     status = getattr(getattr(error, "response", None), "status_code", None)
     endpoint = public_url(constants.ENDPOINT)
     repo = endpoint if repo == constants.ENDPOINT else repo
+    cache = "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME"
     names = {
         "repo": repo,
         "file": file,
@@ -267,7 +269,9 @@ def _find(
         "said": _said(error),
         "kind": type(error).__name__,
         "place": getattr(error, "filename", None) or (file if writing else constants.HF_HUB_CACHE),
-        "cache": "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME",
+        "how": how_to_write(
+            error if isinstance(error, OSError) else OSError(), f"choose another place with {cache}"
+        ),
         "why": _line(str(getattr(error, "strerror", None) or error)),
     }
     for line in _TABLE:

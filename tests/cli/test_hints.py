@@ -68,3 +68,41 @@ def test_the_keys_of_an_unknown_folder_can_be_inspected(cli):
     (line,) = [one for one in ended.err.splitlines() if one.startswith("Error: ")]
     assert line.endswith(": detrex-hub inspect saved --keys")
     assert cli("inspect", "saved", "--keys").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "near"),
+    [
+        ("load ./hub/detrex/my_r50_v8", "./hub/detrex/my_r50_v9"),
+        ("verify ./hub/detrex/MY_R50_V9", "./hub/detrex/my_r50_v9"),
+        ("push ./hub/detrex/my_r50_v8 a/b --to out", "hub/detrex/my_r50_v9"),
+        ("inspect my_dter.pth", "'my detr.pth'"),
+        ("convert my_dter.pth", "'my detr.pth'"),
+        ("convert r18_v1 --source my_dter.pth", "'my detr.pth'"),
+        ("check confg.py", "config.py"),
+        ("list --catalogue catalog.toml", "catalogue.toml"),
+    ],
+)
+def test_a_mistyped_path_is_answered_with_the_nearest(cli, command, near):
+    Path("hub/detrex/my_r50_v9").mkdir(parents=True)
+    for name in ("my detr.pth", "config.py", "catalogue.toml"):
+        Path(name).touch()
+    ended = cli(*command.split())
+    assert ended.code in (1, 2)
+    assert ended.err.splitlines()[-1].endswith(f". Did you mean {near}?")
+
+
+@pytest.mark.parametrize("command", ["convert", "export"])
+@pytest.mark.parametrize("name", ["x.pt", "x.PTH", "x.ckpt"])
+def test_a_file_that_is_not_written_is_no_folder(cli, command, name):
+    ended = cli(command, "r18_v1", "-o", name)
+    assert (ended.code, [*Path().iterdir()]) == (2, [])
+    assert ended.err.endswith(f"Try: detrex-hub {command} r18_v1 -o x.pth\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [("cache prune --older-than x", "a number"), ("convert r18_v1 --seed x", "a whole number")],
+)
+def test_a_word_in_place_of_a_number_is_refused(cli, command, kind):
+    assert f"'x' is not {kind}. See: " in cli(*command.split()).err

@@ -93,6 +93,7 @@ def test_a_replaced_source_is_refused_and_stays_pinned(cli, mine, mirror):
     done = cli("lock", tiny.NAME, "--catalogue", mine)
     assert done.code == 1
     assert "instead of" in done.err
+    assert done.out == ""
     assert locked(mine).read_bytes() == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,8 @@ from detrex_hub.errors import UsageError
 
 Format: TypeAlias = Literal["safetensors", "pth", "pkl"]
 FORMATS: tuple[Format, ...] = ("safetensors", "pth", "pkl")
+# no folder is meant by these, in upper case neither
+_OF_FILES = {".pt", ".bin", ".ckpt", ".tar", ".npz", ".onnx", *(f".{one}" for one in FORMATS)}
 
 
 def format_of(path: str | os.PathLike[str] | None) -> Format | None:
@@ -26,9 +29,15 @@ def written_format(to: str | os.PathLike[str] | None, format: str | None) -> For
     """The format by a target's ending, by its name, or by default.
 
     Raises:
-        UsageError: the format is unknown, or the two contradict each other.
+        UsageError: the format is unknown, the two contradict each other, or the ending is one of a
+            checkpoint that is not written.
     """
     by_ending = format_of(to)
+    if to is not None and by_ending is None and Path(to).suffix.lower() in _OF_FILES:
+        raise UsageError(
+            f"{to} has the ending of a file that is not written",
+            choices=[f"-o {shlex.quote(str(Path(to).with_suffix('.pth')))}"],
+        )
     if format is None:
         return by_ending or "safetensors"
     for known in FORMATS:
