@@ -44,6 +44,8 @@ Matrix: TypeAlias = Sequence[Sequence[Fraction]] | Sequence[Sequence[float]]
 
 # the most elements in memory of an operation that works row by row
 _BLOCK = 2**19
+# the channels that are resampled at a time
+_PLANES = 16
 
 
 class TensorSource(Protocol):
@@ -216,8 +218,14 @@ def _transposed(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
 
 
 def _resampled(planes: Numbers, rows: Matrix, columns: Matrix) -> Numbers:
-    """``rows @ planes @ columns^T`` over the last two dimensions."""
-    return _along(_along(planes, columns, -1), rows, -2)
+    """``rows @ planes @ columns^T`` over the last two dimensions, some planes at a time."""
+    import numpy as np
+
+    made = np.empty((*planes.shape[:-2], len(rows), len(columns)))
+    for start in range(0, len(planes), _PLANES):
+        some = planes[start : start + _PLANES]
+        made[start : start + _PLANES] = _along(_along(some, columns, -1), rows, -2)
+    return made
 
 
 def _along(values: Numbers, matrix: Matrix, axis: int) -> Numbers:
@@ -244,9 +252,13 @@ def _grid(positions: Numbers, matrix: Matrix, slots: int) -> Numbers:
     import numpy as np
 
     n, m, channels = len(matrix[0]), len(matrix), positions.shape[2]
-    planes = positions[0, slots:].T.reshape(channels, n, n)
-    made = _resampled(planes, matrix, matrix).reshape(channels, m * m).T
-    return np.concatenate([positions[0, :slots], made])[None]
+    made = np.empty((1, slots + m * m, channels))
+    made[0, :slots] = positions[0, :slots]
+    for start in range(0, channels, _PLANES):
+        some = slice(start, start + _PLANES)
+        planes = positions[0, slots:, some].T.reshape(-1, n, n)
+        made[0, slots:, some] = _resampled(planes, matrix, matrix).reshape(-1, m * m).T
+    return made
 
 
 # -- elements <-> bytes ---------------------------------------------------------------------------
