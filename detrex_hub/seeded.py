@@ -59,25 +59,27 @@ class SyntheticCheckpoint:
     def chunks(
         self, key: str, rows: Sequence[tuple[int, int]] | None = None
     ) -> Iterator[bytes | memoryview]:
+        spec = self.specs[key]
         if rows is None:
-            yield from self._pieces(key)
+            yield from self._pieces(key, 0, spec.numel)
             return
-        data, spec = memoryview(self.read(key)), self.specs[key]
-        height = spec.nbytes // max(spec.shape[0], 1)
-        yield from (data[start * height : stop * height] for start, stop in rows)
+        width = spec.numel // max(spec.shape[0], 1)
+        for start, stop in rows:
+            yield from self._pieces(key, start * width, stop * width)
 
     def read(self, key: str) -> bytes:
-        return b"".join(self._pieces(key))
+        return b"".join(self.chunks(key))
 
-    def _pieces(self, key: str) -> Iterator[bytes]:
+    def _pieces(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes of the elements from ``start`` to before ``stop``."""
         spec = self.specs[key]
         name = self._same_as.get(key, key)
         if not spec.dtype.startswith("F"):
-            yield from (bytes(count * spec.itemsize) for count in _counts(spec.numel))
+            yield from (bytes(count * spec.itemsize) for count in _counts(stop - start))
             return
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
-        generator = _generator(seed)
-        for count in _counts(spec.numel):
+        generator = _generator(seed, start)
+        for count in _counts(stop - start):
             values = _uniform(generator, count)
             # a variance is positive, and 0.5 to 1.5 lets deep networks keep finite outputs
             if name.endswith("running_var"):
@@ -108,10 +110,15 @@ def fresh_rows(fresh: Fresh, key: str, spec: TensorSpec) -> bytes:
     return _encoded(fresh.mean + fresh.std * normal, spec.dtype)
 
 
-def _generator(seed: int) -> np.random.Philox:
+def _generator(seed: int, start: int = 0) -> np.random.Philox:
+    """A generator that has given ``start`` numbers."""
     import numpy as np
 
-    return np.random.Philox(key=seed)
+    generator = np.random.Philox(key=seed)
+    # a step of its counter gives four numbers
+    generator.advance(start // 4)
+    generator.random_raw(start % 4)
+    return generator
 
 
 def _uniform(generator: np.random.Philox, count: int) -> NDArray[np.float64]:
