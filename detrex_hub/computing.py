@@ -89,6 +89,10 @@ def computed(piece: Computed, source: TensorSource) -> Iterator[bytes]:
                 rows = _numbers(source, of[0], block)
                 rows -= _numbers(source, of[1], block)
                 yield encoded(rows, spec.dtype)
+        case BicubicLast2() | PinvLast2():
+            matrices = _matrices(operation)
+            for block in _blocks(source.specs[of[0]]):
+                yield encoded(_resampled(_numbers(source, of[0], block), *matrices), spec.dtype)
         case Filled(value=value):
             import numpy as np
 
@@ -106,11 +110,6 @@ def _made(operation: Operation, operand: Numbers) -> Numbers:
 
             made: Numbers = operand[:, list(index)] * np.array(factors)[:, None, None]
             return made
-        case BicubicLast2(size=size, source_size=before):
-            return _resampled(operand, bicubic(before[0], size[0]), bicubic(before[1], size[1]))
-        case PinvLast2(size=size, source_size=before):
-            rows, columns = (_pinv(bicubic(*one)) for one in zip(before, size, strict=True))
-            return _resampled(operand, rows, columns)
         case BicubicTable(window=window, source_window=before):
             return _table(operand, bicubic(2 * before - 1, 2 * window - 1))
         case GeometricTable(window=window, source_window=before):
@@ -118,6 +117,13 @@ def _made(operation: Operation, operand: Numbers) -> Numbers:
         case BicubicGrid(size=size, source_size=before, slots=slots):
             return _grid(operand, bicubic(before, size), slots)
     raise AssertionError(operation)
+
+
+def _matrices(operation: BicubicLast2 | PinvLast2) -> tuple[Matrix, Matrix]:
+    """Those by which the last two dimensions are resampled."""
+    pairs = zip(operation.source_size, operation.size, strict=True)
+    rows, columns = (bicubic(*pair) for pair in pairs)
+    return (_pinv(rows), _pinv(columns)) if isinstance(operation, PinvLast2) else (rows, columns)
 
 
 # -- matrices of interpolation --------------------------------------------------------------------
