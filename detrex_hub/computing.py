@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Matrix: TypeAlias = Sequence[Sequence[Fraction]] | Sequence[Sequence[float]]
 
 # the most elements in memory of an operation that works row by row
-_BLOCK = 2**17
+_BLOCK = 2**15
 # the channels that are resampled at a time
 _PLANES = 16
 
