@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# flags of `os.open`; some systems lack some of them
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
 
 def is_ours(state: os.stat_result) -> bool:
     """Whether only this user and root could have written what has this state."""
@@ -33,10 +37,7 @@ def opened(path: Path, *, links: bool = False) -> Iterator[int]:
     Raises:
         OSError: it cannot be opened, or is not a regular file.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    if not links:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
-    handle = os.open(path, flags)
+    handle = os.open(path, _READ if links else _READ | _NO_LINK)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "It is not a regular file", str(path))
