@@ -29,11 +29,11 @@ from detrex_hub.records import CONFIG, RepositoryConfig, dump_json, to_json
 from detrex_hub.repositories import Repository
 from detrex_hub.staging import assets_variable, publish_file, staging_folder
 
-# part of the key of a materialised file: raised when what is written changes
+# part of the key of a materialised file: raised when its content changes
 _VERSION = 3
 
-# name under which a materialised file holds the repository's config.json, so that a program that
-# finds the file in a config knows what the weights need
+# the name under which a materialised file holds the repository's config.json, so that a program
+# that finds the file in a config knows the needs of the weights
 DESCRIBED_BY = "detrex_hub"
 
 
@@ -101,7 +101,7 @@ def checked(repository: Repository) -> Iterator[Checkpoint]:
                 return
             found = checkpoint.sha256()
     except CheckpointError:
-        # if it is another file, its own fault does not matter
+        # if it is another file, its own error does not matter
         found = FileSha256(path).result()
         if found == described.checkpoint.sha256:
             raise
@@ -135,7 +135,7 @@ def _write(repository: Repository, path: Path, key: str, prefix: str) -> None:
                     DESCRIBED_BY: dump_json(to_json(described)),
                 },
             )
-        # whatever the umask: a file that others may write to is not used
+        # for any umask, because a file that others may write to is not used
         staged.chmod(staged.stat().st_mode & 0o755)
         publish_file(staged, path)
     # a file without a seal is written again by the next load

@@ -37,7 +37,7 @@ def log(message: str, level: int = logging.INFO) -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this is rank 0, by torch.distributed or what a launcher put into the environment."""
+    """Whether this is rank 0, by torch.distributed or by a launcher's environment variables."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return bool(distributed.get_rank() == 0)
@@ -46,7 +46,7 @@ def is_main_process() -> bool:
 
 
 class _LogFile(logging.Handler):
-    """Hands our records to the log files of detectron2, and keeps them while there are none.
+    """Passes our records to the log files of detectron2, and keeps them until these exist.
 
     It is a handler of both loggers: of ours to get the records, and of detectron2's to see when
     that is set up.
@@ -92,7 +92,8 @@ def _connect() -> None:
 
 
 def _writes_file(handler: logging.Handler) -> bool:
-    """Whether a handler writes elsewhere than to the terminal, where our messages are already."""
+    """Whether a handler writes to a file and not to the terminal, which has our messages
+    already."""
     terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     stream = getattr(handler, "stream", None)
     return stream is not None and not any(stream is one for one in terminal)

@@ -1,7 +1,7 @@
-"""Small files of our own in folders that other users of the machine may write to.
+"""Our own small files in folders that other users of the machine may write to.
 
-Whatever lies there may have been planted: a link is not followed, a pipe is not waited for, a large
-file is not read, and what another user could have written is not believed.
+Any file there may have been planted. A link is not followed, a pipe is not opened for waiting, a
+large file is not read, and a file that another user could have written is not trusted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def is_ours(state: os.stat_result) -> bool:
-    """Whether only this user and root could have written what has this state."""
+    """Whether only this user and root could have written a file with this state."""
     if not hasattr(os, "geteuid"):
         return True
     return state.st_uid in (os.geteuid(), 0) and not state.st_mode & 0o022
@@ -32,7 +32,7 @@ def opened(path: Path, *, links: bool = False) -> Iterator[int]:
 
     Args:
         path: the file.
-        links: follow it where it is a link.
+        links: follow a link.
 
     Raises:
         OSError: it cannot be opened, or is not a regular file.
@@ -51,9 +51,9 @@ def read_small(path: Path, most: int, *, links: bool = False, ours: bool = False
 
     Args:
         path: the file.
-        most: the bytes that it may have.
-        links: follow it where it is a link.
-        ours: refuse what another user could have written.
+        most: the largest size in bytes.
+        links: follow a link.
+        ours: refuse a file that another user could have written.
 
     Raises:
         OSError: it cannot be read, is not a regular file, is larger, or is not ours.
@@ -71,11 +71,11 @@ def read_small(path: Path, most: int, *, links: bool = False, ours: bool = False
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Give a small file its content in one step. Only this user can write to it afterwards, and a
-    link in its place is replaced.
+    """Write a small file in one step. Only this user can write to it afterwards, and a link in its
+    place is replaced.
 
     Raises:
-        OSError: the place cannot be written to.
+        OSError: the file cannot be written.
     """
     written = path.with_name(f".{path.name}.{secrets.token_hex()}")
     handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

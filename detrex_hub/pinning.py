@@ -1,4 +1,4 @@
-"""Write a catalogue's lock: pull originals, convert them, and record what both are.
+"""Write a catalogue's lock: pull originals, convert them, and record the digests of both.
 
 Conversions are reproducible, so that their results can be known in advance. The lock is compared
 with every later pull and with every later conversion, on every machine.
@@ -31,7 +31,7 @@ from detrex_hub.staging import UnwritableError, scratch_folder
 class Pinned:
     """The pins of an entry's source and of its conversion, or the ``error`` that prevented them.
 
-    ``changes`` are the lines in which the lock differed, one for each value. ``lock`` is its path.
+    ``changes`` are the differing lines of the lock, one for each value. ``lock`` is its path.
     """
 
     name: str
@@ -68,21 +68,22 @@ def pin(
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Iterator[Pinned]:
-    """Pull and convert entries, and write what they are into the lock of their catalogue.
+    """Pull and convert entries, and write their digests into the lock of their catalogue.
 
-    A source that the lock knows stays as it is there: a pull that gives other bytes is refused. The
-    results are those of this version's mapper. The lock is written after each entry, so that an
-    interrupted call loses nothing.
+    A source in the lock is never changed: a pull with other bytes is refused. Results are those of
+    this version's mapper. The lock is written after each entry, so an interrupted call loses
+    nothing.
 
     Args:
-        names: of entries; all of the catalogue by default. Where there are catalogue files of the
-            user, they are theirs.
-        check: write nothing, and say what differs.
+        names: of entries; all of the catalogue by default. If there are catalogue files of the
+            user,
+            the names are from these.
+        check: write nothing, and report differences.
         extra_catalogues: catalogue files beyond the built-in ones and ``DETREX_HUB_CATALOGUE``.
         progress: reports downloads and copying.
 
     Yields:
-        what was found of each entry. One that fails does not stop the others.
+        the result for each entry. A failing one does not stop the others.
 
     Raises:
         UsageError: a name is unknown, or is not in a catalogue file of the user.
@@ -105,7 +106,7 @@ def pin(
 
 
 def _wanted(names: Sequence[str], extra: Sequence[Path]) -> list[tuple[Path, CatalogueEntry]]:
-    """The entries that are meant, each with the lock of its catalogue."""
+    """The wanted entries, each with the lock of its catalogue."""
     files = catalogue.by_lock(extra)
     every = {entry.name: (lock, entry) for lock, they in files.items() for entry in they.values()}
     if not names:

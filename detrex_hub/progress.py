@@ -1,4 +1,4 @@
-"""How a long job reports what it does. The caller decides how that is shown."""
+"""The interface by which a long job reports progress. The caller decides how to show it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives the stages of a job, one after another. Each thread has a stage of its own."""
+    """Receives the stages of a job one after another. Each thread has its own stage."""
 
     def start(self, description: str, total: int | None) -> None:
         """Start a stage. It replaces an earlier stage that was not finished.
 
         Args:
             description: such as ``downloading r101_v2``.
-            total: its number of bytes, None where that is not known.
+            total: its number of bytes; None if it is not known.
         """
 
     def advance(self, count: int) -> None:
@@ -24,7 +24,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Discards what is reported."""
+    """Discards all reports."""
 
     def start(self, description: str, total: int | None) -> None:
         return None

@@ -1,7 +1,7 @@
 """The two records of a converted folder: `config.json`, which a load reads, and `conversion.json`,
-which says where the weights come from and what was proven of them.
+which records the origin of the weights and the proof.
 
-Both are read back from strangers' repositories. The types below are their whole schema, and
+Both are read from untrusted repositories. The types below are their whole schema, and
 `docs/formats.md` describes each field. A field that a type does not have is ignored, so that a
 later version can add one.
 """
@@ -47,7 +47,7 @@ WEIGHTS: Mapping[str, WeightsFile] = {
     "pkl": "model.pkl",
 }
 
-# bytes that are read of a file, and downloaded of one, at most
+# the largest size in bytes of a file that is read or downloaded
 MAX_BYTES: Mapping[str, int] = {
     CONFIG: 2**20,
     CARD: 2**20,
@@ -76,15 +76,15 @@ Ties: TypeAlias = Annotated[dict[Key, Key], Meta(max_length=10_000)]
 _MANY = Meta(max_length=20_000)
 
 
-# names that other projects' config.json have, and those of detrex-hub not
+# names in config.json files of other projects that detrex-hub never uses
 _OTHERS = frozenset({"model_type", "architectures", "pretrained_cfg"})
 
 
 class StoredCheckpoint(Struct, frozen=True, kw_only=True):
-    """The file of the weights, and how it is loaded.
+    """The file of the weights, and the options of its load.
 
     ``ties`` maps an alias to the key that its tensor is stored by. ``set_by_model`` are keys of the
-    model that the file does not hold, by nature.
+    model that the file does not hold, because the model sets them.
     """
 
     file: WeightsFile
@@ -106,7 +106,7 @@ class StoredCheckpoint(Struct, frozen=True, kw_only=True):
             where: its name in messages.
 
         Raises:
-            CheckpointError: a tie leads to no tensor, or its alias is a tensor of its own.
+            CheckpointError: a tie refers to no tensor, or its alias is stored as well.
         """
         for alias, stored in self.ties.items():
             if stored not in checkpoint.specs or stored in self.ties:
@@ -124,7 +124,7 @@ class StoredCheckpoint(Struct, frozen=True, kw_only=True):
 
 
 class RepositoryConfig(Struct, frozen=True, kw_only=True):
-    """The content of `config.json`: enough to load the weights and to set a training config right.
+    """The content of `config.json`: the data for loading the weights and setting a training config.
 
     ``preprocessing`` has ``image_format`` (RGB or BGR), ``pixel_mean`` and ``pixel_std`` (0..255,
     in the order of the channels).
@@ -188,7 +188,7 @@ class Tool(Struct, frozen=True, kw_only=True):
 
 
 class RecordedFile(Struct, frozen=True, kw_only=True):
-    """A further file of an original: a shard, or what describes the weights."""
+    """A further file of an original: a shard, or a description of the weights."""
 
     file: Text
     size: Count
@@ -196,8 +196,8 @@ class RecordedFile(Struct, frozen=True, kw_only=True):
 
 
 class RecordedSource(Struct, frozen=True, kw_only=True):
-    """The original's file. ``sha256`` is None where it was not read whole, ``url`` for a file of
-    the publisher's own. ``files`` are the further ones of an original that is a whole folder."""
+    """The original's file. ``sha256`` is None if it was not read whole, and ``url`` for the
+    publisher's own file. ``files`` are the further files of an original that is a whole folder."""
 
     url: Text | None = None
     file: Text
@@ -213,14 +213,14 @@ class RecordedSource(Struct, frozen=True, kw_only=True):
 
 
 class TakenRows(Struct, frozen=True, kw_only=True):
-    """Rows of a source tensor, as runs from a first row up to and without a last one."""
+    """Rows of a source tensor, as half-open ranges."""
 
     key: Key
     rows: tuple[tuple[Count, Count], ...]
 
 
 class FreshRows(Struct, frozen=True, kw_only=True):
-    """Rows that no source tensor has, drawn from a seeded distribution."""
+    """Rows without a source tensor, drawn from a seeded distribution."""
 
     fresh: Count
     mean: float
@@ -295,9 +295,9 @@ class Proof(Struct, frozen=True, kw_only=True):
 class ConversionRecord(Struct, frozen=True, kw_only=True):
     """The content of `conversion.json`.
 
-    ``facts`` are stated facts of the weights that no shape shows. ``assumed`` holds the defaults of
-    facts that nothing stated. ``dtype`` is the element type to which floating point numbers were
-    rounded; it is None if they kept their own.
+    ``facts`` are stated facts that no shape shows. ``assumed`` holds the defaults of unstated
+    facts. ``dtype`` is the element type to which floating point numbers were rounded; None if they
+    kept theirs.
     """
 
     format_version: Version = FORMAT_VERSION
@@ -345,7 +345,7 @@ def _checked(document: Any, kind: type[T], where: str) -> T:
 
 
 def plan_to_json(plan: ConversionPlan, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
-    """Every move and drop, with the source's specs, so that the plan can be made again from it."""
+    """Every move and drop with the source's specs, from which the plan can be made again."""
 
     def piece(one: Piece | Computed | Fresh) -> Any:
         match one:
@@ -383,13 +383,13 @@ def plan_to_json(plan: ConversionPlan, specs: Mapping[str, TensorSpec]) -> dict[
 def recorded_plan(
     plan: ConversionPlan, specs: Mapping[str, TensorSpec], *, mapper_sha256: str = ""
 ) -> RecordedPlan:
-    """A plan as `conversion.json` holds it."""
+    """A plan in the form of `conversion.json`."""
     document = plan_to_json(plan, specs) | {"mapper_sha256": mapper_sha256}
     return schema.convert(document, RecordedPlan, where="the plan")
 
 
 def to_json(record: RepositoryConfig | ConversionRecord) -> dict[str, Any]:
-    """A record as JSON holds it."""
+    """A record as a JSON document."""
     found: dict[str, Any] = msgspec.to_builtins(record)
     return found
 
@@ -405,21 +405,21 @@ def load_json(path: Path, *, where: str | None = None) -> Any:
     """Parse a record.
 
     Raises:
-        ConfigError: it is absent, no regular file, too large or not JSON.
+        ConfigError: it is missing, not a regular file, too large or not JSON.
     """
     where = where or str(path)
     return parse_json(read_bytes(path, where=where), where=where)
 
 
 def read_bytes(path: Path, *, where: str | None = None) -> bytes:
-    """Read a record or a card whole, if it is no larger than it may be.
+    """Read a record or a card whole, within its size limit.
 
     Args:
-        path: the file; its name says how large it may be.
+        path: the file; its name decides the limit.
         where: its name in messages.
 
     Raises:
-        ConfigError: it is absent, no regular file, or too large.
+        ConfigError: it is missing, not a regular file, or too large.
     """
     where, limit = where or str(path), MAX_BYTES[path.name]
     try:
@@ -468,10 +468,10 @@ def too_large(where: str, limit: int) -> ConfigError:
 
 
 def parse_json(text: str | bytes, *, where: str) -> Any:
-    """Parse a record that is read already.
+    """Parse the text of a record.
 
     Raises:
-        ConfigError: it is not JSON, holds a name twice, or is large beyond reason.
+        ConfigError: it is not JSON, holds a name twice, or has too many values.
     """
     try:
         data = text if isinstance(text, bytes) else text.encode()
@@ -484,7 +484,7 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
             object_pairs_hook=_without_doubles,
         )
         if b"\\u" in data:
-            # an escape can stand for half of a surrogate pair, which is no character
+            # an escape can be half of a surrogate pair, which is not a character
             json.dumps(document, ensure_ascii=False).encode()
     except UnicodeError as error:
         raise ConfigError(f"{where} is not valid Unicode: {error}") from None
@@ -494,7 +494,7 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # readers disagree on which of two counts
+    # readers disagree on which of the two counts
     found = dict(pairs)
     if len(found) < len(pairs):
         names = iter(found)

@@ -8,8 +8,8 @@ import re
 import sys
 from urllib.parse import urlsplit, urlunsplit
 
-# parameters by which an address opens what it names; those of signed addresses of Amazon (X-Amz-*,
-# and Policy of CloudFront), Google (X-Goog-*) and Azure (sig) too
+# parameters of addresses that grant access, also in signed addresses of Amazon (X-Amz-*, and
+# Policy of CloudFront), Google (X-Goog-*) and Azure (sig)
 _PARAMETERS = (
     r"[\w.-]{0,60}(?:token|signature|credential|passw|secret|key|auth|policy)[\w.-]{0,60}"
     r"|sig|jwt|x-(?:amz|goog|ms)-[\w-]{0,60}"
@@ -19,7 +19,7 @@ _SECRETS = re.compile(
     r"|(?-i:\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"  # identities of CI jobs
     r"|(?<=Bearer )[^\s'\",]+"
     r"|(?<=://)[^/\s'\"]+(?=@)"  # user and password of an address
-    # an address may be a parameter of another one, with its own marks quoted
+    # an address may be a parameter of another one, with quoted characters
     rf"|(?:(?<=[?&;])|(?<=%3F)|(?<=%26))(?:{_PARAMETERS})(?:=|%3D)(?:(?!%26)[^&\s'\"])+",
     re.IGNORECASE,
 )
@@ -31,20 +31,21 @@ _VARIABLES = (
     "HF_OIDC_ID_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
 )
-# with it, huggingface_hub asks the network for a token
+# with this variable, huggingface_hub requests a token over the network
 _OF_PUBLISHER = "HF_OIDC_RESOURCE"
 
 
 def visible(text: str) -> str:
-    """One line as it may be printed: line ends, control characters that a terminal would obey,
-    marks that turn the direction of writing and lone surrogates are escaped as Python does it."""
+    """One printable line: line ends, control characters of terminals, marks that change the
+    direction of writing and lone surrogates are escaped as in Python."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
 
 
 def visible_json(document: str) -> str:
-    """JSON of several lines, made visible by JSON's own escapes: what it says stays the same."""
+    """JSON of several lines with such characters in JSON's own escapes. Its content stays the
+    same."""
     return "\n".join(
         line
         if line.isprintable()
@@ -62,7 +63,7 @@ def redacted(text: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """An address that may be shown: without user, password, query and fragment."""
+    """An address without user, password, query and fragment, which may be shown."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -71,14 +72,14 @@ def public_url(url: str) -> str:
 
 
 def without_addresses(text: str) -> str:
-    """The text with objects named without their place in memory: ``<Stem object at 0x7f…>`` becomes
+    """The text without memory addresses of objects: ``<Stem object at 0x7f…>`` becomes
     ``Stem object``."""
     return _ADDRESS.sub(r"\1", text)
 
 
 def _stored() -> str:
-    """The token that `hf auth login` keeps, which may be of any form; empty where the module that
-    reads it was not imported. That of a trusted publisher has a form of its own."""
+    """The token that `hf auth login` stored, in any form; empty if the module that reads it was not
+    imported. A trusted publisher's token has a different form."""
     module = sys.modules.get("huggingface_hub.utils._auth")
     if os.environ.get(_OF_PUBLISHER):
         return ""

@@ -1,4 +1,4 @@
-"""Hundreds of moves as the few patterns that a reader can check by eye."""
+"""Fold hundreds of moves into a few patterns that a reader can check by eye."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _WORD = re.compile(r"\w{1,40}", re.ASCII)
 _MOST_TAILS = 4
 _MOST_NUMBERS = 16
 
-# the text between the numbers, of each source and of the target
+# the text between the numbers in each source and in the target
 Frame: TypeAlias = tuple[tuple[str, ...], ...]
 
 
 class Pair(Struct, frozen=True):
-    """The source of a target tensor: keys whose tensors are laid one after another.
+    """The source of a target tensor: keys whose tensors are concatenated.
 
     ``note`` is a remark on the pair; only pairs with the same note are folded together.
     """
@@ -48,20 +48,20 @@ class Pattern(Struct, frozen=True):
 
 
 class _Parsed(Struct, frozen=True):
-    """A pair without its numbers, and the numbers. ``tail`` is the last segment where source and
-    target end alike."""
+    """A pair without its numbers, and the numbers. ``tail`` is the last segment, if it is the same
+    in source and target."""
 
     frame: Frame
     numbers: tuple[int, ...]
-    in_sources: int  # how many of the numbers
+    in_sources: int  # the number of numbers
     tail: str
 
 
 def fold(pairs: Iterable[Pair]) -> list[Pattern]:
     """Fold pairs that differ in numbers and in their common last segment.
 
-    Numbers are folded only where each number of the target is constant or follows one of the
-    source's at a constant distance, so that ``norm{1..3}`` -> ``norms.{0..2}`` never hides a swap.
+    Numbers are folded only if each number of the target is constant or has a constant distance to a
+    number of the source, so that ``norm{1..3}`` -> ``norms.{0..2}`` never hides a swap.
     """
     groups: dict[tuple[str, Frame], list[_Parsed]] = {}
     for pair in pairs:
@@ -94,19 +94,19 @@ def _parse(pair: Pair) -> _Parsed:
     return _Parsed(tuple(texts for texts, _ in parts), tuple(numbers), in_sources, tail)
 
 
-# the parameters of a module have all but their last segment in common
+# the parameters of a module differ only in their last segment
 @lru_cache(maxsize=1024)
 def _split(key: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The text between a key's numbers, and the numbers."""
     parts = _NUMBER.split(key)
     if len(parts) > 2 * _MOST_NUMBERS:
-        # and so is what is all numbers
+        # so is a key of numbers only
         parts = [key]
     return tuple(parts[::2]), tuple(map(int, parts[1::2]))
 
 
 def _consistent(group: Sequence[_Parsed]) -> list[Sequence[_Parsed]]:
-    """A group of one frame, parted until the target's numbers follow from the source's."""
+    """Split a group of one frame until the target's numbers follow from the source's."""
     columns = list(zip(*(one.numbers for one in group), strict=True))
     split = group[0].in_sources
     sources = [column for column in columns[:split] if len(set(column)) > 1]
@@ -143,7 +143,7 @@ def _pattern(group: Sequence[_Parsed], note: str) -> Pattern:
 
 
 def _tail(tails: set[str]) -> str:
-    """``*`` where the segments are parameters of a module, ``{rel_pos_h,rel_pos_w}`` elsewhere."""
+    """``*`` if the segments are parameters of a module, otherwise ``{rel_pos_h,rel_pos_w}``."""
     few = len(tails) <= _MOST_TAILS and all(map(_WORD.fullmatch, tails))
     if not few or all(map(_PARAMETERS.fullmatch, tails)):
         return "*"

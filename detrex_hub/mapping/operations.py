@@ -20,7 +20,7 @@ from msgspec.structs import asdict, replace
 from detrex_hub.specs import TensorSpec
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
-# a side of a patch kernel that is resampled through an exact inverse
+# the largest side of a patch kernel that is resampled through an exact inverse
 _LARGEST_KERNEL = 64
 
 
@@ -28,16 +28,16 @@ class Operation(Struct, frozen=True):
     """One way to compute a tensor. Its fields are its parameters."""
 
     name: ClassVar[str]
-    """As records and cards say it."""
+    """The name in records and cards."""
     approximate: ClassVar[bool] = False
-    """Whether the model computes another function with the result than the original does."""
+    """Whether the result changes the outputs of the model."""
 
     @abstractmethod
     def result(self, *operands: TensorSpec) -> TensorSpec:
         """The spec of the result.
 
         Raises:
-            ValueError: the operands do not fit; it says what would.
+            ValueError: the operands do not fit; it describes fitting ones.
         """
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Operation(Struct, frozen=True):
         """The specs of the operands that give ``result``."""
 
     def inverse(self) -> Operation | None:
-        """The operation that gives the operand back; None where there is none."""
+        """The operation that restores the operand; None if there is none."""
         return None
 
     @property
@@ -58,7 +58,7 @@ class Operation(Struct, frozen=True):
         }
 
     def __str__(self) -> str:
-        """As a reader sees it: ``bicubic_table window=12 source_window=7``."""
+        """A text such as ``bicubic_table window=12 source_window=7``."""
         shown = (
             f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"
             for name, value in self.parameters.items()
@@ -154,8 +154,8 @@ class Permute(Operation, frozen=True):
 
 
 class Cut(Operation, frozen=True):
-    """A box cut out of a tensor, from ``start`` on and of ``shape``; zero where it reaches beyond
-    the tensor's ``source_shape``. Moves elements."""
+    """A box of a tensor with the given ``start`` and ``shape``. It is zero outside the tensor's
+    ``source_shape``. Moves elements."""
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
@@ -178,7 +178,7 @@ class Cut(Operation, frozen=True):
 
 
 class Filled(Operation, frozen=True):
-    """A tensor of one value, from no operand."""
+    """A tensor of one value, without operands."""
 
     shape: tuple[int, ...]
     value: float
@@ -277,8 +277,8 @@ class BicubicLast2(_Planes, frozen=True):
 
 
 class PinvLast2(_Planes, frozen=True):
-    """Resamples patch kernels through the pseudo-inverse of bicubic interpolation, so that a patch
-    enlarged by it gives the same embedding as before (FlexiViT)."""
+    """Resamples patch kernels through the pseudo-inverse of bicubic interpolation, so that an
+    enlarged patch has the same embedding as before (FlexiViT)."""
 
     name: ClassVar[str] = "pinv_last2"
 
@@ -315,7 +315,7 @@ class BicubicTable(_Table, frozen=True):
 
 class GeometricTable(_Table, frozen=True):
     """Linear interpolation of the table between knots whose distances grow geometrically, as timm.
-    Another function than `BicubicTable`: on a smooth table 18 % (7 to 12) apart."""
+    Another function than `BicubicTable`: on a smooth table they differ by 18 % (7 to 12)."""
 
     name: ClassVar[str] = "geometric_table"
 

@@ -36,7 +36,8 @@ class Piece(Struct, frozen=True):
 
 
 class Computed(Struct, frozen=True):
-    """A tensor that an operation makes of whole source tensors; ``spec`` is the result's."""
+    """A tensor that an operation computes from whole source tensors. ``spec`` is that of the
+    result."""
 
     operation: Operation
     of: tuple[str, ...]
@@ -44,7 +45,7 @@ class Computed(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """How one target tensor comes about: its pieces, one after another along dimension 0."""
+    """The source of one target tensor: its pieces, concatenated along dimension 0."""
 
     target: str
     spec: TensorSpec
@@ -63,7 +64,7 @@ class Move(Struct, frozen=True):
         return tuple(found)
 
     def reading(self, stored: Mapping[str, str]) -> Move:
-        """The same move from other keys, where ``stored`` has one for a key."""
+        """The same move with other source keys, if ``stored`` has one for a key."""
 
         def read(piece: Piece | Computed | Fresh) -> Piece | Computed | Fresh:
             match piece:
@@ -94,7 +95,7 @@ class ConversionPlan(Struct, frozen=True):
 
     @property
     def computed(self) -> dict[str, Move]:
-        """The moves that an operation has a part in."""
+        """The moves with a computed piece."""
         return {
             target: move
             for target, move in self.moves.items()
@@ -103,16 +104,16 @@ class ConversionPlan(Struct, frozen=True):
 
     @property
     def specs(self) -> dict[str, TensorSpec]:
-        """The state dict as the model holds it, aliases included."""
+        """The state dict of the model, with aliases."""
         stored = {key: move.spec for key, move in self.moves.items()}
-        # an alias with a source of its own must have the same shape, which is the caller's to prove
+        # an alias with its own source must have the same shape, which the caller proves
         return stored | {
             alias: self.twins[alias].spec if alias in self.twins else stored[key]
             for alias, key in self.ties.items()
         }
 
     def reading(self, stored: Mapping[str, str]) -> ConversionPlan:
-        """The same plan for a source that lacks some keys and holds their tensors under others.
+        """The same plan for a source that holds the tensors of some keys under other keys.
 
         Args:
             stored: absent source key -> the key that holds its tensor.
@@ -170,7 +171,7 @@ def plan(
     mapper: str,
     ignore: Iterable[str] = (),
 ) -> ConversionPlan:
-    """Find the one rule of every key, and say everything that is wrong at once.
+    """Find the one rule of every key, and report all problems at once.
 
     Args:
         rules: the table, in any order.
@@ -180,7 +181,7 @@ def plan(
 
     Raises:
         MappingError: keys without a rule, with several rules or with the same target, rules that
-            match nothing though they are not optional, and shapes that a rule cannot take.
+            match nothing although they are not optional, and shapes that do not fit a rule.
     """
     rules = tuple(rules)
     matches: dict[str, list[tuple[int, Bindings]]] = {}
@@ -322,7 +323,7 @@ def _taken(key: str, rows: Rows) -> tuple[Piece | Fresh, ...]:
 def _matching(
     keys: Iterable[str], texts: Iterable[tuple[int, str]]
 ) -> Iterator[tuple[str, int, str, Bindings]]:
-    """Each key with each of the numbered templates that it matches, and what that binds."""
+    """Each key with each of the numbered templates that it matches, and the bound values."""
     literal: dict[str, list[int]] = {}
     compiled = []
     for number, text in texts:
@@ -356,7 +357,7 @@ def source_specs(rules: Iterable[Rule], target: Mapping[str, TensorSpec]) -> dic
     """The source state dict that rules turn into ``target``, as far as its keys come from rules
     that keep all of its names.
 
-    The way back for specs alone: unlike tensors, they are known even where rows were cut away.
+    The inverse for specs only: unlike tensors, they are known even if rows were cut.
     """
     whole: list[Rule] = []
     computing: list[Compute] = []
@@ -402,7 +403,7 @@ def in_target_names(
 
 
 class _Problems:
-    """Collects what is wrong, to report it all in one line."""
+    """Collects problems, to report all of them in one line."""
 
     def __init__(self, mapper: str) -> None:
         self._mapper = mapper

@@ -1,4 +1,4 @@
-"""The rule vocabulary: how keys of one layout become keys of another.
+"""The rules: they map keys of one layout to keys of another.
 
 A mapper is a table of rules that a reviewer checks by eye beside the source model. A rule knows
 names and shapes, never tensors. Both sides are written in the same notation (`templates`), so the
@@ -22,11 +22,11 @@ RowRanges: TypeAlias = tuple[tuple[int, int], ...]
 
 
 class Fresh(Struct, frozen=True):
-    """Rows that no source has: ``count`` rows drawn with a seed, for class heads that are prepared
+    """Rows without a source: ``count`` rows drawn with a seed, for class heads that are prepared
     for fine-tuning.
 
-    Drawn from N(mean, std), or where ``uniform`` from the uniform distribution with this mean and
-    standard deviation.
+    They are drawn from N(mean, std), or with ``uniform`` from the uniform distribution with this
+    mean and standard deviation.
     """
 
     count: int
@@ -50,7 +50,7 @@ class Rows(Struct, frozen=True):
 
 
 class Rename(Struct, frozen=True):
-    """A tensor moves whole: ``(...) -> (...)``."""
+    """Moves a whole tensor: ``(...) -> (...)``."""
 
     source: str
     target: str
@@ -64,7 +64,7 @@ class Rename(Struct, frozen=True):
 
 
 class Take(Struct, frozen=True):
-    """Some rows of a tensor move: ``(rows.of, ...) -> (rows.count, ...)``. Has no inverse."""
+    """Moves some rows of a tensor: ``(rows.of, ...) -> (rows.count, ...)``. Has no inverse."""
 
     source: str
     target: str
@@ -76,8 +76,7 @@ class Take(Struct, frozen=True):
 
 
 class Concat(Struct, frozen=True):
-    """Tensors of one shape are laid one after another along a dimension:
-    ``n x (r, ...) -> (n * r, ...)``."""
+    """Concatenates tensors of one shape along a dimension: ``n x (r, ...) -> (n * r, ...)``."""
 
     sources: tuple[str, ...]
     target: str
@@ -92,7 +91,7 @@ class Concat(Struct, frozen=True):
 
 
 class Split(Struct, frozen=True):
-    """A tensor is cut into equal parts along a dimension: ``(n * r, ...) -> n x (r, ...)``."""
+    """Cuts a tensor into equal parts along a dimension: ``(n * r, ...) -> n x (r, ...)``."""
 
     source: str
     targets: tuple[str, ...]
@@ -107,9 +106,9 @@ class Split(Struct, frozen=True):
 
 
 class Compute(Struct, frozen=True):
-    """A tensor is computed by an operation, from its source and from the tensors ``using``.
+    """Computes a tensor by an operation from its source and from the tensors ``using``.
 
-    Several rules may use one tensor, which then needs no rule of its own. Has an inverse where the
+    Several rules may use one tensor, which then needs no other rule. Has an inverse if the
     operation has one.
     """
 
@@ -133,8 +132,8 @@ class Compute(Struct, frozen=True):
 
 
 class Fill(Struct, frozen=True):
-    """A tensor that no source holds gets one value, and the shape of a source tensor, which another
-    rule moves. Has no inverse."""
+    """Creates a tensor with one value and the shape of a source tensor, which another rule moves.
+    Has no inverse."""
 
     like: str
     target: str
@@ -146,7 +145,7 @@ class Fill(Struct, frozen=True):
 
 
 class Drop(Struct, frozen=True):
-    """A tensor goes nowhere, for a reason that cards and ``conversion.json`` show."""
+    """Drops a tensor, for a reason that cards and ``conversion.json`` show."""
 
     source: str
     reason: str
@@ -157,7 +156,7 @@ Rule: TypeAlias = Rename | Take | Concat | Split | Compute | Fill | Drop
 
 
 def sources(rule: Rule) -> tuple[str, ...]:
-    """The templates of the keys that a rule, and no other, accounts for."""
+    """The templates of the keys that only this rule handles."""
     match rule:
         case Concat():
             return rule.sources
@@ -202,14 +201,14 @@ def _prefixed(rule: Rule, source: str, target: str) -> Rule:
 
 
 def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, ...]:
-    """The rules from target to source; drops have nothing to give back.
+    """The rules from target to source. Drops have no inverse rule.
 
     Args:
         rules: from source to target.
-        hint: what can be done where there is no way back.
+        hint: the advice if there is no inverse.
 
     Raises:
-        MappingError: rules lost rows, or computed what has no inverse; it names them all.
+        MappingError: rules cut rows, or have operations without an inverse; it names all of them.
     """
     found: list[Rule] = []
     lost: dict[Rows, list[str]] = {}
@@ -255,7 +254,7 @@ def inverse(rules: tuple[Rule, ...], *, hint: str | None = None) -> tuple[Rule, 
 
 
 def loses_numbers(rule: Rule) -> bool:
-    """Whether the names of a rule's sources hold a number that its target's do not."""
+    """Whether the names of a rule's sources have a number that its targets' names lack."""
     return any(template(text).loses for text in sources(rule))
 
 

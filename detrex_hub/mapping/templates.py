@@ -18,7 +18,7 @@ _NUMBER = re.compile(_INTEGER)
 _LONGEST_KEY = 300
 _MOST_SEGMENTS = 20
 
-# what a template binds in a key: integers by name, wildcards by position ("*0", "*1", ...)
+# the values that a template binds in a key: integers by name, wildcards by position ("*0", ...)
 Bindings = dict[str, int | str]
 
 
@@ -77,7 +77,7 @@ class Template:
 
     @property
     def loses(self) -> bool:
-        """Whether it binds an integer that no target keeps."""
+        """Whether it binds an integer that the target lacks."""
         return "_" in self.variables
 
     @cached_property
@@ -102,7 +102,7 @@ class Template:
         return bound
 
     def fill(self, bound: Bindings) -> str:
-        """The key that the bindings give."""
+        """The key for the given bindings."""
         return "".join(
             text
             if kind == "literal"
@@ -119,7 +119,7 @@ def template(text: str) -> Template:
 
 
 def indices(keys: Iterable[str], text: str, variable: str = "i") -> tuple[int, ...]:
-    """The integers, sorted, that ``{variable}`` of a template takes over some keys."""
+    """The sorted integers of ``{variable}`` of a template over some keys."""
     compiled = template(text)
     found = set()
     for key in keys:

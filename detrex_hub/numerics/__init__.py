@@ -30,15 +30,15 @@ Outputs: TypeAlias = Mapping[str, "torch.Tensor"]
 # LazyConfig path -> value, as `Overrides.lazy`
 Settings: TypeAlias = Mapping[str, Any]
 
-# largest difference, as a part of the output's largest value, that float64 rounding explains
+# the largest relative difference that float64 rounding explains
 TOLERANCE = 1e-9
-# and where the converted weights hold computed tensors, which were rounded to float32
+# and the one for converted weights with computed tensors, which were rounded to float32
 TOLERANCE_OF_COMPUTED = 1e-5
 
 
 class _Model(Protocol):
-    """The interface of a module here. Images are ``(1, 3, h, w)`` of float64. Outputs are by name,
-    in the order in which they are computed."""
+    """The interface of the modules in this package. Images are ``(1, 3, h, w)`` of float64.
+    Outputs have names, in the order of computation."""
 
     NEEDS: tuple[str, ...]
     LAYOUTS: tuple[str, ...]
@@ -52,7 +52,8 @@ class _Model(Protocol):
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """One output of both: the largest absolute difference, and the largest absolute value."""
+    """One output of both models: the largest absolute difference, and the largest absolute
+    value."""
 
     name: str
     difference: float
@@ -61,7 +62,7 @@ class OutputDifference:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether rounding explains it. NaN is no rounding."""
+        """Whether rounding explains the difference. NaN is never explained by rounding."""
         return self.difference <= self.tolerance * self.largest
 
     def __str__(self) -> str:
@@ -76,15 +77,15 @@ def compare(
     Args:
         made: the architecture with its hyper-parameters.
         layout: the original's.
-        settings: what the overrides say of the config that runs the converted weights.
+        settings: the overrides of the config for the converted weights.
         original: its state dict.
         converted: the converted one, tied keys included.
 
     Returns:
-        how far the outputs differ, in the order in which they are computed.
+        the differences of the outputs, in the order of computation.
 
     Raises:
-        UsageError: this original cannot be run here; it says what is missing.
+        UsageError: this original cannot be run here; the message says what is missing.
     """
     model = _model(made, layout)
     import torch
@@ -101,7 +102,7 @@ def compare(
     return [
         OutputDifference(name, _apart(ours[name], expected), expected.abs().max().item(), tolerance)
         for name, expected in theirs.items()
-        # class heads may have no row in common
+        # class heads may have no common row
         if expected.numel()
     ]
 
@@ -180,6 +181,6 @@ def _double(state: State) -> dict[str, torch.Tensor]:
 
 
 def _runnable() -> list[str]:
-    """The architectures that have a module here."""
+    """The architectures with a module in this package."""
     modules = {one.name for one in pkgutil.iter_modules(__path__)}
     return sorted(modules.intersection(architectures()))

@@ -1,4 +1,4 @@
-"""The rows that two class heads have in common."""
+"""The common rows of two class heads."""
 
 from __future__ import annotations
 

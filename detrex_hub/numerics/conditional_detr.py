@@ -31,7 +31,7 @@ NEEDS = ("timm", "transformers")
 LAYOUTS = ("original", "transformers", "transformers_no_timm")
 
 _NAMES = (*in_transformers.FAMILY, (r"\.cross_attn\.", ".encoder_attn."))
-# of the embedding of a point; it does not depend on the width of the rest
+# the width of a point's embedding, which does not depend on the model's width
 _WIDTH = 256
 
 

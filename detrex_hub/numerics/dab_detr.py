@@ -39,7 +39,7 @@ NEEDS = ("timm", "transformers")
 LAYOUTS = ("original", "transformers", "transformers_no_timm")
 
 _INVERSE_SIGMOID_EPS = 1e-3
-# what detrex's `get_sine_pos_embed` is left at
+# the default of detrex's `get_sine_pos_embed`
 _WIDTH = 256
 
 # the original's modules and transformers', in a layer
@@ -71,7 +71,7 @@ _DECODER_LAYER = {
     "linear2": "mlp.fc2",
     "norm3": "mlp.final_layer_norm",
 }
-# patterns and what becomes of them, as `in_transformers.renamed` takes them
+# patterns and replacements for `in_transformers.renamed`
 _NAMES = (
     (r"^backbone\.0\.body\.", "model.backbone.conv_encoder.model._backbone."),
     (r"^input_proj\.", "model.input_projection."),
@@ -127,7 +127,7 @@ def run_original(
     Args:
         state: as transformers names it.
         own: whether the backbone is transformers' own.
-        patterns: what each query begins with, 0 for nothing.
+        patterns: the initial contents of the queries, 0 for none.
     """
     from transformers import DabDetrConfig, DabDetrForObjectDetection
 
@@ -141,7 +141,7 @@ def run_original(
         **in_transformers.layers(made),
     )
     model = in_transformers.load(DabDetrForObjectDetection, config, state)
-    # a config takes whole numbers alone
+    # a config takes only whole numbers
     place = model.model.backbone.position_embedding
     place.temperature_height = place.temperature_width = made.position_temperature
     with _inverse_sigmoid_of_detrex(), in_transformers.in_float64():
@@ -151,8 +151,8 @@ def run_original(
 
 @contextmanager
 def _inverse_sigmoid_of_detrex() -> Iterator[None]:
-    """Let transformers' DAB-DETR cut its inverse sigmoid where detrex does, inside only. The model
-    calls a function of its module with the default limit and has no option for it."""
+    """A context in which transformers' DAB-DETR limits its inverse sigmoid as detrex does. The
+    model calls a function of its module with the default limit and has no option for it."""
     from transformers.models.dab_detr import modeling_dab_detr
 
     original = modeling_dab_detr.inverse_sigmoid
@@ -172,7 +172,7 @@ def run_converted(
 ) -> Outputs:
     """
     Args:
-        contents: what each query begins with in turn, ``(patterns, embed_dim)``.
+        contents: the initial contents of the queries in turn, ``(patterns, embed_dim)``.
     """
     x, place = single_level.projected(made, settings, state, images)
     heads = settings["model.transformer.encoder.num_heads"]
@@ -196,7 +196,7 @@ def run_converted(
             sine = sine * mlp(state, "transformer.decoder.query_scale", y, 2)
         if settings["model.transformer.decoder.modulate_hw_attn"]:
             sizes = mlp(state, "transformer.decoder.ref_anchor_head", y, 2).sigmoid()
-            # the embedding of y, which the height modulates, stands before that of x
+            # the embedding of y, which the height modulates, comes before that of x
             scales = (sizes / boxes[:, 2:]).flip(1)
             sine = sine * scales.repeat_interleave(made.embed_dim // 2, 1)
         y = y + conditional_self_attention(state, f"{at}attentions.0", y, query_place, heads)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NEEDS = ("timm", "transformers")
 LAYOUTS = ("original", "transformers", "transformers_no_timm")
 
-# of a model in two stages, whose embedding of proposals has no other
+# of a two-stage model, whose embedding of proposals has a fixed width
 _WIDTH = 256
 
 _NAMES = (
@@ -41,7 +41,7 @@ _NAMES = (
     (r"\.cross_attn\.", ".encoder_attn."),
     (r"\.encoder\.layers\.(\d+)\.norm1\.", r".encoder.layers.\1.self_attn_layer_norm."),
     (r"\.encoder\.layers\.(\d+)\.norm2\.", r".encoder.layers.\1.final_layer_norm."),
-    # the original counts the norms of its decoder from cross-attention
+    # the original numbers the norms of its decoder from cross-attention
     (r"\.decoder\.layers\.(\d+)\.norm1\.", r".decoder.layers.\1.encoder_attn_layer_norm."),
     (r"\.decoder\.layers\.(\d+)\.norm2\.", r".decoder.layers.\1.self_attn_layer_norm."),
     (r"\.decoder\.layers\.(\d+)\.norm3\.", r".decoder.layers.\1.final_layer_norm."),
@@ -49,10 +49,11 @@ _NAMES = (
 
 
 def image_size(made: DeformableDetr) -> int:
-    """With more positions than there are proposals to be chosen from them, so that another ranking
-    chooses others, and with a smallest feature map that has a norm.
+    """The size of an image with more positions than chosen proposals, so that another ranking
+    chooses other proposals, and with a smallest feature map that has a norm.
 
-    With 50 positions a side, proposals would be too close to the border, where all have one score.
+    With 50 positions per side, proposals would be too close to the border, where all have one
+    score.
     """
     bodies.resnet_of(made)
     if made.as_two_stage and made.embed_dim != _WIDTH:
@@ -72,7 +73,7 @@ def image_size(made: DeformableDetr) -> int:
 
 
 def _sides(made: DeformableDetr, size: int) -> list[int]:
-    """Those of all feature maps of an image with ``size`` pixels a side, a multiple of 32."""
+    """The sides of all feature maps of an image with ``size`` pixels per side, a multiple of 32."""
     dilated = isinstance(made.body, TorchvisionResNet) and made.body.dilation
     strides = [32 >> i for i in reversed(range(made.neck_inputs))]
     sides = [size // stride for stride in strides[:-1]] + [size // (16 if dilated else 32)]
@@ -86,7 +87,7 @@ def original(made: DeformableDetr, layout: str, state: State, images: torch.Tens
 
     if layout == "original":
         state = in_transformers.renamed(state, _NAMES)
-    # tied heads lie in a file once
+    # a file holds tied heads once
     heads = ("class_embed.0.weight", "model.decoder.class_embed.0.weight")
     config = DeformableDetrConfig(
         **in_transformers.body(made, own=layout == "transformers_no_timm", stages=made.neck_inputs),
@@ -100,7 +101,7 @@ def original(made: DeformableDetr, layout: str, state: State, images: torch.Tens
         **in_transformers.layers(made),
     )
     model = in_transformers.load(DeformableDetrForObjectDetection, config, state)
-    # it gives those of its last layer alone, and has the others for its loss
+    # it returns only the outputs of its last layer, and keeps the others for its loss
     model.loss_function = lambda *given: (None, None, given[-2:])
     # it embeds proposals in float32
     with in_transformers.in_float64():
@@ -138,7 +139,7 @@ def converted(
     if settings["model.as_two_stage"]:
         last = settings["model.transformer.decoder.num_layers"]
         memory, anchors = multi_level.proposals(state, x, sizes)
-        # the first class alone ranks them, whichever it is
+        # the first row alone ranks them, whatever its class
         scores = linear(state, f"transformer.decoder.class_embed.{last}", memory)[:, 0]
         change = mlp(state, f"transformer.decoder.bbox_embed.{last}", memory)
         chosen = scores.topk(settings["model.num_queries"]).indices

@@ -21,7 +21,7 @@ NEEDS = ("timm", "transformers")
 LAYOUTS = ("original", "panoptic", "transformers", "transformers_no_timm")
 
 _NAMES = (*in_transformers.FAMILY, (r"\.multihead_attn\.", ".encoder_attn."))
-# what checkpoints of panoptic DETR hold beside the detector, which runs without it
+# other parts of panoptic DETR checkpoints, which the detector does not need
 _MASKS = ("mask_head.", "bbox_attention.")
 
 

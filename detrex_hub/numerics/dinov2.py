@@ -28,7 +28,7 @@ converted = vit_mae.converted
 def original(made: DINOv2, layout: str, state: State, images: torch.Tensor) -> Outputs:
     from timm.models.vision_transformer import VisionTransformer
 
-    # any number but none gives it layer scales
+    # any number gives it layer scales
     model = VisionTransformer(**sizes(made), init_values=1.0, final_norm=False, global_pool="avg")
     load(model, run_by_detectors(made, state))
     return outputs_in_timm(model, images)

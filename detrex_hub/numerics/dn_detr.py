@@ -1,7 +1,7 @@
 """DN-DETR: transformers' DAB-DETR beside detrex's DN-DETR (projects/dn_detr/modeling, e244e6c).
 
 Without denoising, which is for training, it is a DAB-DETR with one pattern: the embedding of the
-label "unknown" and a zero, which says that a query is none of denoising (IDEA-Research/DN-DETR,
+label "unknown" and a zero, which marks a query without denoising (IDEA-Research/DN-DETR,
 ff3902a).
 """
 

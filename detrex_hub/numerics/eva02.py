@@ -55,7 +55,7 @@ def original(made: EVA02, layout: str, state: State, images: torch.Tensor) -> Ou
 
 
 def _timm_rotations(made: EVA02) -> torch.Tensor:
-    """Those that its models have, which they round to float32: ``(patches, 2 * head)``."""
+    """The rotations in timm's models, which are rounded to float32: ``(patches, 2 * head)``."""
     from timm.layers import build_rotary_pos_embed, freq_bands
 
     side = made.pretrain_img_size // made.patch_size
@@ -111,7 +111,7 @@ def _rotations(side: int, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _rotated(x: torch.Tensor, heads: int, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Neighbouring channels turned as pairs, ``(patches, c) -> (patches, c)``."""
+    """Rotate neighbouring channels as pairs, ``(patches, c) -> (patches, c)``."""
     x = x.unflatten(-1, (heads, -1))
     turned = torch.stack((-x[..., 1::2], x[..., 0::2]), -1).flatten(-2)
     return (x * cos[:, None] + turned * sin[:, None]).flatten(1)

@@ -1,4 +1,4 @@
-"""Originals that run in transformers, whether their names are transformers' or become so."""
+"""Run originals in transformers, under transformers' names or after renaming."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def outputs(made: Detector, found: Any) -> Outputs:
 
 _COUNTERS = ".num_batches_tracked"
 
-# patterns and what becomes of them: names of the originals of the DETR family, and of
-# transformers' files
+# patterns and replacements: names of the originals of the DETR family, and of transformers'
+# files
 FAMILY: tuple[tuple[str, str], ...] = (
     (r"^backbone\.0\.body\.", "model.backbone.conv_encoder.model."),
     (r"^backbone\.1\.row_embed\.", "model.position_embedding.row_embeddings."),
@@ -103,12 +103,12 @@ FAMILY: tuple[tuple[str, str], ...] = (
 
 
 def renamed(state: State, names: Iterable[tuple[str, str]]) -> dict[str, torch.Tensor]:
-    """An original's tensors as transformers' files name them, where queries, keys and values are
-    apart.
+    """An original's tensors under the names of transformers' files, with separate queries, keys and
+    values.
 
     Args:
-        state: those of the original.
-        names: patterns and what becomes of them, one after the other, as `re.sub` takes them.
+        state: the tensors of the original.
+        names: patterns and replacements for `re.sub`, applied in order.
     """
     names = tuple(names)
     found: dict[str, torch.Tensor] = {}
@@ -130,8 +130,8 @@ def load(kind: Any, config: Any, state: State) -> Any:
     Args:
         kind: a model's class.
         config: its config.
-        state: all of its tensors, named as transformers' files name them, which need not be what
-            its models call them.
+        state: all of its tensors under the names of transformers' files, which may differ from the
+            names in its models.
 
     Raises:
         VerificationError: keys are missing or unexpected, or shapes differ.
@@ -140,7 +140,7 @@ def load(kind: Any, config: Any, state: State) -> Any:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    # counters of BatchNorm lie in some files, and are read by no model
+    # some files have counters of BatchNorm, which no model reads
     state = {key: value for key, value in state.items() if not key.endswith(_COUNTERS)}
     try:
         model, report = kind.from_pretrained(

@@ -1,4 +1,4 @@
-"""Layers whose parameters stand under a name in a state dict."""
+"""Layers with parameters under a name in a state dict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def norm(state: State, name: str, x: torch.Tensor, *, eps: float = 1e-5) -> torc
 
 
 def batch_norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    """BatchNorm2d with the statistics that it was trained to, as FrozenBatchNorm2d has it."""
+    """BatchNorm2d with its running statistics, like FrozenBatchNorm2d."""
     mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     return functional.batch_norm(x, mean, var, weight, bias, eps=1e-5)
@@ -71,7 +71,7 @@ def multihead_attention(
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
-    """Attention itself, its inputs projected: ``(n, d), (m, d), (m, c) -> (n, c)``."""
+    """Attention with projected inputs: ``(n, d), (m, d), (m, c) -> (n, c)``."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(0, 1) for x in (q, k, v))
     scores = (q @ k.transpose(1, 2)) * q.shape[-1] ** -0.5
     return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
@@ -137,8 +137,8 @@ def inverse_sigmoid(x: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
 def refined(change: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     """The box that a box head makes of a point ``(n, 2)`` or a box ``(n, 4)``, all in 0..1.
 
-    detrex cuts the inverse sigmoid at 1e-3 and the originals at 1e-5, as is done here: that boxes
-    closer to the border are others in detrex is no fault of the weights.
+    detrex limits the inverse sigmoid at 1e-3 and the originals at 1e-5, which is used here:
+    different boxes near the border are not an error of the weights.
     """
     inside = inverse_sigmoid(references, 1e-5)
     return (change + functional.pad(inside, (0, 4 - references.shape[1]))).sigmoid()
@@ -148,7 +148,7 @@ def point_embedding(points: torch.Tensor, width: int = 128) -> torch.Tensor:
     """detrex's `get_sine_pos_embed` of ``(n, 2 or more)`` coordinates between 0 and 1, x and y
     exchanged, ``-> (n, width * coordinates)``.
 
-    detrex/layers/position_embedding.py, e244e6c, whose callers leave its ``width`` at 128.
+    detrex/layers/position_embedding.py, e244e6c. Its callers use the default ``width`` of 128.
     """
     steps = 10000 ** (2 * (torch.arange(width).double() // 2) / width)
     order = [1, 0, *range(2, points.shape[1])]

@@ -1,6 +1,6 @@
 """The shared parts of detectors with deformable attention on several feature maps, for one image.
 
-Positions of all feature maps stand in one dimension, map after map and row after row. Nothing is
+Positions of all feature maps are in one dimension, map after map and row after row. Nothing is
 padded, so the whole image is valid.
 """
 
@@ -37,7 +37,7 @@ def neck(state: State, features: Iterable[torch.Tensor], outputs: int) -> list[t
     Args:
         state: with its tensors below ``neck.``.
         features: of the backbone, each ``(1, channels, h, w)``.
-        outputs: feature maps in all, the further ones by convolutions with stride 2.
+        outputs: feature maps in all; convolutions with stride 2 make the further ones.
     """
     features = list(features)
     found = [_mapped(state, f"neck.convs.{i}", x, 1) for i, x in enumerate(features)]
@@ -57,7 +57,7 @@ def _mapped(state: State, name: str, x: torch.Tensor, stride: int) -> torch.Tens
 def flattened(
     state: State, levels: Iterable[torch.Tensor], temperature: float, offset: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Feature maps and where their positions are, both ``(positions, c)``.
+    """Feature maps and the embeddings of their positions, both ``(positions, c)``.
 
     Args:
         state: with ``transformer.level_embeds``.
@@ -88,7 +88,7 @@ def encoder(
 
 
 def centres(sizes: Sizes) -> torch.Tensor:
-    """The middles of all positions, ``(positions, 2)``: x and y as parts of the image."""
+    """The centres of all positions, ``(positions, 2)``: x and y in 0..1 of the image."""
     found = []
     for height, width in sizes:
         y = (torch.arange(height).double() + 0.5) / height
@@ -131,7 +131,7 @@ def deformable_attention(
         steps = torch.tensor([(width, height) for height, width in sizes]).double()
         places = where + offsets / steps[:, None]
     else:
-        # an offset of as many as there are points is half the box
+        # an offset equal to the number of points is half the box
         places = where[..., :2] + offsets / POINTS * where[..., 2:] * 0.5
     maps = linear(state, f"{name}.value_proj", values).split([h * w for h, w in sizes])
     found = torch.zeros(1, dtype=queries.dtype)

@@ -20,7 +20,7 @@ from detrex_hub.architectures.plain_vit import PlainViT
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
 
-# of the original's tensors, those that no detector has
+# tensors of the original that no detector has
 _NOT_RUN = (
     "cls_token",
     "mask_token",
@@ -35,8 +35,8 @@ _NOT_RUN = (
 
 
 def run_by_detectors(made: PlainViT, state: State) -> dict[str, torch.Tensor]:
-    """The original's tensors without class token and its position, final norm, and what stands
-    behind the last block."""
+    """The original's tensors without the class token and its position, the final norm, and
+    everything after the last block."""
     kept = {key: value for key, value in state.items() if not key.startswith(_NOT_RUN)}
     if made.pretrain_use_cls_token:
         kept["pos_embed"] = kept["pos_embed"][:, 1:]
@@ -61,7 +61,7 @@ def sizes(made: PlainViT) -> dict[str, Any]:
 def outputs_in_timm(
     model: Any, images: torch.Tensor, *, rope: torch.Tensor | None = None
 ) -> Outputs:
-    """Of timm's patches and blocks.
+    """The outputs of timm's patches and blocks.
 
     Args:
         model: one without class token.
@@ -78,13 +78,13 @@ def outputs_in_timm(
 
 
 def compared(depth: int) -> Mapping[int, str]:
-    """The blocks whose outputs are compared, the last of each fourth of the depth."""
+    """The blocks whose outputs are compared: the last of each quarter of the depth."""
     last = (-(-depth * fourth // 4) - 1 for fourth in range(1, 5))
     return {number: f"block {number}" for number in last}
 
 
 def patches(settings: Settings, state: State, images: torch.Tensor) -> torch.Tensor:
-    """With positions, of the converted weights: ``(1, 3, h, w) -> (patches, c)``.
+    """Patches with positions, from the converted weights: ``(1, 3, h, w) -> (patches, c)``.
 
     detectron2/modeling/backbone/utils.py, 02b5c4e2.
     """

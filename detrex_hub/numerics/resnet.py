@@ -78,7 +78,7 @@ def converted(made: ResNet, settings: Settings, state: State, images: torch.Tens
 def features(
     depth: int, settings: Settings, state: State, images: torch.Tensor, prefix: str = ""
 ) -> dict[str, torch.Tensor]:
-    """The outputs of stem and stages, whose names in the state dict begin with a prefix."""
+    """The outputs of stem and stages, whose names have a prefix in the state dict."""
     x = _conv(state, f"{prefix}stem.conv1", images, 2)
     x = functional.max_pool2d(functional.relu(x), kernel_size=3, stride=2, padding=1)
     found = {"stem": x}

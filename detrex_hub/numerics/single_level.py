@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SingleLevel: TypeAlias = Detr | ConditionalDetr | AnchorBoxDetector
 
-# rows and columns that transformers' learned position embedding has
+# rows and columns of transformers' learned position embedding
 _GRID = (50, 50)
 
 

@@ -24,7 +24,7 @@ def load(model: Any, state: State, *, absent: str | tuple[str, ...] = ()) -> Non
         VerificationError: other keys are missing or unexpected, or shapes differ.
     """
     try:
-        # assigned instead of copied: a large model need not be there twice
+        # assigned instead of copied, so that a large model is not in memory twice
         missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         raise VerificationError(" ".join(str(error).split())[:500]) from None

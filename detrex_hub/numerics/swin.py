@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 NEEDS = ("timm",)
 LAYOUTS = ("original", "timm")
 
-# what models compute for themselves
+# tensors that models compute themselves
 _COMPUTED = ("relative_position_index", "attn_mask")
 
 
 def image_size(made: Swin) -> int:
-    # two windows a side in the last of four stages: on a single one the original does not shift
-    # its windows, and detectron2 does
+    # two windows per side in the last of four stages: with a single window the original does not
+    # shift it, and detectron2 does
     return int(made.patch_size * made.window_size * 2 ** len(made.depths))
 
 
@@ -115,7 +115,8 @@ def _windows(x: torch.Tensor, window: int) -> torch.Tensor:
 
 
 def _regions(height: int, width: int, window: int, shift: int) -> torch.Tensor:
-    """``(1, h, w, 1)``: a number for each region whose pixels were neighbours before the shift."""
+    """``(1, h, w, 1)``: a number for each region of pixels that were neighbours before the
+    shift."""
 
     def bands(length: int) -> torch.Tensor:
         places = torch.arange(length)

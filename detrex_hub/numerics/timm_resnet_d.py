@@ -1,7 +1,7 @@
 """ResNet-D: timm's, beside the one that detrex's `TimmBackbone` holds below ``timm_model.``.
 
-timm 1.0.20, `models/resnet.py`. detrex's wrapper has timm build the very same model, so that the
-second forward pass is written from timm's layers here.
+timm 1.0.20, `models/resnet.py`. detrex's wrapper lets timm build the same model, so the second
+forward pass here uses timm's layers.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ def converted(
 def features(
     depth: int, settings: Settings, state: State, images: torch.Tensor, prefix: str = ""
 ) -> Outputs:
-    """The outputs of stem and stages, whose names in the state dict begin with a prefix.
+    """The outputs of stem and stages, whose names have a prefix in the state dict.
 
-    `TorchvisionResNet` returns the last stage alone.
+    `TorchvisionResNet` returns only the last stage.
     """
     dilated = settings.get("model.backbone.dilation", False)
     x = functional.relu(_conv(state, f"{prefix}body.", "conv1", "bn1", images, 2))

@@ -1,6 +1,6 @@
 """Plain ViTs, such as MAE's: timm's beside detectron2's (modeling/backbone/vit.py, 02b5c4e2).
 
-Relative positions are not compared: the original has none, and those of detectron2 begin as zeros.
+Relative positions are not compared: the original has none, and those of detectron2 are initially 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NEEDS = ("timm",)
 LAYOUTS = ("original",)
 
-# detrex's configs give it to a class whose default is another
+# set by detrex's configs, because the class has another default
 _EPS = 1e-6
 
 

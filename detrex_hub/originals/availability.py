@@ -1,4 +1,4 @@
-"""Ask whether the original of a name can be downloaded, with one small request to each source."""
+"""Find out whether the original of a name can be downloaded, with one small request per source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def available(entry: CatalogueEntry) -> Available:
     """The first source of an entry that answers, in the order in which `sources.pull` asks them.
 
     Raises:
-        SourceError: none does, each for the reason that the message names.
+        SourceError: none does; the message names the reason for each.
     """
     for path in sources.in_cache(entry):
         return Available(url=path.name, size=path.stat().st_size, sha256=None, cached=True)

@@ -1,4 +1,4 @@
-"""Original files over HTTP: what is asked, and which answers are refused."""
+"""Original files over HTTP: the requests, and the checks of the answers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ READ_SECONDS = 60.0
 def download(
     url: str, part: Path, *, size: int | None, name: str, progress: Progress
 ) -> tuple[str, bool]:
-    """Download to ``part``, and resume what lies there if it is of the same version of the file.
+    """Download to ``part``, and resume an existing part if it belongs to the same version of the
+    file.
 
     Args:
         url: the address, ``http`` or ``https``.
         part: where to write.
         size: the file's size in bytes, where known.
-        name: what progress calls the file.
-        progress: gets the bytes that arrive.
+        name: the name of the file in progress reports.
+        progress: receives the arriving bytes.
 
     Returns:
-        the sha256 of the whole file, and whether it was put together from several answers.
+        the sha256 of the whole file, and whether it comes from several answers.
 
     Raises:
-        SourceError: the server does not give the file, or gives something else.
-        OSError: the disk does not take it.
+        SourceError: the server does not send the file, or sends something else.
+        OSError: the disk is full or cannot be written.
     """
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
@@ -68,14 +69,14 @@ def download(
 
 
 def ask(url: str, *, page: bool = False) -> int | None:
-    """Ask for the first byte of a file, which shows whether the server gives it.
+    """Request the first byte of a file, to see whether the server sends it.
 
     Args:
         url: the address, ``http`` or ``https``.
         page: whether the server may send a page, as Google Drive does before a large file.
 
     Returns:
-        the size of the file in bytes, None where the server does not say.
+        the size of the file in bytes; None if the server does not state it.
 
     Raises:
         SourceError: the server does not give the file, or gives something else.
@@ -84,7 +85,7 @@ def ask(url: str, *, page: bool = False) -> int | None:
 
     def call() -> int | None:
         headers = {**IDENTITY, "range": "bytes=0-0"}
-        # a server without ranges sends the whole file; nothing of it is read
+        # a server without ranges sends the whole file, which is not read
         with _plainly(httpx), client.stream("GET", url, headers=headers) as response:
             if page and response.status_code == 200:
                 return None
@@ -106,7 +107,7 @@ def _whole_size(response: httpx.Response) -> int | None:
 
 @contextmanager
 def _unlogged(library: str) -> Iterator[None]:
-    """Keep the library from logging addresses, which may hold tokens."""
+    """Prevent the library from logging addresses, which may hold tokens."""
     loggers = [logging.getLogger(library), logging.getLogger(library.replace("httpx", "httpcore"))]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -133,8 +134,8 @@ def _check(response: httpx.Response) -> None:
     """Refuse an answer that is not the file.
 
     Raises:
-        PassingError: it may pass.
-        SourceError: it will not.
+        PassingError: the failure may be temporary.
+        SourceError: the failure is permanent.
     """
     status = response.status_code
     _refuse_downgrade(response)
@@ -165,7 +166,7 @@ def _phrase(status: int) -> str:
 
 @contextmanager
 def _plainly(httpx: Any) -> Iterator[None]:
-    """Put errors of the network into words, without what they may say of the address."""
+    """Describe network errors without the address."""
     try:
         yield
     except (httpx.InvalidURL, httpx.TooManyRedirects, httpx.UnsupportedProtocol):
@@ -177,7 +178,7 @@ def _plainly(httpx: Any) -> Iterator[None]:
 def _judge(error: Exception) -> PassingError:
     """
     Raises:
-        SourceError: it will not pass.
+        SourceError: the failure is permanent.
     """
     kind = type(error).__name__
     if "Timeout" in kind:

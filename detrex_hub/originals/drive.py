@@ -39,7 +39,7 @@ def download(file_id: str, part: Path, size: int | None, progress: Progress) -> 
         progress.advance(so_far - done)
         done = so_far
 
-    # gdown names its own unfinished files after this one
+    # gdown derives the names of its unfinished files from this one
     target = part.with_suffix(".drive")
     try:
         gdown.download(
@@ -74,7 +74,7 @@ def download(file_id: str, part: Path, size: int | None, progress: Progress) -> 
 
 
 def ask(file_id: str) -> None:
-    """Ask whether Drive still has a file. It sends a page before a large one.
+    """Find out whether Drive still has a file. Before a large file it sends a page.
 
     Raises:
         SourceError: `gdown` is not installed, or Drive has no such file.

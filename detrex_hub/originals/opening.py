@@ -1,7 +1,7 @@
-"""The original of a conversion: looked up, pulled, opened, and hashed from then on.
+"""The original of a conversion: it is looked up, pulled, opened and hashed.
 
-This imports little, so that a file is being hashed already while a command imports what plans and
-describes its conversion.
+This module imports little, so that hashing starts while a command imports the code that plans and
+describes the conversion.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherFile:
-    """A file that was read beside the one that the weights were opened by: a shard, or a
-    description. ``sha256`` is None until it has been read whole."""
+    """A further file that was read: a shard, or a description. ``sha256`` is None until the file
+    has been read whole."""
 
     file: str
     size: int
@@ -42,8 +42,8 @@ class FurtherFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """The origin of the source's bytes. ``sha256`` is None until they have been read. ``files`` are
-    those beside ``file``, if the source is a whole folder."""
+    """The origin of the source's bytes. ``sha256`` is None until they have been read. ``files``
+    are the files beside ``file``, if the source is a whole folder."""
 
     url: str | None
     file: str
@@ -53,14 +53,14 @@ class Provenance:
     files: tuple[FurtherFile, ...] = ()
 
     def hashed(self, hashing: FileSha256) -> Provenance:
-        """The same with the digests of its files, waited for.
+        """The same with the digests of its files. Waits for them.
 
         Raises:
-            VerificationError: a file of the Hub's cache is not the one that the cache names.
+            VerificationError: a file of the Hub's cache differs from its name's digest.
         """
         results = hashing.results()
         for path, digest in results.items():
-            # the content of a large file is named by its sha256
+            # the Hub's cache names the content of a large file by its sha256
             named = path.readlink().name if path.is_symlink() else ""
             if re.fullmatch("[0-9a-f]{64}", named) and named != digest:
                 raise VerificationError(
@@ -77,11 +77,11 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """An opened checkpoint, or what stands in for it. Close it: it holds the file open.
+    """An opened checkpoint, or a synthetic one. Close it, because it holds the file open.
 
-    ``name`` is the catalogue's, or that of the file; ``entry`` is None for a file of the user's,
-    and ``hashing`` where the digest is known already or not wanted. ``notes`` say what a user
-    should know of the dict that was taken, one line each.
+    ``name`` is the catalogue's, or that of the file. ``entry`` is None for the user's own file.
+    ``hashing`` is None if the digest is known or not wanted. ``notes`` are remarks for the user on
+    the chosen dict, one line each.
     """
 
     name: str
@@ -109,9 +109,9 @@ def open_original(
 
     Args:
         what: a catalogue name, or the path of a checkpoint.
-        options: where it comes from and which of its dicts holds the weights.
+        options: its source, and the dict that holds the weights.
         progress: reports downloads.
-        hashed: hash a file of the user's from now on.
+        hashed: start to hash the user's own file.
 
     Raises:
         UsageError: the name is unknown, or the options exclude each other.
@@ -178,16 +178,16 @@ def _name(
 
 
 def catalogued(what: str | os.PathLike[str], options: ConversionOptions) -> CatalogueEntry | None:
-    """The catalogue entry that is meant; None for a user's file, folder or repository.
+    """The catalogue entry; None for a user's file, folder or repository.
 
     Raises:
-        UsageError: there is no such name, or the options do not go with it.
+        UsageError: there is no such name, or the options do not fit it.
     """
     text = os.fspath(what)
     path = Path(text)
     if path.suffix or os.sep in text:
         return None
-    # a name wins over a file or folder of the same name, such as an earlier ./r101_v2
+    # a name takes precedence over a file or folder of this name, such as an earlier ./r101_v2
     from detrex_hub import catalogue
 
     entry = catalogue.look_up(text, options.extra_catalogues)
@@ -240,7 +240,7 @@ def _look_up(
 def _refuse(what: str, options: ConversionOptions, *names: str) -> None:
     """
     Raises:
-        UsageError: one of these options is given, and means nothing here.
+        UsageError: one of these options is given, but has no meaning here.
     """
     for name in names:
         if getattr(options, name):
@@ -286,7 +286,7 @@ def _open(path: Path, container: str | None, ema: bool) -> Checkpoint:
     return checkpoints.open(path, container=averaged)
 
 
-# of the tensors of a model, at least as many are averaged: named_parameters() has no buffers
+# the least share of averaged tensors in a model: named_parameters() has no buffers
 _AVERAGED_PART = 4
 
 
@@ -324,8 +324,8 @@ def _begin_hashing(
 ) -> FileSha256 | None:
     """Hash the source file, unless its digest is known from the download.
 
-    A user's file that is mostly something else, such as the state of an optimizer, is not hashed:
-    that would cost far more than the conversion.
+    A user's file with mostly other data, such as the state of an optimizer, is not hashed, because
+    that would take far longer than the conversion.
     """
     if provenance.sha256 is not None or not isinstance(checkpoint, Checkpoint):
         return None

@@ -1,4 +1,4 @@
-"""Telling a checkpoint from a page that a server sends in its place."""
+"""Refuse pages that a server sends instead of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _MAX_ANSWER_BYTES = 2**16
 
 
 def refuse_type(content_type: str) -> None:
-    """Refuse what a server itself says to be a page or a message.
+    """Refuse an answer whose content type is that of a page or a message.
 
     Raises:
-        SourceError: it is one.
+        SourceError: it is such content.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
@@ -25,21 +25,21 @@ def refuse_type(content_type: str) -> None:
 
 
 def refuse_page(head: bytes, size: int | None) -> None:
-    """Refuse what by its first bytes is a page or a message, or nothing at all.
+    """Refuse content whose first bytes are those of a page or a message, and empty content.
 
     Args:
         head: the first bytes.
         size: of the whole, in bytes, where known.
 
     Raises:
-        SourceError: it is one.
+        SourceError: it is such content.
     """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(_HTML):
         raise _instead("an HTML page")
     if text.startswith(_XML):
         raise _instead("an XML message")
-    # a safetensors file has its brace behind eight bytes, and no weights are this small
+    # a safetensors file has eight bytes before its brace, and no weights are this small
     if text.startswith((b"{", b"[")) and size is not None and size < _MAX_ANSWER_BYTES:
         raise _instead("a JSON message")
     if not head or size == 0:

@@ -1,8 +1,8 @@
-"""Whole folders as originals: repositories of transformers and timm, and what a training left.
+"""Whole folders as originals: repositories of transformers and timm, and outputs of training.
 
-The file of a folder that stands for its weights is found by its name, in a fixed order. What the
-folder says beside it, in ``config.json`` and ``preprocessor_config.json``, becomes facts of the
-weights. A folder may come from a stranger, so no file outside of it is read.
+The file with the weights is found by its name, in a fixed order. The values in ``config.json`` and
+``preprocessor_config.json`` become facts of the weights. A folder may be untrusted, so no file
+outside of it is read.
 
 Sources: transformers/utils/__init__.py (names of files), detectron2's and mmengine's
 ``last_checkpoint``, DeepSpeed's ``latest``.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 _LARGEST_DOCUMENT = 2**20
-# files whose beginnings are looked at before a download, and bytes of each that usually do
+# the most files whose beginnings are read before a download, and the usual bytes of each
 _MOST_HEADERS = 32
 _USUAL_HEADER = 2**17
 
@@ -42,11 +42,11 @@ _OF_REPOSITORY = (
     "pytorch_model.bin.index.json",
 )
 _DISTRIBUTED = ".metadata"
-# small files that name the newest checkpoint of a training
+# small files that name the newest checkpoint of a training run
 _LAST, _LATEST = "last_checkpoint", "latest"
 _LARGEST_POINTER = 4096
 _OF_DEEPSPEED = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
-# what trainers keep beside the weights
+# files that trainers write beside the weights
 _NOT_WEIGHTS = re.compile(
     r"optim|sched|scaler|training_args|recipe_state|(?:^|_)(?:rng|random)_?stat", re.IGNORECASE
 )
@@ -55,11 +55,11 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar", ".z
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The weights that a folder or a repository means.
+    """The weights of a folder or a repository.
 
     Attributes:
         name: of the folder or the repository.
-        weights: the file that stands for the weights.
+        weights: the file with the weights, or their index.
         url: its address on the Hub, ``hf://owner/name@commit/file``; None in a folder.
     """
 
@@ -72,8 +72,8 @@ def in_folder(folder: Path) -> Snapshot:
     """The weights in a folder.
 
     Raises:
-        CheckpointError: it holds none, or several and nothing says which.
-        UsageError: it is a folder that `convert` made.
+        CheckpointError: it holds none, or several without a pointer to one.
+        UsageError: `convert` made the folder.
     """
     return Snapshot(_name_of(folder.resolve()), _weights_in(folder))
 
@@ -92,12 +92,12 @@ def on_hub(
         repo: ``owner/name`` or ``owner/name@revision``.
         revision: branch, tag or commit.
         progress: reports the download.
-        check: gets names and shapes of all tensors before the download, where the files say them
-            at their beginning. What it raises ends the download before it begins.
+        check: receives names and shapes of all tensors before the download, if the first bytes of
+            the files show them. An error that it raises prevents the download.
 
     Raises:
         HubError: the repository or the network fails, or it has no weights by these names.
-        UsageError: it is a repository that detrex-hub made.
+        UsageError: detrex-hub made the repository.
     """
     from detrex_hub import checkpoints, repositories
 
@@ -107,7 +107,7 @@ def on_hub(
     bare = repo.partition("@")[0]
     _refuse_converted(folder, repo)
     if commit is None:
-        # below DETREX_HUB_ROOT
+        # a folder below DETREX_HUB_ROOT
         return in_folder(folder)
     for name in _OF_REPOSITORY:
         files = [name]
@@ -129,8 +129,8 @@ def on_hub(
 
 
 def _specs(repo: str, commit: str, files: list[str]) -> dict[str, TensorSpec]:
-    """Names and shapes in safetensors files that are not here yet, by their first bytes; none where
-    one of the files does not say them."""
+    """Names and shapes in safetensors files that are not downloaded yet, by their first bytes;
+    none if one of the files does not show them."""
     from detrex_hub.checkpoints import safetensors
     from detrex_hub.repositories.download import is_checked
     from detrex_hub.repositories.first_bytes import first_bytes
@@ -147,14 +147,14 @@ def _specs(repo: str, commit: str, files: list[str]) -> dict[str, TensorSpec]:
             if end is not None and end > len(first):
                 first = first_bytes(repo, name, revision=commit, most=end)
         except HubError:
-            # the download says it better
+            # the download gives a better error
             return {}
         specs |= safetensors.specs_in(first[:end])
     return specs
 
 
 def is_on_hub(text: str) -> bool:
-    """Whether a name that is no file here can mean a repository: ``owner/name``."""
+    """Whether a name that is not a local file can mean a repository: ``owner/name``."""
     from detrex_hub.repositories import names
 
     bare = text.removeprefix("hf://").partition("@")[0]
@@ -162,14 +162,14 @@ def is_on_hub(text: str) -> bool:
 
 
 def of_file(path: Path) -> Snapshot | None:
-    """The folder of an index that is given alone, or of weights that a repository describes; None
-    for any other file."""
+    """The folder of an index, or of weights that a repository's documents describe; None for any
+    other file."""
     whole = path.name.endswith(".index.json") or path.name == _DISTRIBUTED or documents(path)
     return Snapshot(_name_of(path.absolute().parent), path) if whole else None
 
 
 def _name_of(folder: Path) -> str:
-    """A folder's name; that of the repository for a snapshot in the Hub's cache."""
+    """A folder's name, or the repository's name for a snapshot in the Hub's cache."""
     repository = folder.parent.parent.name
     if folder.parent.name == "snapshots" and repository.startswith("models--"):
         return repository.rpartition("--")[2]
@@ -185,7 +185,7 @@ def documents(weights: Path) -> dict[str, Mapping[str, Any]]:
     """The documents of a repository that describe its weights, by file name.
 
     Args:
-        weights: the file of the weights. Another name than a repository's has no documents.
+        weights: the file of the weights. A file without a repository's usual name has no documents.
 
     Raises:
         ConfigError: a document is not JSON.
@@ -264,7 +264,8 @@ def _found_in(folder: Path) -> Path:
 
 
 def _hint(folder: Path) -> str:
-    """A folder below one without checkpoints that has some, such as ``checkpoint-500``."""
+    """Advice for a folder without checkpoints: a subfolder that has some, such as
+    ``checkpoint-500``."""
     inner = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
     fitting = [
         path
@@ -278,8 +279,8 @@ def _hint(folder: Path) -> str:
 
 
 def _pointed(folder: Path, pointer: str) -> Path | None:
-    """The checkpoint that a small file names. mmengine writes its whole path, whose folder may be
-    another machine's."""
+    """The checkpoint that a small file names. mmengine writes its whole path, which may be from
+    another machine."""
     path = find_file(folder, pointer)
     if path is None:
         return None

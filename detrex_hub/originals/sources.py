@@ -1,7 +1,7 @@
 """The original weights on this machine: from the cache, a mirror, or wherever they were published.
 
-Everything downloaded is compared with a sha256: the catalogue's, the digits that its publisher put
-into the file's name, the Hub's, or the one seen at the first download of that address.
+Every download is compared with a sha256: the catalogue's, the digits in the publisher's file name,
+the Hub's, or the one of the first download from that address.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from detrex_hub.transfer import forget
 __all__ = ["Progress", "Pulled", "pull"]
 
 MIRROR_VARIABLE = "DETREX_HUB_MIRROR"
-# bytes of what is remembered of a download
+# the most bytes of the record of a download
 _LARGEST_RECORD = 2**16
 
 
@@ -45,10 +45,10 @@ _LARGEST_RECORD = 2**16
 class Pulled:
     """Original weights on disk.
 
-    ``url`` is the catalogue's address wherever a digest proves that these are its bytes, else the
-    address that they came from; without credentials, and ``file:///<name>`` for a file of the
-    user's, whose folder is private. ``size`` is in bytes. ``pinned_by`` says what the
-    sha256 was compared with.
+    ``url`` is the catalogue's address if a digest proves these bytes, else the address of the
+    download, without credentials. It is ``file:///<name>`` for the user's own file, whose folder
+    is private. ``size`` is in bytes. ``pinned_by`` names the digest that the sha256 was compared
+    with.
     """
 
     path: Path
@@ -75,19 +75,19 @@ def pull(
     to: Path | None = None,
     progress: Progress | None = None,
 ) -> Pulled:
-    """Get the original weights of an entry, from the first source that can give them.
+    """Get the original weights of an entry from the first source that works.
 
-    The cache is asked first, then the mirror that ``DETREX_HUB_MIRROR`` names, then the entry's
-    sources in their order. A download that was interrupted is resumed.
+    The cache comes first, then the mirror in ``DETREX_HUB_MIRROR``, then the entry's sources in
+    order. An interrupted download is resumed.
 
     Args:
         entry: the weights.
-        source: a file or a URL to be used instead of the entry's sources, and of their digests.
-        to: a file name, or an existing folder, to put a copy at.
+        source: a file or a URL that replaces the entry's sources and their digests.
+        to: a file name or an existing folder for a copy.
         progress: reports downloads.
 
     Raises:
-        SourceError: no source can give the file, each for the reason that the message names.
+        SourceError: no source works; the message names the reason for each.
         UsageError: ``source`` is neither a file nor a URL of a known kind.
     """
     reports = progress or Silent()
@@ -109,7 +109,8 @@ def in_cache(entry: CatalogueEntry) -> frozenset[Path]:
 def remove(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> None:
     """Remove the originals of an entry from the cache of downloads, except those in ``keep``.
 
-    Their digests stay known. Files that another process uses stay, and so does the Hub's own cache.
+    Their digests are kept. Files that another process uses stay, and the Hub's cache is not
+    changed.
     """
     for source in _kept_here(entry):
         place = _Place.of(source)
@@ -176,11 +177,11 @@ def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
 
 
 def candidates(sources: Sequence[Source]) -> Iterator[tuple[Source, str]]:
-    """Each source with an address to ask, in the order of asking."""
+    """Each source with an address, in the order of the requests."""
     mirror = os.environ.get(MIRROR_VARIABLE, "").rstrip("/")
     if mirror:
         for source in sources:
-            # files on the Hub are all named alike, so their names are no addresses
+            # many files on the Hub have the same name, so a mirror cannot identify them by name
             if source.scheme != "hf":
                 yield source, f"{mirror}/{quote(source.file)}"
     for source in sources:
@@ -202,7 +203,7 @@ def _pull_given(entry: CatalogueEntry, url: str, progress: Progress) -> Pulled:
 
 
 def _local(source: str, progress: Progress) -> Pulled:
-    """A file of the user's, where it lies."""
+    """The user's own file, in its place."""
     path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
     path = path.expanduser()
     if not path.is_file():
@@ -230,10 +231,10 @@ def _local(source: str, progress: Progress) -> Pulled:
 
 
 def refuse_unreachable(url: str) -> None:
-    """Refuse an address that need not be asked.
+    """Refuse an address without a request.
 
     Raises:
-        SourceError: it names no file, or nothing may be downloaded.
+        SourceError: it names no file, or downloads are turned off.
     """
     if url.startswith("gdrive-folder://"):
         folder, _, file = url.partition("://")[2].partition("/")
@@ -249,7 +250,7 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
     """Get a file from one address.
 
     Raises:
-        SourceError: why that address does not give it; the message does not repeat the address.
+        SourceError: the download fails; the message does not repeat the address.
     """
     refuse_unreachable(url)
     if url.startswith("hf://"):
@@ -266,7 +267,7 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
             part.unlink(missing_ok=True)
             if not resumed:
                 raise
-            # the halves may come from two files, so download the whole again
+            # the parts may come from two files, so the whole is downloaded again
             digest, _ = _download(source, url, part, progress)
             pinned_by = place.judge(digest, part.stat().st_size)
         finally:
@@ -284,7 +285,7 @@ def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
 
 
 def _download(source: Source, url: str, part: Path, progress: Progress) -> tuple[str, bool]:
-    """The sha256 of what now lies at ``part``, and whether it was put together from pieces."""
+    """The sha256 of the file at ``part``, and whether it comes from several answers."""
     if url.startswith("gdrive://"):
         drive.download(url.partition("://")[2], part, source.size, progress)
         return _hash(part, progress), False
@@ -319,7 +320,7 @@ def _from_hub(source: Source, progress: Progress) -> Pulled:
 
 
 def _cached(source: Source, progress: Progress) -> Pulled | None:
-    """The file from an earlier download, if its bytes are still what they were."""
+    """The file of an earlier download, if its bytes are unchanged."""
     if source.scheme in ("hf", "gdrive-folder"):
         return None
     place = _Place.of(source)
@@ -345,7 +346,7 @@ def _cached(source: Source, progress: Progress) -> Pulled | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of a source's file in the cache, with the record of its first download."""
+    """The path of a source's file in the cache, with the record of its first download."""
 
     source: Source
     folder: Path
@@ -384,7 +385,7 @@ class _Place:
         except PermissionError as error:
             raise _unwritable(self.folder, error) from None
         except (OSError, NotImplementedError):
-            # a file system without locks: a download of its own, which cannot be resumed
+            # a file system without locks: a separate download, which cannot be resumed
             part = self.folder / f"{self.source.file}.{os.getpid()}.part"
         try:
             yield part
@@ -405,7 +406,7 @@ class _Place:
         return found if right else None
 
     def judge(self, sha256: str, size: int) -> str:
-        """Compare the digest and the size of a file with the known ones.
+        """Compare digest and size of a file with the known ones.
 
         Returns:
             a phrase that names what the digest was compared with.
@@ -428,7 +429,7 @@ class _Place:
         return "the sha256 seen first"
 
     def keep(self, part: Path, sha256: str, url: str) -> None:
-        """Give a verified download its name, and remember it."""
+        """Give a verified download its final name, and record it."""
         record = {"sha256": sha256, "url": public_url(url if self._unproven else self.source.url)}
         replace_text(self.folder / "seen.json", json.dumps(record, indent=2) + "\n")
         part.replace(self.path)
@@ -441,7 +442,7 @@ class _Place:
 def _compare_with_pin(source: Source, sha256: str, size: int) -> None:
     """
     Raises:
-        SourceError: a file is not the one that the catalogue or its lock knows.
+        SourceError: a file differs from the one in the catalogue or its lock.
     """
     expected = source.sha256 or source.sha256_prefix
     if expected is not None and not sha256.startswith(expected):
@@ -453,7 +454,7 @@ def _compare_with_pin(source: Source, sha256: str, size: int) -> None:
 
 
 def _place(pulled: Pulled, to: Path) -> Path:
-    """A copy at the path that the user wants, complete or not at all."""
+    """Write a complete copy to the user's path, or nothing."""
     target = to / pulled.source.file if to.is_dir() else to
     if target.exists() and target.samefile(pulled.path):
         return target
@@ -485,7 +486,7 @@ def _offline() -> bool:
 
 def _unwritable(folder: Path, error: Exception) -> DetrexHubError:
     refusal = error if isinstance(error, OSError) else OSError(str(error))
-    # no SourceError: another source would have nowhere to go either
+    # not a SourceError, because another source would fail in the same way
     return DetrexHubError(
         f"the cache {folder} cannot be written: {refusal.strerror or refusal}",
         hint=how_to_write(refusal, f"choose another place with {assets_variable()}"),

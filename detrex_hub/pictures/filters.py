@@ -13,7 +13,7 @@ from detrex_hub.pictures.png import png
 from detrex_hub.specs import TensorSpec
 
 _COLUMNS = 8
-# pixels across of a filter, at most: a stranger's file may have any
+# the most pixels across a filter, because an untrusted file may have any number
 _LARGEST = 64
 # pixels: of the weights side by side, and of the picture, about
 _WEIGHTS, _WIDTH = 80, 400
@@ -21,13 +21,13 @@ _GAP = 1
 # element types by the codes of `struct`; BF16 is the upper half of an F32
 _CODES = {"F64": "d", "F32": "f", "F16": "e", "BF16": "f"}
 _GROUND = bytes((255, 255, 255))
-# filters that are all but zero stay gray
+# filters that are nearly zero stay gray
 _LEAST = 0.02
 
 
 def first_layer(specs: Mapping[str, TensorSpec]) -> str | None:
-    """The key of the convolution that takes the images; None where there is not exactly one whose
-    weights are floating-point numbers of 16 bits or more."""
+    """The key of the convolution that reads the images; None unless exactly one has floating-point
+    weights of 16 bits or more."""
     found = [
         key
         for key, spec in specs.items()
@@ -40,7 +40,7 @@ def first_layer(specs: Mapping[str, TensorSpec]) -> str | None:
 
 
 def shown(spec: TensorSpec) -> int:
-    """How many filters of a convolution are drawn: the first 64, or fewer large ones."""
+    """The number of drawn filters of a convolution: the first 64, or fewer large ones."""
     return min(spec.shape[0], _columns(spec) ** 2)
 
 
@@ -55,7 +55,7 @@ def draw_filters(content: bytes, spec: TensorSpec, image_format: str) -> bytes:
     more of its colour.
 
     Args:
-        content: the bytes of the weights, those of the `shown` filters at least.
+        content: the bytes of the weights, at least those of the `shown` filters.
         spec: their type and their shape, (filters, 3, height, width).
         image_format: ``RGB`` or ``BGR``, the order of the channels.
 

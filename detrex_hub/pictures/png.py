@@ -23,8 +23,8 @@ def png(rows: Sequence[bytes], palette: Sequence[bytes] = ()) -> bytes:
     """Encode an image.
 
     Args:
-        rows: from top to bottom: three bytes for each pixel, its red, green and blue in 0..255, or
-            with a palette one byte, the place of its colour there.
+        rows: from top to bottom: three bytes for each pixel (red, green and blue in 0..255), or
+            with a palette one byte, the index of its colour.
         palette: the colours, three bytes each, 256 at most.
 
     Returns:
@@ -46,7 +46,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _filtered(rows: Sequence[bytes], size: int) -> bytes:
-    """The rows as differences, each by the filter that leaves more zeros."""
+    """The rows as differences, each with the filter that gives more zeros."""
     found = bytearray()
     above = bytes(len(rows[0]))
     for row in rows:

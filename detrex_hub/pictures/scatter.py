@@ -13,13 +13,13 @@ _WIDTH, _HEIGHT = 720, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 20, 44
 _WHITE, _GRID, _INK = bytes((255, 255, 255)), bytes((226, 230, 236)), bytes((91, 100, 114))
 _OTHER, _MARKED = bytes((148, 163, 184)), bytes((31, 95, 214))
-# points of a pixel that a disc may cover
+# sample points of a pixel
 _WHOLE = 16
-# round numbers of millions, and how near their lines may be, in pixels
+# round numbers of millions, and the least distance of their lines in pixels
 _SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 7, 15, 30, 70, 150, 300, 700, 1500, 40, 60, 80)
 _NEAR = 70
 
-# five columns of seven pixels for a digit, a row a line
+# five columns of seven pixels for a digit, one row per line
 _DIGITS = {
     "0": "01110 10001 10011 10101 11001 10001 01110",
     "1": "00100 01100 00100 00100 00100 00100 01110",
@@ -105,7 +105,8 @@ class _Canvas:
         self.rows = [bytearray(_WIDTH) for _ in range(_HEIGHT)]
 
     def _paint(self, x: int, y: int, colour: bytes, share: int = _WHOLE) -> None:
-        """Paint a pixel; where it is half covered, mix with white alone, so that few colours do."""
+        """Paint a pixel. A half-covered pixel is mixed only with white, which limits the number of
+        colours."""
         if share < _WHOLE:
             if self.rows[y][x]:
                 if share < _WHOLE // 2:
@@ -139,7 +140,7 @@ class _Canvas:
 
 @cache
 def _covered(radius: int) -> list[tuple[int, int, int]]:
-    """The pixels of a disc, with how many of 16 points in each lie in it."""
+    """The pixels of a disc, with the number of their 16 sample points inside it."""
     found = []
     for down in range(-radius, radius + 1):
         for across in range(-radius, radius + 1):

@@ -34,16 +34,16 @@ def publish_all(
     jobs: int = 1,
     events: Events,
 ) -> Iterator[Published]:
-    """Publish the names that a `preflight` found to be work, and report all of them.
+    """Publish the names for which a `preflight` found work, and report all names.
 
-    The disk holds at most ``jobs`` originals and results at a time. What fails is remembered for
+    The disk holds at most ``jobs`` originals and results at a time. Failed names are recorded for
     `last_batch.what_failed`.
 
     Args:
         forecasts: of the names.
         conversion, push: the options that the forecasts were made with.
-        jobs: how many names are worked on at once.
-        events: gets what happens.
+        jobs: the number of names at once.
+        events: receives the events.
 
     Yields:
         the outcome of each name, as soon as it is known.
@@ -97,7 +97,7 @@ def without_work(forecast: Forecast, push: PushOptions) -> Published:
 
 
 def _clear_away(forecasts: Sequence[Forecast], push: PushOptions) -> None:
-    """Remove what a killed run left behind of names that are done."""
+    """Remove files that a killed run left of finished names."""
     clear_scratch()
     for one in forecasts:
         if push.to is not None and one.status == "unchanged" and one.url is not None:
@@ -113,14 +113,14 @@ def convert_and_push_all(
 ) -> Iterator[Published]:
     """Publish several names; a refused one does not stop the others.
 
-    An interruption, or closing the iterator, ends each job when it next reports progress. What was
-    done until then is still yielded. A second interruption waits for nothing.
+    An interruption, or closing the iterator, ends each job when it next reports progress. Finished
+    names are still yielded. A second interruption ends the process at once.
 
     Args:
         names: catalogue names.
-        one: what to do with each, such as `convert_and_push` with its options bound. It is called
+        one: the function for each name, such as `convert_and_push` with bound options. It is called
             with the name and ``progress``.
-        jobs: how many at once, so that downloads, conversions and uploads overlap.
+        jobs: the number of names at once, so that downloads, conversions and uploads overlap.
         progress: reports downloads, copying and uploads.
 
     Yields:
@@ -128,7 +128,7 @@ def convert_and_push_all(
     """
     listener = progress or Silent()
     if jobs <= 1:
-        # not in a thread, for which an interruption would have to wait
+        # not in a thread, because an interruption would have to wait for it
         yield from (_publish(name, one, listener) for name in names)
         return
     running = _Jobs(names, one, listener, min(jobs, len(names)))
@@ -151,7 +151,7 @@ def _publish(name: str, one: Callable[..., PushResult], progress: Progress) -> P
     except DetrexHubError as error:
         failure = error
     except Exception as error:
-        # an unforeseen error does not stop the others either
+        # an unexpected error does not stop the others either
         failure = DetrexHubError(f"{name}: {type(error).__name__}: {error}")
         failure.__cause__ = error
     else:
@@ -210,7 +210,7 @@ class _Jobs:
 
 
 class _StoppedError(BaseException):
-    """Ends a job that was stopped. Not an Exception, since the job did not fail."""
+    """Ends a stopped job. It is not an Exception, because the job did not fail."""
 
 
 class _Stoppable:

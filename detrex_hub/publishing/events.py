@@ -13,7 +13,7 @@ class Events(Progress, Protocol):
     """Receives the stages of each job, as `Progress` does, and the events of the batch."""
 
     def planned(self, forecasts: Sequence[Forecast]) -> None:
-        """The work begins, and this is what it will do."""
+        """The work begins. These are the forecasts."""
 
     def finished(self, published: Published) -> None:
         """One name is done."""
@@ -23,8 +23,8 @@ class Events(Progress, Protocol):
 
 
 class Named:
-    """Passes on the stages of a job with the name of the weights, instead of that of a file. The
-    last stage stays until the next one, so that a job that works is always shown."""
+    """Passes on the stages of a job with the name of the weights instead of the file's. The last
+    stage stays until the next one, so that a working job is always shown."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress

@@ -1,8 +1,7 @@
-"""Publish on Hugging Face Jobs: several machines of theirs, each with a share of the names.
+"""Publish on Hugging Face Jobs: several remote machines, each with a share of the names.
 
-Each job installs this version of detrex-hub, and runs `convert-and-push` for its names. Pushes can
-be repeated without harm, so that the jobs need not know of each other. A job's output is its log,
-whose rows are read back.
+Each job installs this version of detrex-hub, and runs `convert-and-push` for its names. Repeated
+pushes are harmless, so the jobs are independent. The rows of a job's log are its output.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ log = logging.getLogger(__name__)
 
 # has uv, which installs detrex-hub
 _IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
-# a job is ended after half an hour by default
+# the default would end a job after half an hour
 _TIMEOUT = "24h"
 _STATUSES: tuple[Status, ...] = ("new", "changed", "unchanged", "refused", "failed")
-# what the command prints for one name alone
+# the output of the command for a single name
 _ALONE = re.compile(r"(created|pushed|unchanged|pull request): (\S+)")
 _OF_ALONE: dict[str, Status] = {
     "created": "new",
@@ -44,12 +43,12 @@ _OF_ALONE: dict[str, Status] = {
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """Which machines to use.
+    """The machines to use.
 
     Attributes:
         flavor: the hardware of each, such as ``cpu-basic``.
-        shards: how many jobs.
-        at_once: how many names each works on at once.
+        shards: the number of jobs.
+        at_once: the number of names that each job works on at once.
     """
 
     flavor: str = "cpu-basic"
@@ -59,7 +58,7 @@ class JobOptions:
 
 @dataclass(kw_only=True)
 class _Shard:
-    """One job: its names, and what its log said of them."""
+    """One job: its names, and their outcomes in its log."""
 
     number: int
     forecasts: list[Forecast]
@@ -69,7 +68,7 @@ class _Shard:
     failure: str | None = None
 
     def read(self, line: str) -> None:
-        """Take in a line of the log."""
+        """Read a line of the log."""
         cells = line.split("\t")
         names = {one.name for one in self.forecasts}
         if len(cells) == 3 and cells[0] in names and cells[1] in _STATUSES:
@@ -125,22 +124,22 @@ def publish_on_jobs(
     *,
     events: Events,
 ) -> Iterator[Published]:
-    """Publish the names that a `preflight` found to be work on Hugging Face Jobs.
+    """Publish the names for which a `preflight` found work on Hugging Face Jobs.
 
-    The token travels as a secret of the job. Logs are followed, each line with the number of its
-    job. An interruption leaves the jobs running, and says how to cancel them.
+    The token is passed as a secret of the job. Logs are followed, and each line has the number of
+    its job. After an interruption the jobs continue, and a message says how to cancel them.
 
     Args:
         forecasts: of the names.
         conversion, push: the options that the forecasts were made with.
-        jobs: which machines to use.
-        events: gets what happens.
+        jobs: the machines to use.
+        events: receives the events.
 
     Yields:
         the outcome of each name; those of a job when it ends.
 
     Raises:
-        UsageError: an option means nothing on another machine.
+        UsageError: an option has no meaning on another machine.
         HubError: there is no token.
     """
     check_portable(conversion, push)
@@ -177,11 +176,11 @@ def publish_on_jobs(
 
 
 def cut(forecasts: Sequence[Forecast], shards: int) -> list[list[Forecast]]:
-    """Share names out so that each job has about as many bytes.
+    """Divide names into shares with about the same number of bytes.
 
     Args:
         forecasts: with the sizes of the originals, in bytes.
-        shards: the largest number of shares; none is empty.
+        shards: the largest number of shares. No share is empty.
 
     Example:
         >>> sizes = {"a": 5, "b": 4, "c": 1}
@@ -200,10 +199,10 @@ def cut(forecasts: Sequence[Forecast], shards: int) -> list[list[Forecast]]:
 
 
 def check_portable(conversion: ConversionOptions, push: PushOptions) -> None:
-    """Refuse options that mean something on this machine alone.
+    """Refuse options that have a meaning only on this machine.
 
     Raises:
-        UsageError: there is one.
+        UsageError: there is such an option.
     """
     wrong = {
         "--to": push.to,
@@ -255,7 +254,7 @@ def command(
 
 
 class _Shards:
-    """Jobs that run elsewhere, and what arrives from them."""
+    """Remote jobs, and their arriving results."""
 
     def __init__(self, shards: Sequence[_Shard], namespace: str | None, events: Events) -> None:
         self._shards = shards
@@ -267,7 +266,7 @@ class _Shards:
     def results(self) -> Iterator[Published]:
         """The results for the names of each job, when the job ends."""
         for shard in self._shards:
-            # an interruption waits for no log
+            # an interruption does not wait for logs
             threading.Thread(target=self._follow, args=(shard,), daemon=True).start()
         running = len(self._shards)
         while running:

@@ -48,7 +48,7 @@ class _Document(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class LastBatch:
-    """The last batch: which names were refused or failed, and with which options."""
+    """The last batch: its refused and failed names, and its options."""
 
     failed: tuple[str, ...]
     running: tuple[str, ...]
@@ -57,7 +57,7 @@ class LastBatch:
 
 
 class Memory:
-    """Writes down what a batch does, after each name, so that nothing is lost when it is killed.
+    """Records the progress of a batch after each name, so that nothing is lost if it is killed.
 
     Args:
         conversion, push: the options of the batch.
@@ -70,7 +70,7 @@ class Memory:
         self._lock = threading.Lock()
 
     def started(self, name: str) -> None:
-        """Its original is being downloaded or converted from now on."""
+        """The download or conversion of its original begins."""
         with self._lock:
             self._running.append(name)
             self._write()
@@ -87,7 +87,7 @@ class Memory:
         document = _Document(
             failed=tuple(self._failed), running=tuple(self._running), options=self._options
         )
-        # a cache that cannot be written to remembers nothing
+        # without a writable cache nothing is recorded
         with suppress(OSError):
             path = _path()
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,13 +125,13 @@ def last_batch() -> LastBatch | None:
 
 
 def what_failed(conversion: ConversionOptions, push: PushOptions) -> LastBatch:
-    """The last batch, to be repeated with its own options.
+    """The last batch, for a repetition with its own options.
 
     Args:
-        conversion, push: the options that the user gives now; either none, or the same.
+        conversion, push: the user's present options: either none, or the same ones.
 
     Raises:
-        UsageError: there was no batch, or its options were others.
+        UsageError: there was no batch, or its options differ.
     """
     last = last_batch()
     if last is None:

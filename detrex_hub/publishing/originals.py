@@ -14,14 +14,13 @@ from detrex_hub.resolving import KEEP_VARIABLE
 
 
 class Originals:
-    """Keeps the disk from filling with originals.
+    """Removes originals, so that they do not fill the disk.
 
-    What was in the cache before stays there, and so does everything with
-    ``DETREX_HUB_KEEP_ORIGINALS=1``.
+    Originals that were cached before stay. With ``DETREX_HUB_KEEP_ORIGINALS=1`` all stay.
 
     Args:
         entries: the weights that the batch converts.
-        unfinished: names that an earlier batch was stopped at; their originals are not kept.
+        unfinished: unfinished names of an earlier batch, whose originals are not kept.
     """
 
     def __init__(self, entries: Iterable[CatalogueEntry], unfinished: Iterable[str] = ()) -> None:
@@ -40,8 +39,8 @@ class Originals:
         """Remove the originals of an entry that no other name of the batch needs.
 
         Args:
-            entry: None for a file of the user's, which stays; so do those of entries that the batch
-                does not download.
+            entry: None for the user's own file, which stays. Originals of entries that the batch
+                does not download stay too.
         """
         if entry is None or entry.name not in self._names:
             return

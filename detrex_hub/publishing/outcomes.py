@@ -14,7 +14,7 @@ Status: TypeAlias = Literal["new", "changed", "unchanged", "refused", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """The result that publishing a name will have.
+    """The expected result of publishing a name.
 
     ``name`` is the catalogue's. ``url`` is the page or the path of the repository; it is None if
     the name is refused before the repository is known. ``size`` is the size of the original in
@@ -33,12 +33,12 @@ class Forecast:
 
     @property
     def is_work(self) -> bool:
-        """Whether something is left to be done."""
+        """Whether there is work to do."""
         return self.status in ("new", "changed")
 
     @property
     def reason(self) -> str | None:
-        """Why it is changed or refused."""
+        """The reason for a change or a refusal."""
         return str(self.refusal) if self.refusal is not None else self.why
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Published:
     """The outcome of one name.
 
     ``url`` is the page or the path of its repository, ``error`` says why it was refused or failed.
-    ``result`` is None where another machine did the work. ``seconds`` is how long it took.
+    ``result`` is None if another machine did the work. ``seconds`` is the duration.
     """
 
     name: str

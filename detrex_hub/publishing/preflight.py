@@ -1,7 +1,7 @@
-"""Find out before any work what publishing names will do, and what would stop it.
+"""Find out before any work what publishing names will do, and what would prevent it.
 
-Nothing is downloaded but small records. The Hub is asked for the account, and for each repository
-what it holds. Each original that is needed is asked for with one small request.
+Only small records are downloaded. The Hub is asked for the account and for the contents of each
+repository. Each needed original gets one small request.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def preflight(
     """Forecast the results of publishing names. A refused name does not stop the others.
 
     Args:
-        names: of the catalogue, or checkpoints of the user's.
-        conversion: how they are converted.
-        push: where they go.
-        jobs: how many are worked on at once, which decides how much disk that needs; None where
-            the work is done on other machines.
-        progress: gets one stage.
+        names: of the catalogue, or the user's own checkpoints.
+        conversion: the options of the conversion.
+        push: the options of the push.
+        jobs: the number of names at once, which decides the needed disk space; None if other
+            machines do the work.
+        progress: receives one stage.
 
     Returns:
         a forecast for each name, in their order; aliases of one name give one.
@@ -65,7 +65,7 @@ def preflight(
     Raises:
         UsageError: the options exclude each other.
         HubError: there is no token, it may not write there, or the Hub does not answer.
-        DetrexHubError: so many jobs need more disk than is free.
+        DetrexHubError: this number of jobs needs more disk space than is free.
     """
     reports = progress or Silent()
     if conversion.synthetic and push.to is None and not push.allow_synthetic:
@@ -84,7 +84,7 @@ def preflight(
         asked = threads.map(partial(_forecast, conversion, push, there), names)
         found = {one.name: one for one in asked}
     finally:
-        # an interruption waits for no answer
+        # an interruption does not wait for answers
         threads.shutdown(wait=False, cancel_futures=True)
         reports.finish()
     forecasts = _without_twins([*found.values()])
@@ -95,7 +95,7 @@ def preflight(
 
 
 def _without_twins(forecasts: list[Forecast]) -> list[Forecast]:
-    """The same, with each refused whose repository is that of an earlier one."""
+    """The same forecasts, but a name with the repository of an earlier one is refused."""
     first: dict[str | None, str] = {}
     judged = []
     for one in forecasts:
@@ -121,7 +121,7 @@ def _forecast(
 
 
 def _of_user(name: str, there: Target) -> Forecast:
-    """A file, a folder or a repository of the user's is compared with what is there when it is
+    """The user's own file, folder or repository. It is compared with the target when it is
     converted."""
     path = Path(name)
     repo_id = there.repo_id(file_stem(path) if path.is_file() else path.name)
@@ -163,7 +163,7 @@ def _of_entry(
             raise unsigned(there.url(repo_id))
     return replace(
         forecast,
-        # an interrupted run may have made a repository and put nothing into it
+        # an interrupted run may have created an empty repository
         status="new" if held is None or CONFIG not in held.files else "changed",
         size=_size(entry, conversion),
     )
@@ -172,7 +172,7 @@ def _of_entry(
 def _check_content(entry: CatalogueEntry, conversion: ConversionOptions, push: PushOptions) -> None:
     """
     Raises:
-        UsageError: the licence that the user states is not that of the weights.
+        UsageError: the user states another licence than that of the weights.
         HubError: these weights should not be on the Hub.
     """
     if push.license is not None:
@@ -193,7 +193,7 @@ def _why_changed(
     there: Target,
     held: Remote,
 ) -> str:
-    """The changes in a repository; empty if nothing changes."""
+    """The reasons for changes in a repository; empty if nothing changes."""
     if conversion.reads_another_way:
         return "its conversion is compared with the published one"
     try:
@@ -210,14 +210,15 @@ def _why_changed(
 
 
 def _size(entry: CatalogueEntry, conversion: ConversionOptions) -> int:
-    """Bytes of the original, which must answer; of what is converted, without one."""
+    """The size of the original in bytes, whose source must answer; without an original, the size
+    of the result."""
     if conversion.synthetic:
         if (known := outline(entry)) is not None:
             return known.size
         specs, _ = model_of(entry).original(layout_of(entry))
         return sum(spec.nbytes for spec in specs.values())
     if conversion.source is not None:
-        # a file or an address of the user's, which is read next
+        # the user's own file or address, which is read next
         return 0
     return available(entry).size or 0
 
@@ -225,7 +226,7 @@ def _size(entry: CatalogueEntry, conversion: ConversionOptions) -> int:
 def _within_disk(
     forecasts: list[Forecast], push: PushOptions, jobs: int, factor: int
 ) -> list[Forecast]:
-    """The same, with those refused that need more disk than is free.
+    """The same forecasts, but names that need more disk space than is free are refused.
 
     Args:
         forecasts: of the names.
@@ -234,7 +235,7 @@ def _within_disk(
         factor: bytes of disk per byte of their sizes.
 
     Raises:
-        DetrexHubError: each fits, but so many jobs at once do not.
+        DetrexHubError: each name fits, but this number of jobs at once does not.
     """
     place, variable = scratch_place()
     free = shutil.disk_usage(place).free

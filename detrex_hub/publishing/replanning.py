@@ -1,7 +1,7 @@
-"""Plan a recorded conversion again, without its original.
+"""Plan a recorded conversion again without its original.
 
-`conversion.json` names every source tensor with its type and its shape, which is all that planning
-and describing need.
+`conversion.json` names every source tensor with its type and shape. Planning and describing need no
+more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from detrex_hub.specs import TensorSpec
 
 
 class _RecordedCheckpoint(SyntheticCheckpoint):
-    """The keys and shapes of an original that is not at hand; its tensors are never read."""
+    """The keys and shapes of an original that is not available. Its tensors are never read."""
 
     def __init__(
         self, record: ConversionRecord, specs: Mapping[str, TensorSpec], dtype: str | None
@@ -42,12 +42,12 @@ def planned_again(
 
     Args:
         record: of the published conversion.
-        entry: what the catalogue says of the weights now.
+        entry: the present entry of the catalogue.
         specs: the original's state dict.
-        options: of the user.
+        options: the user's options.
 
     Raises:
-        DetrexHubError: these tensors are no longer converted.
+        DetrexHubError: this version cannot convert these tensors.
     """
     source = record.source
     original = Original(

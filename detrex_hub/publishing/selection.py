@@ -1,4 +1,4 @@
-"""Which names of the catalogue a batch publishes."""
+"""Choose the names of a batch from the catalogue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def select(
     but: Sequence[str] = (),
     extra_catalogues: Sequence[Path] = (),
 ) -> list[str]:
-    """Names of the catalogue, those that share an original one after another.
+    """Names of the catalogue. Names with a common original follow each other.
 
     Args:
         families: architectures, or stems of catalogue files; all by default.

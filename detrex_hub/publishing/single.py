@@ -1,4 +1,5 @@
-"""Push one set of weights: convert it first, or push what a conversion or a training left."""
+"""Push one set of weights: convert it first, or push the output of a conversion or a training
+run."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def convert_and_push(
     collection: str | None = None,
     progress: Progress | None = None,
 ) -> PushResult:
-    """Convert weights and push them; nothing is left behind but the repository.
+    """Convert weights and push them. No other files are left.
 
     Args:
         name: a catalogue name, a checkpoint, a folder with weights, or ``owner/name``.
@@ -115,7 +116,7 @@ def publish(
         done = execute(planned, scratch / planned.name, progress=progress)
         assert done.folder is not None
         if progress is not None:
-            # the last point to stop, before others see anything
+            # the last point at which an interruption changes nothing for others
             progress.advance(0)
         result = push_folder(
             done.folder,
@@ -124,7 +125,7 @@ def publish(
             extra_catalogues=conversion.extra_catalogues,
             progress=progress,
         )
-        # those of the catalogue's weights stand on their cards, and a batch would print them all
+        # notes on the catalogue's weights are on their cards, and a batch would print all of them
         return replace(result, notes=planned.notes if planned.entry is None else ())
 
 
@@ -144,8 +145,8 @@ def push_any(
         what: a folder that `convert` made, a catalogue name, a file, or an output folder, whose
             newest checkpoint is taken, with the config and the metrics beside it.
         repo_id: ``owner/name`` or ``name``; the name of the folder or config by default.
-        options: where and how to push.
-        run: what lies beside a training checkpoint.
+        options: the options of the push.
+        run: the config and the metrics of a training checkpoint.
         extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports downloads, copying and uploads.
 
@@ -189,13 +190,13 @@ def push_trained(
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> PushResult:
-    """Push what a training run with detrex left: its weights alone, with a card that has the
-    config's overrides and the accuracy that was measured.
+    """Push the weights of a training run with detrex, with a card that has the config's overrides
+    and the measured accuracy.
 
     Args:
-        checkpoint: what detectron2's checkpointer wrote.
+        checkpoint: a file of detectron2's checkpointer.
         repo_id: ``owner/name`` or ``name``; the config's name by default.
-        options: where and how to push.
+        options: the options of the push.
         run: the config and metrics of the run.
         extra_catalogues: catalogue files beyond the built-in ones.
         progress: reports copying and uploads.

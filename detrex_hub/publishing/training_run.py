@@ -1,7 +1,7 @@
 """Prepare the output of a detrex training run for a push: checkpoint, config and metrics.
 
-The config says what no shape shows and must fit the weights; the metrics must be of this very
-checkpoint, for an accuracy of other weights is worse than none.
+The config states facts that no shape shows, and must fit the weights. The metrics must belong to
+this checkpoint, because a wrong accuracy is worse than none.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _NO_ACCURACY = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation during a training: its iteration, counted from 0, and ``bbox/AP`` and the
-    like, in percent."""
+    """One evaluation during training: its iteration, counted from 0, and figures such as
+    ``bbox/AP`` in percent."""
 
     iteration: int
     figures: Mapping[str, float]
@@ -55,9 +55,10 @@ class TrainingRun:
             it, or the ``config.yaml`` that training wrote.
         metrics: the ``metrics.json`` of the run, for the accuracy on the card.
         ema: take the averaged weights.
-        facts: what no shape shows. They override what the config says.
-        metrics_found: whether the metrics were found beside the checkpoint, instead of given. If
-            they are not those of the weights, the card has no accuracy.
+        facts: facts that no shape shows. They override the config.
+        metrics_found: whether the metrics were found beside the checkpoint instead of given. If
+            they
+            do not belong to the weights, the card has no accuracy.
     """
 
     config: Path | None = None
@@ -72,12 +73,12 @@ CONFIG, METRICS = "config.yaml", "metrics.json"
 
 
 def is_output(folder: Path) -> bool:
-    """Whether a folder is the output of a training."""
+    """Whether a folder is the output of a training run."""
     return (folder / "last_checkpoint").is_file() or (folder / CONFIG).is_file()
 
 
 def beside(folder: Path, run: TrainingRun) -> TrainingRun:
-    """The run with the config and the metrics that lie in its output folder, unless it has others.
+    """The run with the config and the metrics from its output folder, unless others are given.
 
     Raises:
         UsageError: there is no config.
@@ -107,10 +108,10 @@ def prepared(
     license: str | None = None,
     extra_catalogues: Sequence[Path] = (),
 ) -> Iterator[Conversion]:
-    """The weights of a training run, planned and proven, with what config and metrics say of them.
+    """The weights of a training run, planned and proven, with the data of config and metrics.
 
     Args:
-        checkpoint: what `DetectionCheckpointer` wrote, such as ``output/model_final.pth``.
+        checkpoint: a file of `DetectionCheckpointer`, such as ``output/model_final.pth``.
         run: its config, metrics and facts.
         name: of the weights; the config's name where none is given.
         license: the licence of the weights, an identifier of the Hub.
@@ -118,8 +119,8 @@ def prepared(
 
     Raises:
         UsageError: there is no config, it needs detectron2, the weights need a name, or the
-            metrics are those of other weights.
-        ConfigError: the config cannot be read, or is not that of these weights.
+            metrics belong to other weights.
+        ConfigError: the config cannot be read, or belongs to other weights.
         DetrexHubError: as `prepare`.
     """
     quoted = shlex.quote(os.fspath(checkpoint))
@@ -235,8 +236,8 @@ def _facts(cfg: Any, made: Architecture) -> dict[str, Any]:
 
 
 def _registered_classes(cfg: Any) -> list[str]:
-    """The names of the classes of the training's dataset, as it is registered in detectron2; none
-    where it is not registered in this process."""
+    """The class names of the training dataset, if it is registered in detectron2 in this process;
+    otherwise none."""
     if not has_detectron2():
         return []
     from detectron2.data import MetadataCatalog
@@ -244,7 +245,7 @@ def _registered_classes(cfg: Any) -> list[str]:
     for part in ("train", "test"):
         names = _at(cfg, f"dataloader.{part}.dataset.names")
         name = names if isinstance(names, str) else names[0] if names else None
-        # a catalogue makes an empty entry of a name that it does not have
+        # detectron2's catalogue would create an empty entry for an unknown name
         if isinstance(name, str) and name in MetadataCatalog:
             found = getattr(MetadataCatalog.get(name), "thing_classes", None)
             if isinstance(found, list) and found and all(isinstance(one, str) for one in found):
@@ -253,7 +254,7 @@ def _registered_classes(cfg: Any) -> list[str]:
 
 
 def _at(cfg: Any, path: str) -> Any:
-    """A plain value of a config, None where it has none there."""
+    """A plain value of a config; None if it has none at this path."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -289,7 +290,7 @@ def _check_config(planned: Conversion, cfg: Any, path: Path) -> None:
 
 
 def _check_averaging(cfg: Any, metrics: str | os.PathLike[str], *, ema: bool) -> None:
-    # detrex evaluates both, and the figures of the averaged weights overwrite the others
+    # detrex evaluates both, and the figures of the averaged weights overwrite the plain ones
     # (do_test in tools/train_net.py, e244e6c)
     averaging = _at(cfg, "train.model_ema.enabled") is True
     if averaging and not ema:
@@ -311,7 +312,7 @@ def evaluations(path: Path) -> list[Evaluation]:
     a line, in their order.
 
     Raises:
-        DetrexHubError: the file cannot be read, or is no such file.
+        DetrexHubError: the file cannot be read, or has another format.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -342,12 +343,12 @@ def evaluations(path: Path) -> list[Evaluation]:
 
 
 def _is_figure(value: Any) -> bool:
-    """Whether it is a percentage; classes that no image shows give NaN, and no task gives -1."""
+    """Whether it is a percentage. Classes without images give NaN, and a missing task gives -1."""
     return type(value) in (int, float) and 0 <= value <= 100
 
 
 def _evaluation_of(path: Path, iteration: Any, checkpoint: str) -> Evaluation:
-    """The last evaluation of a checkpoint that was saved at an iteration."""
+    """The last evaluation of the checkpoint of an iteration."""
     found = evaluations(path)
     if not found:
         raise DetrexHubError(
@@ -356,7 +357,7 @@ def _evaluation_of(path: Path, iteration: Any, checkpoint: str) -> Evaluation:
         )
     if type(iteration) is not int:
         return found[-1]
-    # what is evaluated after the last step is counted one further
+    # an evaluation after the last step has the next number
     fitting = [one for one in found if one.iteration in (iteration, iteration + 1)]
     if not fitting:
         some = ", ".join(str(one.iteration) for one in found[-5:])

@@ -1,8 +1,8 @@
-"""Whether a repository holds what publishing a name again would give.
+"""Whether publishing a name again would change its repository.
 
-Nothing is downloaded for that but `conversion.json`. It names every source tensor with its shape,
-so that the conversion can be planned and described again without the original: with the mapper, the
-facts and the card of today. What comes out is compared with the digests of the published files.
+Only `conversion.json` is downloaded. It names every source tensor with its shape, so the conversion
+can be planned and described again without the original: with the present mapper, facts and card.
+The result is compared with the digests of the published files.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.payload import digest
 from detrex_hub.repositories.signing import Seal
 
-# what Python raises where a stranger's record holds a string for a number, or the like
+# the exceptions of Python for wrong types in an untrusted record
 _OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The key that should sign a repository's files, and what its signature says."""
+    """The key that should sign a repository's files, and the content of the present signature."""
 
     key: str
     there: Seal | None
@@ -57,12 +57,12 @@ def changes(
     license: str | None = None,
     signature: Signature | None = None,
 ) -> Iterator[str]:
-    """Why a repository is not what would come out; nothing where it is.
+    """The reasons why publishing would change a repository; none if it would not.
 
     Args:
-        entry: what the catalogue says of the weights.
+        entry: the catalogue's entry.
         options: of the conversion.
-        there: the files of the repository.
+        there: the files in the repository.
         record: its `conversion.json`.
         license: the licence that the user states.
         signature: the wanted and the present one; None where none is wanted.
@@ -101,7 +101,7 @@ def changes(
 
 
 def _is_of_source(entry: CatalogueEntry, record: ConversionRecord) -> bool:
-    """Whether the original is one of the catalogue's, as far as catalogue and lock know it."""
+    """Whether the original is one of the catalogue's, according to catalogue and lock."""
     made_from = record.source
     return any(
         same_address(one.url, made_from.url or "")
@@ -119,8 +119,8 @@ def _described(
     record: ConversionRecord,
     license: str | None,
 ) -> tuple[dict[str, bytes], bool]:
-    """The files beside the weights that a conversion of the recorded source tensors gives now, and
-    whether it draws the first layer too. That picture follows from the weights."""
+    """The files beside the weights that a conversion of the recorded source tensors would write
+    now, and whether it would draw the first layer. That picture depends on the weights."""
     specs, result = record.plan.specs(), record.result
     if options.synthetic:
         specs = dict(model_of(entry).original(layout_of(entry))[0])
@@ -128,7 +128,7 @@ def _described(
     target = planned.plan.specs
     filters = planned.architecture.backbone and not options.synthetic and bool(first_layer(target))
     again = describe(
-        # what lies beside the weights in the original is not recorded
+        # other data in the original is not recorded
         replace(planned, notes=record.notes),
         file=WEIGHTS["safetensors"],
         sha256=result.sha256,
