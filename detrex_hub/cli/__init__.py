@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from io import TextIOWrapper
 
 DEBUG_VARIABLE = "DETREX_HUB_DEBUG"
 
@@ -19,6 +20,7 @@ def main() -> None:
     from detrex_hub.cli.failures import INTERRUPTED, TERMINATED, end_in_order, run
 
     end_in_order()
+    _print_every_character()
     code = run(sys.argv[1:] or ["--help"])
     if code in (INTERRUPTED, TERMINATED) and threading.active_count() > 1:
         # the interpreter would wait for running threads, such as an upload
@@ -27,3 +29,11 @@ def main() -> None:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _print_every_character() -> None:
+    """Let stdout take what the encoding of the locale lacks: files and pipes get UTF-8, in which
+    cards and JSON are read again, and a terminal gets an escape."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        encoding = None if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")

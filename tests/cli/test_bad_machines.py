@@ -349,6 +349,14 @@ def test_a_pipe_without_a_reader_is_no_traceback():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_pipe_gets_utf_8_whatever_the_encoding_of_the_locale():
+    """`info` prints an ellipsis, and a card that is written to a file is read as UTF-8."""
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = detrex_hub("info", "r18_v1", env=ascii_only, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "…" in done.stdout
+
+
 def test_a_full_disk_behind_stdout_is_reported():
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "detrex_hub", "list", "resnet"]
