@@ -395,10 +395,21 @@ def to_json(record: RepositoryConfig | ConversionRecord) -> dict[str, Any]:
 
 
 def dump_json(document: Any) -> str:
-    """The same text for the same content, on every machine."""
-    return (
-        json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    """The same text for the same content, on every machine.
+
+    Raises:
+        ConfigError: it holds text that is not Unicode, such as the name of a file.
+    """
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text[text.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+        raise ConfigError(
+            f"a record cannot hold text that is not Unicode: {line.strip()[:200]}",
+            hint="Rename it where it is the name of a file",
+        ) from None
+    return f"{text}\n"
 
 
 def load_json(path: Path, *, where: str | None = None) -> Any:

@@ -15,16 +15,16 @@ from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.declared import IMAGE_FACTS, as_options, understood
 from detrex_hub.checkpoints import Checkpoint
-from detrex_hub.errors import ConfigError, UsageError, VerificationError
+from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.identify import identify, recognised
-from detrex_hub.records import CONVERSION
 from detrex_hub.repositories import Repository
 from detrex_hub.resolving import resolve
 
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
-_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}")
+# characters that begin the name of a file
+_LONGEST_STEM = 96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def look_up(
     config, record = repository.config, repository.record
     kind = architecture(config.architecture)
     found = Source(
-        name=_file_stem(record.name, text),
+        name=_file_stem(record.name),
         path=repository.weights(progress),
         architecture=kind.from_hyper_parameters(config.hyper_parameters),
         preprocessing=config.preprocessing,
@@ -109,7 +109,7 @@ def _of_file(text: str, given: dict[str, Any]) -> Source:
             )
         found = identify(checkpoint.specs, known, given=given, metadata=checkpoint.metadata)
     return Source(
-        name=Path(text).stem,
+        name=_file_stem(Path(text).stem),
         path=Path(text),
         architecture=found.architecture,
         preprocessing=found.preprocessing,
@@ -148,15 +148,10 @@ def _with_facts(source: Source, given: Mapping[str, Any]) -> Source:
     )
 
 
-def _file_stem(name: str, what: str) -> str:
-    """A recorded name as the beginning of a file's name.
-
-    Raises:
-        ConfigError: it could be a path out of the folder.
-    """
-    if not _STEM.fullmatch(name):
-        raise ConfigError(f"{what}/{CONVERSION}: the name {name[:80]!r} is not a file name")
-    return name
+def _file_stem(name: str) -> str:
+    """A recorded name as the beginning of a file's name: letters, digits, dots and dashes, so that
+    it is no path to somewhere else, and needs no quotes."""
+    return re.sub(r"[^\w.]+", "-", name).strip(".-")[:_LONGEST_STEM] or "weights"
 
 
 def check_ties(source: Source, checkpoint: Checkpoint) -> None:

@@ -5,7 +5,11 @@ import json
 import pytest
 import torch
 
+from detrex_hub.conversion import convert
+from detrex_hub.errors import ConfigError
+from detrex_hub.exporting import export
 from detrex_hub.redaction import visible, visible_json
+from tests import tiny
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\nError: fake\r\x9b31m\u202eevil\0"
 KEY = f"layer{EVIL}.weight"
@@ -44,6 +48,30 @@ def test_half_characters_are_printed(cli, tmp_path):
     done = cli("inspect", tmp_path / "x.pth", "--container", "a")
     assert (done.code, done.err) == (0, "")
     assert r"b\ud800: 1 tensors" in done.out
+
+
+@pytest.mark.parametrize(
+    "name, stem",
+    [
+        ("it's my \n;$(x) model", "it-s-my-x-model"),
+        ("-o", "o"),
+        ("日本 é", "日本-é"),
+        ("'!'", "weights"),
+    ],
+)
+def test_weights_of_every_name_are_exported(tmp_path, monkeypatch, name, stem):
+    monkeypatch.chdir(tmp_path)
+    tiny.original(tmp_path / f"{name}.pth")
+    convert(tmp_path / f"{name}.pth", "converted")
+    assert str(export("./converted").path) == f"{stem}-original.pth"
+
+
+def test_a_file_name_that_is_not_unicode_is_refused_in_a_record(tmp_path, monkeypatch):
+    checkpoint = tiny.original(tmp_path / "tiny.pth")
+    monkeypatch.setattr("detrex_hub.originals.opening.file_stem", lambda path: "\udcff")
+    with pytest.raises(ConfigError, match=r'not Unicode: "name": .* Rename it'):
+        convert(checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_message_with_a_thousand_reasons_is_cut(cli, tmp_path):
