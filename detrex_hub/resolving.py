@@ -1,8 +1,8 @@
 """From a name to a repository.
 
-A name of the catalogue works whether it is published or not. It is looked up under
-``DETREX_HUB_ROOT``, in the cache, on the Hub, and at last it is converted on this machine from its
-original. Any other repository is a folder, or lies on the Hub.
+A name of the catalogue works whether it is published or not. It is searched under
+``DETREX_HUB_ROOT``, in the cache and on the Hub. If it is not found, its original is converted on
+this machine. Any other repository is a folder, or is on the Hub.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def resolve(
     Args:
         name: a name of the catalogue or ``owner/name``, each with ``@revision`` if wanted, or the
             path of a folder. ``hf://`` may stand before it.
-        revision: branch, tag or commit. A conversion has none, so that with one a name is only
-            looked for on the Hub.
-        convert: whether a name that no repository has is converted on this machine; by default
-            unless ``DETREX_HUB_CONVERT`` is 0.
+        revision: branch, tag or commit. With one, a name is only searched on the Hub, because a
+            conversion has none.
+        convert: whether an unpublished name is converted on this machine; by default unless
+            ``DETREX_HUB_CONVERT`` is 0.
         keep_original: whether the original stays in the cache after a conversion; by default only
             if ``DETREX_HUB_KEEP_ORIGINALS`` is 1.
         extra_catalogues: catalogue files beyond the built-in ones.
@@ -63,9 +63,9 @@ def resolve(
 
     Raises:
         UsageError: the name is malformed, or unknown; the nearest names are shown.
-        HubError: the repository is damaged, gated or refused, or nothing has it.
+        HubError: the repository is damaged, gated or refused, or does not exist.
         SourceError: the original could not be downloaded.
-        VerificationError: the weights are not those that the catalogue's lock knows by this name.
+        VerificationError: the weights differ from those of this name in the catalogue's lock.
 
     Example:
         >>> resolve("r101_v2").config.architecture
@@ -93,8 +93,8 @@ def resolve(
 
 
 def exists(name: str) -> bool:
-    """Whether `resolve` would open a repository of this name. Nothing is converted: a name that no
-    repository has is there if one of its sources answers, and conversions are allowed.
+    """Whether `resolve` would open a repository of this name. Nothing is converted: an unpublished
+    name exists if one of its sources answers and conversions are allowed.
 
     Args:
         name: as for `resolve`.
@@ -114,8 +114,8 @@ def exists(name: str) -> bool:
 
 
 def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence[Path] = ()) -> str:
-    """The card of a name of the catalogue or of a converted folder. Where this machine has not
-    converted the name, it is the card as far as it is known before.
+    """The card of a name of the catalogue or of a converted folder. If this machine has not
+    converted the name, the card has the data that is known before a conversion.
 
     Args:
         name: as for `resolve`; nothing is downloaded.
@@ -139,7 +139,7 @@ def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence
 def folder_of(
     name: str, *, extra_catalogues: Sequence[Path] = (), progress: Progress | None = None
 ) -> Path:
-    """The folder that a name means, to be pushed. If there is none yet, it is converted here.
+    """The folder of a name, for a push. If there is none yet, the name is converted here.
 
     Args:
         name: a folder, or as for `resolve`.
@@ -169,7 +169,7 @@ def _again(repository: Repository) -> str:
 
 
 def _converts() -> bool:
-    """Whether this machine may convert a name that no repository has."""
+    """Whether this machine may convert an unpublished name."""
     return os.environ.get(CONVERT_VARIABLE) != "0"
 
 
@@ -187,7 +187,7 @@ def _entry(text: str, extra: Sequence[Path]) -> CatalogueEntry | None:
 
 
 def _look_up(entry: CatalogueEntry, repo_id: str) -> Repository | None:
-    """Look on this machine for a folder, an own conversion or a cached repository."""
+    """Search this machine for a folder, a conversion or a cached repository."""
     folder = folders.find(repo_id, None)
     if folder is not None:
         return Repository.open(repo_id)
@@ -221,7 +221,7 @@ def _convert(
     if url:
         log(f"{repo_id} {_reason(why)}: converted on this machine from {url}")
     found = Repository.open(path)
-    # no address: another process has converted it in the meantime
+    # without an address, another process has converted it in the meantime
     found.proven = bool(url)
     return found
 
@@ -238,9 +238,9 @@ def _not_converted(error: HubError) -> HubError:
 
 
 def _compare_with_lock(entry: CatalogueEntry, found: Repository) -> None:
-    """Refuse weights that are not those of the catalogue's lock. The publisher does not matter.
+    """Refuse weights that differ from the catalogue's lock, whoever published them.
 
-    Seeded numbers in a folder are the user's own, and say loudly what they are.
+    Seeded numbers in a folder are the user's own, and are clearly marked.
     """
     if entry.result is None or (found.config.synthetic and found.commit is None):
         return

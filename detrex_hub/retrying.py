@@ -1,4 +1,4 @@
-"""Retry what may succeed later: a busy server, a broken connection. One policy for all of it."""
+"""The one retry policy, for failures such as a busy server or a broken connection."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 TRIES = 4
-# seconds: the first pause, the longest of our own choice, and the longest that a server may ask for
+# seconds: the first pause, our longest pause, and the longest pause that a server may request
 _PAUSE = 1.0
 _LONGEST_OWN = 8.0
 _LONGEST_ASKED = 60.0
-# seconds that huggingface_hub may wait on its own during an upload: the Hub counts requests in
-# windows of five minutes
+# seconds that huggingface_hub itself may wait during an upload: the Hub counts requests in windows
+# of five minutes
 _LONGEST_WITHIN = 600.0
 # bytes by which an attempt must advance a transfer to reset the count
 _PROGRESS = 2**20
@@ -33,11 +33,11 @@ _RATE_LIMIT = re.compile(r"\bt\s*=\s*(\d+)")
 
 
 class PassingError(OSError):
-    """A failure that may pass.
+    """A failure that may be temporary.
 
     Args:
-        reason: what happened, in words that continue the name of a server.
-        after: seconds to wait before the next attempt, where they are known.
+        reason: a text that continues the name of a server.
+        after: seconds to wait before the next attempt, if known.
     """
 
     def __init__(self, reason: str, after: float | None = None) -> None:
@@ -51,16 +51,16 @@ def patiently(
     tries: int = TRIES,
     reached: Callable[[], int] | None = None,
 ) -> _Result:
-    """Call until it succeeds or fails for a reason that stays.
+    """Call until it succeeds or fails permanently.
 
     Args:
-        call: what to try.
+        call: the function.
         tries: the largest number of attempts.
-        reached: bytes of a transfer that have arrived. An attempt that gets more than 1 MiB
-            further than all attempts before it resets the count.
+        reached: the arrived bytes of a transfer. An attempt that advances it by more than 1 MiB
+            beyond all earlier attempts resets the count.
 
     Raises:
-        Exception: what the last attempt raised.
+        Exception: the error of the last attempt.
     """
     tried = 0
     best = reached() if reached is not None else 0
@@ -80,7 +80,7 @@ def patiently(
 
 
 def pause_after(error: BaseException, tried: int) -> float | None:
-    """The seconds to wait before the next attempt; None if there should be none.
+    """The seconds to wait before the next attempt; None if there should be no other attempt.
 
     Honours Retry-After and the Hub's own rate-limit header, up to a minute.
     """
@@ -96,7 +96,7 @@ def pause_after(error: BaseException, tried: int) -> float | None:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same request might succeed a little later."""
+    """Whether the same request may succeed soon."""
     if isinstance(error, PassingError):
         return True
     from huggingface_hub.errors import HfHubHTTPError
@@ -111,9 +111,9 @@ def is_passing(error: BaseException) -> bool:
 
 
 def refuse_long_pauses(response: httpx.Response) -> None:
-    """Raise what an answer stands for, if it asks for a pause of more than ten minutes.
+    """Raise the error of an answer that requests a pause of more than ten minutes.
 
-    For huggingface_hub's session: the client itself would wait for days.
+    For huggingface_hub's session, because the client itself would wait for days.
     """
     from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
@@ -124,14 +124,14 @@ def refuse_long_pauses(response: httpx.Response) -> None:
 
 
 def asked_pause(status: int, headers: Mapping[str, str]) -> float | None:
-    """The seconds that a server asks to wait, by Retry-After (seconds or a date) or the Hub's
-    rate-limit header; None if it does not say."""
+    """The pause in seconds that a server requests, by Retry-After (seconds or a date) or the Hub's
+    rate-limit header; None if it requests none."""
     given = headers.get("retry-after", "")
     if given.isascii() and given.isdigit():
         return float(given)
     try:
         until = parsedate_to_datetime(given)
-        # by the server's own clock, which made the date
+        # by the server's own clock, which the date refers to
         now = headers.get("date")
         start = parsedate_to_datetime(now) if now else datetime.now(timezone.utc)
         return max((until - start).total_seconds(), 0.0)

@@ -1,7 +1,7 @@
-"""Check parsed JSON and TOML against msgspec types, and say in one line what is wrong.
+"""Check parsed JSON and TOML against msgspec types, and report problems in one line.
 
-A type is the whole schema of a document: names, kinds, ranges and lengths. This module adds what
-msgspec leaves open: words for a pattern, and one error class with one form of message.
+A type is the whole schema of a document: names, kinds, ranges and lengths. This module adds words
+for a pattern, and one error class with one form of message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from detrex_hub.errors import ConfigError, DetrexHubError
 
 T = TypeVar("T")
 
-# Plain values: what a config or a table of facts may hold, so nothing that could name code.
+# Plain values: the values of a config or a table of facts, which cannot name code.
 _Scalar: TypeAlias = (
     bool
     | Annotated[int, Meta(ge=-(2**53), le=2**53)]
@@ -57,12 +57,12 @@ def matching(pattern: str, meaning: str) -> Meta:
 
     Args:
         pattern: without anchors.
-        meaning: what a message calls such a string, without parentheses.
+        meaning: the words for such a string in messages, without parentheses.
 
     Example:
         >>> Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
     """
-    # msgspec searches, and its message holds nothing but the pattern: a comment carries the words
+    # msgspec searches, and its message holds only the pattern, so a comment in it carries the words
     return Meta(pattern=rf"\A(?#{meaning})(?:{pattern})\Z")
 
 
@@ -72,7 +72,7 @@ def convert(
     """Check a parsed document, and return it as a value of a type. No value is coerced.
 
     Args:
-        document: what a JSON or TOML parser returned.
+        document: the result of a JSON or TOML parser.
         kind: a `msgspec.Struct`, or any type that msgspec knows.
         where: the file, for the message.
         refusal: the class of the error.
@@ -86,8 +86,8 @@ def convert(
         raise refusal(f"{where}: {problem(error)}") from None
 
 
-# msgspec works out a type when it is first used. A second thread that uses the type then reads
-# a null pointer, and the process crashes (0.22.0).
+# msgspec analyses a type on its first use. If a second thread uses the type at that time, it reads
+# a null pointer and the process crashes (0.22.0).
 _one_at_a_time = threading.RLock()
 
 
@@ -95,7 +95,7 @@ def checked(document: Any, kind: type[T]) -> T:
     """`msgspec.convert`, safe in threads.
 
     Raises:
-        msgspec.ValidationError: the document is not of the kind.
+        msgspec.ValidationError: the document does not match the type.
         RecursionError: it is nested too deeply.
     """
     with _one_at_a_time:
@@ -106,8 +106,8 @@ def problem(error: Exception, root: str = "") -> str:
     """A problem that msgspec found, in plain words: ``checkpoint.sha256 is missing``.
 
     Args:
-        error: what it raised.
-        root: what was checked, such as the name of a value; the whole document if it is empty.
+        error: the exception of msgspec.
+        root: the name of the checked value; the whole document if it is empty.
     """
     found = _AT.fullmatch(str(error))
     assert found is not None

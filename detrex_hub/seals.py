@@ -1,12 +1,13 @@
-"""A seal beside a file says what the file was when it was written. A later look compares the two.
+"""A seal beside a file records the state of the file when it was written. Later checks compare
+both.
 
-A look costs milliseconds, whatever the size of the file: it compares what the file system says of
-the file, and a few blocks of its content. The file is hashed whole where anything differs, and on
-demand. Nothing that another user of the machine could have written counts, be it file or seal.
+A check takes milliseconds for files of any size: it compares the file system's metadata and a few
+blocks of the content. If anything differs, and on request, the whole file is hashed. A file or seal
+that another user of the machine could have written is never accepted.
 
-A look without the whole digest cannot see bytes that changed outside the sampled blocks while size,
-owner, mode, inode and both times stayed. No program that writes to the file achieves that, since
-the system itself sets the time of change; a failing disk does, and so does its administrator.
+Without the whole digest, a check cannot see bytes that changed outside the sampled blocks if size,
+owner, mode, inode and both times are unchanged. A program that writes to the file cannot do this,
+because the system sets the time of change. A failing disk or an administrator can.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from detrex_hub.own_files import is_ours, opened, read_small, replace_text
 
-# blocks of a look, spread evenly from the first byte to the last, and their size in bytes
+# the number of sampled blocks, spread evenly over the file, and their size in bytes
 _BLOCKS = 17
 _BLOCK = 128 << 10
 _PIECE = 1 << 20
@@ -28,11 +29,11 @@ _LARGEST_SEAL = 4096
 
 
 def seal(path: Path, subject: str, sha256: str) -> None:
-    """Write the seal of a file that has its final name.
+    """Write the seal of a file under its final name.
 
     Args:
         path: the file.
-        subject: what it was made for; a seal for anything else does not fit.
+        subject: the purpose of the file; a seal for another purpose does not fit.
         sha256: the digest of its bytes, in hexadecimal digits.
 
     Raises:
@@ -43,12 +44,12 @@ def seal(path: Path, subject: str, sha256: str) -> None:
 
 
 def problem(path: Path, subject: str, *, whole: bool = False) -> str | None:
-    """Why a file must not be used; None where it is the one that was sealed.
+    """The reason why a file must not be used; None if it is the sealed one.
 
     Args:
         path: the file.
-        subject: what it was made for.
-        whole: hash all of it, whatever the file system says.
+        subject: the purpose of the file.
+        whole: always hash the whole file.
 
     Returns:
         the second half of a sentence whose subject is the file.
@@ -68,7 +69,7 @@ def problem(path: Path, subject: str, *, whole: bool = False) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if found != sealed:
-        # a copy, for example; in a cache that takes no seal it is read whole each time
+        # for example a copy; in a read-only cache it is hashed each time
         with suppress(OSError):
             _write(path, found)
     return None
@@ -111,7 +112,7 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A file's seal, None where it has none that only this user or root could have written."""
+    """A file's seal; None if there is none that only this user or root could have written."""
     try:
         found = json.loads(read_small(_beside(path), _LARGEST_SEAL, ours=True))
     except (OSError, ValueError, RecursionError):

@@ -1,8 +1,8 @@
 """Tensors from seeds: the same bytes on every machine, in every version of every library.
 
-A synthetic checkpoint stands in for an original one, so that the whole job can be tried without
-network. What comes out is said to be synthetic in `config.json` and on the card, and detects
-nothing. Fresh rows begin a class head that is prepared for fine-tuning.
+A synthetic checkpoint replaces an original one, so that the whole job can be tried without a
+network. `config.json` and the card of the result say that it is synthetic. Fresh rows are the
+initial values of class heads that are prepared for fine-tuning.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# numbers that are made at a time, in double precision; these fit into a core's cache
+# numbers that are generated at a time, in double precision; these fit into a core's cache
 _PIECE = 2**15
 
 
 class SyntheticCheckpoint:
-    """Reads like a `Checkpoint`. The same key and spec always give the same bytes.
+    """Has the interface of a `Checkpoint`. The same key and spec always give the same bytes.
 
     Args:
         specs: the original's state dict.
@@ -104,7 +104,8 @@ def fresh_rows(fresh: Fresh, key: str, spec: TensorSpec) -> bytes:
         uniform = _uniform(_generator(seed), numel)
         return _encoded(fresh.mean + half * (2.0 * uniform - 1.0), spec.dtype)
     uniform = _uniform(_generator(seed), 2 * numel)
-    # Box-Muller: numpy promises the bits of its generators for all versions, not their normals
+    # Box-Muller, because numpy guarantees the bits of its generators for all versions, but not
+    # normals
     radius = np.sqrt(-2.0 * np.log1p(-uniform[:numel]))
     normal = radius * np.cos(2.0 * np.pi * uniform[numel:])
     return _encoded(fresh.mean + fresh.std * normal, spec.dtype)
@@ -134,7 +135,7 @@ def _uniform(generator: np.random.Philox, count: int) -> NDArray[np.float64]:
 
 
 def _counts(count: int) -> Iterator[int]:
-    """``count`` in parts."""
+    """``count`` split into parts."""
     return (min(_PIECE, count - made) for made in range(0, count, _PIECE))
 
 

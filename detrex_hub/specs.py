@@ -1,4 +1,4 @@
-"""A tensor's element type and shape, known without reading it."""
+"""A tensor's element type and shape, which are known without reading the tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output appears under its final name only when it is complete.
+"""Output gets its final name only when it is complete.
 
 Work happens in a hidden sibling of the target, which is renamed at the end. A killed run leaves
 such a sibling behind; the next run for the same target finds its lock free and removes it.
@@ -19,19 +19,19 @@ from detrex_hub.errors import DetrexHubError, how_to_write
 from detrex_hub.locking import FileLock
 
 _LOCK = ".lock"
-# what file systems without locks answer, as some shared ones are
+# errors of file systems without locks, such as some network drives
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
-# what only the place that is written to answers
+# errors that only the written place can cause
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _REPLACED = "replaced"
 
 
 class UnwritableError(DetrexHubError):
-    """A place does not take what should be written there.
+    """A place cannot be written.
 
     Args:
-        place: what could not be written.
-        error: the operating system's refusal.
+        place: the file or folder that could not be written.
+        error: the operating system's error.
         option: the option that chooses another place; None if there is none.
     """
 
@@ -47,12 +47,12 @@ class UnwritableError(DetrexHubError):
 
 @contextmanager
 def staging_folder(target: Path, *, option: str | None) -> Iterator[Path]:
-    """A fresh folder beside ``target``, removed at the end with whatever is still in it.
+    """A new folder beside ``target``, which is removed at the end with its remaining content.
 
     Args:
-        target: what is to be written.
-        option: the option or the environment variable by which a user chooses another target, for
-            the error's hint; None where there is none.
+        target: the final path.
+        option: the option or the environment variable that chooses another target, for the error's
+            hint; None if there is none.
 
     Raises:
         UnwritableError: the place cannot be written to, or the disk is full.
@@ -77,10 +77,10 @@ def staging_folder(target: Path, *, option: str | None) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for intermediate results as large as checkpoints, removed at the end.
+    """A folder for large intermediate results, which is removed at the end.
 
-    It lies beside the Hub's cache, where there is room, else where the system keeps such things.
-    What a killed run left there is removed by the next.
+    It is beside the Hub's cache if there is space, else in the system's temporary folder. The next
+    run removes the folder of a killed run.
 
     Raises:
         UnwritableError: neither can be written to, or the disk is full.
@@ -92,12 +92,12 @@ def scratch_folder() -> Iterator[Path]:
         except UnwritableError as refused:
             if not refused.place.is_relative_to(scratch):
                 raise
-            # the option that chooses a place in here is not the user's
+            # the user has no option for a place in this folder
             raise UnwritableError(folder, refused.error, option) from None
 
 
 def clear_scratch() -> None:
-    """Remove what killed runs left where `scratch_folder` makes its folders."""
+    """Remove the scratch folders of killed runs."""
     remove_abandoned(_scratch_target(scratch_place()[0]))
 
 
@@ -126,23 +126,23 @@ def copy_file(source: Path, copy: Path) -> None:
     """Copy the content of a file.
 
     Raises:
-        OSError: one of the two fails; ``filename`` is that one.
+        OSError: one of the two fails; ``filename`` is its path.
     """
     try:
         shutil.copyfile(source, copy)
     except OSError as error:
-        # named first is the source, whichever of the two failed
+        # shutil names the source first, even if the target failed
         if error.errno in _NO_ROOM:
             raise OSError(error.errno, error.strerror, os.fspath(copy)) from None
         raise
 
 
 def publish_files(staging: Path, target: Path) -> None:
-    """Give a complete staging folder's files their final place as the folder ``target``.
+    """Move the files of a complete staging folder to the folder ``target``.
 
-    A folder that is there already is replaced as a whole and never seen half-replaced. Where the
-    system cannot let two folders change places, it is moved aside for a moment, and put back when
-    its successor cannot take its place; by the next run if this one is killed in that moment.
+    An existing folder is replaced as a whole and is never half-replaced. If the system cannot
+    exchange two folders, the old one is moved aside for a moment. It is moved back if the new one
+    cannot take its place, or by the next run if this one is killed at that moment.
     """
     complete = staging / "complete"
     complete.mkdir()
@@ -177,24 +177,25 @@ def _rename_folder(complete: Path, target: Path) -> None:
 
 
 def publish_file(staged: Path, target: Path) -> None:
-    """Give one complete file its final name."""
+    """Rename one complete file to its final name."""
     synchronise(staged)
     staged.replace(target)
     _synchronise_folder(target.parent)
 
 
 def synchronise(path: Path) -> None:
-    """Bring a file's bytes to the disk, so that a name is never there before its bytes are.
+    """Synchronise a file's bytes to the disk, so that a name never exists before its bytes.
 
-    Publishing does it; who has other things to do meanwhile does it earlier, in a thread.
+    Publishing does this. A caller with other work can do it earlier in a thread.
     """
-    # Windows does this only for who may write
+    # Windows needs write access for this
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _synchronise_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk. Windows cannot, and some file systems refuse."""
+    """Synchronise the names in a folder to the disk. Windows and some file systems cannot do
+    this."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -206,7 +207,7 @@ def _synchronise_folder(folder: Path) -> None:
 def require_space(folder: Path, needed: int) -> None:
     """
     Raises:
-        OSError: the disk of a folder has less free than so many bytes.
+        OSError: the disk of a folder has less free space.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -214,11 +215,11 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
-    """A new folder whose lock this process holds."""
+    """A new folder, locked by this process."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
-            # before it is locked, another process may take it for an abandoned one
+            # before it is locked, another process may consider it abandoned
             with suppress(FileNotFoundError):
                 lock = FileLock(folder / _LOCK)
                 try:
@@ -226,7 +227,7 @@ def _own_folder(prefix: str, parent: Path) -> tuple[Path, FileLock]:
                 except (NotImplementedError, OSError) as error:
                     if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                         raise
-                    # there no process takes it for abandoned either
+                    # then other processes cannot consider it abandoned either
                     return folder, lock
                 if (folder / _LOCK).exists():
                     return folder, lock
@@ -243,10 +244,10 @@ def _prefix(target: Path) -> str:
 
 
 def remove_abandoned(target: Path) -> None:
-    """Clear away what killed runs left beside ``target``; a new `staging_folder` does it too."""
+    """Remove leftovers of killed runs beside ``target``. A new `staging_folder` does this too."""
     for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*"):
         lock = FileLock(folder / _LOCK)
-        # a folder whose lock is held, or cannot be taken, belongs to a process that still runs
+        # a folder whose lock is held or cannot be taken belongs to a running process
         with suppress(NotImplementedError, OSError):
             lock.acquire(timeout=0)
             _put_back(folder)
@@ -256,7 +257,7 @@ def remove_abandoned(target: Path) -> None:
 
 
 def _put_back(abandoned: Path) -> None:
-    """The folder that a killed run had moved aside and given no successor."""
+    """Restore the folder that a killed run moved aside and did not replace."""
     for replaced in abandoned.glob(f"{_REPLACED}/*"):
         target = abandoned.parent / replaced.name
         if not target.exists():
@@ -264,7 +265,7 @@ def _put_back(abandoned: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Let two folders change names in one step; whether the system can."""
+    """Exchange the names of two folders in one step. Returns whether the system can do this."""
     import ctypes
 
     try:

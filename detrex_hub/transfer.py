@@ -1,8 +1,8 @@
 """Download one file: resume it, hash it while it arrives, retry it.
 
-The bytes that have arrived lie in a part file. They stay there whatever happens, so that the next
-attempt, or the next process, asks for the rest alone. Where the name of the part does not pin the
-content, a small record beside it says which version of the file it holds.
+The arrived bytes are stored in a part file and are never discarded after an error, so the next
+attempt or the next process requests only the rest. If the name of the part does not pin the
+content, a small record beside it names the version of the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Push converted folders to the Hub, or into a folder laid out like it, and fetch from both."""
+"""Push converted folders to the Hub or into a folder with its layout, and fetch from both."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def push(
         dry_run: check everything and change nothing.
         message: the commit's title.
         allow_synthetic: let a conversion of seeded numbers go to the Hub.
-        license: the licence of the weights, an identifier of the Hub, where the card says none;
-            without one nothing goes to the Hub.
+        license: the licence of the weights, an identifier of the Hub, if the card states none;
+            without a licence nothing is pushed to the Hub.
         collection: the slug of a collection that lists the repository, ``owner/words``. It is
             created if there is none.
         sign_key: a private elliptic-curve key as PEM, with which the files are signed.
@@ -63,7 +63,7 @@ def push(
         progress: reports uploads.
 
     Raises:
-        HubError: the folder is not whole, or the Hub refuses; the message says what to do.
+        HubError: the folder is incomplete, or the Hub refuses; the message says what to do.
         VerificationError: the weights are not those that ``config.json`` describes, or they read
             back differently.
         UsageError: the arguments contradict each other.

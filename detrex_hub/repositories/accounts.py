@@ -18,8 +18,8 @@ _LOG_IN = "Log in with a token that may write: hf auth login"
 class Account:
     """The owner of the token.
 
-    ``organizations`` maps each organisation of the user to the user's role in it, None where the
-    Hub does not say. ``role`` is the token's: ``write``, ``read`` or ``fineGrained``. ``scopes``
+    ``organizations`` maps each organisation of the user to the user's role in it; None if the Hub
+    does not state it. ``role`` is the token's: ``write``, ``read`` or ``fineGrained``. ``scopes``
     are the owners for which a fine-grained token has the right to write.
     """
 
@@ -35,7 +35,7 @@ class Account:
             owner: a user or an organisation.
 
         Raises:
-            HubError: the token may only read, or only write elsewhere, or the user is no member.
+            HubError: the token may only read, or only write elsewhere, or the user is not a member.
         """
         if self.role == "read":
             raise HubError(f"the token of {self.name} may only read", hint=_LOG_IN)

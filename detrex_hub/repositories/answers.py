@@ -1,7 +1,7 @@
 """Check the Hub's answers about a file before huggingface_hub uses them.
 
-huggingface_hub makes paths of two headers, the commit and the ETag, and downloads a file of any
-size. Hooks of its session check both. They apply within `about`, and to nothing else.
+huggingface_hub turns two headers, the commit and the ETag, into paths, and downloads files of any
+size. Hooks of its session check both. They apply only within `about`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ETAG = re.compile(r'(W/)?"?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}"?')
 
 @dataclass(frozen=True)
 class _File:
-    """The file that is asked for; ``limit`` is its largest size in bytes."""
+    """The requested file; ``limit`` is its largest size in bytes."""
 
     where: str
     limit: int | None
@@ -36,16 +36,16 @@ _asked: ContextVar[_File | None] = ContextVar("asked", default=None)
 
 @contextmanager
 def about(where: str, limit: int | None) -> Iterator[None]:
-    """Check all answers within, which are about one file.
+    """Check all answers within the context, which are about one file.
 
     Args:
         where: the file, for messages.
         limit: its largest size in bytes, None for any.
 
     Raises:
-        HubError: an answer names a commit or a version that cannot be one.
-        ConfigError: the file is larger than ``limit``, before it is downloaded where the server
-            says so, and else while it is.
+        HubError: an answer names an invalid commit or version.
+        ConfigError: the file is larger than ``limit``. This is raised before the download if the
+            server states the size, otherwise during it.
     """
     token = _asked.set(_File(where, limit))
     try:
@@ -55,14 +55,14 @@ def about(where: str, limit: int | None) -> Iterator[None]:
 
 
 def ask_uncompressed(request: httpx.Request) -> None:
-    """Ask for the bytes as they are: a few compressed ones can stand for very many."""
+    """Request uncompressed bytes, because a few compressed ones can expand to very many."""
     asked = _asked.get()
     if asked is not None and asked.limit is not None:
         request.headers["accept-encoding"] = "identity"
 
 
 def refuse_wrong(response: httpx.Response) -> None:
-    """Raise what `about` says."""
+    """Raise the errors that `about` describes."""
     asked = _asked.get()
     if asked is None:
         return

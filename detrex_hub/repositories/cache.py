@@ -1,8 +1,8 @@
-"""huggingface_hub's cache, looked into without its client, and what of it was found right.
+"""Read huggingface_hub's cache without its client, and mark verified files.
 
-Importing the client takes longer than all the rest of a load. The folders are those of the
-documented layout: ``snapshots/<commit>/<file>`` of a repository are links to its ``blobs/<etag>``,
-and ``refs/<branch>`` holds the commit that a branch meant when it was last asked for.
+Importing the client takes longer than the rest of a load. The folders follow the documented layout:
+``snapshots/<commit>/<file>`` of a repository are links to its ``blobs/<etag>``, and
+``refs/<branch>`` holds the commit of a branch at its last request.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from detrex_hub.locking import FileLock
 from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.repositories import names
 
-# bytes of a ref, or of a mark
+# the most bytes of a ref or a mark
 _SMALL = 200
 
 
 def repository(repo_id: str) -> Path:
-    """The folder of a repository of models, whether it is there or not."""
+    """The folder of a model repository, which may not exist."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / "--".join(("models", *repo_id.split("/")))
 
 
 def commit(repo_id: str, revision: str | None = None) -> str | None:
-    """The commit that a revision meant when the Hub was last asked; None if it never was."""
+    """The commit of a revision at its last request; None if it was never requested."""
     wanted = revision or "main"
     if names.is_commit(wanted):
         return wanted
@@ -46,9 +46,8 @@ def path(repo_id: str, name: str, revision: str | None) -> Path | None:
 
 
 def remove(path: Path, repo_id: str) -> None:
-    """Remove a file of a repository: its name in the snapshot, and the content that the name leads
-    to. Another name may lead to the same content. A link out of the repository was planted, and
-    what it names stays."""
+    """Remove a file of a repository: its name in the snapshot, and its content. Another name may
+    link to the same content. A link out of the repository was planted, and its target stays."""
     if path.is_symlink():
         blob = path.parent / path.readlink()
         if blob.parent.resolve() == (repository(repo_id) / "blobs").resolve():
@@ -57,14 +56,15 @@ def remove(path: Path, repo_id: str) -> None:
 
 
 class Mark:
-    """Remembers that a cached file was compared with its digest. A cache that cannot be written to
-    has no marks; its files are hashed every time, as are those that another user has marked."""
+    """Records that a cached file was compared with its digest. A cache that cannot be written has
+    no
+    marks: its files are hashed every time, and so are files that another user marked."""
 
     def __init__(self, path: Path) -> None:
         from huggingface_hub import constants
 
         self._path = path
-        # the file itself may be a link, and not there yet
+        # the file itself may be a link, and may not exist yet
         place = path.parent.resolve() / path.name
         key = hashlib.sha256(str(place).encode()).hexdigest()[:32]
         self._mark = Path(constants.HF_ASSETS_CACHE) / "detrex-hub" / "verified" / key
@@ -76,16 +76,16 @@ class Mark:
             return False
 
     def leave(self, content: Path | None = None) -> None:
-        """Mark the file, which will be a link to ``content`` where it is not there yet."""
+        """Mark the file. If it does not exist yet, it will be a link to ``content``."""
         with suppress(OSError):
             self._mark.parent.mkdir(parents=True, exist_ok=True)
             replace_text(self._mark, _state(content or self._path))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one process of several hash a file while the others wait."""
+        """Let one of several processes hash a file while the others wait."""
         with ExitStack() as stack:
-            # where there are no locks, or no mark can be left, each hashes for itself
+            # without locks or without marks, each process hashes for itself
             with suppress(NotImplementedError, OSError):
                 self._mark.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(f"{self._mark}.lock"))

@@ -1,5 +1,5 @@
-"""huggingface_hub's client, as this package needs it: patient where that helps, and with errors
-of one line. It is imported on first use, since importing it takes a while."""
+"""huggingface_hub's client with retries, limits and errors of one line. It is imported on first
+use, because the import takes long."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _Result = TypeVar("_Result")
 
 LIBRARY: dict[str, Any] = {"library_name": "detrex-hub", "library_version": __version__}
 
-# seconds without a byte, after which a line is dead
+# seconds without a byte, after which a connection counts as dead
 CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 120.0
 
 
 def hub_api() -> HfApi:
-    """huggingface_hub's client, which does not wait for ever."""
+    """huggingface_hub's client with limited waiting times."""
     from huggingface_hub import HfApi
 
     set_limits()
@@ -40,16 +40,17 @@ def hub_api() -> HfApi:
 
 
 def set_limits() -> None:
-    """Let huggingface_hub's session wait neither for ever for an answer that does not come, nor for
-    a day because an answer says so, take no answer that `answers` refuses, and log no secret.
+    """Set the limits of huggingface_hub's session: it does not wait without a limit for an answer,
+    does not wait for a day because an answer asks for it, refuses answers by `answers`, and logs no
+    secret.
 
-    To be done before each use: after an error it is another session.
+    Call it before each use, because an error creates a new session.
     """
     from huggingface_hub.utils import get_session, httpx  # type: ignore[attr-defined]
 
     redact_logs()
     session = get_session()
-    # one with limits was chosen by the caller
+    # the caller chose a session with limits
     if session.timeout == httpx.Timeout(None):
         session.timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     hooks = session.event_hooks
@@ -78,7 +79,7 @@ class Remote:
 
 
 class Client:
-    """Requests about one repository that is to be written to."""
+    """Requests about one repository, as the target of a push."""
 
     def __init__(self, repo_id: str) -> None:
         self.repo_id = repo_id
@@ -101,7 +102,8 @@ class Client:
             return patiently(call)
 
     def read(self, revision: str | None = None) -> Remote | None:
-        """The repository as it is now; None if there is none, or none that the token opens."""
+        """The repository's present state; None if there is none, or none that the token can
+        read."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
         def call() -> Any:
@@ -133,7 +135,7 @@ class Client:
             except RepositoryNotFoundError:
                 raise
             except HfHubHTTPError as error:
-                # an older Hub has no such request; the push itself will show it
+                # an older Hub does not have this request; the push itself will fail instead
                 if error.response.status_code != 404:
                     raise
 
@@ -170,9 +172,9 @@ class Client:
             )
 
     def create(self, *, private: bool) -> None:
-        """Make the repository, unless it is there."""
+        """Create the repository, unless it exists."""
         self._ask(
-            # None leaves the choice to an organization that wants its repositories private
+            # with None the settings of an organisation may make the repository private
             lambda: self.api.create_repo(self.repo_id, private=private or None, exist_ok=True)
         )
 
@@ -184,11 +186,11 @@ class Client:
         create_pr: bool,
         progress: Progress,
     ) -> list[Any]:
-        """Upload large files, ahead of a commit; returns the commit's operations."""
+        """Upload large files before a commit. Returns the commit's operations."""
         from detrex_hub.repositories.operations import Upload
 
         def call() -> list[Upload]:
-            # huggingface_hub marks operations as done, so that every attempt needs new ones
+            # huggingface_hub marks operations as done, so every attempt needs new ones
             operations = [
                 Upload(path_in_repo=name, path_or_fileobj=content)
                 for name, content in files.items()
@@ -196,7 +198,7 @@ class Client:
             for operation in operations:
                 operation.title = self.name
                 operation.progress = progress
-                # known already: otherwise every byte would be read once more
+                # the digest is known; otherwise every byte would be read again
                 operation.upload_info.sha256 = bytes.fromhex(digests[operation.path_in_repo].sha256)
             self.api.preupload_lfs_files(
                 self.repo_id, operations, create_pr=create_pr, free_memory=False
@@ -207,17 +209,17 @@ class Client:
             try:
                 return call()
             except RuntimeError:
-                # An upload that arrived damaged is refused for good by the Hub, not by the network:
-                # huggingface_hub does not repeat it.
+                # The Hub permanently refuses a damaged upload, and huggingface_hub does not repeat
+                # it.
                 return call()
 
     def commit(
         self, operations: list[Any], *, message: str, parent: str | None, create_pr: bool
     ) -> CommitInfo:
-        """Make a commit, once.
+        """Make a commit without retries.
 
         Raises:
-            Exception: any error of huggingface_hub; the commit may exist even so.
+            Exception: any error of huggingface_hub. The commit may still exist.
         """
         return self.api.create_commit(
             self.repo_id,
@@ -243,7 +245,7 @@ class Client:
         return (discussion.num for discussion in found)
 
     def sha256(self, name: str, revision: str) -> str:
-        """The sha256 of a file as the Hub serves it; streamed, nothing is kept."""
+        """The sha256 of a file as the Hub serves it. The file is streamed and not stored."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
@@ -260,7 +262,7 @@ class Client:
                 url,
                 headers=build_hf_headers(**LIBRARY),
                 timeout=ANSWER_SECONDS,
-                # tried again here, where the reading of the body counts too
+                # retried here, so that reading the body is retried too
                 retry_on_exceptions=(),
                 retry_on_status_codes=(),
             ) as response:
@@ -285,8 +287,8 @@ def logged_in_user() -> str:
 
 
 def file_on_hub(repo_id: str, name: str, *, revision: str | None) -> tuple[int | None, str | None]:
-    """The size (in bytes) and the sha256 of a file of any repository, None where the Hub does not
-    say. Nothing is downloaded.
+    """The size in bytes and the sha256 of a file of any repository; None if the Hub does not state
+    them. Nothing is downloaded.
 
     Raises:
         HubError: there is no such file, or the token may not read it.
@@ -306,7 +308,7 @@ def require_token(repo_id: str) -> None:
     from huggingface_hub.errors import LocalTokenNotFoundError
 
     with plainly(repo_id, writing=True):
-        # a trusted publisher's is asked for now
+        # the token of a trusted publisher is requested now
         token = get_token()
     if token is None:
         error = explain(LocalTokenNotFoundError(), repo_id, writing=True)

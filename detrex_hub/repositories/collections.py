@@ -1,4 +1,4 @@
-"""Collections on the Hub: where pushed repositories are listed together."""
+"""Collections on the Hub, which list pushed repositories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from huggingface_hub import Collection
 
 _SLUG = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]{0,95})/(?P<title>[a-z0-9][a-z0-9-]{0,119})", re.A)
-# what the Hub puts behind the words of a title
+# the id that the Hub appends to the words of a title
 _ID = re.compile(r"-[0-9a-f]{24}")
 
 
@@ -35,7 +35,7 @@ def add_to_collection(slug: str, repo_id: str, *, private: bool = False) -> str:
 
     Args:
         slug: ``owner/words``, or ``owner/words-<id>`` as the Hub shows it.
-        repo_id: the repository. If it is there already, nothing is done.
+        repo_id: the repository. If it is listed already, nothing is done.
         private: whether a new collection is private.
 
     Returns:
@@ -61,7 +61,7 @@ def add_to_collection(slug: str, repo_id: str, *, private: bool = False) -> str:
 
 
 def _find(slug: str) -> Collection | None:
-    """The collection of a slug; one without an id means the owner's collection of these words.
+    """The collection of a slug. A slug without an id means the owner's collection with these words.
 
     Raises:
         HubError: several have these words.

@@ -1,7 +1,7 @@
-"""Find the conversions of this machine, and the one that has certain weights.
+"""Find the conversions of this machine, and the one with certain weights.
 
-A conversion that is published later has the same bytes. They are then not downloaded and not stored
-twice.
+If a conversion is published later, it has the same bytes, which are then neither downloaded nor
+stored a second time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def root() -> Path:
 
 
 def weights(sha256: str) -> Path | None:
-    """The weights of a conversion whose ``config.json`` says that they have this sha256."""
+    """The weights of a conversion whose ``config.json`` states this sha256."""
     for described in root().glob(f"*/*/{CONFIG}"):
         with suppress(ConfigError, OSError):
             stored = RepositoryConfig.load(described).checkpoint
@@ -35,14 +35,14 @@ def weights(sha256: str) -> Path | None:
 
 
 def placed(sha256: str, target: Path) -> bool:
-    """Give a conversion's weights a second name, or copy them where one disk cannot have both.
+    """Hard-link a conversion's weights, or copy them if the target is on another disk.
 
     Args:
-        sha256: of the weights. They are hashed before the name is there.
-        target: the name.
+        sha256: of the weights. They are hashed before the target exists.
+        target: the new path.
 
     Returns:
-        whether the weights are there now; not so where no conversion has them.
+        whether the weights are at the target; False if no conversion has them.
 
     Raises:
         UnwritableError: the place cannot be written to, or the disk is full.

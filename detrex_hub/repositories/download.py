@@ -1,8 +1,8 @@
-"""Fetch from the Hub through huggingface_hub's cache, and check what arrived.
+"""Fetch from the Hub through huggingface_hub's cache, and verify the files.
 
-huggingface_hub does not compare a download with its digest. Here every file is, once: a mark in the
-assets cache remembers which file was found right, by its size and time of change. Large files are
-brought by `large_files`, which leaves the mark; huggingface_hub then finds them in its cache.
+huggingface_hub does not compare a download with its digest. Here every file is compared once: a
+mark in the assets cache records a verified file, with its size and time of change. `large_files`
+downloads large files and marks them; huggingface_hub then finds them in its cache.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from detrex_hub.repositories.refusals import damaged, plainly
 from detrex_hub.repositories.result import Fetched
 from detrex_hub.retrying import patiently
 
-# of other projects' repositories: the index of shards, and what describes the weights
+# in other projects' repositories: the index of shards, and descriptions of the weights
 _LARGEST_INDEX = 16 * 2**20
 _LARGEST_DOCUMENT = 2**20
 
@@ -43,7 +43,7 @@ def fetch_from_hub(
     found = {}
     for name in files:
         found[name] = _fetch(repo_id, name, revision, progress)
-        # all further files come from the very commit that the first one came from
+        # all further files come from the commit of the first one
         folder = _snapshot(found[name], name)
         revision = folder.name
     for name in optional:
@@ -57,7 +57,7 @@ def _snapshot(path: Path, name: str) -> Path:
     """The folder of the commit that a cached file belongs to: ``.../snapshots/<commit>``.
 
     Raises:
-        HubError: the cache names a commit that cannot be one.
+        HubError: the cache names an invalid commit.
     """
     folder = path.parents[name.count("/")]
     if not names.is_commit(folder.name):
@@ -85,13 +85,13 @@ def _fetch_if_there(
 
 
 def is_checked(repo_id: str, name: str, commit: str) -> bool:
-    """Whether the cache holds a file of a commit that was compared with its digest."""
+    """Whether the cache holds a verified file of a commit."""
     path = cache.path(repo_id, name, commit)
     return path is not None and Mark(path).is_there()
 
 
 def _cached(repo_id: str, name: str, revision: str | None) -> Path | None:
-    """A file in the cache that was checked and that no network could make another one."""
+    """A verified file in the cache that cannot change on the Hub."""
     from huggingface_hub import constants
 
     if not constants.HF_HUB_OFFLINE and not names.is_commit(revision or "main"):
@@ -114,7 +114,7 @@ def _fetch(repo_id: str, name: str, revision: str | None, progress: Progress | N
                 return path
             expected = _hub_digest(path, repo_id, name, commit)
             if expected is None:
-                # not to be known now: not remembered, so that the next one asks again
+                # the digest is unknown now; not recorded, so that the next call requests it again
                 return path
             if digest(path).matches(expected):
                 mark.leave()
@@ -131,8 +131,8 @@ def _download(repo_id: str, name: str, revision: str | None, progress: Progress 
     from huggingface_hub.errors import LocalEntryNotFoundError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
-    # A host without an address is no network. Asked all the same, the client would try for half a
-    # minute before it looks into the cache.
+    # If the host has no address, there is no network. The client would try for half a minute
+    # before it reads the cache.
     only_cached = not _has_address(constants.ENDPOINT)
 
     def download(only_cached: bool = only_cached) -> Path:
@@ -153,7 +153,7 @@ def _download(repo_id: str, name: str, revision: str | None, progress: Progress 
                 bring(repo_id, name, revision, progress)
             return patiently(download)
         except httpx.TransportError as error:
-            # the client takes a line that breaks off for no reason to look into its cache
+            # after a broken connection the client does not read its cache
             try:
                 return download(only_cached=True)
             except LocalEntryNotFoundError:
@@ -161,7 +161,7 @@ def _download(repo_id: str, name: str, revision: str | None, progress: Progress 
 
 
 def _limit(name: str) -> int | None:
-    """The largest size of a file in bytes; None for weights, which have any."""
+    """The largest size of a file in bytes; None for weights, which have no limit."""
     if name in MAX_BYTES or not name.endswith(".json"):
         return MAX_BYTES.get(name)
     return _LARGEST_INDEX if name.endswith(".index.json") else _LARGEST_DOCUMENT
@@ -171,7 +171,7 @@ def _has_address(url: str) -> bool:
     from urllib.request import getproxies
 
     if getproxies():
-        return True  # the proxy looks it up
+        return True  # the proxy resolves it
     try:
         socket.getaddrinfo(urlsplit(url).hostname, None)
     except OSError:
@@ -182,8 +182,8 @@ def _has_address(url: str) -> bool:
 def _hub_digest(path: Path, repo_id: str, name: str, commit: str) -> str | None:
     """The digest by which the Hub knows a file: a sha256, or git's id for small files.
 
-    The cache names its contents by it. Where links do not work, or another server's etags are no
-    digests, the Hub is asked; None if it cannot be.
+    The cache names contents by it. If links do not work, or another server's etags are not
+    digests, it is requested from the Hub; None if that fails.
     """
     if path.is_symlink():
         named = path.readlink().name

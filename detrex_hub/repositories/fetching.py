@@ -21,19 +21,19 @@ def fetch(
 ) -> Fetched:
     """Files of a repository, all of one commit, each compared with its digest when it arrived.
 
-    What is cached is used without the network where the revision is a commit, and where the Hub
-    cannot be reached or ``HF_HUB_OFFLINE`` is set.
+    Cached files are used without the network if the revision is a commit, if the Hub cannot be
+    reached, or if ``HF_HUB_OFFLINE`` is set.
 
     Args:
         repo: ``owner/name`` or ``owner/name@revision`` under ``DETREX_HUB_ROOT`` or on the Hub, or
             the path of a folder.
-        filenames: at least one; all must be there.
+        filenames: at least one; all must exist.
         revision: branch, tag or commit.
         optional: files that may be missing.
         progress: reports the download of large files; huggingface_hub's own bar by default.
 
     Raises:
-        HubError: the repository, a file or the network is not there; the message says what to do.
+        HubError: the repository, a file or the network is missing; the message says what to do.
         VerificationError: a file arrived damaged twice.
         UsageError: a name is malformed.
     """

@@ -1,4 +1,4 @@
-"""The beginning of a large file on the Hub, so that it need not be downloaded to be refused."""
+"""Read the beginning of a large file on the Hub, so that it can be refused without a download."""
 
 from __future__ import annotations
 

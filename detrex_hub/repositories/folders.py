@@ -114,10 +114,10 @@ def _there(target: Path) -> set[str]:
 
 
 def find(repo: str, revision: str | None) -> Path | None:
-    """The folder that a repository's name means, or None if it means one on the Hub.
+    """The folder that a repository's name means, or None if it means a repository on the Hub.
 
-    A path (``./x``, ``/x``, ``~/x``) is a folder. ``owner/name`` is looked for under
-    ``DETREX_HUB_ROOT`` first, then here; with a revision it is only looked for on the Hub.
+    A path (``./x``, ``/x``, ``~/x``) is a folder. ``owner/name`` is searched under
+    ``DETREX_HUB_ROOT`` first, then here. With a revision it is only searched on the Hub.
 
     Raises:
         HubError: there is no such folder.

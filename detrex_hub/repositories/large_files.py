@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
-# never large, and not worth a request to know it
+# never large, so no request is needed
 _TEXT = (".json", ".md")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -52,7 +52,8 @@ def bring(repo_id: str, name: str, revision: str | None, progress: Progress | No
     Raises:
         VerificationError: the file arrived damaged twice.
         Exception: any error of huggingface_hub.
-        OSError: the disk does not take it; or it did not come whole, then without a number.
+        OSError: the disk is full or cannot be written. Without an error number: the download is
+            incomplete.
     """
     path = cache.path(repo_id, name, revision)
     if name.endswith(_TEXT) or (path is not None and path.exists()):
@@ -64,7 +65,7 @@ def bring(repo_id: str, name: str, revision: str | None, progress: Progress | No
 
 @dataclass(frozen=True)
 class _LargeFile:
-    """A file of a commit that the Hub keeps beside git; ``size`` in bytes."""
+    """A file of a commit that the Hub stores outside git; ``size`` in bytes."""
 
     repo_id: str
     name: str
@@ -82,11 +83,11 @@ class _LargeFile:
         blob = folder / "blobs" / self.sha256
         link = cache.path(self.repo_id, self.name, self.commit)
         assert link is not None
-        # the one that huggingface_hub takes for the same file
+        # the lock that huggingface_hub uses for the same file
         lock = folder.parent / ".locks" / folder.name / f"{self.sha256}.lock"
         with ExitStack() as stack:
             try:
-                # without links the cache keeps the content under the file's own name
+                # without links the cache stores the content under the file's own name
                 target = blob if are_symlinks_supported(constants.HF_HUB_CACHE) else link
                 for one in (blob, target, lock):
                     one.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,7 @@ class _LargeFile:
                     return
                 part = PartFile(blob.with_name(f"{self.sha256}.incomplete"))
             except (OSError, UnwritableError):
-                return  # huggingface_hub will say what the cache does not take
+                return  # huggingface_hub will report why the cache cannot be written
             if not self._complete(part, progress):
                 part = PartFile(part.path)
                 if not self._complete(part, progress):
@@ -109,7 +110,7 @@ class _LargeFile:
                 cache.Mark(link).leave(target)
 
     def _complete(self, part: PartFile, progress: Progress) -> bool:
-        """Fetch what is missing. Returns whether the whole is right; removes it if it is not."""
+        """Fetch the missing bytes. Returns whether the whole file is right; removes it if not."""
         with part:
             require_space(part.path.parent, self.size - part.size)
             if part.size < self.size:
@@ -122,8 +123,8 @@ class _LargeFile:
 
     @contextmanager
     def _ask(self, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """Ask the Hub's own address, which redirects each request to a freshly signed one. The
-        client gives the token to no other host."""
+        """Request the Hub's own address, which redirects each request to a freshly signed one. The
+        client sends the token to no other host."""
         from huggingface_hub import constants, hf_hub_url
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
@@ -136,7 +137,7 @@ class _LargeFile:
             hf_hub_url(self.repo_id, self.name, revision=self.commit),
             headers={**build_hf_headers(**LIBRARY), **headers},
             timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            # `Download` retries, and counts the reading of the body too
+            # `Download` retries, also while the body is read
             retry_on_exceptions=(),
             retry_on_status_codes=(),
         ) as response:
@@ -166,7 +167,7 @@ class _Bar:
         self._bar = tqdm(  # type: ignore[no-untyped-call]
             desc=self._name,
             total=self._total,
-            # what is resumed is shown at once
+            # resumed bytes are shown at once
             initial=count,
             unit="B",
             unit_scale=True,
@@ -188,7 +189,7 @@ def _look_up(repo_id: str, name: str, revision: str | None) -> _LargeFile | None
     try:
         found = get_hf_file_metadata(hf_hub_url(repo_id, name, revision=revision), **LIBRARY)
     except RemoteEntryNotFoundError:
-        return None  # huggingface_hub remembers that there is none
+        return None  # huggingface_hub records missing files
     etag, commit, size = found.etag or "", found.commit_hash or "", found.size or 0
     if (
         _SHA256.fullmatch(etag) is None
@@ -201,13 +202,13 @@ def _look_up(repo_id: str, name: str, revision: str | None) -> _LargeFile | None
 
 
 def _is_shared(found: HfFileMetadata) -> bool:
-    """Whether another repository in the cache has the file, which huggingface_hub 2 links to."""
+    """Whether another repository in the cache has the file, to which huggingface_hub 2 links."""
     from huggingface_hub import constants
 
     try:
         from huggingface_hub.utils._shared_blobs import has_shared_blob
     except ImportError:
-        return False  # an older or a newer one
+        return False  # an older or a newer version
     return found.xet_file_data is not None and has_shared_blob(
         xet_hash=found.xet_file_data.file_hash,
         cache_dir=constants.HF_HUB_CACHE,

@@ -1,7 +1,7 @@
 """Remove secrets from the logs of huggingface_hub and its HTTP client.
 
-They log addresses whole, with the password of ``HF_ENDPOINT`` and the signatures of those that a
-server redirects to. Their records reach the handlers of the program that uses them too.
+They log whole addresses, with the password of ``HF_ENDPOINT`` and the signatures of redirects.
+Their records also reach the handlers of the calling program.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import logging
 
 from detrex_hub.redaction import redacted
 
-# a record passes the handlers of these on its way from their modules to the root
+# loggers whose handlers a record passes on its way to the root
 _LOGGERS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2")
 
 
 class _Redaction(logging.Handler):
-    """Takes the secrets out of a record, for all handlers that come after this one."""
+    """Removes the secrets from a record, for all later handlers."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -30,7 +30,7 @@ _redaction = _Redaction()
 
 
 def redact_logs() -> None:
-    """Take secrets out of all that is logged from now on. To be done again is harmless."""
+    """Remove secrets from all later logs. A second call changes nothing."""
     for name in _LOGGERS:
         handlers = logging.getLogger(name).handlers
         if handlers[:1] != [_redaction]:

@@ -1,5 +1,5 @@
-"""Names of repositories, revisions and files. They end up in paths and addresses, so each is
-checked before anything is done with it."""
+"""Names of repositories, revisions and files. They become parts of paths and addresses, so each is
+checked before its first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def is_repo_id(text: str) -> bool:
-    """Whether this is ``owner/name`` as the Hub allows it."""
+    """Whether this is a valid ``owner/name`` of the Hub."""
     return (
         _REPO_ID.fullmatch(text) is not None
         and len(text) <= 96
@@ -29,7 +29,7 @@ def repo_id(text: str) -> str:
     """``owner/name``.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it has another form.
     """
     if not is_repo_id(text):
         raise UsageError(
@@ -62,7 +62,7 @@ def file_name(text: str) -> str:
     """A file in a repository, its folders separated by ``/``.
 
     Raises:
-        UsageError: it could be a path to somewhere else.
+        UsageError: it could be a path out of the repository.
     """
     if len(text) > 400 or not all(map(_FILE.fullmatch, text.split("/"))):
         raise UsageError(f"{text[:120]!r} is not the name of a file in a repository")
@@ -70,14 +70,14 @@ def file_name(text: str) -> str:
 
 
 def split(text: str, given: str | None = None) -> tuple[str, str | None]:
-    """``owner/name@revision`` taken apart.
+    """Split ``owner/name@revision``.
 
     Args:
         text: a repository, with or without its revision.
-        given: the revision, where it is given separately.
+        given: the revision, if it is given separately.
 
     Raises:
-        UsageError: the revision is malformed, or given twice and differently.
+        UsageError: the revision is malformed, or two different ones are given.
     """
     name, at, inside = text.partition("@")
     if at and given is not None and inside != given:

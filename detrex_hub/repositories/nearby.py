@@ -1,5 +1,5 @@
-"""The repositories that this machine has, by their ids: those of the cache and of
-``DETREX_HUB_ROOT``. The Hub is not asked."""
+"""The ids of the repositories on this machine: those in the cache and in ``DETREX_HUB_ROOT``. No
+request is made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OURS = b'"library_name": "detrex"'
 
 
 def repository_ids() -> list[str]:
-    """The ids of converted repositories, sorted. What cannot be read is left out."""
+    """The sorted ids of converted repositories. Unreadable ones are left out."""
     found: set[str] = set()
     for listed in (_in_root, _in_cache):
         with suppress(OSError):
@@ -41,7 +41,7 @@ def _in_cache() -> Iterator[str]:
 
 
 def _is_ours(config: Path) -> bool:
-    """Whether a `config.json` names this library, as `records` writes it."""
+    """Whether a `config.json` was written by this library."""
     try:
         return _OURS in read_small(config, MAX_BYTES[CONFIG], links=True)
     except OSError:

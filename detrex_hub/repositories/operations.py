@@ -1,4 +1,4 @@
-"""Files of a commit that report how much of them was uploaded. This imports huggingface_hub."""
+"""Files of a commit that report the progress of their upload. This imports huggingface_hub."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from detrex_hub.progress import Progress, Silent
 
 
 class Upload(CommitOperationAdd):
-    """A file to add, which reports its upload as ``uploading <title>``.
+    """A file of a commit that reports its upload as ``uploading <title>``.
 
-    huggingface_hub opens a large file with `as_file(with_tqdm=True)` to send it, and draws a bar of
-    its own. With Xet it does not open the file, and nothing is reported.
+    huggingface_hub opens a large file with `as_file(with_tqdm=True)` to send it, and draws its own
+    bar. With Xet it does not open the file, and nothing is reported.
     """
 
     title: str = ""

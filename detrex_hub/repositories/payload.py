@@ -1,4 +1,4 @@
-"""The files of a converted folder, with the digests that Hubs know them by."""
+"""The files of a converted folder, with the digests that the Hub uses."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CHUNK = 2**20
-# the Hub takes no larger file than 10 MB in git itself
+# the Hub stores files of up to 10 MB in git itself
 _SMALL = 10 * 2**20
 
 
 @dataclass(frozen=True)
 class Digest:
-    """One content: its size in bytes, its sha256, and the id that git gives it as a blob.
+    """The digest of a content: its size in bytes, its sha256, and its id as a blob in git.
 
-    Large files have no ``git_id``: the Hub keeps them by their sha256.
+    Large files have no ``git_id``, because the Hub stores them by sha256.
     """
 
     size: int
@@ -56,9 +56,9 @@ class Digest:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Files to push. One of them is a card.
+    """Files to push, with a card.
 
-    ``contents`` are the files' paths, or bytes to push in their place; ``digests`` are theirs.
+    ``contents`` are the files' paths, or bytes to push instead; ``digests`` are their digests.
     ``signature`` is what the folder has as ``model.sig``.
     """
 
@@ -89,8 +89,8 @@ class Files:
 
         Args:
             key: the private key; None takes the signature of the folder, if it has one.
-            there: the signature in the repository, which is kept if it was made with the same key
-                over the same files.
+            there: the signature in the repository, which is kept if the same key signed the same
+                files.
 
         Raises:
             UsageError: the key cannot be used, or the library ``model-signing`` is not installed.
@@ -127,7 +127,7 @@ class Files:
             )
 
     def refuse_to_unsign(self, there: Collection[str], name: str) -> None:
-        """Refuse files without a signature in the place of signed ones.
+        """Refuse to replace signed files with unsigned ones.
 
         Args:
             there: the names of the files in the repository.
@@ -204,7 +204,7 @@ def _render_again(folder: Path) -> str:
 
 
 def unsigned(name: str) -> HubError:
-    """The refusal of files without a signature in the place of signed ones."""
+    """The refusal to replace signed files with unsigned ones."""
     return HubError(
         f"{name} is signed, and what would be pushed is not", hint="Sign it: --sign-key PRIVATE_KEY"
     )
@@ -219,13 +219,13 @@ def instead_of(folder: str) -> str:
 
 
 def read(folder: Path) -> Payload:
-    """Read what is to be pushed.
+    """Read a converted folder for a push.
 
     Raises:
-        HubError: a file is missing or is no regular file.
-        ConfigError: ``config.json`` or ``conversion.json`` is malformed, or
-            no load would accept it.
-        CheckpointError: no load would accept the weights.
+        HubError: a file is missing or is not a regular file.
+        ConfigError: ``config.json`` or ``conversion.json`` is malformed, or a load would refuse
+            it.
+        CheckpointError: a load would refuse the weights.
         VerificationError: the weights are not those that ``config.json`` describes.
     """
     if not folder.is_dir():
@@ -238,7 +238,7 @@ def read(folder: Path) -> Payload:
         if picture := find_file(folder, name):
             paths[name] = picture
             read_bytes(picture)
-    # their sizes are bounded, and hashing takes as long as a file is large
+    # their sizes are limited, and are checked before the files are hashed
     record = ConversionRecord.load(paths[CONVERSION])
     read_bytes(paths[CARD])
     signature = find_file(folder, SIGNATURE)
@@ -289,7 +289,7 @@ def _digest(file: IO[bytes], where: str) -> Digest:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     sha256 = hashlib.sha256()
-    # sha1 because that is how git names things; nothing here relies on it against an attacker
+    # sha1, because git uses it for ids; nothing here relies on it for security
     git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if size <= _SMALL else None
     while chunk := file.read(_CHUNK):
         sha256.update(chunk)

@@ -1,4 +1,4 @@
-"""Push a converted folder: check it, choose where it goes, and read it back."""
+"""Push a converted folder: check it, choose the target, and read it back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detrex_hub.repositories.result import PushResult
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
-# where a repository in a folder lies if no namespace is given
+# the default namespace of repositories in a folder
 FOLDER_NAMESPACE = "detrex"
 
 
@@ -89,7 +89,7 @@ def push_folder(
 
 
 def check_place(options: PushOptions) -> None:
-    """Refuse options that do not fit where the push goes.
+    """Refuse options that do not fit the target of the push.
 
     Raises:
         UsageError: an option needs the Hub, or the slug of the collection is malformed.

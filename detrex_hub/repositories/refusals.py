@@ -1,4 +1,4 @@
-"""One table from what huggingface_hub raises to the one line that a user reads."""
+"""A table from the exceptions of huggingface_hub to the one line that a user reads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from detrex_hub.redaction import public_url, redacted
 class _Refusal:
     """One line of the table.
 
-    ``kind`` is the name of an exception's class or of one of its bases; names, so that nothing
-    needs to be imported, and since some classes changed their places between versions. In the texts
+    ``kind`` is the name of an exception's class or of one of its bases. Names need no import, and
+    some classes are in other modules in other versions. In the texts
     ``{repo}``, ``{url}`` of its page, ``{file}``, ``{revision}``, ``{endpoint}``, ``{place}`` on
     the disk that failed, ``{how}``, how to make it take the file, and ``{said}``, the
     server's own words, are filled in.
@@ -38,11 +38,11 @@ class _Refusal:
 
 
 _LOG_IN = "Log in with: hf auth login"
-# stands for any OSError that comes from the operating system
+# any OSError from the operating system
 _DISK = "OSError with a number"
 _LATER = "Nothing is wrong on your side; run the same command again later"
 
-# The first line that fits is taken: special before general.
+# The first fitting line counts: special lines come before general ones.
 _TABLE = (
     _Refusal("LocalTokenNotFoundError", "{repo}: a push needs a token, and you have none", _LOG_IN),
     _Refusal(
@@ -157,7 +157,7 @@ _TABLE = (
         "{repo}: {file} could not be fetched through Xet",
         "Turn it off: HF_HUB_DISABLE_XET=1",
     ),
-    # hf_xet raises the builtin for a Hub that has no Xet
+    # hf_xet raises the builtin exception for a Hub without Xet
     _Refusal(
         "ConnectionError",
         "{repo}: the transfer through Xet failed at {endpoint}",
@@ -209,7 +209,7 @@ _TABLE = (
 def plainly(
     repo: str, *, writing: bool, file: str = "the file", revision: str | None = None
 ) -> Iterator[None]:
-    """Turn every error of huggingface_hub inside into a `HubError` of one line."""
+    """Turn every error of huggingface_hub in the context into a `HubError` of one line."""
     try:
         yield
     except DetrexHubError:
@@ -229,7 +229,7 @@ def explain(
     file: str = "the file",
     revision: str | None = None,
 ) -> HubError | None:
-    """The line for an exception; None if the exception is a mistake of ours."""
+    """The line for an exception; None if the exception is a bug in this package."""
     root = _root(error)
     for one in (root,) if root is error else (root, error):
         refusal = _find(one, repo, writing, file, revision)
@@ -239,7 +239,7 @@ def explain(
 
 
 def damaged(repo: str, file: str) -> VerificationError:
-    """The line for a file that arrived wrong again."""
+    """The line for a file that arrived damaged twice."""
     return VerificationError(
         f"{repo}: {file} was downloaded twice, and both times its sha256 differed from the Hub's; "
         "it was removed",
@@ -285,7 +285,7 @@ def _find(
 
 
 def _root(error: BaseException) -> BaseException:
-    """The cause of errors that only wrap another error."""
+    """The cause of an error that only wraps another error."""
     names = ("LocalEntryNotFoundError", "RuntimeError", "RevisionResolutionError")
     while type(error).__name__ in names and error.__cause__ is not None:
         error = error.__cause__
@@ -298,6 +298,6 @@ def _said(error: BaseException) -> str:
 
 
 def _line(text: str) -> str:
-    """A server's words, cut to one line and freed of anything that looks like a token."""
+    """A server's message, cut to one line, without anything that looks like a token."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return redacted("".join(filter(str.isprintable, lines[0] if lines else "")))[:200]

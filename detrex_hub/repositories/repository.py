@@ -23,15 +23,15 @@ from detrex_hub.repositories.fetching import fetch
 
 
 class Repository:
-    """A repository on the Hub, or a folder laid out like one.
+    """A repository on the Hub, or a folder with its layout.
 
-    Opening it fetches ``config.json`` alone, which is the file by which the Hub counts downloads.
-    Everything else is fetched when it is asked for, from the same commit.
+    Opening it fetches only ``config.json``, by which the Hub counts downloads. All other files are
+    fetched on request from the same commit.
 
     Args:
-        name: what messages call it.
+        name: its name in messages.
         address: ``owner/name`` or the path of a folder.
-        commit: the commit that its files belong to; None for a folder, which has none.
+        commit: the commit of its files; None for a folder.
         config_file: its ``config.json`` on this machine.
 
     Example:
@@ -83,7 +83,7 @@ class Repository:
 
     @cached_property
     def document(self) -> Mapping[str, Any]:
-        """`conversion.json` as it is, with fields that this version does not know."""
+        """The document `conversion.json`, with fields that this version does not know."""
         found: Mapping[str, Any] = load_json(
             self.file(CONVERSION), where=f"{self.name}/{CONVERSION}"
         )
@@ -107,7 +107,7 @@ class Repository:
 
     @cached_property
     def pictures(self) -> Mapping[str, Path]:
-        """The pictures of the card that are there, by file name."""
+        """The existing pictures of the card, by file name."""
         fetched = fetch(self.address, [CONFIG], revision=self.commit, optional=PICTURES)
         return {name: fetched.files[name] for name in PICTURES if name in fetched.files}
 

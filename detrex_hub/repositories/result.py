@@ -13,11 +13,11 @@ class PushResult:
     """The result of a push. With ``dry_run``, the result that a push would have.
 
     ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
-    commit that holds the files, None for a folder or while nothing was pushed. ``changed`` are the
-    files that were not there or were different; none of them means that nothing was done.
-    ``created`` says whether the repository is new. ``license`` is what the card says.
+    commit with the files; None for a folder or if nothing was pushed. ``changed`` are the new and
+    different files; if there are none, nothing was done. ``created`` says whether the repository is
+    new. ``license`` is the card's.
     ``collection`` is the slug of the collection that lists it. ``assumed``
-    are facts of the weights that nothing showed when they were converted, with the values taken.
+    are facts that nothing stated when the weights were converted, with the assumed values.
     ``notes`` are those of the conversion of a user's own checkpoint, one line each.
     """
 
@@ -62,8 +62,8 @@ class PushResult:
 class Fetched:
     """Files of a repository on this machine.
 
-    ``commit`` is None for a folder, which has no history. ``files`` maps each name that was asked
-    for to its path; optional files that the repository does not have are not in it.
+    ``commit`` is None for a folder, which has no history. ``files`` maps each requested name to its
+    path. Missing optional files are not in it.
     """
 
     folder: Path

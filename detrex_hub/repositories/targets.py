@@ -1,5 +1,5 @@
 """Targets of a push: the Hub, or a folder with the same layout. Before any work, a target reports
-what it holds and whether it would accept a push."""
+its files and whether it would accept a push."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from detrex_hub.repositories.payload import digest
 from detrex_hub.repositories.pushing import FOLDER_NAMESPACE, target_of
 from detrex_hub.repositories.upload import check_target, signature_of
 
-# the repository that a token of a trusted publisher is for; see huggingface_hub
+# the repository of a trusted publisher's token; see huggingface_hub
 OIDC_VARIABLE = "HF_OIDC_RESOURCE"
 
 
@@ -39,14 +39,14 @@ class Target(Protocol):
         """``owner/name``.
 
         Raises:
-            UsageError: the Hub allows no such name.
+            UsageError: the Hub does not allow this name.
         """
 
     def url(self, repo_id: str) -> str:
         """Its page, or its path."""
 
     def held(self, repo_id: str) -> Remote | None:
-        """The files that a repository holds now; None if there is none.
+        """The present files of a repository; None if there is no repository.
 
         Raises:
             HubError: the Hub fails, or a file of the folder cannot be read.
@@ -68,10 +68,10 @@ class Target(Protocol):
         """
 
     def check(self, held: Remote) -> None:
-        """Refuse a repository that would not take a push.
+        """Refuse a repository that would not accept a push.
 
         Raises:
-            HubError: it would not.
+            HubError: it would refuse.
         """
 
 
@@ -95,7 +95,7 @@ class _Hub:
     def __init__(self, options: PushOptions) -> None:
         self._options = options
         require_token("the Hub")
-        # such a token is of one repository, and not of a user
+        # such a token belongs to one repository, and not to a user
         user = None if os.environ.get(OIDC_VARIABLE) else account()
         self._owner = options.namespace or os.environ.get("DETREX_HUB_NAMESPACE")
         if not self._owner:

@@ -84,7 +84,7 @@ def push_to_hub(
 
 
 def check_target(client: Client, remote: Remote | None, *, private: bool, create_pr: bool) -> None:
-    """Refuse a repository that would not take a push.
+    """Refuse a repository that would not accept a push.
 
     Raises:
         HubError: it is public and should be private, or the token may not write there.
@@ -126,7 +126,7 @@ def _changed(payload: Files, remote: Remote | None) -> tuple[str, ...]:
 
 
 class _Push:
-    """One commit, which is made at most once however often an answer is lost."""
+    """One commit. It is made at most once, even if answers are lost."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class _Push:
         """Commit on top of ``before``.
 
         Returns:
-            the commit that holds the files, and the number of the pull request, if it is on one.
+            the commit with the files, and the number of its pull request, if there is one.
         """
         if self.create_pr and (found := self._pull_request()) is not None:
             return found
@@ -171,12 +171,12 @@ class _Push:
 
     def _commit_on(self, base: Remote) -> tuple[str, int | None]:
         files = {name: self.payload.contents[name] for name in _changed(self.payload, base)}
-        # all that is shown of an upload through Xet
+        # the only output of an upload through Xet
         self.progress.start(f"pushing {self.client.name}", None)
         operations = self.client.upload(
             files, self.payload.digests, create_pr=self.create_pr, progress=self.progress
         )
-        # the last call that can stop a job: what follows is done as a whole
+        # the last call that can stop a job: the rest is done as a whole
         self.progress.start(f"committing {self.client.name}", None)
         made = self.client.commit(
             operations, message=self.message, parent=base.commit, create_pr=self.create_pr
@@ -228,16 +228,16 @@ def _is_conflict(error: Exception) -> bool:
 
 
 def _is_unclear(error: Exception) -> bool:
-    """Whether the commit may have been made although its answer cannot be read."""
+    """Whether the commit may exist although its answer cannot be read."""
     return is_passing(error) or (isinstance(error, ValueError) and not hasattr(error, "response"))
 
 
 def _read_back(client: Client, payload: Files, changed: tuple[str, ...], commit: str) -> None:
-    """Compare what the Hub now holds and serves with the folder."""
+    """Compare the Hub's listed and served files with the folder."""
     remote = client.read(commit)
     wrong = list(_changed(payload, remote))
     for name in changed:
-        # a second look, since a single wrong byte can be the network's
+        # a second attempt, because the network can cause a single wrong byte
         if name not in wrong and not any(
             client.sha256(name, commit) == payload.digests[name].sha256 for _ in range(2)
         ):

@@ -1,4 +1,4 @@
-"""Prove what a repository claims: its records from the files alone, its weights from the original.
+"""Prove a repository's claims: its records from the files alone, its weights from the original.
 
 You need not trust a publisher. If the original can be downloaded, the conversion is repeated here,
 and the bytes of both results are compared.

@@ -24,8 +24,7 @@ from detrex_hub.resolving import resolve
 
 @dataclass(frozen=True)
 class Proven:
-    """One claim that was recomputed and found true. ``but`` is what a summary must say all the
-    same."""
+    """One claim that was recomputed and is true. ``but`` is a restriction for the summary."""
 
     name: str
     detail: str
@@ -34,8 +33,8 @@ class Proven:
 
 @dataclass(frozen=True)
 class Claims:
-    """A repository's files on this machine, records parsed; ``document`` is the one that ``record``
-    was read from, with whatever else it says."""
+    """A repository's files on this machine, with parsed records. ``document`` is the JSON of
+    ``record`` with unknown fields."""
 
     name: str
     revision: str | None

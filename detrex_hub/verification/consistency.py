@@ -19,12 +19,12 @@ from detrex_hub.mapping import Computed, ConversionPlan
 from detrex_hub.records import CONFIG, CONVERSION, ConversionRecord, recorded_plan, to_json
 from detrex_hub.verification.claims import Claims, Proven
 
-# what Python raises where a stranger's record holds a string for a number, or the like
+# the exceptions of Python for wrong types in an untrusted record
 _OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 def computed_by(plan: ConversionPlan) -> str:
-    """Which operations a plan has, with the number of tensors that they compute."""
+    """The operations of a plan, with the number of tensors that they compute."""
     counts = Counter(
         piece.operation.name
         for move in plan.computed.values()
@@ -87,7 +87,7 @@ def check_state_dict(claims: Claims) -> Proven:
 
 
 def plan_again(claims: Claims) -> Identified:
-    """The plan from the recorded source tensors, found to be the recorded one."""
+    """Plan again from the recorded source tensors, and compare with the recorded plan."""
     where, record, described = f"{claims.name}/{CONVERSION}", claims.record, claims.described
     kind = architecture(described.architecture)
     layout = record.source.layout
@@ -115,12 +115,13 @@ def plan_again(claims: Claims) -> Identified:
 
 
 def check_description(claims: Claims, entry: CatalogueEntry | None, again: Identified) -> Proven:
-    """Everything in `config.json` follows from the shapes, the facts and the catalogue."""
+    """Check that everything in `config.json` follows from the shapes, the facts and the
+    catalogue."""
     described, record = claims.described, claims.record
     layout, made, plan = record.source.layout, again.architecture, again.plan
     vouched = _is_vouched_for(entry, record)
     unsaid = set(again.assumed)
-    # what the catalogue says of another file says nothing of this one
+    # the catalogue's data on another file do not hold for this one
     may_be = unsaid | (entry.facts.keys() if entry is not None else set())
     if not unsaid <= record.assumed.keys() <= may_be and (record.assumed or not vouched):
         raise claims.refuse(f"{CONVERSION} marks the wrong facts as assumed")
@@ -164,10 +165,10 @@ def check_description(claims: Claims, entry: CatalogueEntry | None, again: Ident
 
 
 def _is_vouched_for(entry: CatalogueEntry | None, record: ConversionRecord) -> bool:
-    """Whether a catalogue describes the original, be it one that is not known here."""
+    """Whether a catalogue describes the original, even one that is not available here."""
     source = record.source
     if entry is not None:
         return entry.vouches(source.url, source.sha256)
-    # the address is a stranger's, and need not be one
+    # the address is untrusted and may be invalid
     scheme, found, _ = (source.url or "").partition("://")
     return record.synthetic or (bool(found) and scheme != "file")

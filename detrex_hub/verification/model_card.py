@@ -18,8 +18,8 @@ from detrex_hub.verification.claims import Claims, Proven
 
 
 def check_card(claims: Claims, entry: CatalogueEntry | None) -> Proven:
-    """The card's metadata names licence and origin as the catalogue does. Its text is its
-    publisher's to edit, and an edited one is said to be so."""
+    """Check that the card's metadata has the catalogue's licence and origin. The publisher may
+    edit the text; an edited text is reported."""
     assert claims.card is not None
     where = f"{claims.name}/{CARD}"
     try:
@@ -50,7 +50,7 @@ def check_card(claims: Claims, entry: CatalogueEntry | None) -> Proven:
 
 
 def check_pictures(claims: Claims, entry: CatalogueEntry | None) -> Proven:
-    """The filters are drawn again from the weights, and the plot from the catalogue."""
+    """Draw the filters again from the weights, and the plot from the catalogue."""
     config, record = claims.described, claims.record
     drawn = card.pictures_of(config, record, entry)
     if FILTERS in claims.pictures:
@@ -78,13 +78,13 @@ def check_pictures(claims: Claims, entry: CatalogueEntry | None) -> Proven:
 _EDITED = "its card does not match the records"
 
 
-# what the Hub shows beside a repository's name and people rely on
+# metadata that the Hub shows beside a repository's name and that users rely on
 _PROMISES = ("license", "license_name", "license_link", "library_name", "base_model")
 
 
 def _unedited(claims: Claims, made: str, text: str, license: Any) -> set[str]:
-    """The cards that a push makes of one: addressed to the repository, with a licence that only the
-    publisher knows, and with a link to an export."""
+    """The cards that a push can make from one card: addressed to the repository, with the
+    publisher's licence, and with a link to an export."""
     cards = {made, *(card.addressed(made, claims.record.name, one) for one in _ids(claims.name))}
     if license in HUB_LICENSES and card.license_of(made) is None:
         cards |= {card.licensed(one, license) for one in cards}
@@ -95,6 +95,6 @@ def _unedited(claims: Claims, made: str, text: str, license: Any) -> set[str]:
 
 
 def _ids(name: str) -> list[str]:
-    """The names that a card may give its repository: its id, or the end of a folder's path."""
+    """The possible names of the repository in its card: its id, or the end of a folder's path."""
     last = name.partition("@")[0].replace(os.sep, "/").rstrip("/").split("/")[-2:]
     return ["/".join(last)] if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", "/".join(last), re.A) else []

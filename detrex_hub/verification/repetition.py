@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 
 def why_not(claims: Claims, entry: CatalogueEntry | None, source: str | None) -> str | None:
-    """Why the conversion cannot be repeated from something that its publisher does not control."""
+    """The reason why the conversion cannot be repeated from a source outside the publisher's
+    control."""
     origin = claims.record.source
     if source is not None:
         return None
@@ -54,10 +55,10 @@ def why_not(claims: Claims, entry: CatalogueEntry | None, source: str | None) ->
 
 
 def _repository(origin: RecordedSource) -> tuple[str, str] | None:
-    """The repository of another project that a conversion was made from, and its commit; None where
-    it was made from something else."""
+    """The repository of another project from which a conversion was made, and its commit; None for
+    other sources."""
     named = hub_file(origin.url or "")
-    # a catalogue's source is one file, without what describes it
+    # a catalogue's source is one file without a description
     if named is None or not origin.files or not names.is_repo_id(named[0]):
         return None
     repo, commit, _ = named
@@ -72,7 +73,7 @@ def repeated(
     progress: Progress | None,
     with_numerics: bool,
 ) -> list[Proven]:
-    """Pull the original, convert it, and compare every file that comes out."""
+    """Pull the original, convert it, and compare every resulting file."""
     described, record = claims.described, claims.record
     format = next(format for format, file in WEIGHTS.items() if file == described.checkpoint.file)
     with (
@@ -184,7 +185,7 @@ def _original(
             hint=f"Verify the records alone: detrex-hub verify {claims.name} --no-source",
         ) from None
     try:
-        # none in the record is the top level, but of numbers that had no file
+        # None in the record means the top level, except for synthetic weights
         container = record.source.container or (None if described.synthetic else "")
         conversion = prepare(pulled.path.absolute(), replace(options, container=container))
     except DetrexHubError as error:
@@ -206,8 +207,8 @@ def _original(
 def _whole(
     record: ConversionRecord, entry: CatalogueEntry | None, source: str | None
 ) -> tuple[str, str | None] | None:
-    """The repository with its commit, or the folder, that is the original; None where it is a
-    single file."""
+    """The repository with its commit, or the folder, of the original; None if it is a single
+    file."""
     if source is not None:
         return (source, None) if record.source.files or Path(source).is_dir() else None
     return _repository(record.source) if entry is None else None
@@ -237,14 +238,14 @@ def _whole_original(
     return replace(conversion, name=claims.record.name, provenance=provenance.hashed(hashing))
 
 
-# the address of the original and what it was compared with may differ this time
+# the address of the original and the digest that it was compared with may differ this time
 _FREE = {"url", "file", "pinned_by"}
 
 
 def _same_record(claims: Claims, again: dict[str, Any]) -> None:
     recorded = dict(claims.document)
     if other_version(claims):
-        # another version may say more or less
+        # another version may have more or fewer fields
         return
     for part in sorted(recorded.keys() | again.keys()):
         says, should = recorded.get(part), again.get(part)

@@ -30,8 +30,8 @@ from detrex_hub.verification.signed_files import check_signature
 class Verification:
     """The result of verifying a repository.
 
-    ``repeated`` says whether the conversion was repeated from the original; ``not_repeated`` why
-    it was not.
+    ``repeated`` says whether the conversion was repeated from the original, and ``not_repeated``
+    why not.
     """
 
     repo: str
@@ -42,7 +42,7 @@ class Verification:
 
     @property
     def summary(self) -> str:
-        """One line, with what a reader must not miss."""
+        """One line with the result and its restrictions."""
         last = "is what it claims to be" if self.repeated else "agrees with its own records"
         return "; ".join((f"{self.repo} {last}", *(one.but for one in self.checks if one.but)))
 
@@ -82,7 +82,7 @@ def verify(
         repo: ``owner/name``, ``owner/name@revision`` or a folder.
         revision: branch, tag or commit.
         repeat: repeat the conversion if the original can be downloaded.
-        source: a file or URL of the original, where no catalogue names it.
+        source: a file or URL of the original, if no catalogue names it.
         with_numerics: run the original and the converted weights on the same image as well, which
             needs the library that the original's names belong to.
         public_key: check the signature of the files with this key.
@@ -97,7 +97,7 @@ def verify(
     Raises:
         HubError: the repository or the network fails.
         ConfigError: a record is malformed or forbidden.
-        SourceError: the original should be had and cannot.
+        SourceError: the original is needed and cannot be downloaded.
         UsageError: numerics are asked for but not possible, or the options about the signature do
             not fit each other; it says what is missing.
         VerificationError: a claim is not true; the first one found is named.

@@ -1,7 +1,7 @@
 """The zoo page: one HTML file with all weights of the catalogue.
 
-The page holds every row, its style and its script, and asks no host for anything. So it opens from
-a file, on a web server, and offline.
+The page contains every row, its style and its script, and sends no request. So it opens from a
+file, on a web server, and offline.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_page(path: Path, entries: Iterable[CatalogueEntry]) -> Path:
 
     Args:
         path: the file to write. Its folder must exist.
-        entries: what the page lists, such as `detrex_hub.list_weights()`.
+        entries: the entries to list, such as `detrex_hub.list_weights()`.
 
     Returns:
         the path.
@@ -82,7 +82,7 @@ def page(entries: Iterable[CatalogueEntry]) -> str:
     """The page of some entries, as HTML: the best detectors first, then the best backbones."""
     from jinja2 import Environment, StrictUndefined
 
-    # escapes whatever a catalogue says
+    # escapes all text of a catalogue
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -143,7 +143,8 @@ def _link(source: Source) -> Link:
 
 
 def _order(row: Row) -> tuple[bool, bool, float, str]:
-    """Detectors before backbones, the best first, those with no comparable figure last."""
+    """The order: detectors before backbones, the best first, those without a comparable figure
+    last."""
     found = row.accuracy
     comparable = found is not None and found.name in ("box AP", "acc@1")
     value = found.value if found and comparable else 0.0
@@ -151,7 +152,7 @@ def _order(row: Row) -> tuple[bool, bool, float, str]:
 
 
 def _counts(values: Iterable[str]) -> list[tuple[str, int]]:
-    """How often each value occurs, in the order of the values; the empty one is left out."""
+    """The number of each value, in the order of the values. The empty value is left out."""
     found: dict[str, int] = {}
     for value in values:
         found[value] = found.get(value, 0) + 1
