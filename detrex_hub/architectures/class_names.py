@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from detrex_hub.architectures import coco, objects365
 from detrex_hub.errors import UsageError
+from detrex_hub.own_files import read_small
 
 _HINT = (
     "Write one name per line or a JSON list of names, or give COCO annotations, a config.json with "
@@ -76,9 +77,7 @@ def _all_text(names: Sequence[Any]) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{path} is too large for a file of class names", hint=_HINT)
-        data = path.read_bytes()
+        data = read_small(path, _MOST_BYTES, links=True)
         encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
         return data.decode(encoding)
     except OSError as error:

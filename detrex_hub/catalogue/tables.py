@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 
 from detrex_hub.errors import CatalogueError, did_you_mean_path
+from detrex_hub.own_files import read_small
 from detrex_hub.schema import checked, matching, problem
 
 if sys.version_info >= (3, 11):
@@ -25,6 +26,8 @@ Scalar: TypeAlias = bool | int | float | str
 Value: TypeAlias = Scalar | list[Scalar]
 
 _MAX_BYTES = 4 * 2**20
+# in a line: the time to read a key grows with the square of its parts
+_MOST_DOTS = 100
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,12 +38,13 @@ def parse(path: Path) -> Table:
     """A TOML file.
 
     Raises:
-        CatalogueError: it cannot be read, is larger than 4 MiB, or is not TOML.
+        CatalogueError: it cannot be read, is no regular file, is larger than 4 MiB, or is not TOML.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise CatalogueError(f"{path} is larger than {_MAX_BYTES >> 20} MiB")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_small(path, _MAX_BYTES, links=True).decode()
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise CatalogueError(f"{path} has a line with more than {_MOST_DOTS} dots")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise CatalogueError(
             f"there is no catalogue file {path}",

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 
 import pytest
 
@@ -127,6 +128,9 @@ def test_bytes_that_are_not_text_are_refused(tmp_path):
         read_names(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_names(tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(UsageError, match="not a regular file"):
+        read_names(tmp_path / "pipe.txt")
 
 
 def rows(names, known=COCO, *, exact=False):

@@ -1,5 +1,7 @@
 """Catalogue files are read strictly, and each problem is reported in one line."""
 
+import os
+
 import pytest
 
 from detrex_hub import catalogue
@@ -85,6 +87,18 @@ def test_errors_name_the_file_and_the_table(load, tmp_path, text, message):
     said = str(refused.value)
     assert said.startswith(f"{tmp_path / 'my.toml'}: ")
     assert "\n" not in said
+
+
+def test_a_file_that_costs_much_time_is_refused(load, tmp_path):
+    path = tmp_path / "pipe.toml"
+    os.mkfifo(path)
+    with pytest.raises(CatalogueError, match="is not a regular file"):
+        catalogue.load([path])
+    with pytest.raises(CatalogueError, match="larger than"):
+        load(" " * (4 * 2**20 + 1))
+    # the parser would need ten seconds for this key
+    with pytest.raises(CatalogueError, match="more than 100 dots"):
+        load("a" + ".a" * 20_000 + " = 1")
 
 
 def test_every_table_with_a_problem_is_reported_at_once(load):
