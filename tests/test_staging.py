@@ -251,6 +251,62 @@ def test_the_variable_that_moves_the_scratch_is_the_one_that_is_set(hub, tmp_pat
     assert staging.scratch_place() == (place, "HF_ASSETS_CACHE")
 
 
+def test_a_full_scratch_folder_is_answered_with_the_variable_that_moves_it(hub, tmp_path):
+    place = tmp_path / "hf-home" / "assets" / "detrex-hub" / "converting"
+    for inner in (None, "--to"):
+        with pytest.raises(UnwritableError) as refused, staging.scratch_folder() as scratch:
+            error = OSError(errno.ENOSPC, "no space", str(scratch / "part"))
+            if inner is None:
+                raise error
+            raise UnwritableError(scratch / "part", error, inner)
+        assert refused.value.place.is_relative_to(place)
+        assert refused.value.error is error
+        assert refused.value.hint.endswith("choose another place with HF_HOME")
+    assert names(place) == []
+
+
+def test_a_refusal_of_another_place_leaves_a_scratch_folder_as_it_is(hub, tmp_path):
+    elsewhere = UnwritableError(tmp_path, OSError(errno.ENOSPC, "no space"), "--to")
+    with pytest.raises(UnwritableError) as refused, staging.scratch_folder():
+        raise elsewhere
+    assert refused.value is elsewhere
+
+
+def test_a_place_that_takes_no_scratch_folder_is_answered_with_its_variable(hub, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(staging, "_own_folder", full)
+    with pytest.raises(UnwritableError) as refused, staging.scratch_folder():
+        pass
+    assert refused.value.hint.endswith("choose another place with HF_HOME")
+
+
+@pytest.mark.parametrize("encode", [str, os.fsencode], ids=["text", "bytes"])
+def test_only_an_error_of_the_folder_itself_is_an_error_of_the_place(tmp_path, encode):
+    target = tmp_path / "target"
+    with (
+        pytest.raises(UnwritableError, match=f"{target} cannot be written"),
+        staging_folder(target, option=None) as folder,
+    ):
+        raise OSError(errno.EIO, "broken", encode(folder / "part"))
+    error = OSError(errno.EIO, "broken", encode(tmp_path / "source"))
+    with pytest.raises(OSError) as raised, staging_folder(target, option=None):
+        raise error
+    assert raised.value is error
+
+
+def test_a_staging_folder_may_be_gone_at_the_end(tmp_path):
+    with staging_folder(tmp_path / "target", option=None) as folder:
+        folder.rename(tmp_path / "moved")
+    assert names(tmp_path) == ["moved"]
+
+
+def test_folders_above_the_target_are_made(tmp_path):
+    with staging.staging_folder(tmp_path / "a" / "b" / "target", option=None) as folder:
+        assert folder.parent == tmp_path / "a" / "b"
+
+
 def test_a_copy_that_fails_names_the_file_at_fault(tmp_path, monkeypatch):
     source, copy = tmp_path / "source", tmp_path / "copy"
     with pytest.raises(FileNotFoundError) as caught:
