@@ -27,7 +27,7 @@ MIB = 2**20
 PEAK = 80 * MIB
 """The largest resident memory of any job. Importing torch alone takes more, so no job does."""
 
-# of the bytes that must be read; and code, indexes and records, whatever the size of the weights
+# a factor for the bytes that must be read, and the bytes of code, indexes and records
 _READ_MARGIN, _READ_BESIDE = 1.02, 6 * MIB
 # the blocks of a materialised file that a load compares with its seal
 _SAMPLED = 17 * 2**17

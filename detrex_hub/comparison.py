@@ -127,7 +127,7 @@ def diff(
         left, right: files of any format, converted folders, or ``owner/name`` on the Hub.
         left_container, right_container: the dict in a file that holds the weights, if there are
             several.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads.
 
     Raises:

@@ -120,7 +120,7 @@ def inspect(
         container: the dict in the file that holds the weights, if there are several.
         prefix: the prefix of the weights' keys, such as ``backbone.``; found by trying by default.
         revision: branch, tag or commit of a repository.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads.
 
     Raises:

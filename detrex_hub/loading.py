@@ -135,7 +135,7 @@ def load(
         convert: whether a name that no repository has is converted on this machine.
         keep_original: whether the original stays in the cache after a conversion.
         check: read a cached checkpoint whole, instead of comparing it with its seal.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads; huggingface_hub's own bar by default.
     """
     repository = resolve(

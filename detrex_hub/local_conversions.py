@@ -63,7 +63,7 @@ def make(
     Args:
         entry: the weights.
         repo_id: the repository that the card names.
-        extra_catalogues: catalogue files beyond the built-in ones, which have the entry.
+        extra_catalogues: catalogue files in addition to the built-in ones, which have the entry.
         keep_original: keep the original in the cache. Otherwise it is removed, unless it was there
             before or lies in the Hub's own cache.
         progress: reports downloads and copying.
@@ -98,7 +98,7 @@ def make(
 
 
 def _folder(entry: CatalogueEntry) -> Path:
-    """Where the conversion of an entry lies. Pins are no part of the key: a lock that pins what is
+    """The folder of an entry's conversion. Pins are no part of the key: a lock that pins what is
     there must find it again."""
     try:
         made = model_of(entry)

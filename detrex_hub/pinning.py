@@ -79,7 +79,8 @@ def pin(
             user,
             the names are from these.
         check: write nothing, and report differences.
-        extra_catalogues: catalogue files beyond the built-in ones and ``DETREX_HUB_CATALOGUE``.
+        extra_catalogues: catalogue files in addition to the built-in ones and
+            ``DETREX_HUB_CATALOGUE``.
         progress: reports downloads and copying.
 
     Yields:

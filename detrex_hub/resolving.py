@@ -58,7 +58,7 @@ def resolve(
             ``DETREX_HUB_CONVERT`` is 0.
         keep_original: whether the original stays in the cache after a conversion; by default only
             if ``DETREX_HUB_KEEP_ORIGINALS`` is 1.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads and copying.
 
     Raises:
@@ -120,7 +120,7 @@ def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence
     Args:
         name: as for `resolve`; nothing is downloaded.
         repo_id: the repository that the card's commands name.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Raises:
         UsageError: the name is unknown.
@@ -143,7 +143,7 @@ def folder_of(
 
     Args:
         name: a folder, or as for `resolve`.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads and copying.
 
     Raises:

@@ -105,7 +105,7 @@ class PartFile:
     arrive. Close it after use.
 
     Args:
-        path: where it lies.
+        path: the path of the part file.
         address: the URL that it comes from, if the path does not pin the content. Then a record
             beside the part holds its version.
 

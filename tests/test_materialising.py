@@ -42,7 +42,7 @@ def folder(tmp_path, hub):
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory):
-    """What a converted folder says of its weights."""
+    """The description of the weights in a converted folder."""
     folder = converted_folder(tmp_path_factory.mktemp("converted") / "r18")
     return RepositoryConfig.load(folder / "config.json")
 

@@ -213,7 +213,7 @@ def test_a_refusal_says_what_to_do(number, option, do):
 
 
 def abandoned(folder, name="out"):
-    """What a killed run leaves beside a target that it was writing."""
+    """The leftovers of a killed run beside its target."""
     left = folder / f".{name}.partial-1"
     left.mkdir(parents=True)
     (left / "half").write_text("x")

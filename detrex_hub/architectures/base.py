@@ -321,7 +321,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
         return frozenset()
 
     def notes(self) -> tuple[str, ...]:
-        """Remarks for the user beyond the plan of the conversion, one line each."""
+        """Remarks for the user in addition to the plan, one line each."""
         return ()
 
     def notes_on(self, layout: str) -> tuple[str, ...]:

@@ -167,7 +167,7 @@ class Detector(Architecture, frozen=True, kw_only=True):
 
     @property
     def no_object_rows(self) -> int:
-        """Rows of the class head beyond the classes."""
+        """Extra rows of the class head, such as the one for "no object"."""
         return self.original_rows - 91
 
     # -- all parts --------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def deformable_attention(width: int, heads: int, levels: int) -> StateDict:
 def conditional_attention(width: int, *projections: str) -> StateDict:
     """detrex's ConditionalSelfAttention and ConditionalCrossAttention.
 
-    ``projections`` are those beyond content, key position, value and output.
+    ``projections`` are those other than content, key position, value and output.
     """
     module: StateDict = {}
     names = ("query_content_proj", "key_content_proj", "key_pos_proj", "value_proj", "out_proj")

@@ -1,4 +1,4 @@
-"""What happened to each tensor, folded to patterns."""
+"""The fate of each tensor, folded to patterns."""
 
 from __future__ import annotations
 

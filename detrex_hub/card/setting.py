@@ -1,4 +1,4 @@
-"""What weights set in a training config, and how a config loads them."""
+"""The values that weights set in a training config, and the lines that load them."""
 
 from __future__ import annotations
 

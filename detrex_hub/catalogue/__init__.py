@@ -135,7 +135,7 @@ def list_weights(
         backbone: the backbone or the beginning of its name: ``swin``, ``swin-l``, ``r50``.
         license: the identifier of a licence, such as ``apache-2.0``.
         min_ap: the least box AP on COCO, in 0..100.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Raises:
         UsageError: there is no such architecture; the message names the nearest ones.

@@ -147,7 +147,8 @@ def backbone(entry: CatalogueEntry) -> str:
 
 
 def _plain(backbone: str) -> str:
-    """A name of a backbone as people write it: ``r50``, ``swin_tiny`` and ``Swin-T`` alike."""
+    """A normal form for all spellings of a backbone's name, such as ``swin_tiny`` and
+    ``Swin-T``."""
     words = [_SIZES.get(word, word) for word in re.findall(r"[a-z]+|\d+", backbone.lower())]
     return "".join("resnet" if word == "r" else word for word in words)
 

@@ -74,7 +74,7 @@ def read_weights(
         model: the node ``model`` of the config, where there is one.
         progress: reports the download of a repository's weights.
         prefix: as for `examine`.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Raises:
         CheckpointError: detectron2 cannot read the file.

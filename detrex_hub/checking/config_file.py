@@ -39,7 +39,7 @@ def check_config(
             where that is not installed, of a ``.py`` no more than ``train.init_checkpoint`` is
             read.
         prefix: as for `examine`.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports the download of a repository's weights.
     """
     cfg = None
@@ -93,7 +93,7 @@ def fix_config(
         path: the config, a ``.py``.
         found: its check.
         checkpoint: the checkpoint to start from, if it is not the config's.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Returns:
         the change, as lines of a unified diff, and a line about the variable that the training
@@ -144,7 +144,7 @@ def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) ->
 
 
 def _repository(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> str | None:
-    """What `from_hub` should load in the config; None if the weights are a file."""
+    """The name for `from_hub` in the config; None if the weights are a file."""
     path, _, query = found.checkpoint.partition("?")
     if checkpoint is not None and not query and is_repository(path, extra):
         return path.removeprefix("hf://")

@@ -80,7 +80,7 @@ def examine(
         target: what the model holds; without it the config's model is built.
         prefix: the prefix of the weights\' keys in a file, such as ``backbone.``. detectron2 does
             not remove it, but it identifies the weights.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports the download of a repository's weights.
     """
     name = os.fspath(checkpoint) if checkpoint is not None else init_checkpoint(cfg)

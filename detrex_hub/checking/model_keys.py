@@ -28,7 +28,7 @@ def target_keys(
     Args:
         what: a file, a folder, ``owner/name``, a catalogue name, or an architecture's name.
         like: a checkpoint to read an architecture's hyper-parameters from.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Raises:
         UsageError: it is none of these, or an architecture of unknown size.

@@ -107,11 +107,11 @@ def convert(
         revision: branch, tag or commit of a repository on the Hub.
         source: a file or URL to use instead of the catalogue's sources.
         synthetic: use seeded numbers with the original's keys, shapes and types.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads and copying.
 
     Returns:
-        where the result lies, with its sha256 and its size in bytes.
+        the path of the result, with its sha256 and its size in bytes.
 
     Raises:
         DetrexHubError: as `prepare` does, or the target cannot be written; nothing is left behind.

@@ -39,7 +39,7 @@ def compare(conversion: Conversion, path: Path, format: Format) -> None:
         stored = plan.moves[plan.ties[alias]]
         if _identities(conversion, move) == _identities(conversion, stored):
             continue
-        # fresh rows of two names are made alike
+        # fresh rows of both names are drawn with the same seed
         alike = msgspec.structs.replace(move, target=stored.target)
         if not same_bytes(conversion.chunks(alike), conversion.chunks(stored)):
             raise VerificationError(

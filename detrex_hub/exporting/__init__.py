@@ -58,7 +58,7 @@ def export(
         class_names: names of the classes, for a folder; those of the training or COCO's where none
             are given.
         facts: facts that a folder needs and that nothing else states, such as ``num_heads``.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         push_to: the repository, ``owner/name``, that a folder is pushed to as one commit and read
             back. The cards of both repositories then link to each other.
         push: options of the push: ``private``, ``create_pr``, ``dry_run``, ``message``,

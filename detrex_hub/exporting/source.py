@@ -68,7 +68,7 @@ def look_up(
         what: a converted folder, ``owner/name`` on the Hub, or a checkpoint in detrex's names.
         revision: branch, tag or commit of a repository.
         facts: facts that nothing else states, values or texts of a command line.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads.
 
     Raises:

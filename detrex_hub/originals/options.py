@@ -28,7 +28,7 @@ class ConversionOptions:
         revision: branch, tag or commit of a repository on the Hub.
         source: a file or URL to use instead of the catalogue's sources.
         synthetic: use seeded numbers with the original's keys, shapes and types.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Raises:
         UsageError: two options exclude each other, or there is no such type.

@@ -21,7 +21,7 @@ def select(
     Args:
         families: architectures, or stems of catalogue files; all by default.
         but: names or aliases that are left out.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Raises:
         UsageError: there is no such family or name.

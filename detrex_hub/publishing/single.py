@@ -147,7 +147,7 @@ def push_any(
         repo_id: ``owner/name`` or ``name``; the name of the folder or config by default.
         options: the options of the push.
         run: the config and the metrics of a training checkpoint.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads, copying and uploads.
 
     Raises:
@@ -198,7 +198,7 @@ def push_trained(
         repo_id: ``owner/name`` or ``name``; the config's name by default.
         options: the options of the push.
         run: the config and metrics of the run.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports copying and uploads.
 
     Raises:

@@ -115,7 +115,7 @@ def prepared(
         run: its config, metrics and facts.
         name: of the weights; the config's name where none is given.
         license: the licence of the weights, an identifier of the Hub.
-        extra_catalogues: catalogue files beyond the built-in ones.
+        extra_catalogues: catalogue files in addition to the built-in ones.
 
     Raises:
         UsageError: there is no config, it needs detectron2, the weights need a name, or the

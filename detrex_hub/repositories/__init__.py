@@ -58,7 +58,8 @@ def push(
         collection: the slug of a collection that lists the repository, ``owner/words``. It is
             created if there is none.
         sign_key: a private elliptic-curve key as PEM, with which the files are signed.
-        extra_catalogues: catalogue files beyond the built-in ones, which may know the licence of
+        extra_catalogues: catalogue files in addition to the built-in ones, which may know the
+            licence of
             the original.
         progress: reports uploads.
 

@@ -176,7 +176,7 @@ class Payload(Files):
         """Refuse a card that says another licence than the catalogue does of the same original.
 
         Args:
-            extra_catalogues: catalogue files beyond the built-in ones.
+            extra_catalogues: catalogue files in addition to the built-in ones.
 
         Raises:
             HubError: it does, or is not text.

@@ -168,7 +168,7 @@ def _why(error: Exception) -> str:
 
 
 def _hashing(hashing: Any) -> Any:
-    # the files of a snapshot in the Hub's cache are links, and the signature lies among them
+    # the files of a snapshot in the Hub's cache are links, and the signature is one of them
     config = hashing.Config().use_file_serialization(
         allow_symlinks=True, ignore_paths=[Path(SIGNATURE)]
     )

@@ -1,4 +1,4 @@
-"""What a repository claims: its files on this machine, with their records."""
+"""The claims of a repository: its files on this machine, with their records."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Storage(Server):
             self.objects[oid] = Blob(content, large=True)
 
     def served(self, request: Request, oid: str, stored: Blob) -> Response:
-        """What a download gets."""
+        """The content of a download."""
         # the etag of a multipart upload is not a digest, so clients must not rely on it
         etag = f'"{hashlib.md5(oid.encode()).hexdigest()}-1"'
         return ranged(request, stored.content, {"ETag": etag})

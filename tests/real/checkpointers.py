@@ -1,4 +1,4 @@
-"""What a real checkpointer does to a model, in the terms of `detrex_hub.configs.matching`."""
+"""The result of a real checkpointer's load, in the terms of `detrex_hub.configs.matching`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Loaded:
-    """What ``DetectionCheckpointer`` reports of a load, and the keys whose tensors it set."""
+    """The report of a ``DetectionCheckpointer``, and the keys of the tensors that it set."""
 
     missing: frozenset[str]
     unexpected: frozenset[str]
@@ -16,7 +16,7 @@ class Loaded:
 
 
 def load(model, path, checkpointer=None) -> Loaded:
-    """Load a file with the stock checkpointer, or another one of its kind."""
+    """Load a file with the stock checkpointer, or with another one."""
     if checkpointer is None:
         from detectron2.checkpoint import DetectionCheckpointer as checkpointer
 

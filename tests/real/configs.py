@@ -1,4 +1,4 @@
-"""detrex's configs, those too that detectron2 fails to load."""
+"""Load detrex's configs, also those that detectron2 fails to load."""
 
 from __future__ import annotations
 

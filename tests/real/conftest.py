@@ -1,4 +1,4 @@
-"""Tests that need the real detectron2 and detrex, neither of which is on the package index.
+"""Tests with the real detectron2 and detrex, which are not on the package index.
 
 With both on PYTHONPATH: ``python -m pytest tests/real``.
 """

@@ -1,4 +1,4 @@
-"""Files as they are published, with synthetic tensors: each holds one number of its own."""
+"""Files in the published form with synthetic tensors, each filled with a different number."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.detrex_configs import shapes_of
 
 
 def original(file: str, folder: Path) -> Path:
-    """Write what a config's checkpoint file holds, in the container that it comes in.
+    """Write a config's checkpoint file in its published container.
 
     Args:
-        file: what the config says.
-        folder: where to write it, under its own name.
+        file: the file in the config.
+        folder: the folder for the file, which keeps its name.
     """
     path = folder / Path(file).name
     tensors = numbered(shapes_of(file))
@@ -32,8 +32,8 @@ def original(file: str, folder: Path) -> Path:
 
 
 def numbered(shapes: Mapping[str, Shape]) -> dict[str, torch.Tensor]:
-    """Tensors of which each is full of a number that no other has: 2 and more in the steps of
-    float16, since 0 and 1 are what fresh layers hold."""
+    """Tensors that are each filled with a different number: from 2 in the steps of float16, because
+    fresh layers hold 0 and 1."""
     values = (np.uint16(0x4000) + np.arange(len(shapes), dtype=np.uint16)).view(np.float16)
     assert np.isfinite(values).all()
     return {

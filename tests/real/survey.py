@@ -70,7 +70,7 @@ def allocated(cfg):
 
 
 def loaded_by(model, path, checkpointer=None) -> tuple[set[str], Loaded]:
-    """Keys of the model that a checkpointer really set, and its report."""
+    """The keys of the model that a checkpointer set, and its report."""
     for tensor in model.state_dict().values():
         # a number that no file holds
         tensor.fill_(-7)
@@ -79,7 +79,7 @@ def loaded_by(model, path, checkpointer=None) -> tuple[set[str], Loaded]:
 
 
 def outcome(found: Check, really: set[str], report) -> dict[str, object]:
-    """What a load did, after `check` foresaw the same."""
+    """The result of a load, which `check` must have predicted."""
     foreseen = set(found.match.loaded)
     # detectron2 itself fills these, with 0 and 1
     assert foreseen == really - found.match.silent, sorted(foreseen ^ really)[:10]
@@ -94,7 +94,7 @@ def outcome(found: Check, really: set[str], report) -> dict[str, object]:
 
 
 def today(cfg, keys: ModelKeys, model, file: Path) -> dict[str, object]:
-    """What a file does as it is: by detectron2's checkpointer and by detrex's own."""
+    """Load the published file with detectron2's checkpointer and with detrex's own."""
     from detrex.checkpoint import DetectionCheckpointer as Forcing
 
     found = examine(cfg, file, target=keys)
@@ -106,7 +106,7 @@ def today(cfg, keys: ModelKeys, model, file: Path) -> dict[str, object]:
 
 
 def from_here(cfg, folder: Path, name: str) -> dict[str, object]:
-    """What the line ``from_hub(...)`` does, with the stock checkpointer."""
+    """Load the weights of the line ``from_hub(...)`` with the stock checkpointer."""
     path = from_hub(folder, model=cfg.model, dataloader=cfg.get("dataloader"))
     keys, model = allocated(cfg)
     found = examine(cfg, path, target=keys)
@@ -153,7 +153,7 @@ def survey(projects: Path, only: Collection[str] = ()) -> dict[str, object]:
 
 
 def stored(keys: ModelKeys, parts: dict[str, dict[str, object]]) -> list[str]:
-    """A model's keys as names of parts, most of which models share: the backbone and the rest."""
+    """A model's keys as names of parts that models share: the backbone and the rest."""
     names = []
     for part in (True, False):
         mine = [key for key in keys.shapes if _in(key) == part]

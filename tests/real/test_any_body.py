@@ -1,4 +1,4 @@
-"""Detectors on backbones that no config of detrex gives them: converted from shapes alone."""
+"""Detectors on backbones that no detrex config combines are converted from shapes alone."""
 
 from __future__ import annotations
 

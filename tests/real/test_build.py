@@ -1,4 +1,4 @@
-"""Backbones that are built into detrex's own configs: they load whole, and the detector runs."""
+"""Backbones that are built into detrex's configs load whole, and the detector runs."""
 
 from __future__ import annotations
 

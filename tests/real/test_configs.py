@@ -1,4 +1,4 @@
-"""Real configs of detectron2 and detrex, set right by overrides, saved, and trained from."""
+"""Real configs of detectron2 and detrex get overrides, are saved, and load the weights."""
 
 from __future__ import annotations
 

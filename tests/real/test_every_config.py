@@ -1,5 +1,5 @@
-"""Every config of detrex that names a file to start from, with one line instead: a name of the
-catalogue, of which no repository exists, with its original on a server."""
+"""Every detrex config with a checkpoint file loads an unpublished name of the catalogue instead,
+whose original is on a local server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def inline(values) -> str:
 
 
 def original(entry, path: Path) -> None:
-    """Write a file as its authors would: each tensor full of a number of its own."""
+    """Write a file in its authors' form, with each tensor filled with a different number."""
     layout = entry.sources[0].layout
     made = model_of(entry)
     specs, same_as = made.original(layout)
@@ -54,7 +54,7 @@ def original(entry, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """`server(name)` is a catalogue in which a name's original lies on this machine."""
+    """`server(name)` is a catalogue in which a name's original is on this machine."""
     folder = tmp_path_factory.mktemp("originals")
     with Mirror() as mirror:
 
@@ -84,7 +84,7 @@ def server(tmp_path_factory):
 
 
 def empty(cfg):
-    """The model of a config with a number in it that no file holds."""
+    """The model of a config, filled with a number that no file holds."""
     from detectron2.config import instantiate
 
     if "device" in cfg.model:

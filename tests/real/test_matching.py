@@ -1,4 +1,4 @@
-"""The replay against the real checkpointers, on random models and files."""
+"""The replay agrees with the real checkpointers on random models and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of other libraries' layouts, and computed ones, in the real configs of detrex."""
+"""Weights of other libraries' layouts, and computed ones, load into detrex's real configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each published model in its real detrex model: what its card says, and the stock checkpointer."""
+"""Each published model loads into its real detrex model by the lines of its card."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.real.checkpointers import built, load
 
 
 def different() -> list[str]:
-    """One name of the catalogue for each model that is published and that detrex has."""
+    """One name of the catalogue for each published model of detrex."""
     names: dict[object, str] = {}
     for name, entry in catalogue.load().items():
         numbers = sorted(entry.hyper_parameters.items())

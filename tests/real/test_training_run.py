@@ -1,4 +1,4 @@
-"""Models of detrex's own configs, published with the config and loaded into it again."""
+"""Models of detrex's own configs are published with the config, and loaded into it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run leaves, without the training: numbers that are those of no other tensor."""
+"""The output of a training run without training: each tensor has different numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.real.checkpointers import built, load
 
 
 def trained(cfg, path: Path) -> dict[str, torch.Tensor]:
-    """Write a checkpoint of the model of a config, and return its state dict."""
+    """Write a checkpoint of a config's model, and return its state dict."""
     state = built(cfg).state_dict()
     generator = torch.Generator().manual_seed(0)
     for tensor in {one.data_ptr(): one for one in state.values() if one.numel()}.values():
