@@ -208,6 +208,14 @@ def moves_of(*moves):
     return {target: Move(target, spec, tuple(pieces)) for target, spec, *pieces in moves}
 
 
+def test_a_move_reads_the_keys_of_its_pieces_in_order():
+    difference = Computed(Subtract(), ("b", "c"), f32(1))
+    mixed = Move("x", f32(5), (Piece("d"), difference, FRESH, Piece("a")))
+    assert mixed.sources == ("d", "b", "c", "a")
+    moves = {"x": mixed, "y": Move("y", f32(1), (Piece("a"),))}
+    assert ConversionPlan("m", moves, {}).computed == {"x": mixed}
+
+
 @pytest.mark.parametrize(
     ("rules", "specs", "said"),
     [
