@@ -20,7 +20,7 @@ from detrex_hub.publishing.originals import Originals
 from detrex_hub.publishing.outcomes import Forecast, Published
 from detrex_hub.publishing.single import publish
 from detrex_hub.repositories import PushOptions, PushResult
-from detrex_hub.repositories.collections import add_to_collection
+from detrex_hub.repositories.collections import add_to_collection, open_collection
 from detrex_hub.staging import clear_scratch, remove_abandoned
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def publish_all(
         last.running if last else (),
     )
     memory = Memory(conversion, push)
+    push = with_collection(forecasts, push)
     events.planned(forecasts)
 
     def one(name: str, *, progress: Progress) -> PushResult:
@@ -81,6 +82,17 @@ def publish_all(
         memory.finished(published)
         events.finished(published)
         yield published
+
+
+def with_collection(forecasts: Sequence[Forecast], push: PushOptions) -> PushOptions:
+    """The same options with the id of the collection, which is created if there is none.
+
+    Raises:
+        HubError: the Hub refuses.
+    """
+    if push.collection is None or all(one.status == "refused" for one in forecasts):
+        return push
+    return replace(push, collection=open_collection(push.collection, private=push.private))
 
 
 def without_work(forecast: Forecast, push: PushOptions) -> Published:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from detrex_hub import __version__, kinds
 from detrex_hub.errors import DetrexHubError, HubError, UsageError
 from detrex_hub.originals.options import ConversionOptions
-from detrex_hub.publishing.batch import without_work
+from detrex_hub.publishing.batch import with_collection, without_work
 from detrex_hub.publishing.events import Events
 from detrex_hub.publishing.last_batch import Memory
 from detrex_hub.publishing.outcomes import Forecast, Published, Status
@@ -145,6 +145,7 @@ def publish_on_jobs(
     check_portable(conversion, push)
     require_token("the Hub")
     memory = Memory(conversion, push)
+    push = with_collection(forecasts, push)
     events.planned(forecasts)
     for done in (without_work(one, push) for one in forecasts if not one.is_work):
         memory.finished(done)

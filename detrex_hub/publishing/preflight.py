@@ -27,6 +27,7 @@ from detrex_hub.publishing.unchanged import Signature, changes
 from detrex_hub.records import CONFIG, SIGNATURE
 from detrex_hub.repositories import PushOptions
 from detrex_hub.repositories.client import Remote
+from detrex_hub.repositories.collections import check_collection
 from detrex_hub.repositories.payload import unsigned
 from detrex_hub.repositories.pushing import check_place
 from detrex_hub.repositories.signing import Seal, key_of
@@ -77,6 +78,8 @@ def preflight(
         key_of(push.sign_key)
     check_place(push)
     there = target(push)
+    if push.collection is not None:
+        check_collection(push.collection)
     if len(names) > 1:
         reports.start(f"checking {len(names)} names", None)
     threads = ThreadPoolExecutor(min(_AT_ONCE, max(len(names), 1)))

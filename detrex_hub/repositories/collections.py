@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SLUG = re.compile(r"(?P<owner>[A-Za-z0-9][\w.-]{0,95})/(?P<title>[a-z0-9][a-z0-9-]{0,119})", re.A)
 # the id that the Hub appends to the words of a title
-_ID = re.compile(r"-[0-9a-f]{24}")
+_ID = re.compile(r"-[0-9a-f]{24}$")
 
 
 def check_slug(slug: str) -> None:
@@ -45,12 +45,9 @@ def add_to_collection(slug: str, repo_id: str, *, private: bool = False) -> str:
         UsageError: the slug is malformed.
         HubError: the Hub refuses, or no collection has this id.
     """
-    check_slug(slug)
+    opened = open_collection(slug, private=private)
     with plainly(slug, writing=True):
-        found = _find(slug)
-        if found is None:
-            found = _create(slug, private=private)
-        whole = patiently(lambda: hub_api().get_collection(found.slug))
+        whole = patiently(lambda: hub_api().get_collection(opened))
         if not any(one.item_type == "model" and one.item_id == repo_id for one in whole.items):
             patiently(
                 lambda: hub_api().add_collection_item(
@@ -58,6 +55,44 @@ def add_to_collection(slug: str, repo_id: str, *, private: bool = False) -> str:
                 )
             )
     return str(whole.slug)
+
+
+def open_collection(slug: str, *, private: bool = False) -> str:
+    """Find a collection, and create it if there is none.
+
+    Several pushes at the same time would each create one. A batch therefore opens the collection
+    once, and passes the slug with its id to each push.
+
+    Args:
+        slug: ``owner/words``, or ``owner/words-<id>`` as the Hub shows it.
+        private: whether a new collection is private.
+
+    Returns:
+        the slug with its id.
+
+    Raises:
+        UsageError: the slug is malformed.
+        HubError: the Hub refuses, or no collection has this id.
+    """
+    check_slug(slug)
+    with plainly(slug, writing=True):
+        found = _find(slug)
+        if found is None:
+            _refuse_id(slug)
+            found = _create(slug, private=private)
+    return str(found.slug)
+
+
+def check_collection(slug: str) -> None:
+    """Look for the collection of a slug that has an id. One without an id can be created.
+
+    Raises:
+        HubError: no collection has this id, or the Hub refuses.
+    """
+    if _ID.search(slug):
+        with plainly(slug, writing=True):
+            if _find(slug) is None:
+                _refuse_id(slug)
 
 
 def _find(slug: str) -> Collection | None:
@@ -77,13 +112,16 @@ def _find(slug: str) -> Collection | None:
     return fitting[0] if fitting else None
 
 
-def _create(slug: str, *, private: bool) -> Collection:
-    owner, _, words = slug.partition("/")
-    if _ID.search(words):
+def _refuse_id(slug: str) -> None:
+    if _ID.search(slug):
         raise HubError(
             f"there is no collection {slug}, or none that the token opens",
             hint=f"Leave the id out to create one: --collection {_ID.sub('', slug)}",
         )
+
+
+def _create(slug: str, *, private: bool) -> Collection:
+    owner, _, words = slug.partition("/")
     title = words.replace("-", " ")
     title = title[:1].upper() + title[1:]
     return patiently(

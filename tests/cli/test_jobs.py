@@ -59,6 +59,17 @@ def test_shares_are_published_by_jobs(cli, hub, token, entries):
     assert len(hub.jobs.all) == 2
 
 
+def test_jobs_share_one_collection(cli, hub, entries):
+    options = ("--on-jobs", "--shards", "2", "--collection", "lab/zoo")
+    done = cli("convert-and-push", "a", "b", *OPTIONS, *options)
+    assert done.code == 0, done.err
+    ((slug, found),) = hub.collections.items()
+    assert sorted(one["id"] for one in found["items"]) == ["lab/a", "lab/b"]
+    for job in hub.jobs.all.values():
+        command = job.spec["command"]
+        assert command[command.index("--collection") + 1] == slug
+
+
 def test_a_failed_job_is_reported_and_repeated(cli, hub, entries):
     options = ("--on-jobs", "--shards", "2", "--json")
     hub.jobs.environment["DETREX_HUB_CATALOGUE"] = "/nowhere.toml"

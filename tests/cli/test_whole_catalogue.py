@@ -160,13 +160,34 @@ def test_unchanged_names_are_listed_in_a_collection_too(cli, hub, login, origin)
 def test_failed_names_are_repeated_with_their_collection(cli, hub, login, origin):
     login("alice")
     assert cli("convert-and-push", "a").code == 0
-    missing = f"alice/zoo-{1:024x}"
-    failed = cli("convert-and-push", "a", "b", "--collection", missing, "--json")
+    fault = hub.inject("POST", "/api/collections/*/items", Fault.status(403), times=None)
+    failed = cli("convert-and-push", "a", "b", "--collection", "alice/zoo", "--json")
     assert statuses(failed) == {"a": "failed", "b": "refused"}
-    assert "there is no collection" in failed.out
+    assert fault.hits
+    hub.forget()
     origin.add("b.pth", origin.content)
     again = cli("convert-and-push", "--retry-failed", "--json")
-    assert statuses(again) == {"a": "failed", "b": "failed"}
+    assert statuses(again) == {"a": "unchanged", "b": "new"}
+    assert listed(hub) == [["alice/a", "alice/b"]]
+
+
+def test_a_batch_creates_its_collection_before_the_first_push(cli, hub, login, origin):
+    # otherwise each of several jobs would create one
+    login("alice")
+    done = cli("convert-and-push", "a", "c", "d", "--jobs", "3", "--collection", "alice/zoo")
+    assert done.code == 0
+    assert listed(hub) == [["alice/a", "alice/c", "alice/d"]]
+    paths = [one.path for one in hub.log if one.method == "POST"]
+    assert paths.index("/api/collections") < paths.index("/api/repos/create")
+
+
+def test_an_unknown_collection_is_refused_before_any_work(cli, hub, login, origin):
+    login("alice")
+    for option in ("--dry-run", "--quiet"):
+        missing = f"alice/zoo-{1:024x}"
+        done = cli("convert-and-push", "a", "c", "--collection", missing, option)
+        assert done.code == 1 and "there is no collection" in done.err
+    assert not origin.seen() and not hub.repositories
 
 
 @pytest.mark.parametrize(
