@@ -1,11 +1,12 @@
-"""What detrex's own configs load of the files that they name, and what of the same weights from
-here: ``python -m tests.real.survey [CONFIG...]``, where detectron2 and detrex are at hand. With
-configs, such as ``projects/detr/configs/detr_r50_300ep.py``, it measures these alone.
+"""Measure what detrex's own configs load from their checkpoint files and from detrex-hub.
 
-It takes `detrex-hub check`'s word for nothing: each file is loaded by the stock checkpointer too,
-and by detrex's own copy, which matches by suffix whatever the file says. The facts go to
-`tests/reference/detrex_configs.json.gz`; the tests replay them without detectron2, and
-`docs/what-detrex-configs-load.md` has its tables from there.
+``python -m tests.real.survey [CONFIG...]`` needs detectron2 and detrex. With configs, such as
+``projects/detr/configs/detr_r50_300ep.py``, it measures only these.
+
+It does not rely on `detrex-hub check`: the stock checkpointer loads each file too, and so does
+detrex's own copy, which always matches by suffix. The facts are written to
+`tests/reference/detrex_configs.json.gz`. The tests replay them without detectron2, and the tables of
+`docs/what-detrex-configs-load.md` are made from them.
 """
 
 from __future__ import annotations
