@@ -5,8 +5,8 @@
 
 It does not rely on `detrex-hub check`: the stock checkpointer loads each file too, and so does
 detrex's own copy, which always matches by suffix. The facts are written to
-`tests/reference/detrex_configs.json.gz`. The tests replay them without detectron2, and the tables of
-`docs/what-detrex-configs-load.md` are made from them.
+`tests/reference/detrex_configs.json.gz`. The tests replay them without detectron2, and the tables
+of `docs/what-detrex-configs-load.md` are made from them.
 """
 
 from __future__ import annotations
