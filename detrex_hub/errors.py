@@ -87,11 +87,27 @@ def did_you_mean_path(wanted: str, otherwise: str) -> str:
     folder = wanted.rstrip(os.sep).removesuffix(name)
     try:
         with os.scandir(Path(folder).expanduser()) as entries:
-            beside = [entry.name for entry in islice(entries, _MOST_BESIDE)]
+            # a link to nothing is beside itself
+            beside = [one.name for one in islice(entries, _MOST_BESIDE) if one.name != name]
     except (OSError, RuntimeError):
         return otherwise
     near = (shlex.quote(f"{folder}{one}") for one in _near(name, beside))
     return _did_you_mean(near) or otherwise
+
+
+def no_file(wanted: str, otherwise: str) -> UsageError:
+    """The refusal of a path that is no file, or no regular one, such as a pipe.
+
+    Args:
+        wanted: the path, as it was given.
+        otherwise: the hint if no name in its folder is near.
+    """
+    if Path(wanted).exists():
+        return UsageError(
+            f"{wanted} is not a regular file",
+            hint="Save its content in a file. Weights are not read in order",
+        )
+    return UsageError(f"there is no file {wanted}", hint=did_you_mean_path(wanted, otherwise))
 
 
 def how_to_write(error: OSError, otherwise: str | None = None) -> str:

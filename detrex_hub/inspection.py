@@ -18,8 +18,7 @@ from detrex_hub.errors import (
     ArchitectureError,
     ConfigError,
     MappingError,
-    UsageError,
-    did_you_mean_path,
+    no_file,
     suggesting,
 )
 from detrex_hub.identify import identify, offer_backbone, recognised
@@ -225,10 +224,7 @@ def weights(
         if catalogue.look_up(text, extra_catalogues) is None and not snapshots.is_converted(path):
             return snapshots.in_folder(path).weights
     elif not snapshots.is_on_hub(text) and ("/" in bare or Path(bare).suffix):
-        raise UsageError(
-            f"there is no file {text}",
-            hint=did_you_mean_path(text, "See the known names: detrex-hub list"),
-        )
+        raise no_file(text, "See the known names: detrex-hub list")
     # most calls name a file, which does not need the code that finds and converts repositories
     from detrex_hub.resolving import resolve
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint, is_averaged
-from detrex_hub.errors import UsageError, VerificationError, did_you_mean_path
+from detrex_hub.errors import UsageError, VerificationError, no_file
 from detrex_hub.floats import DTYPES
 from detrex_hub.hashing import FileSha256
 from detrex_hub.originals import snapshots
@@ -231,10 +231,7 @@ def _look_up(
             )
 
         return None, snapshots.on_hub(text, options.revision, progress, check=check)
-    raise UsageError(
-        f"there is no file {text}",
-        hint=did_you_mean_path(text, "See the known names: detrex-hub list"),
-    )
+    raise no_file(text, "See the known names: detrex-hub list")
 
 
 def _refuse(what: str, options: ConversionOptions, *names: str) -> None:

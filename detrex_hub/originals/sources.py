@@ -22,8 +22,8 @@ from detrex_hub.errors import (
     DetrexHubError,
     SourceError,
     UsageError,
-    did_you_mean_path,
     how_to_write,
+    no_file,
 )
 from detrex_hub.locking import FileLock, Timeout
 from detrex_hub.originals import download, drive
@@ -207,10 +207,7 @@ def _local(source: str, progress: Progress) -> Pulled:
     path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source)
     path = path.expanduser()
     if not path.is_file():
-        raise UsageError(
-            f"there is no file {path}",
-            hint=did_you_mean_path(str(path), "--source takes a file or a URL"),
-        )
+        raise no_file(str(path), "--source takes a file or a URL")
     try:
         sha256 = _hash(path, progress)
         with path.open("rb") as file:

@@ -62,3 +62,23 @@ def test_no_command_waits_for_a_pipe_in_a_folder(converted, tmp_path, name):
             use(converted)
         except DetrexHubError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("convert", "pipe.pth"), ("inspect", "pipe.pth"), ("pull", "r18_v1", "--source", "pipe.pth")],
+)
+def test_a_pipe_is_refused_in_the_place_of_weights(cli, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.pth")
+    done = cli(*command)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("Error: pipe.pth is not a regular file")
+
+
+def test_a_link_to_nothing_is_not_offered_for_itself(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pth").symlink_to("nothing")
+    (tmp_path / "weight.pth").touch()
+    done = cli("inspect", "weights.pth")
+    assert done.err == "Error: there is no file weights.pth. Did you mean weight.pth?\n"
