@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
@@ -74,9 +74,21 @@ def patiently(
             pause = pause_after(error, tried) if tried < tries else None
             if pause is None:
                 raise
-            what = error if isinstance(error, PassingError) else type(error).__name__
-            log.warning("%s; next try in %g s", what, pause)
+            log.warning("%s; next try in %g s", _said(error), pause)
         time.sleep(pause)
+
+
+def _said(error: Any) -> str:
+    """What happened, with the name of the server where the error knows it."""
+    if isinstance(error, PassingError):
+        return str(error)
+    response = getattr(error, "response", None)
+    try:
+        host = (error if response is None else response).request.url.host
+    except (AttributeError, RuntimeError):
+        # a RuntimeError says that the error has no request
+        return type(error).__name__
+    return f"{host}: {type(error).__name__ if response is None else response.status_code}"
 
 
 def pause_after(error: BaseException, tried: int) -> float | None:

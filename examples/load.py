@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 
 from detrex_hub import from_hub
 
-logging.basicConfig(format="%(message)s", level=logging.INFO)
+logging.basicConfig(format="%(message)s")
+logging.getLogger("detrex_hub").setLevel(logging.INFO)
 
 cfg = OmegaConf.create("""
 train:

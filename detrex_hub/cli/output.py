@@ -87,9 +87,9 @@ class Output:
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         """Rows in aligned columns, in the width of the terminal. A first cell that is too long has
-        its own line. If stdout is not a terminal, tabs separate the columns and the head is left
-        out, so that ``cut`` and ``awk`` can read them."""
-        if self._stdout is None or not self._stdout.isatty():
+        its own line. No rows give no lines. If stdout is not a terminal, tabs separate the columns
+        and the head is left out, so that ``cut`` and ``awk`` can read them."""
+        if not rows or self._stdout is None or not self._stdout.isatty():
             yield from ("\t".join(row) for row in rows)
             return
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

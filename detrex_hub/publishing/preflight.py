@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from detrex_hub import card
+from detrex_hub import card, catalogue
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.catalogue.outlines import outline
@@ -30,6 +30,7 @@ from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.collections import check_collection
 from detrex_hub.repositories.payload import unsigned
 from detrex_hub.repositories.pushing import check_place
+from detrex_hub.repositories.signers import library
 from detrex_hub.repositories.signing import Seal, key_of
 from detrex_hub.repositories.targets import Target, target
 from detrex_hub.staging import scratch_place
@@ -75,7 +76,10 @@ def preflight(
             hint="Push them into a folder with --to DIR, or pass --allow-synthetic",
         )
     if push.sign_key is not None:
+        library("signing")
         key_of(push.sign_key)
+    # a malformed file is one error, not one for each name
+    catalogue.load(conversion.extra_catalogues)
     check_place(push)
     there = target(push)
     if push.collection is not None:

@@ -34,6 +34,11 @@ def select(
     entries = catalogue.load(extra_catalogues)
     known = {one for entry in entries.values() for one in _families(entry)}
     for family in families:
+        if family in entries:
+            raise UsageError(
+                f"{family} is a name, not a family",
+                hint=f"Publish it: detrex-hub convert-and-push {family}",
+            )
         if family not in known:
             raise UsageError(
                 f"no weights are of the family {family[:80]!r}",

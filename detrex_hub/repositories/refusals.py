@@ -44,7 +44,7 @@ _LATER = "Nothing is wrong on your side; run the same command again later"
 
 # The first fitting line counts: special lines come before general ones.
 _TABLE = (
-    _Refusal("LocalTokenNotFoundError", "{repo}: a push needs a token, and you have none", _LOG_IN),
+    _Refusal("LocalTokenNotFoundError", "a push needs a token, and you have none", _LOG_IN),
     _Refusal(
         "GatedRepoError",
         "{repo} is gated: its owner decides who may read it",

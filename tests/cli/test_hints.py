@@ -106,3 +106,16 @@ def test_a_file_that_is_not_written_is_no_folder(cli, command, name):
 )
 def test_a_word_in_place_of_a_number_is_refused(cli, command, kind):
     assert f"'x' is not {kind}. See: " in cli(*command.split()).err
+
+
+def test_a_name_in_place_of_a_family_is_published_by_its_name(cli):
+    ended = cli("convert-and-push", "--only", "r18_v1", "--synthetic")
+    assert ended.err.endswith("Publish it: detrex-hub convert-and-push r18_v1\n")
+
+
+def test_a_malformed_catalogue_is_one_error(cli):
+    Path("my.toml").write_text("[weights.mine]\ncolour = 1\n")
+    ended = cli("convert-and-push", "r18_v1", "r34_v1", "--to", "x", "--catalogue", "my.toml")
+    assert (ended.code, ended.out) == (1, "")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("Error: my.toml: [weights.mine]")

@@ -37,6 +37,10 @@ def test_a_wide_terminal_has_one_line_for_each_name(on_terminal):
     assert len(on_terminal(200, "list")) == len(KNOWN) + 1
 
 
+def test_a_table_without_rows_has_no_head(on_terminal):
+    assert on_terminal(80, "list", "nosuch") == []
+
+
 def test_a_row_has_size_download_and_one_decimal(cli):
     (row,) = cli("list", "dino_r50_4scale_12ep_better_hyper_300dn").out.splitlines()
     _, *cells = row.split("\t")

@@ -96,7 +96,7 @@ def test_a_retry_is_a_hint(cli, hub, naps, tmp_path, option):
     hub.put("alice/tiny", contents(folder))
     hub.put("alice/twin", contents(folder) | {"model.safetensors.index": b"another repository"})
     hub.storage.inject("GET", "/objects/*", Fault.status(503), times=2)
-    assert "next try" in cli("load", "alice/tiny").err
+    assert "localhost: 503; next try in 1 s" in cli("load", "alice/tiny").err
     assert cli("load", "alice/twin", option).err == ""
 
 

@@ -137,6 +137,16 @@ def test_a_key_that_cannot_sign_is_named(tmp_path):
             signing.key_of(path)
 
 
+def test_a_missing_library_is_noticed_before_any_work(hub, login, cli, pair, monkeypatch):
+    login("alice")
+    monkeypatch.setitem(sys.modules, "model_signing.signing", None)
+    options = ("--synthetic", "--allow-synthetic", "--sign-key", pair("lost")[0])
+    refused = cli("convert-and-push", "r18_v1", *options)
+    assert refused.code == 2
+    assert "pip install 'detrex-hub[sign]'" in refused.err
+    assert "converting" not in refused.err
+
+
 def test_a_push_can_be_signed(hub, login, folder, pair):
     login("alice")
     private, public = pair("mine")
