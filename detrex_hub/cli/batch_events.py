@@ -48,9 +48,10 @@ class _Shown:
             return
         self._display.one_done(self._sizes[published.name])
         count = f"[{len(self._done)}/{len(self._sizes)}]"
-        took = duration(published.seconds)
+        # how long a job on another machine took for each name is not known
+        took = f" after {duration(published.seconds)}" if published.seconds else ""
         why = f": {published.error}" if published.error is not None else ""
-        self._out.hint(f"{count} {published.name} {published.status} after {took}{why}")
+        self._out.hint(f"{count} {published.name} {published.status}{took}{why}")
 
     def logged(self, line: str) -> None:
         self._out.hint(line)

@@ -45,6 +45,8 @@ def test_shares_are_published_by_jobs(cli, hub, token, entries):
     assert rows == [[name, "new", f"{hub.url}/lab/{name}"] for name in NAMES]
     assert hub.repositories.keys() == {f"lab/{name}" for name in NAMES}
     assert any(line.startswith("[job 1/2] ") for line in done.err.splitlines())
+    ends = sorted(line for line in done.err.splitlines() if line.startswith("[3/3] "))
+    assert [line.split(" ", 2)[2] for line in ends] == ["new"]
     for job in hub.jobs.all.values():
         assert job.namespace == "lab"
         assert job.spec["flavor"] == "cpu-basic"
