@@ -18,6 +18,7 @@ from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import placing, settings
 from detrex_hub.configs.class_counts import class_count
+from detrex_hub.configs.interpolation import readable
 from detrex_hub.errors import CheckpointError, one_line
 from detrex_hub.fine_tuning import NewClasses, with_classes
 from detrex_hub.materialising import checked, materialise
@@ -153,7 +154,7 @@ def load(
     replacing = placing.rebuilt(described, model, name) if build else nullcontext()
     # planned before the weights are fetched, because a refusal should need no download
     counting = class_count(model, classes.count if classes is not None else None)
-    with replacing as replaced, counting as counted:
+    with readable(name), replacing as replaced, counting as counted:
         kind = architecture(described.architecture)
         placing.check_model(kind, model, name)
         placing.check_inside(kind, described.hyper_parameters, model, name)
@@ -215,15 +216,16 @@ def apply_overrides(cfg: Any, repo: str | os.PathLike[str], *, revision: str | N
 def _apply_overrides(cfg: Any, repository: Repository) -> Any:
     name, described = repository.name, repository.config
     overrides = settings.accepted(described, where=f"{name}/{CONFIG}")
-    if "MODEL" in cfg:
-        settings.apply_yacs(overrides, cfg, where=name)
-    else:
-        model, dataloader = cfg.get("model"), cfg.get("dataloader")
-        kind = architecture(described.architecture)
-        placing.check_model(kind, model, name)
-        placing.check_inside(kind, described.hyper_parameters, model, name)
-        ours = _placed(overrides, kind, model, None, name)
-        settings.apply(ours, model=model, dataloader=dataloader, where=name)
+    with readable(name):
+        if "MODEL" in cfg:
+            settings.apply_yacs(overrides, cfg, where=name)
+        else:
+            model, dataloader = cfg.get("model"), cfg.get("dataloader")
+            kind = architecture(described.architecture)
+            placing.check_model(kind, model, name)
+            placing.check_inside(kind, described.hyper_parameters, model, name)
+            ours = _placed(overrides, kind, model, None, name)
+            settings.apply(ours, model=model, dataloader=dataloader, where=name)
     _configured.add(described.checkpoint.sha256)
     return cfg
 

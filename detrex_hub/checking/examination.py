@@ -15,6 +15,7 @@ from detrex_hub.architectures.base import Overrides
 from detrex_hub.checking.checkpointer import Weights, read_weights, variable_notes
 from detrex_hub.checking.findings import Check, refusal
 from detrex_hub.configs import placing, settings
+from detrex_hub.configs.interpolation import readable
 from detrex_hub.configs.lazy import model_keys
 from detrex_hub.configs.matching import Match, ModelKeys, match
 from detrex_hub.configs.settings import Setting
@@ -83,6 +84,19 @@ def examine(
         extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports the download of a repository's weights.
     """
+    with readable("check"):
+        return _examined(cfg, checkpoint, min_matched, target, prefix, extra_catalogues, progress)
+
+
+def _examined(
+    cfg: Any,
+    checkpoint: str | os.PathLike[str] | None,
+    min_matched: float,
+    target: ModelKeys | None,
+    prefix: str | None,
+    extra_catalogues: Sequence[Path],
+    progress: Progress | None,
+) -> Check:
     name = os.fspath(checkpoint) if checkpoint is not None else init_checkpoint(cfg)
     weights = read_weights(
         name,

@@ -12,12 +12,12 @@ import math
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides, Paths
+from detrex_hub.configs.interpolation import readable
 from detrex_hub.errors import ConfigError
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import template
@@ -135,22 +135,8 @@ def settings(
         ConfigError: a node cannot take the weights, or a value cannot be read; it is named.
     """
     roots = {"model": model, "dataloader": dataloader}
-    with _resolving(where):
+    with readable(where):
         return _settings(overrides, roots, where)
-
-
-@contextmanager
-def _resolving(where: str) -> Iterator[None]:
-    """Refuse a config whose interpolations cannot be resolved, where a value of it is needed."""
-    from omegaconf.errors import InterpolationResolutionError
-
-    try:
-        yield
-    except InterpolationResolutionError as error:
-        why = str(error.msg).partition("\n")[0]
-        raise ConfigError(
-            f"{where} needs {error.full_key} of the config, which cannot be read: {why}"
-        ) from None
 
 
 def _settings(overrides: Overrides, roots: Mapping[str, Any], where: str) -> list[Setting]:

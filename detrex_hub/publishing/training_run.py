@@ -19,6 +19,7 @@ from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric
 from detrex_hub.configs import placing, settings
+from detrex_hub.configs.interpolation import readable
 from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
 from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError, UsageError
@@ -147,15 +148,16 @@ def prepared(
             hint="Give the config.yaml that training wrote beside the checkpoint",
         )
     cfg = load_config(path)
-    if not hasattr(cfg.get("model"), "keys"):
-        raise ConfigError(f"{path} is not a config: it has no model")
-    made = _without_config(checkpoint, cfg, conversion)
-    informed = replace(
-        conversion,
-        # if no class decides, the card says that the keys fit several architectures
-        architecture=made.name if placing.detectors_of(cfg.model) else None,
-        facts={**_facts(cfg, made), **conversion.facts},
-    )
+    with readable(os.fspath(checkpoint)):
+        if not hasattr(cfg.get("model"), "keys"):
+            raise ConfigError(f"{path} is not a config: it has no model")
+        made = _without_config(checkpoint, cfg, conversion)
+        informed = replace(
+            conversion,
+            # if no class decides, the card says that the keys fit several architectures
+            architecture=made.name if placing.detectors_of(cfg.model) else None,
+            facts={**_facts(cfg, made), **conversion.facts},
+        )
     with prepare(checkpoint, informed) as planned:
         _check_config(planned, cfg, path)
         iteration = planned.checkpoint.metadata.get("iteration")
