@@ -156,12 +156,16 @@ def _under_root(repo_id: str) -> Path | None:
     root = os.environ.get("DETREX_HUB_ROOT")
     if not root:
         return None
-    if not Path(root).expanduser().is_dir():
+    place = Path(root).expanduser()
+    if not place.is_dir():
+        where, do = "", "Create it"
+        if not place.is_absolute():
+            where, do = f" in {Path.cwd()}", "Write an absolute path"
         raise HubError(
-            f"DETREX_HUB_ROOT={root} is not a folder",
-            hint="Create it, or do without it: unset DETREX_HUB_ROOT",
+            f"DETREX_HUB_ROOT={root} is not a folder{where}",
+            hint=f"{do}, or do without it: unset DETREX_HUB_ROOT",
         )
-    folder = Path(root).expanduser() / repo_id
+    folder = place / repo_id
     return folder if folder.is_dir() else None
 
 
