@@ -216,3 +216,23 @@ def test_a_killed_load_from_the_hub_is_resumed(made, hub, root):
             assert not (root / f"{blob}.incomplete").exists()
             shutil.rmtree(root / "home")
     assert len(steps) > 5
+
+
+_SIGNALLED_IN_AN_IMPORT = """
+import os, signal, sys, types
+from detrex_hub.cli import main
+
+class Slow(types.ModuleType):
+    def __getattr__(self, name):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.modules["detrex_hub.cli.app"] = Slow("app")
+main()
+"""
+
+
+def test_a_signal_during_the_first_imports_is_one_line():
+    command = [sys.executable, "-c", _SIGNALLED_IN_AN_IMPORT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = "Error: terminated; run the same command again to continue\n"
+    assert (done.returncode, done.stderr) == (143, said)

@@ -46,6 +46,14 @@ def end_in_order() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
+    try:
+        return _run(arguments)
+    except _EndedError as error:
+        # it may come at any time: in an import, and where another failure is reported
+        return _fail(f"{error}; {_AGAIN}", error.code)
+
+
+def _run(arguments: Sequence[str]) -> int:
     import typer
 
     from detrex_hub.cli.app import group
@@ -61,8 +69,6 @@ def run(arguments: Sequence[str]) -> int:
         if error.choices and _takes(arguments[0], error.choices):
             error.complete(_command_line(arguments, error.choices), None)
         return _fail(str(error), error.exit_code)
-    except _EndedError as error:
-        return _fail(f"{error}; {_AGAIN}", error.code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(f"interrupted; {_AGAIN}", INTERRUPTED)
     except BrokenPipeError:
