@@ -25,6 +25,7 @@ LAYERS = (
         "progress",
         "messages",
         "schema",
+        "shared_heap",
     ),
     ("staging", "seals", "retrying", "folder_files"),
     ("transfer",),

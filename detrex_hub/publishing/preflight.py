@@ -33,6 +33,7 @@ from detrex_hub.repositories.pushing import check_place
 from detrex_hub.repositories.signers import library
 from detrex_hub.repositories.signing import Seal, key_of
 from detrex_hub.repositories.targets import Target, target
+from detrex_hub.shared_heap import share_heap
 from detrex_hub.staging import scratch_place
 
 # requests at the same time
@@ -85,6 +86,7 @@ def preflight(
     if push.collection is not None:
         check_collection(push.collection)
     if len(names) > 1:
+        share_heap()
         reports.start(f"checking {len(names)} names", None)
     threads = ThreadPoolExecutor(min(_AT_ONCE, max(len(names), 1)))
     try:
