@@ -11,7 +11,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -57,11 +57,14 @@ def staging_folder(target: Path, *, option: str | None) -> Iterator[Path]:
     Raises:
         UnwritableError: the place cannot be written to, or the disk is full.
     """
+    new: list[Path] = []
     try:
+        new += (one for one in (target.parent, *target.parent.parents) if not one.exists())
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(target)
         folder, lock = _own_folder(_prefix(target), target.parent)
     except OSError as error:
+        _remove_empty(new)
         raise UnwritableError(target, error, option) from None
     try:
         try:
@@ -73,6 +76,14 @@ def staging_folder(target: Path, *, option: str | None) -> Iterator[Path]:
     finally:
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+        _remove_empty(new)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, from the inner to the outer ones, up to the first that has content."""
+    with suppress(OSError):
+        for one in folders:
+            one.rmdir()
 
 
 @contextmanager

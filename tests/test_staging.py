@@ -30,6 +30,27 @@ def test_files_appear_together_and_no_temporary_file_stays(tmp_path):
     assert names(tmp_path) == ["out"]
 
 
+def test_a_failure_removes_the_folders_that_were_made_for_the_target(tmp_path):
+    with pytest.raises(ValueError), staging_folder(tmp_path / "a" / "b" / "out", option="-o"):
+        raise ValueError
+    assert names(tmp_path) == []
+
+
+def test_a_failure_keeps_the_folders_that_were_there(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError), staging_folder(tmp_path / "a" / "b" / "out", option="-o"):
+        raise ValueError
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == []
+
+
+def test_a_failure_keeps_what_another_process_wrote_meanwhile(tmp_path):
+    with pytest.raises(ValueError), staging_folder(tmp_path / "a" / "b" / "out", option="-o"):
+        (tmp_path / "a" / "theirs").write_text("1")
+        raise ValueError
+    assert names(tmp_path / "a") == ["theirs"]
+
+
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
