@@ -40,7 +40,7 @@ _EVERY = 0.2
 
 @dataclass(frozen=True)
 class Count:
-    """What the Hub has seen: commits of each repository, bytes of large files that arrived,
+    """The counts of the Hub: commits of each repository, bytes of large files that arrived,
     downloads of originals, and the peak memory of its jobs in bytes."""
 
     commits: Counter[str]
@@ -59,8 +59,8 @@ class Count:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command cost: seconds of wall time and of all cores' work, the peaks of its memory and
-    of the disk in bytes; its exit code and the rows that it printed."""
+    """The cost of a command: seconds of wall time and of all cores' work, the peaks of its memory
+    and of the disk in bytes; its exit code and the rows that it printed."""
 
     seconds: float
     cpu: float

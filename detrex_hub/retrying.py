@@ -79,7 +79,7 @@ def patiently(
 
 
 def _said(error: Any) -> str:
-    """What happened, with the name of the server where the error knows it."""
+    """Describe an error, with the name of the server if the error has it."""
     if isinstance(error, PassingError):
         return str(error)
     response = getattr(error, "response", None)

@@ -93,7 +93,7 @@ class Sigstore:
 
     @property
     def trusted_root(self) -> dict[str, Any]:
-        """What a verifier needs."""
+        """The configuration of a verifier."""
         valid = {"start": _START.isoformat()}
         return {
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
@@ -111,7 +111,7 @@ class Sigstore:
 
     @property
     def trust_configuration(self) -> dict[str, Any]:
-        """What a signer needs."""
+        """The configuration of a signer."""
         service = {
             "url": self.url,
             "majorApiVersion": 1,

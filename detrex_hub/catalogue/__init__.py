@@ -96,8 +96,8 @@ def _files_of_user(extra: Sequence[Path]) -> list[Path]:
 
 
 def variable_for(name: str, extra: Sequence[Path]) -> str | None:
-    """What a process needs in its environment to find a name in these files, as an assignment for
-    a shell. None if it finds the same entry without them.
+    """The environment variable by which a process finds a name in these files, as an assignment
+    for a shell. None if it finds the same entry without them.
 
     Args:
         name: a name or an alias.

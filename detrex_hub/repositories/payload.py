@@ -211,7 +211,7 @@ def unsigned(name: str) -> HubError:
 
 
 def instead_of(folder: str) -> str:
-    """What to do about a missing folder: convert the name of the catalogue, or correct the path."""
+    """The remedy for a missing folder: convert the name of the catalogue, or correct the path."""
     from detrex_hub.catalogue import look_up
 
     again = convert_again(Path(folder).expanduser())
