@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from detrex_hub.errors import DetrexHubError
+from detrex_hub.heap import give_back
 from detrex_hub.originals.opening import catalogued
 from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress, Silent
@@ -170,6 +171,7 @@ def _publish(name: str, one: Callable[..., PushResult], progress: Progress) -> P
         return Published.of(name, result, time.monotonic() - start)
     finally:
         progress.finish()
+        give_back()
     return Published(name=name, status="failed", error=failure, seconds=time.monotonic() - start)
 
 

@@ -18,6 +18,7 @@ from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.catalogue.outlines import outline
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, UsageError
+from detrex_hub.heap import share_heap
 from detrex_hub.originals.availability import available
 from detrex_hub.originals.opening import catalogued, file_stem
 from detrex_hub.originals.options import ConversionOptions
@@ -33,7 +34,6 @@ from detrex_hub.repositories.pushing import check_place
 from detrex_hub.repositories.signers import library
 from detrex_hub.repositories.signing import Seal, key_of
 from detrex_hub.repositories.targets import Target, target
-from detrex_hub.shared_heap import share_heap
 from detrex_hub.staging import scratch_place
 
 # requests at the same time

@@ -1,20 +1,22 @@
-"""A batch holds one heap for all its threads."""
+"""A batch holds little memory, however many names it publishes."""
 
 import ctypes
 import subprocess
 import sys
+import weakref
 
 import pytest
 
+from detrex_hub.errors import DetrexHubError
+from detrex_hub.heap import give_back, share_heap
 from detrex_hub.originals.options import ConversionOptions
-from detrex_hub.publishing import preflight
+from detrex_hub.publishing import batch, preflight
 from detrex_hub.repositories import PushOptions
-from detrex_hub.shared_heap import share_heap
 
 # allocates in five threads at once, and prints what glibc knows of its heaps
 THREADS = """
 import ctypes, threading
-from detrex_hub.shared_heap import share_heap
+from detrex_hub.heap import share_heap
 if SHARED: share_heap()
 def work():
     kept = [bytearray(100_000) for _ in range(50)]
@@ -49,6 +51,7 @@ def test_threads_share_one_heap():
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     share_heap()
+    give_back()
 
 
 @pytest.mark.parametrize(("names", "times"), [(["r18_v1"], 0), (["r18_v1", "r34_v1"], 1)])
@@ -57,3 +60,25 @@ def test_only_a_batch_shares_its_heap(tmp_path, monkeypatch, names, times):
     monkeypatch.setattr(preflight, "share_heap", lambda: shared.append(True))
     preflight.preflight(names, ConversionOptions(synthetic=True), PushOptions(to=tmp_path))
     assert len(shared) == times
+
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+
+def test_reference_cycles_are_given_back():
+    held = weakref.ref(Cycle())
+    give_back()
+    assert held() is None
+
+
+def test_a_batch_gives_memory_back_after_each_name(monkeypatch):
+    given = []
+    monkeypatch.setattr(batch, "give_back", lambda: given.append(True))
+
+    def refused(name, *, progress):
+        raise DetrexHubError(name)
+
+    assert len([*batch.convert_and_push_all(["a", "b"], refused)]) == 2
+    assert len(given) == 2
