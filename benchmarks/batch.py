@@ -154,7 +154,7 @@ def _bytes_in(folder: Path) -> int:
     total = 0
     for place, _, files in os.walk(folder):
         for name in files:
-            # it may be removed meanwhile
+            # the command may remove it
             with suppress(OSError):
                 total += Path(place, name).lstat().st_size
     return total

@@ -238,7 +238,7 @@ def _not_converted(error: HubError) -> HubError:
 
 
 def _compare_with_lock(entry: CatalogueEntry, found: Repository) -> None:
-    """Refuse weights that differ from the catalogue's lock, whoever published them.
+    """Refuse weights that differ from the catalogue's lock. The publisher does not matter.
 
     Seeded numbers in a folder are the user's own, and are clearly marked.
     """
