@@ -288,7 +288,7 @@ def test_converted_weights_are_not_hashed_again_in_the_same_process(entry):
         from_hub(tiny.NAME)
 
 
-def test_a_conversion_that_another_process_made_meanwhile_is_not_proven(entry, monkeypatch, caplog):
+def test_a_conversion_that_another_process_made_is_not_proven(entry, monkeypatch, caplog):
     resolve(tiny.NAME)
     caplog.clear()
     monkeypatch.setattr(local_conversions, "find", lambda _: None)

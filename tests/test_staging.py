@@ -44,7 +44,7 @@ def test_a_failure_keeps_the_folders_that_were_there(tmp_path):
     assert names(tmp_path / "a") == []
 
 
-def test_a_failure_keeps_what_another_process_wrote_meanwhile(tmp_path):
+def test_a_failure_keeps_what_another_process_wrote(tmp_path):
     with pytest.raises(ValueError), staging_folder(tmp_path / "a" / "b" / "out", option="-o"):
         (tmp_path / "a" / "theirs").write_text("1")
         raise ValueError

@@ -313,7 +313,7 @@ def interrupt(mirror, url, **about):
     mirror.forget()
 
 
-def test_a_file_that_changed_meanwhile_starts_over(mirror):
+def test_a_file_that_changed_between_attempts_starts_over(mirror):
     url = mirror.add("w.pth", CONTENT)
     interrupt(mirror, url)
     mirror.add("w.pth", OTHER)

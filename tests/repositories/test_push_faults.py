@@ -161,10 +161,10 @@ def test_a_byte_that_arrives_wrong_is_found(hub, folder, request_, at):
 
 
 @pytest.fixture
-def meanwhile(monkeypatch):
-    """`meanwhile(something)` calls a function once, right before the next commit."""
+def before_the_commit(monkeypatch):
+    """`before_the_commit(something)` calls a function once, right before the next commit."""
 
-    def _meanwhile(something):
+    def _call(something):
         pending, commit = [something], Client.commit
 
         def late(self, *arguments, **options):
@@ -174,25 +174,25 @@ def meanwhile(monkeypatch):
 
         monkeypatch.setattr(Client, "commit", late)
 
-    return _meanwhile
+    return _call
 
 
-def test_another_push_may_commit_other_files(hub, folder, meanwhile):
-    meanwhile(lambda: hub.put("alice/r18", {"demo.png": b"png"}))
+def test_another_push_may_commit_other_files(hub, folder, before_the_commit):
+    before_the_commit(lambda: hub.put("alice/r18", {"demo.png": b"png"}))
     push(folder)
     assert hub.commits("alice/r18")[0] == "put"
     assert len(hub.commits("alice/r18")) == 2
     assert held(hub).keys() == {*contents(folder), "demo.png"}
 
 
-def test_another_push_may_commit_the_same_files(hub, folder, meanwhile):
-    meanwhile(lambda: push(folder))
+def test_another_push_may_commit_the_same_files(hub, folder, before_the_commit):
+    before_the_commit(lambda: push(folder))
     push(folder)
     assert complete(hub, folder)
 
 
-def test_another_push_of_another_version_refuses_this_one(hub, folder, meanwhile):
-    meanwhile(lambda: hub.put("alice/r18", {"config.json": b"theirs"}))
+def test_another_push_of_another_version_refuses_this_one(hub, folder, before_the_commit):
+    before_the_commit(lambda: hub.put("alice/r18", {"config.json": b"theirs"}))
     with pytest.raises(HubError, match=r"config.json changed during the push") as refused:
         push(folder)
     assert "nothing of yours was pushed" in str(refused.value)
