@@ -326,7 +326,7 @@ def _chosen(names: Sequence[str], families: Sequence[str]) -> dict[str, int]:
     """The names to publish, with the bytes of their tensors."""
     from detrex_hub import catalogue
     from detrex_hub.catalogue.models import layout_of, model_of
-    from detrex_hub.publishing.selection import select
+    from detrex_hub.publishing.batch_names import select
 
     entries = [catalogue.find(one) for one in names or select(families=families)]
     return {

@@ -21,7 +21,7 @@ import torch
 from detrex_hub import catalogue
 from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.conversion import execute, prepare
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.seeded import SyntheticCheckpoint
 
 _TYPES = {"F32": torch.float32, "I64": torch.int64, "F16": torch.float16, "BOOL": torch.bool}

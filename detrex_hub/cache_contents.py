@@ -21,7 +21,7 @@ from detrex_hub.locking import FileLock, Timeout
 from detrex_hub.materialising import cache_key, roots
 from detrex_hub.originals.sources import folder_name
 from detrex_hub.records import CONFIG, RepositoryConfig
-from detrex_hub.repositories import cache, converted
+from detrex_hub.repositories import converted, hub_cache
 from detrex_hub.resolving import default_namespace
 
 Kind: TypeAlias = Literal["weights", ".pth", "original", "unfinished"]
@@ -191,7 +191,7 @@ def _repositories(described: dict[str, tuple[str, str]]) -> Iterator[Stored]:
         if (named := hub_file(source.url)) is not None
     }
     for repo_id in theirs:
-        folder = cache.repository(repo_id)
+        folder = hub_cache.repository(repo_id)
         for path in folder.glob("blobs/*.incomplete"):
             lock = folder.parent / ".locks" / folder.name / f"{path.stem}.lock"
             yield _stored(repo_id, "", "unfinished", (path,), (lock,))

@@ -15,7 +15,7 @@ from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import ArchitectureError, UsageError
 from detrex_hub.local_conversions import locked
 from detrex_hub.messages import log
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, dump_json, to_json
 from detrex_hub.repositories import Repository

@@ -19,7 +19,7 @@ from detrex_hub.catalogue.lock import Lock, Pin, ResultPin, read_lock, write_loc
 from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import DetrexHubError, SourceError, UsageError
 from detrex_hub.originals import sources
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.sources import MIRROR_VARIABLE
 from detrex_hub.progress import Progress
 from detrex_hub.redaction import public_url

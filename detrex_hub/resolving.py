@@ -26,8 +26,8 @@ from detrex_hub.messages import log
 from detrex_hub.originals.availability import available
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG, convert_again
-from detrex_hub.repositories import Repository, cache, folders, names
-from detrex_hub.repositories.download import is_checked
+from detrex_hub.repositories import Repository, folders, hub_cache, names
+from detrex_hub.repositories.hub_download import is_checked
 
 CONVERT_VARIABLE = "DETREX_HUB_CONVERT"
 KEEP_VARIABLE = "DETREX_HUB_KEEP_ORIGINALS"
@@ -194,7 +194,7 @@ def _look_up(entry: CatalogueEntry, repo_id: str) -> Repository | None:
     converted = local_conversions.find(entry)
     if converted is not None:
         return Repository.open(converted)
-    commit = cache.commit(repo_id)
+    commit = hub_cache.commit(repo_id)
     if commit is None or not is_checked(repo_id, CONFIG, commit):
         return None
     cached = Repository.open(repo_id, commit)

@@ -127,7 +127,7 @@ def _warm_up() -> None:
     import huggingface_hub
 
     from detrex_hub.cli.failures import run
-    from detrex_hub.repositories import download, folders, upload  # noqa: F401
+    from detrex_hub.repositories import folders, hub_download, upload  # noqa: F401
     from tests import tiny
 
     huggingface_hub.HfApi()

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from detrex_hub.architectures import architecture
-from detrex_hub.cli import planned as plan_text
+from detrex_hub.cli.plan_lines import plan_lines
 from detrex_hub.conversion import convert, prepare
 from detrex_hub.errors import DetrexHubError, UsageError, VerificationError
 from detrex_hub.exporting import export
 from detrex_hub.mapping import source_specs
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.verification import verify
 from tests.checkpoint_files import save, tensors
 
@@ -47,7 +47,7 @@ def folder(original, tmp_path):
 
 def test_a_dry_run_shows_the_computed_tensors(original):
     with prepare(original, ConversionOptions(facts=FACTS)) as planned:
-        lines = "\n".join(plan_text.lines(planned))
+        lines = "\n".join(plan_lines(planned))
         document = planned.to_json()
     assert "[computed: scale_rows]" in lines
     assert "[computed: pinv_last2 size=16,16 source_size=14,14]" in lines

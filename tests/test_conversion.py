@@ -23,7 +23,7 @@ from detrex_hub.errors import (
     UsageError,
     VerificationError,
 )
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.records import RepositoryConfig, load_json
 from detrex_hub.specs import TensorSpec
 from detrex_hub.verification import verify

@@ -9,7 +9,7 @@ import pytest
 
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.heap import give_back, share_heap
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.publishing import batch, preflight
 from detrex_hub.repositories import PushOptions
 

@@ -20,7 +20,7 @@ from detrex_hub.architectures.foreign_models import (
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import (
     Layers,

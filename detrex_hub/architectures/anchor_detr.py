@@ -17,7 +17,7 @@ from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.feature_maps import LastMap
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 
 # rows of in_proj of the encoder's attention, in widths: queries and keys for rows and for columns
 _ATTENTIONS = {5: "RCDA", 3: "nn.MultiheadAttention"}

@@ -17,7 +17,7 @@ from detrex_hub.architectures.heads import HeadLists
 from detrex_hub.architectures.neck import Neck, read_levels
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import Shape, deformable
 

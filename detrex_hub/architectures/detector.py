@@ -28,7 +28,7 @@ from detrex_hub.architectures.declared import (
 from detrex_hub.architectures.foreign_resnets import detector_backbone
 from detrex_hub.architectures.heads import Classes
 from detrex_hub.architectures.parts import ConfigValue, Part
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.architectures.transformer_layers import read_layers
 from detrex_hub.errors import ArchitectureError

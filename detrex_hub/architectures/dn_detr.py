@@ -13,7 +13,7 @@ from detrex_hub.architectures.dab_detr import DabDetr
 from detrex_hub.architectures.foreign_models import TransformersModel
 from detrex_hub.architectures.heads import LABEL_ENCODER, Labels
 from detrex_hub.architectures.parts import ConfigValue, Part
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.mapping import Compute, Rule, inverse
 from detrex_hub.mapping.operations import Cut

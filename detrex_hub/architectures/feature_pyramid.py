@@ -29,8 +29,8 @@ from detrex_hub.architectures.base import (
 from detrex_hub.architectures.blocks import StateDict, conv, norm, tensor, under
 from detrex_hub.architectures.eva02 import EVA02
 from detrex_hub.architectures.plain_vit import PlainViT
-from detrex_hub.architectures.reading import shape_of
 from detrex_hub.architectures.recognise import recognise
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename, Rule, indices

@@ -13,7 +13,7 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.conditional_detr import ConditionalDetr
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.parts import ConfigValue, Part
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.errors import ArchitectureError
 
 # detrex's config has 11 groups of 300 queries

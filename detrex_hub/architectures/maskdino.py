@@ -19,7 +19,7 @@ from detrex_hub.architectures.feature_maps import ReturnedMaps
 from detrex_hub.architectures.heads import ClassHead, Labels, box_head
 from detrex_hub.architectures.neck import read_heads
 from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
-from detrex_hub.architectures.reading import numbered, shape_of
+from detrex_hub.architectures.shapes import numbered, shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.errors import ArchitectureError
 from detrex_hub.mapping import Drop, Rule, indices

@@ -13,7 +13,7 @@ from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.blocks import StateDict, conv, norm, tensor, under
 from detrex_hub.architectures.declared import Facts, Specs
 from detrex_hub.architectures.parts import Part
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import POINTS
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.errors import ArchitectureError

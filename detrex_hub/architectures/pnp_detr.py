@@ -15,7 +15,7 @@ from detrex_hub.architectures.blocks import StateDict, conv, linear, under
 from detrex_hub.architectures.declared import Fact, released
 from detrex_hub.architectures.detr import Detr
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.errors import ArchitectureError
 
 _SAMPLER = "transformer.sampler"

@@ -12,7 +12,7 @@ from detrex_hub.architectures import transformer, transformers_layout
 from detrex_hub.architectures.blocks import StateDict, under
 from detrex_hub.architectures.declared import Specs
 from detrex_hub.architectures.parts import Part
-from detrex_hub.architectures.reading import numbered, shape_of
+from detrex_hub.architectures.shapes import numbered, shape_of
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rule, prefixed
 

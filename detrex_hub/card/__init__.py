@@ -19,10 +19,10 @@ from detrex_hub.architectures.base import Overrides
 from detrex_hub.card.body import body_values
 from detrex_hub.card.front_matter import metadata
 from detrex_hub.card.markdown import template
-from detrex_hub.card.planned import PlannedConversion
-from detrex_hub.card.reading import read_metadata
+from detrex_hub.card.planned_conversion import PlannedConversion
 from detrex_hub.card.relatives import plot
 from detrex_hub.card.setting import replaces_backbone
+from detrex_hub.card.yaml_metadata import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.catalogue.models import layout_of, model_of

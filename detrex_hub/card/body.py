@@ -8,7 +8,7 @@ from typing import Any
 from detrex_hub.architectures import architecture
 from detrex_hub.card.markdown import Markdown, clean, code, joined, md, number, text
 from detrex_hub.card.moved import as_codes, plan_values
-from detrex_hub.card.planned import Record
+from detrex_hub.card.planned_conversion import Record
 from detrex_hub.card.provenance import (
     licence_of,
     linked_pages,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from detrex_hub.architectures import architecture
 from detrex_hub.card.markdown import clean, web_address
-from detrex_hub.card.planned import Record
+from detrex_hub.card.planned_conversion import Record
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric, hub_file, same_address
 from detrex_hub.records import RepositoryConfig

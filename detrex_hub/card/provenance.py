@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from detrex_hub.card.markdown import Markdown, code, joined, link, md, number, text
-from detrex_hub.card.planned import Record
+from detrex_hub.card.planned_conversion import Record
 from detrex_hub.card.setting import IMAGES, as_python
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Source, hub_file

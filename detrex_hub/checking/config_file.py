@@ -12,7 +12,7 @@ from detrex_hub.checking.checkpointer import is_repository, variable_notes
 from detrex_hub.checking.examination import NoWeightsError, examine, init_checkpoint
 from detrex_hub.checking.findings import HEURISTICS, Check
 from detrex_hub.checking.model_keys import target_keys
-from detrex_hub.configs import source
+from detrex_hub.configs import assignments
 from detrex_hub.configs.lazy import has_detectron2, load_config, missing_config
 from detrex_hub.errors import ConfigError
 from detrex_hub.progress import Progress
@@ -62,7 +62,7 @@ def check_config(
 
 
 def _written(path: Path) -> str:
-    name = source.assigned(_text(path), "train.init_checkpoint")
+    name = assignments.assigned(_text(path), "train.init_checkpoint")
     if not isinstance(name, str) or not name:
         raise NoWeightsError(
             f"{path} itself does not set train.init_checkpoint",
@@ -110,7 +110,7 @@ def fix_config(
         )
     before = _text(path)
     values = _corrections(found, checkpoint, extra_catalogues)
-    after = source.corrected(before, values) if values else before
+    after = assignments.corrected(before, values) if values else before
     if after == before:
         return []
     with staging_folder(path, option=None) as staging:
@@ -134,7 +134,9 @@ def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) ->
     if (repo := _repository(found, checkpoint, extra)) is not None:
         # `from_hub` sets all other values
         call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
-        return {"train.init_checkpoint": source.Expression(call, "from detrex_hub import from_hub")}
+        return {
+            "train.init_checkpoint": assignments.Expression(call, "from detrex_hub import from_hub")
+        }
     values: dict[str, Any] = {one.path: one.wanted for one in found.differences}
     if found.suffixes_help:
         values["train.init_checkpoint"] = f"{found.checkpoint}{HEURISTICS}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from detrex_hub.checkpoints.base import Checkpoint, Tensor
+from detrex_hub.checkpoints.checkpoint import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
 from detrex_hub.checkpoints.containers import Choice, is_averaged
 from detrex_hub.checkpoints.files import PIECE, File, HashedFile

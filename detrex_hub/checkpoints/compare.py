@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from detrex_hub.checkpoints.base import Checkpoint, Tensor
+from detrex_hub.checkpoints.checkpoint import Checkpoint, Tensor
 
 
 def digest(checkpoint: Checkpoint, key: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.arrays import StoredArray
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.checkpoint import Checkpoint
 from detrex_hub.checkpoints.files import File, shown
 from detrex_hub.checkpoints.known_globals import (
     NumpyArray,

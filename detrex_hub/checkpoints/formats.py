@@ -13,7 +13,7 @@ from detrex_hub.checkpoints import (
     torch_legacy,
     torch_zip,
 )
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.checkpoint import Checkpoint
 from detrex_hub.checkpoints.containers import Choice
 from detrex_hub.checkpoints.files import File, HashedFile, Window
 from detrex_hub.checkpoints.pickle_machine import Machine

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from detrex_hub.checkpoints import torch_legacy
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.checkpoint import Checkpoint
 from detrex_hub.checkpoints.containers import Choice, checkpoint
 from detrex_hub.checkpoints.files import File, Window
 from detrex_hub.checkpoints.known_globals import KNOWN, StorageReference

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from detrex_hub.checkpoints.arrays import MAX_DIMENSIONS, StoredArray
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.checkpoint import Checkpoint
 from detrex_hub.checkpoints.containers import Choice
 from detrex_hub.checkpoints.files import File, shown, size
 from detrex_hub.checkpoints.storages import FileRange

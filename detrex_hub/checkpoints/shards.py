@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from detrex_hub.checkpoints.arrays import StoredArray
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.checkpoint import Checkpoint
 from detrex_hub.checkpoints.containers import Choice
 from detrex_hub.checkpoints.files import File, shown, size
 from detrex_hub.checkpoints.siblings import check_name, sibling

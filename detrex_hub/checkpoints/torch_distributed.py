@@ -16,7 +16,7 @@ from typing import Any
 
 from detrex_hub.checkpoints import torch_zip
 from detrex_hub.checkpoints.arrays import MAX_DIMENSIONS, StoredArray
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.checkpoint import Checkpoint
 from detrex_hub.checkpoints.containers import Choice, checkpoint
 from detrex_hub.checkpoints.files import File, Section, Window, shown
 from detrex_hub.checkpoints.known_globals import KNOWN, torch_dtype

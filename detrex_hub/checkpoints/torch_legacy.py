@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from detrex_hub.checkpoints.base import Checkpoint
+from detrex_hub.checkpoints.checkpoint import Checkpoint
 from detrex_hub.checkpoints.containers import Choice, checkpoint
 from detrex_hub.checkpoints.files import File, Window, shown, size
 from detrex_hub.checkpoints.known_globals import (

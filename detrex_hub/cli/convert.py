@@ -62,9 +62,9 @@ def command(
         prepare(what, conversion.options(), progress=progress, hashed=hashed) as planned,
     ):
         if dry_run:
-            from detrex_hub.cli.planned import lines
+            from detrex_hub.cli.plan_lines import plan_lines
 
-            out.show(planned.to_json(), lines(planned), bare=planned.plan.moves)
+            out.show(planned.to_json(), plan_lines(planned), bare=planned.plan.moves)
             return
         done = execute(planned, output, format=format, progress=progress)
     for line in hints.of_conversion(done):

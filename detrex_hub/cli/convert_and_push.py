@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from detrex_hub.cli import hints, options
-from detrex_hub.cli.batch import BatchGroup, JobsGroup, publish, show_forecasts
+from detrex_hub.cli.batch_groups import BatchGroup, JobsGroup
+from detrex_hub.cli.batch_output import publish, show_forecasts
 from detrex_hub.cli.groups import ConversionGroup, PushGroup
 from detrex_hub.cli.output import Output
 

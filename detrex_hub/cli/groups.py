@@ -11,7 +11,7 @@ from typer import BadParameter
 from detrex_hub.cli import options
 
 if TYPE_CHECKING:
-    from detrex_hub.originals.options import ConversionOptions
+    from detrex_hub.originals.conversion_options import ConversionOptions
     from detrex_hub.repositories import PushOptions
 
 
@@ -47,7 +47,7 @@ class ConversionGroup:
             BadParameter: a fact has no name or no value.
             UsageError: two options exclude each other, or the file contains no class names.
         """
-        from detrex_hub.originals.options import ConversionOptions
+        from detrex_hub.originals.conversion_options import ConversionOptions
 
         return ConversionOptions(
             architecture=self.arch,

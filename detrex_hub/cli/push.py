@@ -7,9 +7,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from detrex_hub.cli import hints, options, pushed
+from detrex_hub.cli import hints, options
 from detrex_hub.cli.groups import PushGroup, facts
 from detrex_hub.cli.output import Output
+from detrex_hub.cli.push_lines import push_lines
 
 EXAMPLES = (
     "detrex-hub push ./r101_v2",
@@ -70,4 +71,4 @@ def command(
         )
     for line in hints.of_push(result):
         out.hint(line)
-    out.show(result.to_json(), pushed.lines(result), bare=[result.url])
+    out.show(result.to_json(), push_lines(result), bare=[result.url])

@@ -19,7 +19,7 @@ from detrex_hub.conversion.description import author_of, describe, filters_of
 from detrex_hub.conversion.planning import Conversion, prepare
 from detrex_hub.conversion.proof import compare
 from detrex_hub.errors import UsageError, VerificationError
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.records import (
     CARD,
     CONFIG,

@@ -29,8 +29,8 @@ from detrex_hub.floats import DTYPES, is_float
 from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import Identified, identify, offer_backbone, recognised
 from detrex_hub.mapping import ConversionPlan, Move
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.opening import Original, Provenance, open_original
-from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.records import plan_to_json
 from detrex_hub.seeded import SyntheticCheckpoint
 

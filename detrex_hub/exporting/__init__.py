@@ -13,12 +13,12 @@ from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.checkpoints import format_of, written_format
 from detrex_hub.errors import UsageError
-from detrex_hub.exporting.card import license_of_source
+from detrex_hub.exporting.export_source import look_up
+from detrex_hub.exporting.exported import Exported
 from detrex_hub.exporting.folder import SOFTWARE, Described, describe, write_folder
-from detrex_hub.exporting.pushing import check_push, link_source, push_exported
-from detrex_hub.exporting.result import Exported
+from detrex_hub.exporting.folder_card import license_of_source
+from detrex_hub.exporting.push_and_link import check_push, link_source, push_exported
 from detrex_hub.exporting.single_file import write_file
-from detrex_hub.exporting.source import look_up
 from detrex_hub.repositories import PushOptions
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from detrex_hub.architectures.detector import Detector
 from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel, check_images
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.errors import UsageError
-from detrex_hub.exporting import card
+from detrex_hub.exporting import folder_card
+from detrex_hub.exporting.export_source import Source
+from detrex_hub.exporting.exported import Exported
 from detrex_hub.exporting.labels import Labels, labels_of
-from detrex_hub.exporting.result import Exported
-from detrex_hub.exporting.source import Source
 from detrex_hub.exporting.weights import write_weights
 from detrex_hub.records import CARD, CONFIG, WEIGHTS, dump_json, read_bytes
 from detrex_hub.staging import publish_files, staging_folder
@@ -98,14 +98,14 @@ class Described:
         packages: tuple[str, ...] = ("timm",)
         if isinstance(self.model, TransformersModel):
             task, packages = self.model.task, ("transformers", *self.model.needs)
-        return card.render(
+        return folder_card.render(
             self.source,
             software=self.software,
             architecture=self.model.name,
             task=task,
             snippet=self.model.snippet(place),
             packages=packages,
-            differences=(*self._differences(), *(card.PIPELINE_DIFFERENCES if task else ())),
+            differences=(*self._differences(), *(folder_card.PIPELINE_DIFFERENCES if task else ())),
             classes=self._classes(),
             assumed=dict(self.assumed),
             license=license,

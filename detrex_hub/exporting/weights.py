@@ -13,7 +13,7 @@ from detrex_hub.checkpoints import Tensor
 from detrex_hub.computing import carried_out
 from detrex_hub.conversion import reporting
 from detrex_hub.errors import VerificationError
-from detrex_hub.exporting.source import Source, check_ties
+from detrex_hub.exporting.export_source import Source, check_ties
 from detrex_hub.mapping import ConversionPlan
 
 if TYPE_CHECKING:

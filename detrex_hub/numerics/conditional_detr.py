@@ -12,7 +12,7 @@ import torch
 from detrex_hub.architectures.conditional_detr import ConditionalDetr
 from detrex_hub.errors import UsageError
 from detrex_hub.numerics import in_transformers, single_level
-from detrex_hub.numerics.classes import common_rows
+from detrex_hub.numerics.common_rows import common_rows
 from detrex_hub.numerics.layers import (
     conditional_cross_attention,
     conditional_self_attention,

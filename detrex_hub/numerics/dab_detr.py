@@ -18,8 +18,8 @@ import torch
 from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.dab_detr import DabDetr
 from detrex_hub.errors import UsageError
-from detrex_hub.numerics import bodies, in_transformers, single_level
-from detrex_hub.numerics.classes import common_rows
+from detrex_hub.numerics import detector_resnets, in_transformers, single_level
+from detrex_hub.numerics.common_rows import common_rows
 from detrex_hub.numerics.layers import (
     conditional_cross_attention,
     conditional_self_attention,
@@ -88,7 +88,7 @@ _NAMES = (
 
 
 def image_size(made: AnchorBoxDetector) -> int:
-    bodies.resnet_of(made)
+    detector_resnets.resnet_of(made)
     lacking = {
         "a learned position embedding": made.position_grid is not None,
         "cross-attention that width and height do not modulate": not made.modulate_hw_attn,

@@ -12,8 +12,8 @@ import torch
 from detrex_hub.architectures.deformable_detr import DeformableDetr
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.errors import UsageError
-from detrex_hub.numerics import bodies, in_transformers, multi_level
-from detrex_hub.numerics.classes import common_rows
+from detrex_hub.numerics import detector_resnets, in_transformers, multi_level
+from detrex_hub.numerics.common_rows import common_rows
 from detrex_hub.numerics.layers import (
     feed_forward,
     linear,
@@ -55,7 +55,7 @@ def image_size(made: DeformableDetr) -> int:
     With 50 positions per side, proposals would be too close to the border, where all have one
     score.
     """
-    bodies.resnet_of(made)
+    detector_resnets.resnet_of(made)
     if made.as_two_stage and made.embed_dim != _WIDTH:
         raise UsageError(
             f"--numerics has no forward pass of a {made.name} in two stages with a width of "
@@ -121,7 +121,7 @@ def original(made: DeformableDetr, layout: str, state: State, images: torch.Tens
 def converted(
     made: DeformableDetr, settings: Settings, state: State, images: torch.Tensor
 ) -> Outputs:
-    features = bodies.features(made, settings, state, images)
+    features = detector_resnets.features(made, settings, state, images)
     levels = multi_level.neck(
         state,
         [features[name] for name in settings["model.neck.in_features"]],

@@ -11,7 +11,7 @@ import torch
 
 from detrex_hub.architectures.detr import Detr
 from detrex_hub.numerics import in_transformers, single_level
-from detrex_hub.numerics.classes import common_rows
+from detrex_hub.numerics.common_rows import common_rows
 from detrex_hub.numerics.layers import feed_forward, linear, mlp, multihead_attention, norm
 
 if TYPE_CHECKING:

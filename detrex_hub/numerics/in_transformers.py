@@ -14,8 +14,8 @@ from detrex_hub.architectures.detector import Detector
 from detrex_hub.architectures.resnet import BLOCKS
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
 from detrex_hub.errors import UsageError, VerificationError
-from detrex_hub.numerics.bodies import resnet_of
-from detrex_hub.numerics.classes import common_rows
+from detrex_hub.numerics.common_rows import common_rows
+from detrex_hub.numerics.detector_resnets import resnet_of
 from detrex_hub.numerics.strict import complete
 
 if TYPE_CHECKING:

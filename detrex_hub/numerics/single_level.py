@@ -11,7 +11,7 @@ from detrex_hub.architectures.anchor_boxes import AnchorBoxDetector
 from detrex_hub.architectures.conditional_detr import ConditionalDetr
 from detrex_hub.architectures.detr import Detr
 from detrex_hub.errors import UsageError
-from detrex_hub.numerics import bodies, in_transformers
+from detrex_hub.numerics import detector_resnets, in_transformers
 from detrex_hub.numerics.layers import encoder_layer, sine_embedding
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def check(made: SingleLevel) -> None:
     Raises:
         UsageError: transformers cannot build the detector.
     """
-    bodies.resnet_of(made)
+    detector_resnets.resnet_of(made)
     if made.position_grid not in (None, _GRID):
         raise UsageError(
             f"--numerics has no forward pass of a {made.name} with a position embedding of "
@@ -70,7 +70,7 @@ def projected(
     made: SingleLevel, settings: Settings, state: State, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The input of detrex's encoder, in the same shapes."""
-    features = bodies.features(made, settings, state, images)["res5"]
+    features = detector_resnets.features(made, settings, state, images)["res5"]
     x = functional.conv2d(features, state["input_proj.weight"], state["input_proj.bias"])
     return x.flatten(2)[0].T, _positions(made, settings, state, x)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Source, hub_file
 from detrex_hub.errors import DetrexHubError, SourceError
-from detrex_hub.originals import download, drive, sources
+from detrex_hub.originals import drive, http_download, sources
 from detrex_hub.redaction import public_url
 
 
@@ -52,7 +52,7 @@ def _ask(source: Source, url: str) -> Available:
     elif url.startswith("gdrive://"):
         drive.ask(url.partition("://")[2])
     else:
-        size = download.ask(url) or size
+        size = http_download.ask(url) or size
     if source.size is not None and size != source.size:
         raise SourceError(f"has {size} bytes instead of {source.size}: damaged or replaced")
     return Available(url=public_url(url), size=size, sha256=sha256 or source.sha256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detrex_hub.errors import SourceError
-from detrex_hub.originals import download as http
+from detrex_hub.originals import http_download
 from detrex_hub.originals.pages import refuse_page
 from detrex_hub.progress import Progress
 
@@ -80,7 +80,7 @@ def ask(file_id: str) -> None:
         SourceError: `gdown` is not installed, or Drive has no such file.
     """
     _require_gdown()
-    http.ask(f"{_FILE}{file_id}", page=True)
+    http_download.ask(f"{_FILE}{file_id}", page=True)
 
 
 def _require_gdown() -> None:

@@ -20,7 +20,7 @@ from detrex_hub.errors import UsageError, VerificationError, no_file
 from detrex_hub.floats import DTYPES
 from detrex_hub.hashing import FileSha256
 from detrex_hub.originals import snapshots
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.snapshots import Snapshot
 
 if TYPE_CHECKING:

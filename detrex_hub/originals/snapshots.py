@@ -132,8 +132,8 @@ def _specs(repo: str, commit: str, files: list[str]) -> dict[str, TensorSpec]:
     """Names and shapes in safetensors files that are not downloaded yet, by their first bytes;
     none if one of the files does not show them."""
     from detrex_hub.checkpoints import safetensors
-    from detrex_hub.repositories.download import is_checked
     from detrex_hub.repositories.first_bytes import first_bytes
+    from detrex_hub.repositories.hub_download import is_checked
 
     if len(files) > _MOST_HEADERS or not all(name.endswith(".safetensors") for name in files):
         return {}

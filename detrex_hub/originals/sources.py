@@ -26,7 +26,7 @@ from detrex_hub.errors import (
     no_file,
 )
 from detrex_hub.locking import FileLock, Timeout
-from detrex_hub.originals import download, drive
+from detrex_hub.originals import drive, http_download
 from detrex_hub.originals.pages import refuse_page
 from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.progress import Progress, Silent
@@ -130,21 +130,21 @@ def in_hub_cache(entry: CatalogueEntry) -> frozenset[Path]:
 def remove_from_hub_cache(entry: CatalogueEntry, *, keep: frozenset[Path] = frozenset()) -> None:
     """Remove the originals of an entry from huggingface_hub's own cache, except those in
     ``keep``."""
-    from detrex_hub.repositories import cache
+    from detrex_hub.repositories import hub_cache
 
     for repo, path in _on_hub(entry):
         if path not in keep:
             with suppress(OSError):
-                cache.remove(path, repo)
+                hub_cache.remove(path, repo)
 
 
 def _on_hub(entry: CatalogueEntry) -> Iterator[tuple[str, Path]]:
-    from detrex_hub.repositories import cache
+    from detrex_hub.repositories import hub_cache
 
     for source in entry.sources:
         if (named := hub_file(source.url)) is not None:
             repo, revision, name = named
-            path = cache.path(repo, name, revision or source.commit)
+            path = hub_cache.path(repo, name, revision or source.commit)
             if path is not None:
                 yield repo, path
 
@@ -286,7 +286,7 @@ def _download(source: Source, url: str, part: Path, progress: Progress) -> tuple
     if url.startswith("gdrive://"):
         drive.download(url.partition("://")[2], part, source.size, progress)
         return _hash(part, progress), False
-    return download.download(url, part, size=source.size, name=source.file, progress=progress)
+    return http_download.download(url, part, size=source.size, name=source.file, progress=progress)
 
 
 def _from_hub(source: Source, progress: Progress) -> Pulled:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.heap import give_back
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.opening import catalogued
-from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.publishing.events import Events, Named
 from detrex_hub.publishing.last_batch import Memory, last_batch
-from detrex_hub.publishing.originals import Originals
 from detrex_hub.publishing.outcomes import Forecast, Published
+from detrex_hub.publishing.shared_originals import Originals
 from detrex_hub.publishing.single import publish
 from detrex_hub.repositories import PushOptions, PushResult
 from detrex_hub.repositories.collections import add_to_collection, open_collection

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from detrex_hub import __version__, kinds
 from detrex_hub.errors import DetrexHubError, HubError, UsageError
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.publishing.batch import with_collection, without_work
 from detrex_hub.publishing.events import Events
 from detrex_hub.publishing.last_batch import Memory

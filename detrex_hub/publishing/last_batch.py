@@ -14,7 +14,7 @@ from msgspec import Struct, to_builtins
 
 from detrex_hub import schema
 from detrex_hub.errors import DetrexHubError, UsageError
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.own_files import read_small, replace_text
 from detrex_hub.publishing.outcomes import Published
 from detrex_hub.repositories import PushOptions

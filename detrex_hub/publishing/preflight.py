@@ -20,8 +20,8 @@ from detrex_hub.catalogue.outlines import outline
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, UsageError
 from detrex_hub.heap import share_heap
 from detrex_hub.originals.availability import available
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.opening import catalogued, file_stem
-from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress, Silent
 from detrex_hub.publishing.outcomes import Forecast
 from detrex_hub.publishing.unchanged import Signature, changes

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.conversion import Conversion, plan_original
 from detrex_hub.floats import DTYPES, in_type
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.opening import Original, Provenance
-from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.records import ConversionRecord
 from detrex_hub.seeded import SyntheticCheckpoint
 from detrex_hub.specs import TensorSpec

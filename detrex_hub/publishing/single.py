@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from detrex_hub.conversion import execute, prepare
 from detrex_hub.errors import UsageError
 from detrex_hub.originals import snapshots
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.publishing import training_run
 from detrex_hub.publishing.training_run import TrainingRun
 from detrex_hub.repositories import PushOptions, PushResult, push_folder

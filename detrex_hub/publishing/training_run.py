@@ -23,7 +23,7 @@ from detrex_hub.configs.interpolation import readable
 from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
 from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError, UsageError
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.repositories import names
 
 # detectron2's names of COCO's figures, in metrics.json

@@ -16,7 +16,7 @@ from detrex_hub.catalogue.entry import same_address
 from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.conversion import describe
 from detrex_hub.errors import DetrexHubError
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.pictures import first_layer
 from detrex_hub.publishing.replanning import planned_again
 from detrex_hub.records import CARD, CONVERSION, FILTERS, SIGNATURE, WEIGHTS, ConversionRecord

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detrex_hub.repositories.fetching import fetch
-from detrex_hub.repositories.options import PushOptions
+from detrex_hub.repositories.push_options import PushOptions
 from detrex_hub.repositories.pushing import push_folder
 from detrex_hub.repositories.repository import Repository
 from detrex_hub.repositories.result import Fetched, PushResult

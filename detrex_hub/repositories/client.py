@@ -187,7 +187,7 @@ class Client:
         progress: Progress,
     ) -> list[Any]:
         """Upload large files before a commit. Returns the commit's operations."""
-        from detrex_hub.repositories.operations import Upload
+        from detrex_hub.repositories.upload_progress import Upload
 
         def call() -> list[Upload]:
             # huggingface_hub marks operations as done, so every attempt needs new ones

@@ -45,7 +45,7 @@ def fetch(
     folder = folders.find(text, revision)
     if folder is not None:
         return folders.fetch_from_folder(folder, filenames, optional)
-    from detrex_hub.repositories.download import fetch_from_hub
+    from detrex_hub.repositories.hub_download import fetch_from_hub
 
     repo_id, wanted = names.split(text, revision)
     return fetch_from_hub(repo_id, filenames, optional, wanted, progress)

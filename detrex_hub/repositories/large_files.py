@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
-from detrex_hub.repositories import cache, converted, names
+from detrex_hub.repositories import converted, hub_cache, names
 from detrex_hub.repositories.client import LIBRARY
 from detrex_hub.repositories.refusals import damaged
 from detrex_hub.retrying import patiently
@@ -55,7 +55,7 @@ def bring(repo_id: str, name: str, revision: str | None, progress: Progress | No
         OSError: the disk is full or cannot be written. Without an error number: the download is
             incomplete.
     """
-    path = cache.path(repo_id, name, revision)
+    path = hub_cache.path(repo_id, name, revision)
     if name.endswith(_TEXT) or (path is not None and path.exists()):
         return
     file = patiently(lambda: _look_up(repo_id, name, revision))
@@ -79,9 +79,9 @@ class _LargeFile:
         from huggingface_hub.file_download import are_symlinks_supported
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-        folder = cache.repository(self.repo_id)
+        folder = hub_cache.repository(self.repo_id)
         blob = folder / "blobs" / self.sha256
-        link = cache.path(self.repo_id, self.name, self.commit)
+        link = hub_cache.path(self.repo_id, self.name, self.commit)
         assert link is not None
         # the lock that huggingface_hub uses for the same file
         lock = folder.parent / ".locks" / folder.name / f"{self.sha256}.lock"
@@ -96,7 +96,7 @@ class _LargeFile:
                     return
                 if converted.placed(self.sha256, target):
                     log(f"{self.repo_id}/{self.name}: this machine has converted the same bytes")
-                    cache.Mark(link).leave(target)
+                    hub_cache.Mark(link).leave(target)
                     return
                 part = PartFile(blob.with_name(f"{self.sha256}.incomplete"))
             except (OSError, UnwritableError):
@@ -107,7 +107,7 @@ class _LargeFile:
                     raise damaged(self.repo_id, self.name)
             if part.is_in_place:
                 part.path.replace(target)
-                cache.Mark(link).leave(target)
+                hub_cache.Mark(link).leave(target)
 
     def _complete(self, part: PartFile, progress: Progress) -> bool:
         """Fetch the missing bytes. Returns whether the whole file is right; removes it if not."""

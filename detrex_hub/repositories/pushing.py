@@ -12,7 +12,7 @@ from detrex_hub import card
 from detrex_hub.errors import HubError, UsageError
 from detrex_hub.progress import Silent
 from detrex_hub.repositories import names, payload
-from detrex_hub.repositories.options import PushOptions
+from detrex_hub.repositories.push_options import PushOptions
 from detrex_hub.repositories.result import PushResult
 
 if TYPE_CHECKING:

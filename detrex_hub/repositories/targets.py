@@ -23,8 +23,8 @@ from detrex_hub.repositories import names
 from detrex_hub.repositories.accounts import account
 from detrex_hub.repositories.client import Client, Remote, require_token
 from detrex_hub.repositories.fetching import fetch
-from detrex_hub.repositories.options import PushOptions
 from detrex_hub.repositories.payload import digest
+from detrex_hub.repositories.push_options import PushOptions
 from detrex_hub.repositories.pushing import FOLDER_NAMESPACE, target_of
 from detrex_hub.repositories.upload import check_target, signature_of
 

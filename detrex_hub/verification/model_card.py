@@ -8,7 +8,7 @@ from typing import Any
 
 from detrex_hub import card, checkpoints
 from detrex_hub.architectures import architecture
-from detrex_hub.card.reading import read_metadata
+from detrex_hub.card.yaml_metadata import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.conversion import filters_of

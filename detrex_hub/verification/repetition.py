@@ -17,8 +17,8 @@ from detrex_hub.floats import DTYPES
 from detrex_hub.hashing import FileSha256
 from detrex_hub.loading import tensors_of
 from detrex_hub.originals import sources
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.opening import Provenance
-from detrex_hub.originals.options import ConversionOptions
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONVERSION, WEIGHTS, ConversionRecord, RecordedSource, load_json
 from detrex_hub.repositories import names

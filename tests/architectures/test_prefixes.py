@@ -12,7 +12,7 @@ from detrex_hub.errors import ArchitectureError, MappingError, UsageError
 from detrex_hub.identify import identify, recognised
 from detrex_hub.inspection import inspect
 from detrex_hub.mapping import ConversionPlan
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.records import load_json
 from detrex_hub.verification import verify
 from tests import reference

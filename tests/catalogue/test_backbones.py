@@ -10,7 +10,7 @@ from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.configs.settings import check
 from detrex_hub.conversion import prepare
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from tests.architectures.backbones import parameters
 
 FAMILIES = (

@@ -4,7 +4,7 @@ import pytest
 
 from detrex_hub import catalogue
 from detrex_hub.conversion import prepare
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 
 
 @pytest.mark.parametrize("name", catalogue.load())

@@ -11,7 +11,7 @@ from detrex_hub import from_hub
 from detrex_hub.conversion import convert
 from detrex_hub.locking import FileLock
 from detrex_hub.materialising import roots
-from detrex_hub.repositories import cache, converted, push
+from detrex_hub.repositories import converted, hub_cache, push
 from tests import tiny
 from tests.hub_server import Mirror
 
@@ -82,7 +82,7 @@ def test_a_repository_is_removed(cli, used):
         (".pth", True),
     }
     assert {name for name, _ in kinds(cli)} == {tiny.NAME}
-    assert not cache.repository("alice/other").exists()
+    assert not hub_cache.repository("alice/other").exists()
 
 
 def test_everything_is_removed(cli, used):
@@ -102,7 +102,7 @@ def test_a_name_that_is_not_there_is_refused(cli, used):
 def test_unfinished_downloads_are_pruned(cli, used):
     (source,) = (assets() / "sources").iterdir()
     parts = [source / "tiny.pth.part", source / "tiny.pth.part.json"]
-    blob = cache.repository("alice/other") / "blobs" / f"{'0' * 64}.incomplete"
+    blob = hub_cache.repository("alice/other") / "blobs" / f"{'0' * 64}.incomplete"
     partial = converted.root() / "0123" / ".tiny.partial-abc" / "tiny"
     for path in (*parts, blob, partial):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import ClassVar
 from detrex_hub import kinds
 from detrex_hub.architectures.base import Architecture, Fact, Layout, Overrides, image_overrides
 from detrex_hub.architectures.blocks import conv, under
-from detrex_hub.architectures.reading import shape_of
+from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Drop, Rename
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detrex_hub.configs.source import Expression, assigned, corrected
+from detrex_hub.configs.assignments import Expression, assigned, corrected
 from detrex_hub.errors import ConfigError
 
 CONFIG = '''"""A config."""

@@ -24,8 +24,8 @@ from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.loading import load_state_dict, tensors_of
 from detrex_hub.mapping import Drop, Rename
 from detrex_hub.numerics import detr as detr_numerics
-from detrex_hub.numerics.classes import common_rows
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.numerics.common_rows import common_rows
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.verification import verify
 from tests import reference, tiny, torchvision_operators
 from tests.numerics import backbones, conditional_detr, dab_detr, deformable_detr, detr

@@ -21,7 +21,7 @@ from detrex_hub.errors import (
 from detrex_hub.exporting import export
 from detrex_hub.inspection import inspect
 from detrex_hub.loading import load_state_dict
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.verification import verify
 from tests import reference, tiny
 from tests.checkpoint_files import hollow, tensors

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from detrex_hub import retrying
 from detrex_hub.catalogue import CatalogueEntry, Source
 from detrex_hub.errors import DetrexHubError, HubError, SourceError, UsageError
-from detrex_hub.originals import download, sources
+from detrex_hub.originals import http_download, sources
 from detrex_hub.retrying import asked_pause
 from tests.hub_server import Fault, Mirror
 
@@ -575,9 +575,9 @@ def test_a_redirect_away_from_https_is_refused():
     response = hop("http")
     response.history = [hop("https")]
     with pytest.raises(SourceError, match="from https to http"):
-        download._refuse_downgrade(response)
+        http_download._refuse_downgrade(response)
     response.history = [hop("http")]
-    download._refuse_downgrade(response)
+    http_download._refuse_downgrade(response)
 
 
 def test_offline_only_a_cached_original_is_used(mirror, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from detrex_hub import catalogue, conversion
 from detrex_hub.catalogue.entry import Result
 from detrex_hub.conversion import description
-from detrex_hub.originals.options import ConversionOptions
+from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.publishing.unchanged import changes
 from detrex_hub.records import ConversionRecord
 from detrex_hub.repositories import push

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detrex_hub.repositories import cache, fetch, push
+from detrex_hub.repositories import fetch, hub_cache, push
 
 FETCH = """
 import sys
@@ -80,7 +80,7 @@ def test_a_planted_link_is_removed_and_its_target_stays(hub, pushed, folder, tmp
 def test_a_mark_that_another_user_could_have_left_does_not_count(hub, pushed, folder):
     path = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
     path.write_bytes(b"planted")
-    mark = cache.Mark(path)
+    mark = hub_cache.Mark(path)
     mark.leave()
     mark._mark.chmod(0o666)
     again = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
@@ -90,7 +90,7 @@ def test_a_mark_that_another_user_could_have_left_does_not_count(hub, pushed, fo
 def test_a_link_in_a_marks_place_is_not_followed(hub, pushed, tmp_path):
     path = fetch(f"alice/r18@{pushed}", ["model.safetensors"]).files["model.safetensors"]
     (tmp_path / "precious").write_text("numbers")
-    mark = cache.Mark(path)
+    mark = hub_cache.Mark(path)
     mark._mark.unlink()
     mark._mark.symlink_to(tmp_path / "precious")
     mark.leave()

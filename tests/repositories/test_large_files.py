@@ -20,7 +20,7 @@ import pytest
 from huggingface_hub import constants, file_download, scan_cache_dir, utils
 
 from detrex_hub.errors import HubError, VerificationError
-from detrex_hub.repositories import download, fetch, large_files
+from detrex_hub.repositories import fetch, hub_download, large_files
 from tests.hub_server import Fault
 from tests.hub_server.store import Blob
 
@@ -60,13 +60,13 @@ def cache(hub):
 @pytest.fixture
 def hashed(monkeypatch):
     """The files that were read again to hash them."""
-    names, real = [], download.digest
+    names, real = [], hub_download.digest
 
     def note(path):
         names.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(download, "digest", note)
+    monkeypatch.setattr(hub_download, "digest", note)
     return names
 
 
@@ -493,7 +493,7 @@ def test_refusals_of_the_hub_keep_their_messages(hub, there, cache, what, said):
     ("module", "name", "value", "said"),
     [
         (constants, "HF_HUB_OFFLINE", True, "HF_HUB_OFFLINE"),
-        (download, "_has_address", lambda _: False, "cannot be reached"),
+        (hub_download, "_has_address", lambda _: False, "cannot be reached"),
     ],
 )
 def test_offline_nothing_is_requested(hub, there, monkeypatch, module, name, value, said):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from detrex_hub.checkpoints.base import Tensor
+from detrex_hub.checkpoints.checkpoint import Tensor
 from detrex_hub.checkpoints.writing import archives, pickles, safetensors
 from detrex_hub.checkpoints.writing.sink import Sink
 from detrex_hub.errors import UsageError

@@ -15,7 +15,7 @@ from typing import Any
 
 from detrex_hub.checkpoints import zip_directory as zip
 from detrex_hub.checkpoints.arrays import row_major
-from detrex_hub.checkpoints.base import Tensor
+from detrex_hub.checkpoints.checkpoint import Tensor
 from detrex_hub.checkpoints.known_globals import STORAGE_DTYPES
 from detrex_hub.checkpoints.writing.opcodes import Opcodes
 from detrex_hub.checkpoints.writing.sink import Piece, Sink, checked

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detrex_hub.checkpoints.base import Tensor
+from detrex_hub.checkpoints.checkpoint import Tensor
 from detrex_hub.checkpoints.files import shown
 from detrex_hub.checkpoints.writing.opcodes import Opcodes
 from detrex_hub.checkpoints.writing.sink import Sink

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detrex_hub.checkpoints.base import Tensor
+from detrex_hub.checkpoints.checkpoint import Tensor
 from detrex_hub.checkpoints.writing.sink import Sink
 
 # safetensors' order of element types; tensors are sorted by it in reverse, then by name

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from detrex_hub.checkpoints.base import Tensor
+from detrex_hub.checkpoints.checkpoint import Tensor
 from detrex_hub.checkpoints.files import shown, size
 from detrex_hub.errors import CheckpointError
 from detrex_hub.hashing import Sha256

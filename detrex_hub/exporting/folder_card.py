@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from detrex_hub.architectures.declared import as_options
 from detrex_hub.card import license_of
 from detrex_hub.card.markdown import Markdown, template
-from detrex_hub.card.reading import read_metadata
-from detrex_hub.exporting.source import Source
+from detrex_hub.card.yaml_metadata import read_metadata
+from detrex_hub.exporting.export_source import Source
 from detrex_hub.records import read_bytes
 from detrex_hub.repositories.names import is_repo_id
 

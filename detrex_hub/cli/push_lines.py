@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from detrex_hub.repositories import PushResult
 
 
-def lines(result: PushResult) -> Iterator[str]:
+def push_lines(result: PushResult) -> Iterator[str]:
     yield f"{outcome(result)}: {result.url}"
     for name in result.changed:
         yield f"  {name}"

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from detrex_hub.errors import HubError
 from detrex_hub.progress import Progress
 from detrex_hub.records import MAX_BYTES
-from detrex_hub.repositories import cache, names
+from detrex_hub.repositories import hub_cache, names
 from detrex_hub.repositories.answers import about
-from detrex_hub.repositories.cache import Mark
 from detrex_hub.repositories.client import LIBRARY, hub_api, set_limits
+from detrex_hub.repositories.hub_cache import Mark
 from detrex_hub.repositories.large_files import bring
 from detrex_hub.repositories.payload import digest
 from detrex_hub.repositories.refusals import damaged, plainly
@@ -86,7 +86,7 @@ def _fetch_if_there(
 
 def is_checked(repo_id: str, name: str, commit: str) -> bool:
     """Whether the cache holds a verified file of a commit."""
-    path = cache.path(repo_id, name, commit)
+    path = hub_cache.path(repo_id, name, commit)
     return path is not None and Mark(path).is_there()
 
 
@@ -96,7 +96,7 @@ def _cached(repo_id: str, name: str, revision: str | None) -> Path | None:
 
     if not constants.HF_HUB_OFFLINE and not names.is_commit(revision or "main"):
         return None
-    path = cache.path(repo_id, name, revision)
+    path = hub_cache.path(repo_id, name, revision)
     return path if path is not None and Mark(path).is_there() else None
 
 
@@ -120,7 +120,7 @@ def _fetch(repo_id: str, name: str, revision: str | None, progress: Progress | N
                 mark.leave()
                 return path
             # Remove a wrong file at once, so that no later step can return it.
-            cache.remove(path, repo_id)
+            hub_cache.remove(path, repo_id)
             if not last:
                 path = _download(repo_id, name, commit, progress)
     raise damaged(repo_id, name)

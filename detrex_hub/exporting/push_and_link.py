@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from detrex_hub import card as source_card
 from detrex_hub.errors import DetrexHubError, HubError
-from detrex_hub.exporting.card import origin_of
+from detrex_hub.exporting.exported import Exported
 from detrex_hub.exporting.folder import Described
-from detrex_hub.exporting.result import Exported
+from detrex_hub.exporting.folder_card import origin_of
 from detrex_hub.folder_files import find_file
 from detrex_hub.progress import Silent
 from detrex_hub.records import CARD, read_bytes

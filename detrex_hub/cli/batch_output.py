@@ -1,119 +1,22 @@
-"""The output of `detrex-hub convert-and-push`, and the options that choose the names of a batch."""
+"""The output of `detrex-hub convert-and-push`: forecasts before the work, outcomes after it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import BadParameter, Exit, Option
+from typer import Exit
 
-from detrex_hub.cli import hints, pushed
+from detrex_hub.cli import hints
 from detrex_hub.cli.batch_events import batch_events
 from detrex_hub.cli.output import Output, human_size
+from detrex_hub.cli.push_lines import push_lines
 
 if TYPE_CHECKING:
-    from detrex_hub.originals.options import ConversionOptions
+    from detrex_hub.cli.batch_groups import Work
     from detrex_hub.publishing.events import Events
-    from detrex_hub.publishing.hf_jobs import JobOptions
     from detrex_hub.publishing.outcomes import Forecast, Published
-    from detrex_hub.repositories import PushOptions
-
-
-@dataclass(frozen=True)
-class Work:
-    """The names to publish, and how."""
-
-    names: list[str]
-    conversion: ConversionOptions
-    push: PushOptions
-    machines: JobOptions | None = None
-
-
-@dataclass(kw_only=True)
-class JobsGroup:
-    """Where to do the work."""
-
-    jobs: Annotated[int, Option(metavar="N", min=1, help="Work on N names at once.")] = 1
-    on_jobs: Annotated[
-        bool, Option("--on-jobs", help="Run on Hugging Face Jobs and follow the logs.")
-    ] = False
-    flavor: Annotated[str, Option(metavar="NAME", help="Use this Hugging Face Jobs hardware.")] = (
-        "cpu-basic"
-    )
-    shards: Annotated[
-        int, Option(metavar="N", min=1, help="Split the names over N jobs on Hugging Face.")
-    ] = 1
-
-    @property
-    def here(self) -> int | None:
-        """The number of names that this machine works on at once."""
-        return None if self.on_jobs else self.jobs
-
-    def on(self, work: Work) -> Work:
-        """The work with the machines for it.
-
-        Raises:
-            UsageError: an option names files of this machine, but other machines do the work.
-        """
-        if not self.on_jobs:
-            return work
-        from detrex_hub.publishing.hf_jobs import JobOptions, check_portable
-
-        check_portable(work.conversion, work.push)
-        machines = JobOptions(flavor=self.flavor, shards=self.shards, at_once=self.jobs)
-        return replace(work, machines=machines)
-
-
-@dataclass(kw_only=True)
-class BatchGroup:
-    """Which names to publish."""
-
-    all: Annotated[bool, Option("--all", help="Convert and push the whole catalogue.")] = False
-    only: Annotated[
-        list[str] | None,
-        Option(
-            metavar="FAMILY",
-            help="Take only this architecture or catalogue file. Repeatable.",
-        ),
-    ] = None
-    but: Annotated[
-        list[str] | None,
-        Option("--except", metavar="NAME", help="Leave this name out. Repeatable."),
-    ] = None
-    retry_failed: Annotated[
-        bool, Option("--retry-failed", help="Repeat what failed in the last batch.")
-    ] = False
-
-    def work(self, names: list[str], conversion: ConversionOptions, push: PushOptions) -> Work:
-        """The names, and the options of their conversion and push.
-
-        Raises:
-            BadParameter: the options exclude each other.
-            UsageError: there is no such family or name, or no batch to repeat.
-        """
-        chosen = self.all or bool(self.only)
-        if sum((bool(names), chosen, self.retry_failed)) != 1:
-            raise BadParameter("pass exactly one of: names, --all or --only, --retry-failed")
-        if self.but and not chosen:
-            raise BadParameter("--except needs --all or --only")
-        if conversion.source is not None and len(names) != 1:
-            raise BadParameter("--source takes exactly one name")
-        if self.retry_failed:
-            from detrex_hub.publishing.last_batch import what_failed
-
-            last = what_failed(conversion, push)
-            return Work([*last.failed], last.conversion, last.push)
-        if chosen:
-            from detrex_hub.publishing.selection import select
-
-            names = select(
-                families=self.only or (),
-                but=self.but or (),
-                extra_catalogues=conversion.extra_catalogues,
-            )
-        return Work(names, conversion, push)
 
 
 def publish(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> None:
@@ -209,7 +112,7 @@ def _show(done: list[Published], forecasts: list[Forecast], out: Output) -> None
     rows = [(one.name, one.status, str(one.error) if one.error else one.url or "") for one in done]
     out.show(
         [one.to_json() for one in done],
-        pushed.lines(result)
+        push_lines(result)
         if result and len(forecasts) == 1
         else out.table(("NAME", "STATUS", "WHERE, OR WHY"), rows),
         bare=[one.url for one in done if one.url],

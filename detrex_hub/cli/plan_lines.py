@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from detrex_hub.conversion import Conversion
 
 
-def lines(conversion: Conversion) -> Iterator[str]:
+def plan_lines(conversion: Conversion) -> Iterator[str]:
     plan = conversion.plan
     yield f"{conversion.name} is {conversion.architecture.name} ({conversion.layout})"
     yield f"  because of {', '.join(conversion.because)}"
