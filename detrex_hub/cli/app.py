@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
@@ -13,6 +14,7 @@ import typer
 from detrex_hub import __version__
 from detrex_hub.cli.options import Json, Quiet
 from detrex_hub.cli.output import Output
+from detrex_hub.cli.wrapping import on_terminal
 
 COMMANDS = (
     "list",
@@ -44,6 +46,10 @@ app = typer.Typer(
 )
 
 
+# columns before each line of help
+_HELP_INDENT = 2
+
+
 def _version(asked: bool) -> None:
     if asked:
         print(f"detrex-hub {__version__}")
@@ -62,7 +68,8 @@ def _options(
 
 def _examples(lines: tuple[str, ...]) -> str:
     # \b keeps the lines apart
-    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+    shown = (on_terminal(f"  {line}", sys.stdout, _HELP_INDENT) for line in lines)
+    return "\n".join(("\b", "Examples:", *shown))
 
 
 def _with_output(command: Callable[..., None]) -> Callable[..., None]:

@@ -144,6 +144,7 @@ def _usage(message: str, context: object) -> str:
 
 
 def _fail(message: str, code: int) -> int:
+    from detrex_hub.cli.wrapping import on_terminal
     from detrex_hub.redaction import redacted, visible, without_addresses
 
     if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
@@ -154,5 +155,5 @@ def _fail(message: str, code: int) -> int:
     said = visible(without_addresses(redacted(" ".join(message.split()))))
     if len(said) > _LONGEST:
         said = f"{said[: _LONGEST // 2]} … {said[-_LONGEST // 2 :]}"
-    print(f"Error: {said}", file=sys.stderr)
+    print(on_terminal(f"Error: {said}", sys.stderr), file=sys.stderr)
     return code

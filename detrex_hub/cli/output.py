@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from shutil import get_terminal_size
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
+from detrex_hub.cli.wrapping import columns_of, on_terminal
 from detrex_hub.progress import Progress
 from detrex_hub.redaction import visible, visible_json
 
@@ -69,12 +69,15 @@ class Output:
         return self.json or self.quiet or sys.stderr is None
 
     def show(self, document: Any, lines: Iterable[str], *, bare: Iterable[str] = ()) -> None:
-        """Print the result: as JSON, as lines for people, or as bare lines with ``quiet``."""
+        """Print the result: as JSON, as lines for people, or as bare lines with ``quiet``. Bare
+        lines, such as a path, are never wrapped."""
         if self.json:
             self._print(visible_json(json.dumps(document, indent=2, ensure_ascii=False)))
-        else:
-            for line in bare if self.quiet else lines:
-                self._print(visible(line))
+            return
+        whole = [visible(line) for line in bare]
+        shown = whole if self.quiet else [visible(line) for line in lines]
+        for line in shown:
+            self._print(line if shown == whole else on_terminal(line, self._stdout))
 
     def _print(self, text: str) -> None:
         if self._stdout is not None:
@@ -83,17 +86,18 @@ class Output:
     def hint(self, line: str) -> None:
         """Print information that is not the result."""
         if not self._silent:
-            print(visible(line), file=sys.stderr)
+            print(on_terminal(visible(line), sys.stderr), file=sys.stderr)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         """Rows in aligned columns, in the width of the terminal. A first cell that is too long has
         its own line. No rows give no lines. If stdout is not a terminal, tabs separate the columns
         and the head is left out, so that ``cut`` and ``awk`` can read them."""
-        if not rows or self._stdout is None or not self._stdout.isatty():
+        columns = columns_of(self._stdout)
+        if not rows or columns is None:
             yield from ("\t".join(row) for row in rows)
             return
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        free = get_terminal_size().columns - sum(width + 2 for width in widths[1:])
+        free = columns - sum(width + 2 for width in widths[1:])
         if free >= _LEAST_FIRST:
             widths[0] = min(widths[0], free)
         for first, *rest in (head, *rows):

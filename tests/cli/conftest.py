@@ -34,6 +34,18 @@ def cli(hub, capfd, monkeypatch, tmp_path):
     return _run
 
 
+@pytest.fixture
+def on_terminal(cli, monkeypatch):
+    """`on_terminal(100, "list")` runs a command on a terminal of 100 columns."""
+
+    def run(columns, *arguments):
+        with monkeypatch.context() as patched:
+            patched.setattr(type(sys.stdout), "isatty", lambda _: True, raising=False)
+            return cli(*arguments, COLUMNS=str(columns))
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def original(tmp_path_factory):
     """A ResNet-18 as its authors save it."""

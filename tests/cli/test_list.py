@@ -1,7 +1,5 @@
 """`detrex-hub list` selects and prints weights."""
 
-import sys
-
 import pytest
 
 from detrex_hub import catalogue, list_weights
@@ -10,35 +8,23 @@ from detrex_hub.errors import UsageError
 KNOWN = catalogue.load()
 
 
-@pytest.fixture
-def on_terminal(cli, monkeypatch):
-    """`on_terminal(100, "list")` is the output of a command on a terminal of 100 columns."""
-
-    def run(columns, *arguments):
-        with monkeypatch.context() as patched:
-            patched.setattr(type(sys.stdout), "isatty", lambda _: True, raising=False)
-            return cli(*arguments, COLUMNS=str(columns)).out.splitlines()
-
-    return run
-
-
 def names(done):
     return done.out.split()
 
 
 def test_the_table_fits_100_columns(on_terminal):
-    lines = on_terminal(100, "list")
+    lines = on_terminal(100, "list").out.splitlines()
     assert lines[0].split() == ["NAME", "BACKBONE", "ACCURACY", "SIZE", "DOWNLOAD", "LICENCE"]
     assert max(map(len, lines)) <= 100
     assert {line.split()[0] for line in lines} >= KNOWN.keys()
 
 
 def test_a_wide_terminal_has_one_line_for_each_name(on_terminal):
-    assert len(on_terminal(200, "list")) == len(KNOWN) + 1
+    assert len(on_terminal(200, "list").out.splitlines()) == len(KNOWN) + 1
 
 
 def test_a_table_without_rows_has_no_head(on_terminal):
-    assert on_terminal(80, "list", "nosuch") == []
+    assert on_terminal(80, "list", "nosuch").out == ""
 
 
 def test_a_row_has_size_download_and_one_decimal(cli):
