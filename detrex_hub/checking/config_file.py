@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import unified_diff
 from pathlib import Path
 from typing import Any
@@ -62,22 +64,20 @@ def check_config(
 
 
 def _written(path: Path) -> str:
-    name = assignments.assigned(_text(path), "train.init_checkpoint")
+    name = assignments.assigned(_read(path).text, "train.init_checkpoint")
     if not isinstance(name, str) or not name:
         raise NoWeightsError(
-            f"{path} itself does not set train.init_checkpoint",
+            f"{path} itself does not set train.init_checkpoint to a text",
             hint="Pass --checkpoint PATH",
         )
     return name
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> assignments.ConfigText:
     try:
-        return path.read_text(encoding="utf-8")
+        return assignments.read(path)
     except FileNotFoundError:
         raise missing_config(path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
 def fix_config(
@@ -108,22 +108,32 @@ def fix_config(
             f"{path} is not a Python file, and --fix edits only those",
             hint="Pass its values on the training script's command line",
         )
-    before = _text(path)
+    before = _read(path)
     values = _corrections(found, checkpoint, extra_catalogues)
-    after = assignments.corrected(before, values) if values else before
+    after = replace(
+        before, text=assignments.corrected(before.text, values) if values else before.text
+    )
     if after == before:
         return []
+    content = after.encode()
+    # a link stays a link
+    path = path.resolve()
     with staging_folder(path, option=None) as staging:
         kept = _unused(path.with_name(f"{path.name}.orig"))
         copied = staging / kept.name
-        copied.write_text(before, encoding="utf-8")
+        shutil.copy2(path, copied)
         publish_file(copied, kept)
         written = staging / path.name
-        written.write_text(after, encoding="utf-8")
-        written.chmod(path.stat().st_mode)
+        written.write_bytes(content)
+        shutil.copymode(path, written)
         publish_file(written, path)
     lines = unified_diff(
-        before.splitlines(), after.splitlines(), str(kept), str(path), lineterm="", n=0
+        before.text.splitlines(),
+        after.text.splitlines(),
+        str(kept),
+        str(path),
+        lineterm="",
+        n=0,
     )
     repo = _repository(found, checkpoint, extra_catalogues)
     return [*lines, *(variable_notes(repo, extra_catalogues) if repo is not None else ())]

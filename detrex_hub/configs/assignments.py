@@ -1,19 +1,74 @@
 """Read and correct the assignments in the Python text of a LazyConfig.
 
-The text is parsed and never run. Only assignments at its top level count. A line is changed only if
-it assigns a plain value. Other assignments are appended at the end, where they take effect.
+The text is parsed and never run. Only assignments at its top level count. A value is replaced only
+if it is plain and nothing after it may change it. Other assignments are appended at the end, where
+they take effect. Everything else stays as it is: comments, other statements on the line, line ends
+and the encoding.
 """
 
 from __future__ import annotations
 
 import ast
+import io
+import re
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from detrex_hub.errors import ConfigError
 
 _COMMENT = "# as the weights need it (detrex-hub check)"
+# the line ends of Python's grammar: `str.splitlines` knows more of them
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+@dataclass(frozen=True)
+class ConfigText:
+    """The text of a config, with the line ends of its file.
+
+    Attributes:
+        text: the decoded text.
+        encoding: as the file declares it, by a byte order mark or a comment; UTF-8 by default.
+    """
+
+    text: str
+    encoding: str = "utf-8"
+
+    def encode(self) -> bytes:
+        """The content of the file.
+
+        Raises:
+            ConfigError: the encoding does not have a character of the text.
+        """
+        try:
+            return self.text.encode(self.encoding)
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"the config is written in {self.encoding}, which does not have the character "
+                f"{error.object[error.start]!a}",
+                hint="Set it yourself",
+            ) from None
+
+
+def read(path: Path) -> ConfigText:
+    """The text of a config.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: it cannot be read, or is not text.
+    """
+    try:
+        content = path.read_bytes()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        return ConfigText(content.decode(encoding), encoding)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not the text of a config: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -26,7 +81,8 @@ class Expression:
 
 
 def assigned(text: str, path: str) -> Any:
-    """The last plain value that a config assigns to a path, or None.
+    """The plain value that a config assigns to a path. None if there is none, or if a later
+    statement may change it.
 
     Args:
         text: the config.
@@ -35,8 +91,8 @@ def assigned(text: str, path: str) -> Any:
     Raises:
         ConfigError: it is not Python.
     """
-    values = [_literal(node.value) for node in _assignments(_parse(text), path)]
-    return values[-1] if values else None
+    node = _deciding(_parse(text), path)
+    return None if node is None else _literal(node.value)
 
 
 def corrected(text: str, values: Mapping[str, Any]) -> str:
@@ -50,11 +106,13 @@ def corrected(text: str, values: Mapping[str, Any]) -> str:
         ConfigError: the text is not Python, or lacks the first name of a path.
     """
     tree = _parse(text)
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines[-1] += "\n"
+    # positions in a syntax tree count bytes of UTF-8
+    content = text.encode()
+    found = _LINE_END.search(content)
+    end = "\n" if found is None else found[0].decode()
     known = _names(tree)
-    appended = []
+    replaced: list[tuple[slice, str]] = []
+    appended: list[str] = []
     for path, value in values.items():
         root = path.partition(".")[0]
         if root not in known:
@@ -62,46 +120,82 @@ def corrected(text: str, values: Mapping[str, Any]) -> str:
                 f"the config does not define {root} itself, so {path} cannot be set",
                 hint="Set it yourself",
             )
-        found = _assignments(tree, path)
+        node = _deciding(tree, path)
         line = _statement(path, value)
         if isinstance(value, Expression):
-            if found and ast.unparse(found[-1]) == ast.unparse(ast.parse(line)):
-                continue
-            appended += [f"{value.needs}\n", f"{line}\n"]
-        elif found and value is not None and _literal(found[-1].value) is not None:
-            node = found[-1]
-            last = node.end_lineno or node.lineno
-            # the text keeps its number of lines, so that later positions stay valid
-            rest = ["" for _ in range(node.lineno, last)]
-            lines[node.lineno - 1 : last] = [f"{line}\n", *rest]
+            if node is None or ast.unparse(node) != ast.unparse(ast.parse(line)):
+                appended += [value.needs, line]
+        elif (
+            node is not None and (place := _place(node, content)) is not None and value is not None
+        ):
+            replaced.append((place, repr(value)))
         else:
-            appended.append(f"{line}\n")
+            appended.append(line)
+    for place, new in sorted(replaced, key=lambda one: one[0].start, reverse=True):
+        content = content[: place.start] + new.encode() + content[place.stop :]
     if appended:
-        lines += ["\n", f"{_COMMENT}\n", *appended]
-    return "".join(lines)
+        if content and not content.endswith((b"\r", b"\n")):
+            content += end.encode()
+        content += "".join(f"{line}{end}" for line in ("", _COMMENT, *appended)).encode()
+    return content.decode()
 
 
 def _parse(text: str) -> ast.Module:
     try:
         return ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConfigError(f"the config is not valid Python: {error}") from None
 
 
-def _assignments(tree: ast.Module, path: str) -> list[ast.Assign]:
-    return [
-        node
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and len(node.targets) == 1
-        and ast.unparse(node.targets[0]) == _expression(path)
-    ]
+def _deciding(tree: ast.Module, path: str) -> ast.Assign | None:
+    """The last assignment to a path at the top level; None if a later statement may change it."""
+    target = _expression(path)
+    for node in reversed(tree.body):
+        if isinstance(node, ast.Assign) and [ast.unparse(one) for one in node.targets] == [target]:
+            return node
+        if _may_change(node, path):
+            return None
+    return None
+
+
+def _may_change(statement: ast.stmt, path: str) -> bool:
+    """Whether a statement names the last part of a path, or binds a name or node above it."""
+    root, *inner = path.split(".")
+    above = {_expression(".".join([root, *inner[:count]])) for count in range(len(inner))}
+    for node in ast.walk(statement):
+        match node:
+            case ast.keyword(arg=name) | ast.Constant(value=name) if str(name) == inner[-1]:
+                return True
+            case ast.alias(name=name, asname=other) if (other or name) in (root, "*"):
+                return True
+            case ast.Attribute(attr=name) if name == inner[-1]:
+                if not isinstance(node.ctx, ast.Load):
+                    return True
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                if not isinstance(node.ctx, ast.Load) and ast.unparse(node) in above:
+                    return True
+    return False
+
+
+def _place(node: ast.Assign, content: bytes) -> slice | None:
+    """The bytes of the value of an assignment; None if it is not plain, or has a comment inside."""
+    if _literal(node.value) is None:
+        return None
+    starts = [0, *(found.end() for found in _LINE_END.finditer(content))]
+    value = node.value
+    place = slice(
+        starts[value.lineno - 1] + value.col_offset,
+        starts[(value.end_lineno or value.lineno) - 1] + (value.end_col_offset or 0),
+    )
+    text = io.StringIO(f"({content[place].decode()}\n)", newline=None)
+    words = tokenize.generate_tokens(text.readline)
+    return None if any(word.type == tokenize.COMMENT for word in words) else place
 
 
 def _literal(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
 
 

@@ -48,6 +48,11 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         return LazyConfig.apply_overrides(cfg, list(overrides)) if overrides else cfg
     except (ConfigError, UsageError):
         raise
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path} is not the text of a config",
+            hint="Give the config, and name a checkpoint with --checkpoint PATH",
+        ) from None
     except Exception as error:
         # a config is a program, and may fail in any way
         said = " ".join(f"{type(error).__name__}: {error}".split())

@@ -129,6 +129,31 @@ def test_fix_writes_the_checkpoint_that_fits_too_and_once(cli, r18, tmp_path):
     assert path.read_text() == text
 
 
+def test_fix_keeps_links_line_ends_encoding_and_mode(cli, r18, tmp_path):
+    path, link = tmp_path / "real" / "config.py", tmp_path / "config.py"
+    path.parent.mkdir()
+    before = (
+        b"\xef\xbb\xbftrain = model = dataloader = dict()\r\n"
+        b"train.init_checkpoint = 'x'  # \xc3\xbc\r\n"
+    )
+    path.write_bytes(before)
+    path.chmod(0o600)
+    link.symlink_to(path)
+    arguments = ["check", link, "--target", "r18_v1", "--checkpoint", r18, "--fix"]
+    assert cli(*arguments).code == 0
+    assert link.is_symlink()
+    assert path.read_bytes().startswith(before)
+    assert path.read_bytes().endswith(b"model=model, dataloader=dataloader)\r\n")
+    kept = path.with_name("config.py.orig")
+    assert kept.read_bytes() == before
+    assert [one.stat().st_mode & 0o777 for one in (path, kept)] == [0o600, 0o600]
+
+
+def test_a_checkpoint_instead_of_a_config_is_refused(cli, original):
+    (line,) = cli("check", original, "--target", "r18_v1").err.splitlines()
+    assert f"{original} is not the text of a config. Give the config" in line
+
+
 def test_fix_leaves_unfixable_configs_unchanged(cli, r18, yaml):
     path = yaml(config_for(r18, depth=34))
     before = path.read_text()
