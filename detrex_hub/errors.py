@@ -25,7 +25,8 @@ class DetrexHubError(Exception):
     Args:
         message: what is wrong and where, one line without a final full stop.
         hint: the next command to run or thing to do, shown after the message.
-        choices: options of a command, of which the user must give one; the hint is then ignored.
+        choices: options of a command, of which the user must give one. A command that has them
+            replaces the hint by its own line with each.
     """
 
     exit_code = 1
@@ -35,7 +36,7 @@ class DetrexHubError(Exception):
     ) -> None:
         self.message = without_addresses(redacted(message))
         self.choices = tuple(choices)
-        self._suggest(_one_of(choices) if choices else hint)
+        self._suggest(_one_of(choices) if choices and hint is None else hint)
 
     def _suggest(self, hint: str | None) -> None:
         self.hint = hint if hint is None else without_addresses(redacted(hint))
@@ -96,13 +97,16 @@ def did_you_mean_path(wanted: str, otherwise: str) -> str:
 
 
 def no_file(wanted: str, otherwise: str) -> UsageError:
-    """The refusal of a path that is no file, or no regular one, such as a pipe.
+    """The refusal of a path that is no file, or no regular one, such as a folder or a pipe.
 
     Args:
         wanted: the path, as it was given.
         otherwise: the hint if no name in its folder is near.
     """
-    if Path(wanted).exists():
+    path = Path(wanted)
+    if path.is_dir():
+        return UsageError(f"{wanted} is a folder", hint=otherwise)
+    if path.exists():
         return UsageError(
             f"{wanted} is not a regular file",
             hint="Save its content in a file. Weights are not read in order",

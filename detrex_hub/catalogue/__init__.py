@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -179,6 +180,13 @@ def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
     entry = look_up(name, extra)
     if entry is not None:
         return entry
+    with suppress(OSError):
+        if name and (path := Path(name)).exists():
+            kind = "folder" if path.is_dir() else "file"
+            raise UsageError(
+                f"{name} is a {kind}, and not a name in the catalogue",
+                hint=f"See what it is: detrex-hub inspect {shlex.quote(name)}",
+            )
     known = (known for one in load(extra).values() for known in (one.name, *one.aliases))
     raise UsageError(
         f"there are no weights named {name[:80]!r} in the catalogue",

@@ -109,6 +109,21 @@ def _options_of(group: type[Any]) -> list[Parameter]:
     return list(signature(group, eval_str=True).parameters.values())
 
 
+def _refuse_empty(parameter: Any) -> None:
+    """Refuse the empty text of an unset shell variable where a name or path is expected. As a path,
+    it would mean the current folder."""
+    if parameter.param_type_name != "argument" and parameter.type.name not in ("path", "file"):
+        return
+    cast = parameter.type_cast_value
+
+    def cast_text(context: Any, value: Any) -> Any:
+        if value == "" or (isinstance(value, list | tuple) and "" in value):
+            raise typer.BadParameter("it is empty", ctx=context, param=parameter)
+        return cast(context, value)
+
+    parameter.type_cast_value = cast_text
+
+
 class _Commands(Mapping[str, Any]):
     """Commands by name. Each is imported on request, so that one command does not import the code
     of all."""
@@ -123,7 +138,10 @@ class _Commands(Mapping[str, Any]):
             context_settings=app.info.context_settings,
         )
         one.command(name, epilog=_examples(module.EXAMPLES))(_with_output(module.command))
-        return typer.main.get_command(one)
+        made = typer.main.get_command(one)
+        for parameter in made.params:
+            _refuse_empty(parameter)
+        return made
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)

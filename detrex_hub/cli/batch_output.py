@@ -93,7 +93,8 @@ def _totals(forecasts: list[Forecast]) -> str:
     counts = Counter(one.status for one in forecasts)
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     size = sum(one.size for one in forecasts if one.is_work)
-    return f"{len(forecasts)} names: {said or 'nothing to do'}; {human_size(size)} to convert"
+    names = "1 name" if len(forecasts) == 1 else f"{len(forecasts)} names"
+    return f"{names}: {said or 'nothing to do'}; {human_size(size)} to convert"
 
 
 def _show(done: list[Published], forecasts: list[Forecast], out: Output) -> None:

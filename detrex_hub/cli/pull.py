@@ -32,5 +32,8 @@ def command(
 
     with out.progress() as progress:
         pulled = pull(find(name, catalogue or ()), source=source, to=output, progress=progress)
-    out.hint(f"{pulled.url}, {human_size(pulled.size)}, sha256 {pulled.sha256}, {pulled.pinned_by}")
+    out.hint(
+        f"{pulled.url}, {human_size(pulled.size)}, sha256 {pulled.sha256}, compared with "
+        f"{pulled.pinned_by}"
+    )
     out.show(pulled.to_json(), [str(pulled.path)], bare=[str(pulled.path)])

@@ -60,7 +60,11 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
 
 def missing_config(path: Path) -> ConfigError:
-    """The error of a config that does not exist."""
+    """The error of a config that does not exist, or is a folder."""
+    if path.is_dir():
+        return ConfigError(
+            f"{path} is a folder and no config", hint="Give a .py or .yaml file in it"
+        )
     return ConfigError(
         f"there is no config {path}",
         hint=did_you_mean_path(str(path), f"{path.parent.resolve()} does not have it"),

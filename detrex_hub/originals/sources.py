@@ -172,7 +172,9 @@ def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
             failures.append(f"{public_url(url)}: {error}")
     raise SourceError(
         f"{entry.name} could not be downloaded from {'; '.join(failures)}",
-        hint=f"Give a file or another address: detrex-hub pull {entry.name} --source FILE_OR_URL",
+        hint="Give a file or another address: "
+        f"detrex-hub convert {entry.name} --source FILE_OR_URL",
+        choices=["--source FILE_OR_URL"],
     )
 
 

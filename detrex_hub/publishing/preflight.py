@@ -17,8 +17,10 @@ from detrex_hub import card, catalogue
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.catalogue.outlines import outline
+from detrex_hub.conversion.planning import prepare
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, UsageError
 from detrex_hub.heap import share_heap
+from detrex_hub.originals import snapshots
 from detrex_hub.originals.availability import available
 from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.originals.opening import catalogued, file_stem
@@ -26,6 +28,7 @@ from detrex_hub.progress import Progress, Silent
 from detrex_hub.publishing.outcomes import Forecast
 from detrex_hub.publishing.unchanged import Signature, changes
 from detrex_hub.records import CONFIG, SIGNATURE
+from detrex_hub.redaction import redacted
 from detrex_hub.repositories import PushOptions
 from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.collections import check_collection
@@ -123,16 +126,21 @@ def _forecast(
     try:
         entry = catalogued(name, conversion)
         if entry is None:
-            return _of_user(name, there)
+            return _of_user(name, conversion, there)
         return _of_entry(entry, conversion, push, there)
     except DetrexHubError as error:
-        return Forecast(name=entry.name if entry else name, status="refused", refusal=error)
+        shown = entry.name if entry else redacted(name)
+        return Forecast(name=shown, status="refused", refusal=error)
 
 
-def _of_user(name: str, there: Target) -> Forecast:
+def _of_user(name: str, conversion: ConversionOptions, there: Target) -> Forecast:
     """The user's own file, folder or repository. It is compared with the target when it is
-    converted."""
+    converted. A repository is read then too."""
     path = Path(name)
+    size = 0
+    if path.exists() or not snapshots.is_on_hub(name):
+        with prepare(name, conversion) as planned:
+            size = planned.provenance.size
     repo_id = there.repo_id(file_stem(path) if path.is_file() else path.name)
     held = there.held(repo_id)
     if held is not None:
@@ -142,7 +150,7 @@ def _of_user(name: str, there: Target) -> Forecast:
         status="new" if held is None else "changed",
         repo_id=repo_id,
         url=there.url(repo_id),
-        size=path.stat().st_size if path.is_file() else 0,
+        size=size,
         why=None if held is None else "its conversion is compared with the published one",
     )
 

@@ -82,3 +82,41 @@ def test_a_link_to_nothing_is_not_offered_for_itself(cli, tmp_path, monkeypatch)
     (tmp_path / "weight.pth").touch()
     done = cli("inspect", "weights.pth")
     assert done.err == "Error: there is no file weights.pth. Did you mean weight.pth?\n"
+
+
+@pytest.mark.parametrize("command", ["info", "pull", "lock", "verify", "load"])
+def test_a_file_in_the_place_of_a_name_is_called_a_file(cli, original, monkeypatch, command):
+    monkeypatch.chdir(original.parent)
+    done = cli(command, original.name)
+    assert done.err == (
+        f"Error: {original.name} is a file, and not a name in the catalogue. See what it is: "
+        f"detrex-hub inspect {original.name}\n"
+    )
+
+
+def test_a_folder_in_the_place_of_a_file_is_called_a_folder(cli, tmp_path):
+    (tmp_path / "config.py").mkdir()
+    done = cli("pull", "r18_v1", "--source", tmp_path)
+    assert done.err == f"Error: {tmp_path} is a folder. --source takes a file or a URL\n"
+    done = cli("check", tmp_path / "config.py")
+    assert done.err.startswith(f"Error: {tmp_path / 'config.py'} is a folder and no config. Give")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("convert", ""),
+        ("push", "", "alice/mine"),
+        ("diff", "a.pth", ""),
+        ("convert-and-push", "r18_v1", "", "--synthetic", "--dry-run"),
+        ("convert-and-push", "r18_v1", "--synthetic", "--to", ""),
+        ("convert", "r18_v1", "--synthetic", "-o", ""),
+        ("list", "--catalogue", ""),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_unset_variable_does_not_mean_the_current_folder(cli, tmp_path, command):
+    done = cli(*command)
+    assert done.code == 2
+    assert "it is empty. See: detrex-hub" in done.err
+    assert not list((tmp_path / "here").iterdir())

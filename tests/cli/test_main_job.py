@@ -125,6 +125,36 @@ def test_a_dry_run_pushes_and_downloads_nothing(cli, login, hub, options, mirror
     assert [one.headers["Range"] for one in mirror.seen()] == ["bytes=0-0"]
 
 
+def test_the_command_line_is_completed_if_no_original_can_be_downloaded(cli, options, mirror):
+    mirror.files.clear()
+    refused = one_line(cli("convert", "r18", *options[:2], "--dry-run"))
+    line = f"detrex-hub convert r18 {options[0]} {options[1]} --dry-run --source FILE_OR_URL"
+    assert refused.endswith(f"Try: {line}")
+    # `load` has no such option
+    assert "detrex-hub convert r18 --source FILE_OR_URL" in one_line(
+        cli("load", "r18", *options[:2])
+    )
+
+
+def test_a_dry_run_plans_the_users_files(cli, original, tmp_path):
+    converted = tmp_path / "out"
+    assert cli("convert", original, "-o", converted).code == 0
+    (tmp_path / "text.pth").write_text("no weights")
+    names = [original, converted, tmp_path / "text.pth", "http://u:secret@host/x.pth", "../x/y"]
+    done = cli("convert-and-push", *names, "--to", "hub", "--dry-run", "--json")
+    first, *refused = json.loads(done.out)
+    assert first["status"] == "new"
+    assert {one["status"] for one in refused} == {"refused"}
+    assert [one["reason"].partition(". ")[0] for one in refused] == [
+        f"{converted} is converted already",
+        f"{tmp_path / 'text.pth'}: has no known format: it is not a torch checkpoint, a pickle or a"
+        " safetensors file",
+        "there is no file http://***@host/x.pth",
+        "there is no file ../x/y",
+    ]
+    assert "secret" not in done.out + done.err
+
+
 def test_an_interrupted_download_is_resumed(cli, options, mirror, original):
     mirror.inject("GET", f"/{original.name}", Fault.cut_during(20_000_000), times=2)
     done = cli("pull", "r18", *options)

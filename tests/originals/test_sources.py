@@ -185,7 +185,7 @@ def test_a_wrong_response_is_refused_in_one_line(mirror, cache, waits, fault, re
     with pytest.raises(SourceError, match=reason) as refused:
         sources.pull(entry(url))
     assert "\n" not in str(refused.value)
-    assert "detrex-hub pull w --source FILE_OR_URL" in str(refused.value)
+    assert "detrex-hub convert w --source FILE_OR_URL" in str(refused.value)
     assert waits == []
     assert left(cache) == []
 
