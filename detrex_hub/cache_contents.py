@@ -24,7 +24,7 @@ from detrex_hub.records import CONFIG, RepositoryConfig
 from detrex_hub.repositories import converted, hub_cache
 from detrex_hub.resolving import default_namespace
 
-Kind: TypeAlias = Literal["weights", ".pth", "original", "unfinished"]
+StoredKind: TypeAlias = Literal["weights", ".pth", "original", "unfinished"]
 
 CONVERTED_HERE = "converted here"
 _DAY = 86400.0
@@ -51,7 +51,7 @@ class Stored:
 
     name: str
     origin: str
-    kind: Kind
+    kind: StoredKind
     size: int
     last_use: float
     paths: tuple[Path, ...] = ()
@@ -221,7 +221,7 @@ def _originals() -> Iterator[Stored]:
         for path in folder.iterdir():
             if path.name in ("lock", "seen.json") or not path.is_file():
                 continue
-            kind: Kind = "unfinished" if ".part" in path.name else "original"
+            kind: StoredKind = "unfinished" if ".part" in path.name else "original"
             name = known.get(folder.name, folder.name.rpartition("-")[0])
             yield _stored(name, "", kind, (path,), (folder / "lock",))
 
@@ -253,7 +253,7 @@ def _note(
 
 
 def _stored(
-    name: str, origin: str, kind: Kind, paths: tuple[Path, ...], locks: tuple[Path, ...]
+    name: str, origin: str, kind: StoredKind, paths: tuple[Path, ...], locks: tuple[Path, ...]
 ) -> Stored:
     states = []
     for root in paths:

@@ -27,7 +27,7 @@ from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.errors import CheckpointError, ConfigError, UsageError
 from detrex_hub.mapping import Computed, ConversionPlan, Fresh, Move, Piece
 from detrex_hub.own_files import read_small
-from detrex_hub.schema import PlainValues
+from detrex_hub.schema import PlainValues, Sha256Digits
 from detrex_hub.specs import DTYPE_BITS, TensorSpec
 
 CONFIG = "config.json"
@@ -61,11 +61,10 @@ _MAX_VALUES = 200_000
 
 T = TypeVar("T")
 
-Sha256: TypeAlias = Annotated[str, schema.matching("[0-9a-f]{64}", "64 hexadecimal digits")]
-Name: TypeAlias = Annotated[
+Identifier: TypeAlias = Annotated[
     str, schema.matching(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,95}", "letters, digits, '_', '.' and '-'")
 ]
-Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
+ShortText: TypeAlias = Annotated[str, Meta(max_length=4096)]
 Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 Version: TypeAlias = Annotated[int, Meta(ge=1, lt=10_000)]
@@ -88,8 +87,8 @@ class StoredCheckpoint(Struct, frozen=True, kw_only=True):
     """
 
     file: WeightsFile
-    sha256: Sha256
-    author: Text
+    sha256: Sha256Digits
+    author: ShortText
     matching_heuristics: bool
     ties: Ties
     set_by_model: Keys
@@ -132,11 +131,11 @@ class RepositoryConfig(Struct, frozen=True, kw_only=True):
 
     format_version: Version = FORMAT_VERSION
     library_name: Literal["detrex"] = "detrex"
-    architecture: Name
+    architecture: Identifier
     hyper_parameters: PlainValues
     preprocessing: PlainValues
     overrides: Overrides
-    base_config: Text | None = None
+    base_config: ShortText | None = None
     checkpoint: StoredCheckpoint
     synthetic: bool = False
 
@@ -183,33 +182,33 @@ class RepositoryConfig(Struct, frozen=True, kw_only=True):
 class Tool(Struct, frozen=True, kw_only=True):
     """The tool that made a conversion."""
 
-    name: Text
-    version: Text
+    name: ShortText
+    version: ShortText
 
 
 class RecordedFile(Struct, frozen=True, kw_only=True):
     """A further file of an original: a shard, or a description of the weights."""
 
-    file: Text
+    file: ShortText
     size: Count
-    sha256: Sha256 | None = None
+    sha256: Sha256Digits | None = None
 
 
 class RecordedSource(Struct, frozen=True, kw_only=True):
     """The original's file. ``sha256`` is None if it was not read whole, and ``url`` for the
     publisher's own file. ``files`` are the further files of an original that is a whole folder."""
 
-    url: Text | None = None
-    file: Text
+    url: ShortText | None = None
+    file: ShortText
     size: Count | None = None
-    sha256: Sha256 | None = None
-    pinned_by: Text | None = None
+    sha256: Sha256Digits | None = None
+    pinned_by: ShortText | None = None
     files: Annotated[tuple[RecordedFile, ...], Meta(max_length=10_000)] = ()
-    format: Text | None = None
-    container: Text | None = None
-    wrapper: Text | None = None
-    prefix: Text = ""
-    layout: Text
+    format: ShortText | None = None
+    container: ShortText | None = None
+    wrapper: ShortText | None = None
+    prefix: ShortText = ""
+    layout: ShortText
 
 
 class TakenRows(Struct, frozen=True, kw_only=True):
@@ -232,7 +231,7 @@ class FreshRows(Struct, frozen=True, kw_only=True):
 class ComputedTensor(Struct, frozen=True, kw_only=True):
     """A tensor that an operation computes from whole source tensors."""
 
-    op: Text
+    op: ShortText
     of: tuple[Key, ...]
     args: PlainValues
 
@@ -240,10 +239,10 @@ class ComputedTensor(Struct, frozen=True, kw_only=True):
 class RecordedPlan(Struct, frozen=True, kw_only=True):
     """The recorded plan: the fate of every source tensor."""
 
-    mapper: Text
-    mapper_sha256: Text = ""
+    mapper: ShortText
+    mapper_sha256: ShortText = ""
     moves: Annotated[dict[Key, tuple[Key | dict[Key, Any], ...]], _MANY]
-    dropped: Annotated[dict[Key, Text], _MANY]
+    dropped: Annotated[dict[Key, ShortText], _MANY]
     ties: Ties
     source_tensors: Annotated[dict[Key, tuple[DType, tuple[Size, ...]]], _MANY]
 
@@ -274,8 +273,8 @@ def _kind_of(piece: Mapping[str, Any]) -> type[TakenRows | ComputedTensor | Fres
 class RecordedResult(Struct, frozen=True, kw_only=True):
     """The file that was written; ``size`` in bytes, tied tensors counted once."""
 
-    file: Text
-    sha256: Sha256
+    file: ShortText
+    sha256: Sha256Digits
     size: Count
     tensors: Count
     parameters: Count
@@ -301,17 +300,17 @@ class ConversionRecord(Struct, frozen=True, kw_only=True):
     """
 
     format_version: Version = FORMAT_VERSION
-    name: Text
+    name: ShortText
     tool: Tool
     source: RecordedSource
-    architecture: Name
-    recognised_by: Annotated[tuple[Text, ...], Meta(max_length=1000)]
+    architecture: Identifier
+    recognised_by: Annotated[tuple[ShortText, ...], Meta(max_length=1000)]
     facts: PlainValues
     assumed: PlainValues = msgspec.field(default_factory=dict)
     plan: RecordedPlan
     result: RecordedResult
     proof: Proof
-    notes: Annotated[tuple[Text, ...], Meta(max_length=1000)]
+    notes: Annotated[tuple[ShortText, ...], Meta(max_length=1000)]
     synthetic: bool
     dtype: DType | None = None
 

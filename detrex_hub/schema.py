@@ -60,10 +60,15 @@ def matching(pattern: str, meaning: str) -> Meta:
         meaning: the words for such a string in messages, without parentheses.
 
     Example:
-        >>> Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
+        >>> Commit = Annotated[str, matching("[0-9a-f]{40}", "40 hexadecimal digits")]
     """
     # msgspec searches, and its message holds only the pattern, so a comment in it carries the words
     return Meta(pattern=rf"\A(?#{meaning})(?:{pattern})\Z")
+
+
+Sha256Digits: TypeAlias = Annotated[
+    str, matching("[0-9a-f]{64}", "64 hexadecimal digits in lower case")
+]
 
 
 def convert(

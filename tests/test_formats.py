@@ -94,7 +94,7 @@ def test_each_field_of_a_materialised_file_and_its_seal_has_a_row(tmp_path):
 @pytest.mark.parametrize(
     ("title", "kind"),
     [
-        ("Fields of [weights.&lt;name&gt;]", loader.Weights),
+        ("Fields of [weights.&lt;name&gt;]", loader.WeightsTable),
         ("Fields of one of the sources", loader._Source),
         ('Fields of [sources."&lt;url&gt;"]', lock.Pin),
         ("Fields of a result", lock.ResultPin),
@@ -113,10 +113,10 @@ def test_the_first_fields_of_an_entry_may_be_in_defaults():
 def test_the_page_marks_required_fields():
     required = {
         kind: {one.name for one in msgspec.structs.fields(kind) if one.required}
-        for kind in (loader.Weights, loader._Source, lock.Pin, lock.ResultPin)
+        for kind in (loader.WeightsTable, loader._Source, lock.Pin, lock.ResultPin)
     }
     assert required == {
-        loader.Weights: {"architecture", "layout", "title"},
+        loader.WeightsTable: {"architecture", "layout", "title"},
         loader._Source: {"url"},
         lock.Pin: set(),
         lock.ResultPin: {"sha256"},
@@ -138,7 +138,7 @@ def test_the_limits_on_the_page_match_the_types():
     for name, size in MAX_BYTES.items():
         assert limits[name] == f"{size >> 20} MiB"
     assert limits["values in one record"] == f"{records._MAX_VALUES:,}"
-    assert limits["characters in one string"] == f"{longest(records.Text):,}"
+    assert limits["characters in one string"] == f"{longest(records.ShortText):,}"
     thousand = "overrides of one kind, hyper-parameters, facts, notes"
     for annotation in (*overrides.values(), schema.PlainValues):
         assert limits[thousand] == f"{longest(annotation):,} each"

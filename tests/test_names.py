@@ -1,5 +1,7 @@
 """Two things do not share a name if they mean different things."""
 
+import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,12 @@ SHARED_MODULES = {
     "safetensors",  # one format: a reader, and a writer
 }
 
+CAMEL_CASE = re.compile(r"[A-Z]\w*[a-z]\w*")
+
+
+def modules():
+    return [path.relative_to(ROOT) for path in sorted(ROOT.rglob("*.py"))]
+
 
 def named_after_its_subject(path):
     """A command, or the numbers of one architecture."""
@@ -23,8 +31,27 @@ def named_after_its_subject(path):
 
 
 def test_two_modules_do_not_share_a_name():
-    paths = [path.relative_to(ROOT) for path in ROOT.rglob("*.py")]
-    paths = [path for path in paths if not named_after_its_subject(path)]
+    paths = [path for path in modules() if not named_after_its_subject(path)]
     packages = [path.parent.name for path in paths if path.name == "__init__.py"]
     counts = Counter([*(path.stem for path in paths), *packages])
     assert {name for name, count in counts.items() if count > 1} <= SHARED_MODULES
+
+
+def defined_types(path):
+    """The public classes and type aliases of a module."""
+    for node in ast.parse((ROOT / path).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [one.id for one in targets if isinstance(one, ast.Name)]
+        else:
+            continue
+        yield from (name for name in names if CAMEL_CASE.fullmatch(name))
+
+
+def test_two_types_do_not_share_a_name():
+    # the types of the shared options are named after the options
+    paths = [path for path in modules() if path != Path("cli/options.py")]
+    counts = Counter(name for path in paths for name in defined_types(path))
+    assert not {name for name, count in counts.items() if count > 1}

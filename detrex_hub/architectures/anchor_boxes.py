@@ -24,7 +24,7 @@ from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import (
     Layers,
-    Shape,
+    LayerShape,
     conditional_attentions,
     encoder,
 )
@@ -112,7 +112,7 @@ class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads, prelu=True)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads, prelu=True)
         last = LastMap(self.body)
         modulation = Module(
             "transformer.decoder.ref_anchor_head",

@@ -26,7 +26,7 @@ from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import (
     Layers,
-    Shape,
+    LayerShape,
     conditional_attentions,
     encoder,
 )
@@ -131,7 +131,7 @@ class ConditionalDetr(Detector, frozen=True, kw_only=True):
     def parts_with_queries(self) -> tuple[Part, ...]:
         """The fields shared with Group-DETR, which counts its queries differently."""
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         last = LastMap(self.body)
         return (
             Module(

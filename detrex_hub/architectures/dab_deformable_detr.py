@@ -19,7 +19,7 @@ from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
-from detrex_hub.architectures.transformer_layers import Shape, deformable
+from detrex_hub.architectures.transformer_layers import LayerShape, deformable
 
 
 class DabDeformableDetr(Detector, frozen=True, kw_only=True):
@@ -98,7 +98,7 @@ class DabDeformableDetr(Detector, frozen=True, kw_only=True):
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         return (
             Neck(self.body, self.neck_inputs, self.feature_levels, width),
             SinePositions(width, self.position_temperature, self.position_offset),

@@ -25,7 +25,7 @@ from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.proposals import in_transformer, proposals
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import POINTS
-from detrex_hub.architectures.transformer_layers import Shape, deformable
+from detrex_hub.architectures.transformer_layers import LayerShape, deformable
 from detrex_hub.errors import ArchitectureError
 
 # what identifies the other detectors with deformable attention
@@ -244,7 +244,7 @@ class DeformableDetr(Detector, frozen=True, kw_only=True):
     def parts_without_queries(self) -> tuple[Part, ...]:
         """The fields shared with H-Deformable-DETR."""
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         return (
             Neck(self.body, self.neck_inputs, self.feature_levels, width),
             SinePositions(width, self.position_temperature, self.position_offset),

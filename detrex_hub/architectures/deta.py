@@ -17,7 +17,7 @@ from detrex_hub.architectures.neck import Neck, read_levels
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.proposals import proposals
-from detrex_hub.architectures.transformer_layers import Shape, deformable
+from detrex_hub.architectures.transformer_layers import LayerShape, deformable
 
 _FIRST = "model.transformer.assign_first_stage"
 _SECOND = "model.criterion.assign_second_stage"
@@ -112,7 +112,7 @@ class Deta(Detector, frozen=True, kw_only=True):
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         return (
             Neck(self.body, self.neck_inputs, self.feature_levels, width),
             SinePositions(width, self.position_temperature, self.position_offset),

@@ -25,7 +25,7 @@ from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
 from detrex_hub.architectures.position import position_facts, positions, read_grid
 from detrex_hub.architectures.shapes import shape_of
-from detrex_hub.architectures.transformer_layers import Shape, decoder, encoder
+from detrex_hub.architectures.transformer_layers import LayerShape, decoder, encoder
 from detrex_hub.mapping import Drop, Rule, prefixed
 
 _MASK_HEAD = "panoptic mask head, which detrex does not have"
@@ -154,7 +154,7 @@ class Detr(Detector, frozen=True, kw_only=True):
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         attention = transformer.attention(width)
         last = LastMap(self.body)
         return (

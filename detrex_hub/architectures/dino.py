@@ -10,13 +10,13 @@ from detrex_hub.architectures.base import Facts, Layout, LookAlikes, Specs
 from detrex_hub.architectures.blocks import linear, norm, tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
-from detrex_hub.architectures.heads import HeadLists, Labels
+from detrex_hub.architectures.heads import HeadLists, LabelEmbedding
 from detrex_hub.architectures.neck import Neck, read_levels
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
-from detrex_hub.architectures.transformer_layers import Shape, deformable
+from detrex_hub.architectures.transformer_layers import LayerShape, deformable
 
 
 class Dino(Detector, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ class Dino(Detector, frozen=True, kw_only=True):
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         labels = self.label_rows
         return (
             Neck(self.body, self.neck_inputs, self.feature_levels, width),
@@ -113,7 +113,7 @@ class Dino(Detector, frozen=True, kw_only=True):
                 proposes=True,
                 of_encoder="transformer.enc_out_",
             ),
-            Labels("label_enc", self.classes, width, unknown=False, source_rows=labels),
+            LabelEmbedding("label_enc", self.classes, width, unknown=False, source_rows=labels),
             *self.sizes,
             ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
         )

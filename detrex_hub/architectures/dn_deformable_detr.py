@@ -10,13 +10,13 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import tensor
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
-from detrex_hub.architectures.heads import LABEL_ENCODER, HeadLists, Labels
+from detrex_hub.architectures.heads import LABEL_ENCODER, HeadLists, LabelEmbedding
 from detrex_hub.architectures.neck import Neck, read_levels
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
-from detrex_hub.architectures.transformer_layers import Shape, deformable
+from detrex_hub.architectures.transformer_layers import LayerShape, deformable
 
 
 class DnDeformableDetr(Detector, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class DnDeformableDetr(Detector, frozen=True, kw_only=True):
 
     def parts(self) -> tuple[Part, ...]:
         width = self.embed_dim
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         query_width = width - self.with_indicator
         return (
             Neck(self.body, self.neck_inputs, self.feature_levels, width),
@@ -93,7 +93,7 @@ class DnDeformableDetr(Detector, frozen=True, kw_only=True):
             Module("refpoint_embed", {"weight": tensor(self.learned_queries, 4)}),
             Module("tgt_embed", {"weight": tensor(self.learned_queries, query_width)}),
             HeadLists(self.classes, self.decoder_layers),
-            Labels(LABEL_ENCODER, self.classes, query_width),
+            LabelEmbedding(LABEL_ENCODER, self.classes, query_width),
             *self.sizes,
             ConfigValue("model.num_queries", kinds.SIZE, self.num_queries),
             ConfigValue("model.with_indicator", kinds.FLAG, self.with_indicator),

@@ -11,7 +11,7 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.bodies import Body
 from detrex_hub.architectures.dab_detr import DabDetr
 from detrex_hub.architectures.foreign_models import TransformersModel
-from detrex_hub.architectures.heads import LABEL_ENCODER, Labels
+from detrex_hub.architectures.heads import LABEL_ENCODER, LabelEmbedding
 from detrex_hub.architectures.parts import ConfigValue, Part
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
@@ -83,6 +83,6 @@ class DnDetr(AnchorBoxDetector, frozen=True, kw_only=True):
     def parts(self) -> tuple[Part, ...]:
         return (
             *super().parts(),
-            Labels(LABEL_ENCODER, self.classes, self.embed_dim - self.with_indicator),
+            LabelEmbedding(LABEL_ENCODER, self.classes, self.embed_dim - self.with_indicator),
             ConfigValue("model.with_indicator", kinds.FLAG, self.with_indicator),
         )

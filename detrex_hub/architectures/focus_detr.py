@@ -15,13 +15,13 @@ from detrex_hub.architectures.base import Facts, Layout, Specs
 from detrex_hub.architectures.blocks import StateDict, linear, norm, tensor, under
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
-from detrex_hub.architectures.heads import HeadLists, Labels
+from detrex_hub.architectures.heads import HeadLists, LabelEmbedding
 from detrex_hub.architectures.neck import Neck, read_levels
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
 from detrex_hub.architectures.position import SinePositions, position_facts
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
-from detrex_hub.architectures.transformer_layers import Layers, Shape, decoder
+from detrex_hub.architectures.transformer_layers import Layers, LayerShape, decoder
 from detrex_hub.errors import ArchitectureError
 
 
@@ -79,7 +79,7 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
 
     def parts(self) -> tuple[Part, ...]:
         width, encoders = self.embed_dim, self.encoder_layers
-        shape = Shape(width, self.feedforward_dim, self.num_heads)
+        shape = LayerShape(width, self.feedforward_dim, self.num_heads)
         dense = transformer.attention(width)
         samples = transformer.deformable_attention(width, self.num_heads or 8, self.feature_levels)
         modules = ("transformer.encoder.enhance_MCSP", "enhance_MCSP_layerlist")
@@ -110,7 +110,7 @@ class FocusDetr(Detector, frozen=True, kw_only=True):
                 proposes=True,
                 again={encoders: tuple(f"{m}.{i}" for m in modules for i in range(encoders))},
             ),
-            Labels(
+            LabelEmbedding(
                 "label_enc",
                 self.classes,
                 width,

@@ -205,7 +205,7 @@ class HeadLists(Part, frozen=True):
 LABEL_ENCODER = "denoising_generator.label_encoder"
 
 
-class Labels(Part, frozen=True):
+class LabelEmbedding(Part, frozen=True):
     """An embedding of labels, for denoising.
 
     Args:

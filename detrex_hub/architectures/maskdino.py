@@ -16,7 +16,7 @@ from detrex_hub.architectures.blocks import StateDict, conv, linear, norm, tenso
 from detrex_hub.architectures.declared import Fact
 from detrex_hub.architectures.detector import FACTS, Detector
 from detrex_hub.architectures.feature_maps import ReturnedMaps
-from detrex_hub.architectures.heads import ClassHead, Labels, box_head
+from detrex_hub.architectures.heads import ClassHead, LabelEmbedding, box_head
 from detrex_hub.architectures.neck import read_heads
 from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
 from detrex_hub.architectures.shapes import numbered, shape_of
@@ -258,7 +258,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
             yield Module(f"{_PREDICTOR}.enc_output_norm", norm(width))
         yield ClassHead(self.classes, f"{_PREDICTOR}.class_embed")
         rows = self.chosen.of if self.chosen else None
-        yield Labels(
+        yield LabelEmbedding(
             f"{_PREDICTOR}.label_enc", self.classes, width, unknown=False, source_rows=rows
         )
         yield Module(f"{_PREDICTOR}.mask_embed", mlp(width, width, width, 3))

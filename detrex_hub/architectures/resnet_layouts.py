@@ -14,7 +14,7 @@ from detrex_hub.architectures.mmdet_layout import OTHER_PARTS_DROPPED
 from detrex_hub.mapping import Drop, Fill, Rename, Rule, prefixed
 
 
-class Names(Struct, frozen=True):
+class LayerNames(Struct, frozen=True):
     """A library's names (templates) for the layers of a ResNet. Stages are numbered 1 to 4 here."""
 
     stem: str
@@ -67,7 +67,7 @@ class Names(Struct, frozen=True):
 COUNTER = "counter of BatchNorm, which FrozenBatchNorm2d does not have"
 CLASSIFIER = "ImageNet classifier"
 
-TORCHVISION = Names(
+TORCHVISION = LayerNames(
     stem="conv1",
     stem_norm="bn1",
     # detectron2 numbers stages from res2, torchvision from layer1
@@ -78,7 +78,7 @@ TORCHVISION = Names(
     classifier="fc",
 )
 _IN_TRANSFORMERS = "encoder.stages.{stage-1}.layers.{block}"
-TRANSFORMERS = Names(
+TRANSFORMERS = LayerNames(
     stem="embedder.embedder.convolution",
     stem_norm="embedder.embedder.normalization",
     conv=f"{_IN_TRANSFORMERS}.layer.{{i-1}}.convolution",
@@ -159,7 +159,7 @@ _HEAD_OF_MMPRETRAIN: tuple[Rule, ...] = (Drop("head.**", CLASSIFIER, optional=Tr
 class Scheme(Struct, frozen=True):
     """The names in files of a layout: a library's names, their prefix, and the other keys."""
 
-    names: Names
+    names: LayerNames
     prefix: str = ""
     beside: tuple[Rule, ...] = ()
 

@@ -17,7 +17,7 @@ from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rule, prefixed
 
 
-class Shape(Struct, frozen=True):
+class LayerShape(Struct, frozen=True):
     """The common shape of encoder and decoder layers.
 
     Args:
@@ -47,7 +47,7 @@ class Layers(Part, frozen=True):
     """
 
     side: Literal["encoder", "decoder"]
-    shape: Shape
+    shape: LayerShape
     attentions: tuple[tuple[StateDict, ...], ...]
     original: tuple[Rule, ...]
     transformers: tuple[Rule, ...] = ()
@@ -98,7 +98,7 @@ class Layers(Part, frozen=True):
 
 
 def encoder(
-    shape: Shape,
+    shape: LayerShape,
     number: int,
     attention: StateDict,
     original: tuple[Rule, ...],
@@ -109,7 +109,7 @@ def encoder(
 
 
 def decoder(
-    shape: Shape,
+    shape: LayerShape,
     number: int,
     attentions: tuple[StateDict, ...],
     original: tuple[Rule, ...],
@@ -119,7 +119,9 @@ def decoder(
     return Layers("decoder", shape, (attentions,) * number, original, transformers)
 
 
-def deformable(shape: Shape, encoders: int, decoders: int, levels: int) -> tuple[Layers, Layers]:
+def deformable(
+    shape: LayerShape, encoders: int, decoders: int, levels: int
+) -> tuple[Layers, Layers]:
     """Encoder and decoder of Deformable-DETR and the detectors based on it.
 
     Args:

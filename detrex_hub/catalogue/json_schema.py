@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from detrex_hub.catalogue.loader import Defaults, Weights
+from detrex_hub.catalogue.loader import Defaults, WeightsTable
 
 # how `detrex_hub.schema.matching` writes a pattern
 _NAMED = re.compile(r"\\A\(\?#(?P<meaning>[^)]*)\)\(\?:(?P<pattern>.*)\)\\Z", re.DOTALL)
@@ -23,11 +23,11 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of a catalogue file. A table may leave out what ``[defaults]`` says, so that
     the schema requires nothing of it."""
     schemas, components = msgspec.json.schema_components(
-        (Defaults, Weights), ref_template="#/$defs/{name}"
+        (Defaults, WeightsTable), ref_template="#/$defs/{name}"
     )
     defaults, weights = schemas
-    for name in ("Defaults", "Weights"):
-        components[name].pop("required", None)
+    for table in (Defaults, WeightsTable):
+        components[table.__name__].pop("required", None)
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A catalogue of detrex-hub",

@@ -27,10 +27,10 @@ from detrex_hub.catalogue.entry import (
     url_problem,
 )
 from detrex_hub.catalogue.licenses import HUB_LICENSES
-from detrex_hub.catalogue.lock import Lock, Pin, Sha256, Size
-from detrex_hub.catalogue.tables import Strict, Table, Text, Value, converted, parse
+from detrex_hub.catalogue.lock import FileSize, Lock, Pin
+from detrex_hub.catalogue.tables import NonEmpty, Strict, Table, Value, converted, parse
 from detrex_hub.errors import CatalogueError
-from detrex_hub.schema import matching
+from detrex_hub.schema import Sha256Digits, matching
 
 _MAX_PROBLEMS = 8
 # as the Hub names repositories
@@ -57,17 +57,17 @@ class _Source(Strict, frozen=True, kw_only=True):
     url: str
     layout: _Identifier | UnsetType = UNSET
     file: _FileName | UnsetType = UNSET
-    sha256: Sha256 | UnsetType = UNSET
+    sha256: Sha256Digits | UnsetType = UNSET
     sha256_prefix: _Prefix | UnsetType = UNSET
-    size: Size | UnsetType = UNSET
-    container: Text | UnsetType = UNSET
+    size: FileSize | UnsetType = UNSET
+    container: NonEmpty | UnsetType = UNSET
 
 
 class _Evaluation(Strict, frozen=True):
-    task: Text | UnsetType = UNSET
-    dataset: Text | UnsetType = UNSET
-    unit: Text | UnsetType = UNSET
-    source: Text | UnsetType = UNSET
+    task: NonEmpty | UnsetType = UNSET
+    dataset: NonEmpty | UnsetType = UNSET
+    unit: NonEmpty | UnsetType = UNSET
+    source: NonEmpty | UnsetType = UNSET
 
 
 class _Measured(_Evaluation, frozen=True, kw_only=True):
@@ -79,40 +79,40 @@ class Defaults(Strict, frozen=True):
 
     architecture: _Identifier | UnsetType = UNSET
     layout: _Identifier | UnsetType = UNSET
-    container: Text | UnsetType = UNSET
+    container: NonEmpty | UnsetType = UNSET
     origin: Origin | UnsetType = UNSET
-    summary: Text | UnsetType = UNSET
-    license: Text | UnsetType = UNSET
-    license_name: Text | UnsetType = UNSET
-    license_link: Text | UnsetType = UNSET
-    license_evidence: Text | UnsetType = UNSET
+    summary: NonEmpty | UnsetType = UNSET
+    license: NonEmpty | UnsetType = UNSET
+    license_name: NonEmpty | UnsetType = UNSET
+    license_link: NonEmpty | UnsetType = UNSET
+    license_evidence: NonEmpty | UnsetType = UNSET
     non_commercial: bool | UnsetType = UNSET
-    authors: list[Text] | UnsetType = UNSET
-    homepage: Text | UnsetType = UNSET
-    paper: Text | UnsetType = UNSET
-    citation: Text | UnsetType = UNSET
+    authors: list[NonEmpty] | UnsetType = UNSET
+    homepage: NonEmpty | UnsetType = UNSET
+    paper: NonEmpty | UnsetType = UNSET
+    citation: NonEmpty | UnsetType = UNSET
     base_config: _Config | UnsetType = UNSET
-    datasets: list[Text] | UnsetType = UNSET
+    datasets: list[NonEmpty] | UnsetType = UNSET
     evaluation: _Evaluation | UnsetType = UNSET
     facts: dict[str, Value] | UnsetType = UNSET
     hyper_parameters: dict[str, Value] | UnsetType = UNSET
     sha256_in_name: bool = False
 
 
-class Weights(Defaults, frozen=True, kw_only=True):
+class WeightsTable(Defaults, frozen=True, kw_only=True):
     """One entry, with inherited values."""
 
     architecture: _Identifier
     layout: _Identifier
-    title: Text
+    title: NonEmpty
     aliases: list[str] = msgspec.field(default_factory=list)
     url: str | UnsetType = UNSET
     file: _FileName | UnsetType = UNSET
-    sha256: Sha256 | UnsetType = UNSET
+    sha256: Sha256Digits | UnsetType = UNSET
     sha256_prefix: _Prefix | UnsetType = UNSET
-    size: Size | UnsetType = UNSET
+    size: FileSize | UnsetType = UNSET
     sources: list[_Source] = msgspec.field(default_factory=list)
-    metrics: dict[Text, _Figure | _Measured] = msgspec.field(default_factory=dict)
+    metrics: dict[NonEmpty, _Figure | _Measured] = msgspec.field(default_factory=dict)
 
 
 _AS_GIVEN = (
@@ -180,7 +180,7 @@ def _entry(
     if not isinstance(table, dict):
         problems.append(f"weights.{name} should be a table")
         return None
-    said = converted(_inherit(table, defaults), Weights, where, problems)
+    said = converted(_inherit(table, defaults), WeightsTable, where, problems)
     if said is None:
         return None
     found = [*_wrong(name, said)]
@@ -218,7 +218,7 @@ def _inherit(table: Table, defaults: Table) -> Table:
     return values
 
 
-def _wrong(name: str, said: Weights) -> Iterator[str]:
+def _wrong(name: str, said: WeightsTable) -> Iterator[str]:
     """Check the rules that types cannot express."""
     if not _NAME.fullmatch(name):
         yield _NAME_RULE
@@ -258,9 +258,9 @@ def _shown(value: str) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
-def _sources(name: str, said: Weights, lock: Lock, problems: list[str]) -> Iterator[Source]:
+def _sources(name: str, said: WeightsTable, lock: Lock, problems: list[str]) -> Iterator[Source]:
     """The source that `url` and its like beside it describe, then those of `sources`."""
-    given: list[tuple[str, _Source | Weights]] = [(one.url, one) for one in said.sources]
+    given: list[tuple[str, _Source | WeightsTable]] = [(one.url, one) for one in said.sources]
     if said.url is not UNSET:
         given.insert(0, (said.url, said))
     for url, one in given:
@@ -296,7 +296,7 @@ def _agreed(key: str, url: str, said: Any, locked: Any, problems: list[str]) -> 
     return said
 
 
-def _metrics(said: Weights, problems: list[str]) -> Iterator[Metric]:
+def _metrics(said: WeightsTable, problems: list[str]) -> Iterator[Metric]:
     common = msgspec.structs.asdict(said.evaluation) if said.evaluation is not UNSET else {}
     for name, given in said.metrics.items():
         own = msgspec.structs.asdict(given) if isinstance(given, _Measured) else {"value": given}

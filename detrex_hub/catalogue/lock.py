@@ -22,16 +22,15 @@ from typing import Annotated
 
 import msgspec
 
-from detrex_hub.catalogue.tables import Strict, Text, converted, parse
+from detrex_hub.catalogue.tables import NonEmpty, Strict, converted, parse
 from detrex_hub.errors import CatalogueError
-from detrex_hub.schema import matching
+from detrex_hub.schema import Sha256Digits, matching
 from detrex_hub.staging import publish_file, staging_folder
 
 SUFFIX = ".lock.toml"
 
-Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits in lower case")]
 Commit = Annotated[str, matching("[0-9a-f]{40}", "40 hexadecimal digits in lower case")]
-Size = Annotated[int, msgspec.Meta(gt=0)]
+FileSize = Annotated[int, msgspec.Meta(gt=0)]
 
 # the keys that TOML takes without quotes
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -46,8 +45,8 @@ class Pin(Strict, frozen=True, kw_only=True):
     """The known facts about the file at a URL: its size in bytes, its sha256, and, for ``hf://``,
     the commit of the repository that holds it."""
 
-    size: Size | None = None
-    sha256: Sha256 | None = None
+    size: FileSize | None = None
+    sha256: Sha256Digits | None = None
     commit: Commit | None = None
 
 
@@ -55,8 +54,8 @@ class ResultPin(Strict, frozen=True, kw_only=True):
     """The result of a conversion: the sha256 of ``model.safetensors``, and the version of the
     mapper that made it, which is ``plan.mapper_sha256`` of its `conversion.json`."""
 
-    sha256: Sha256
-    mapper: Text | None = None
+    sha256: Sha256Digits
+    mapper: NonEmpty | None = None
 
 
 class Lock(Strict, frozen=True, kw_only=True):

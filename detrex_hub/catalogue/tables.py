@@ -20,7 +20,7 @@ else:
 Table: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
-Text = Annotated[str, matching(r"(?s:.*\S.*)", "at least one character")]
+NonEmpty = Annotated[str, matching(r"(?s:.*\S.*)", "at least one character")]
 # the limit of `config.json`
 Scalar: TypeAlias = bool | int | float | str
 Value: TypeAlias = Scalar | list[Scalar]

@@ -1,6 +1,6 @@
 """`check`: what a training config would load, and which values the weights need."""
 
-from detrex_hub.checking.checkpointer import Weights, read_weights
+from detrex_hub.checking.checkpointer import CheckedWeights, read_weights
 from detrex_hub.checking.config_file import check_config, fix_config
 from detrex_hub.checking.examination import NoWeightsError, check, examine
 from detrex_hub.checking.findings import HEURISTICS, Check, refusal
@@ -9,8 +9,8 @@ from detrex_hub.checking.model_keys import target_keys
 __all__ = [
     "HEURISTICS",
     "Check",
+    "CheckedWeights",
     "NoWeightsError",
-    "Weights",
     "check",
     "check_config",
     "examine",

@@ -29,7 +29,7 @@ from detrex_hub.resolving import resolve
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class CheckedWeights:
     """A checkpoint as the checkpointer reads it, with other known data.
 
     ``absent`` are keys that no checkpoint of its kind holds, named as the file names keys;
@@ -66,7 +66,7 @@ def read_weights(
     *,
     prefix: str | None = None,
     extra_catalogues: Sequence[Path] = (),
-) -> Weights:
+) -> CheckedWeights:
     """The weights that a name in ``train.init_checkpoint`` means.
 
     Args:
@@ -103,7 +103,7 @@ def bare(text: str) -> str:
 
 def from_repository(
     repo: str, name: str, extra: Sequence[Path], progress: Progress | None = None
-) -> Weights:
+) -> CheckedWeights:
     repository = resolve(repo, extra_catalogues=extra, progress=progress)
     described = repository.config
     with checkpoints.open(repository.weights(progress)) as checkpoint:
@@ -118,9 +118,11 @@ def from_repository(
     return _described(name, file, described, f"{repo}/{CONFIG}")
 
 
-def _described(name: str, file: FileKeys, described: RepositoryConfig, where: str) -> Weights:
+def _described(
+    name: str, file: FileKeys, described: RepositoryConfig, where: str
+) -> CheckedWeights:
     kind = architecture(described.architecture)
-    return Weights(
+    return CheckedWeights(
         name=name,
         file=file,
         what=described.architecture,
@@ -166,7 +168,7 @@ def local_file(path: str) -> Path:
 
 def _from_file(
     path: Path, query: str, name: str, model: Any, prefix: str, extra: Sequence[Path]
-) -> Weights:
+) -> CheckedWeights:
     with checkpoints.open(path, container=_container(path)) as checkpoint:
         file = _as_detectron2_reads(checkpoint, query)
         own = checkpoint.metadata.get(DESCRIBED_BY)
@@ -243,7 +245,7 @@ def _recognised(
     model: Any,
     prefix: str,
     extra: Sequence[Path],
-) -> Weights:
+) -> CheckedWeights:
     """Weights in their original's layout. Their needs follow from their architecture. Facts that
     the file does not state are assumed, unless the catalogue knows the file by its sha256.
 
@@ -258,7 +260,9 @@ def _recognised(
     entry = next((one for one in entries if one.architecture in ours), next(iter(entries), None))
     listed = entry.name if entry is not None else None
     alike = () if entry is not None else catalogue.of_name(path, extra)
-    weights = Weights(name=name, file=file, entry=listed, alike=tuple(one.name for one in alike))
+    weights = CheckedWeights(
+        name=name, file=file, entry=listed, alike=tuple(one.name for one in alike)
+    )
     specs, metadata = checkpoint.specs, checkpoint.metadata
     try:
         if entry is not None:

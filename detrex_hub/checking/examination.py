@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub.architectures.base import Overrides
-from detrex_hub.checking.checkpointer import Weights, read_weights, variable_notes
+from detrex_hub.checking.checkpointer import CheckedWeights, read_weights, variable_notes
 from detrex_hub.checking.findings import Check, refusal
 from detrex_hub.configs import placing, settings
 from detrex_hub.configs.interpolation import readable
@@ -155,7 +155,7 @@ def _in_model(absent: frozenset[str], home: str, keys: ModelKeys) -> frozenset[s
     return frozenset(name for key in absent for name in (key, home + key) if name in keys.shapes)
 
 
-def _loose_share(keys: ModelKeys, weights: Weights, absent: frozenset[str]) -> float | None:
+def _loose_share(keys: ModelKeys, weights: CheckedWeights, absent: frozenset[str]) -> float | None:
     try:
         loose = replace(weights.file, heuristics=True)
         return match(keys, loose, weights.prefix).share(absent)
@@ -163,7 +163,7 @@ def _loose_share(keys: ModelKeys, weights: Weights, absent: frozenset[str]) -> f
         return None
 
 
-def _notes(found: Match, weights: Weights) -> Iterator[str]:
+def _notes(found: Match, weights: CheckedWeights) -> Iterator[str]:
     if found.silent:
         yield (
             f"{len(found.silent)} of the missing tensors are statistics of FrozenBatchNorm2d, "
@@ -192,7 +192,7 @@ def _lazy(overrides: Overrides) -> list[str]:
     return [path for path in overrides.assumed if path not in overrides.yacs]
 
 
-def _settings(cfg: Any, weights: Weights) -> tuple[tuple[Setting, ...], str | None]:
+def _settings(cfg: Any, weights: CheckedWeights) -> tuple[tuple[Setting, ...], str | None]:
     """The values that the weights need with those of the config, or why it cannot take them."""
     if weights.overrides is None or cfg is None:
         return (), None

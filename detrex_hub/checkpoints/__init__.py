@@ -9,7 +9,7 @@ import os
 
 from detrex_hub.checkpoints.checkpoint import Checkpoint, Tensor
 from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
-from detrex_hub.checkpoints.containers import Choice, is_averaged
+from detrex_hub.checkpoints.containers import ContainerChoice, is_averaged
 from detrex_hub.checkpoints.files import PIECE, File, HashedFile
 from detrex_hub.checkpoints.formats import reader
 from detrex_hub.checkpoints.writing import Format, format_of, write, written_format
@@ -50,7 +50,7 @@ def shard_names(path: str | os.PathLike[str]) -> list[str]:
 def open(
     path: str | os.PathLike[str],
     *,
-    container: Choice = None,
+    container: ContainerChoice = None,
     checksums: bool = True,
     hashed: bool = False,
 ) -> Checkpoint:

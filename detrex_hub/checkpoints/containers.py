@@ -22,7 +22,7 @@ from detrex_hub.checkpoints.known_globals import (
 )
 from detrex_hub.checkpoints.pickle_machine import Blob, Global, Placeholder
 
-Choice: TypeAlias = "str | Callable[[Mapping[str, int]], str] | None"
+ContainerChoice: TypeAlias = "str | Callable[[Mapping[str, int]], str] | None"
 """The wanted dict of tensors: its key path (``""`` is the top level), a function that chooses a key
 path from all of them with their numbers of tensors, or None for the one that looks like weights."""
 
@@ -92,7 +92,7 @@ def checkpoint(
     format: str,
     root: Any,
     *,
-    container: Choice,
+    container: ContainerChoice,
     placeholders: Mapping[str, None],
     parts: Sequence[File] = (),
 ) -> Checkpoint:
@@ -242,7 +242,9 @@ def _containers(file: File, root: Any) -> dict[str, _Container]:
     return found
 
 
-def _choose(file: File, root: Any, found: Mapping[str, _Container], container: Choice) -> str:
+def _choose(
+    file: File, root: Any, found: Mapping[str, _Container], container: ContainerChoice
+) -> str:
     counts = {name: len(each.tensors) for name, each in found.items()}
     if callable(container):
         return container(counts)

@@ -14,13 +14,13 @@ from detrex_hub.checkpoints import (
     torch_zip,
 )
 from detrex_hub.checkpoints.checkpoint import Checkpoint
-from detrex_hub.checkpoints.containers import Choice
+from detrex_hub.checkpoints.containers import ContainerChoice
 from detrex_hub.checkpoints.files import File, HashedFile, Window
 from detrex_hub.checkpoints.pickle_machine import Machine
 from detrex_hub.checkpoints.zip_directory import members
 from detrex_hub.errors import CheckpointError
 
-Reader: TypeAlias = Callable[[File, Choice], Checkpoint]
+Reader: TypeAlias = Callable[[File, ContainerChoice], Checkpoint]
 
 _HEAD = 512
 _ELSEWHERE = "Download the file itself"
@@ -90,7 +90,7 @@ def _reader(file: File, head: bytes) -> Reader | None:
     return None
 
 
-def _archive(file: File, container: Choice) -> Checkpoint:
+def _archive(file: File, container: ContainerChoice) -> Checkpoint:
     """Open a zip archive: torch's, or one around a checkpoint."""
     if file.path.suffix == ".distcp":
         # nothing shows that several archives were concatenated
@@ -123,7 +123,7 @@ def _archive(file: File, container: Choice) -> Checkpoint:
     return opened
 
 
-def _opened_inside(file: File, container: Choice) -> Checkpoint:
+def _opened_inside(file: File, container: ContainerChoice) -> Checkpoint:
     """Open the checkpoint in a zip archive."""
     head = file.read(0, min(file.size, _HEAD))
     if head.startswith(b"PK\3\4"):
@@ -145,11 +145,11 @@ def _is_index(file: File, text: bytes) -> bool:
     return shards.is_index(file, text)
 
 
-def _shards(file: File, container: Choice) -> Checkpoint:
+def _shards(file: File, container: ContainerChoice) -> Checkpoint:
     """Open the files of an index. They must not be indexes themselves."""
     from detrex_hub.checkpoints import shards
 
-    def opened(part: File, container: Choice) -> Checkpoint:
+    def opened(part: File, container: ContainerChoice) -> Checkpoint:
         head = part.read(0, min(part.size, _HEAD))
         read = _reader(part, head) if head else None
         if read is None:
@@ -160,7 +160,7 @@ def _shards(file: File, container: Choice) -> Checkpoint:
     return shards.read(file, container, opened)
 
 
-def _distributed(file: File, container: Choice) -> Checkpoint:
+def _distributed(file: File, container: ContainerChoice) -> Checkpoint:
     """Open the metadata of a distributed checkpoint."""
     from detrex_hub.checkpoints import torch_distributed
 

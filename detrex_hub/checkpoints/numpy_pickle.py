@@ -11,13 +11,13 @@ from typing import Any
 
 from detrex_hub.checkpoints import torch_legacy
 from detrex_hub.checkpoints.checkpoint import Checkpoint
-from detrex_hub.checkpoints.containers import Choice, checkpoint
+from detrex_hub.checkpoints.containers import ContainerChoice, checkpoint
 from detrex_hub.checkpoints.files import File, Window
 from detrex_hub.checkpoints.known_globals import KNOWN, StorageReference
 from detrex_hub.checkpoints.pickle_machine import Blob, Machine
 
 
-def read(file: File, container: Choice) -> Checkpoint:
+def read(file: File, container: ContainerChoice) -> Checkpoint:
     """Open a pickle.
 
     Raises:

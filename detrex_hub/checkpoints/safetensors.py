@@ -10,7 +10,7 @@ from typing import Any
 
 from detrex_hub.checkpoints.arrays import MAX_DIMENSIONS, StoredArray
 from detrex_hub.checkpoints.checkpoint import Checkpoint
-from detrex_hub.checkpoints.containers import Choice
+from detrex_hub.checkpoints.containers import ContainerChoice
 from detrex_hub.checkpoints.files import File, shown, size
 from detrex_hub.checkpoints.storages import FileRange
 from detrex_hub.specs import DTYPE_BITS, TensorSpec
@@ -20,7 +20,7 @@ _LARGEST_PARSED = 64 << 20
 _PREFIX = 8
 
 
-def read(file: File, container: Choice) -> Checkpoint:
+def read(file: File, container: ContainerChoice) -> Checkpoint:
     """Open a safetensors file.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 
 from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.checkpoint import Checkpoint
-from detrex_hub.checkpoints.containers import Choice
+from detrex_hub.checkpoints.containers import ContainerChoice
 from detrex_hub.checkpoints.files import File, shown, size
 from detrex_hub.checkpoints.siblings import check_name, sibling
 
@@ -56,7 +56,9 @@ def names(file: File) -> list[str]:
     return found
 
 
-def read(file: File, container: Choice, reader: Callable[[File, Choice], Checkpoint]) -> Checkpoint:
+def read(
+    file: File, container: ContainerChoice, reader: Callable[[File, ContainerChoice], Checkpoint]
+) -> Checkpoint:
     """Open the files of an index as one checkpoint.
 
     Args:

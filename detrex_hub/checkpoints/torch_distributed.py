@@ -17,7 +17,7 @@ from typing import Any
 from detrex_hub.checkpoints import torch_zip
 from detrex_hub.checkpoints.arrays import MAX_DIMENSIONS, StoredArray
 from detrex_hub.checkpoints.checkpoint import Checkpoint
-from detrex_hub.checkpoints.containers import Choice, checkpoint
+from detrex_hub.checkpoints.containers import ContainerChoice, checkpoint
 from detrex_hub.checkpoints.files import File, Section, Window, shown
 from detrex_hub.checkpoints.known_globals import KNOWN, torch_dtype
 from detrex_hub.checkpoints.pickle_machine import BUDGET, Machine
@@ -90,7 +90,7 @@ class _Place:
     nbytes: int
 
 
-def read(file: File, container: Choice) -> Checkpoint:
+def read(file: File, container: ContainerChoice) -> Checkpoint:
     """Open a ``.metadata``, and the files that it names.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from detrex_hub.checkpoints.checkpoint import Checkpoint
-from detrex_hub.checkpoints.containers import Choice, checkpoint
+from detrex_hub.checkpoints.containers import ContainerChoice, checkpoint
 from detrex_hub.checkpoints.files import File, Window, shown, size
 from detrex_hub.checkpoints.known_globals import (
     KNOWN,
@@ -27,7 +27,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
 
-def read(file: File, container: Choice) -> Checkpoint:
+def read(file: File, container: ContainerChoice) -> Checkpoint:
     """Open a stream that begins with the magic number.
 
     Raises:

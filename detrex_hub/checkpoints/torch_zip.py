@@ -11,7 +11,7 @@ from typing import Any
 
 from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.checkpoint import Checkpoint
-from detrex_hub.checkpoints.containers import Choice, checkpoint
+from detrex_hub.checkpoints.containers import ContainerChoice, checkpoint
 from detrex_hub.checkpoints.files import File, Window, shown, size
 from detrex_hub.checkpoints.known_globals import (
     KNOWN,
@@ -32,7 +32,7 @@ def is_torch(found: dict[str, Member]) -> bool:
     return any(name.count("/") == 1 and name.endswith(_INDEX) for name in found)
 
 
-def read(file: File, found: dict[str, Member], container: Choice) -> Checkpoint:
+def read(file: File, found: dict[str, Member], container: ContainerChoice) -> Checkpoint:
     """Open a torch archive.
 
     Args:

@@ -28,7 +28,7 @@ _LONGEST_STEM = 96
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ExportSource:
     """Weights in detrex's names, with the known data.
 
     Args:
@@ -61,7 +61,7 @@ def look_up(
     facts: Mapping[str, Any] | None = None,
     extra_catalogues: Sequence[Path] = (),
     progress: Progress | None = None,
-) -> Source:
+) -> ExportSource:
     """Find weights in detrex's names.
 
     Args:
@@ -84,7 +84,7 @@ def look_up(
     )
     config, record = repository.config, repository.record
     kind = architecture(config.architecture)
-    found = Source(
+    found = ExportSource(
         name=_file_stem(record.name),
         path=repository.weights(progress),
         architecture=kind.from_hyper_parameters(config.hyper_parameters),
@@ -98,7 +98,7 @@ def look_up(
     return _with_facts(found, given) if given else found
 
 
-def _of_file(text: str, given: dict[str, Any]) -> Source:
+def _of_file(text: str, given: dict[str, Any]) -> ExportSource:
     with checkpoints.open(text) as checkpoint:
         known = recognised(checkpoint.specs, name=text, prefix="")
         if known.layout != "detrex":
@@ -108,7 +108,7 @@ def _of_file(text: str, given: dict[str, Any]) -> Source:
                 hint=f"Convert it first: detrex-hub convert {quote(text)}",
             )
         found = identify(checkpoint.specs, known, given=given, metadata=checkpoint.metadata)
-    return Source(
+    return ExportSource(
         name=_file_stem(Path(text).stem),
         path=Path(text),
         architecture=found.architecture,
@@ -118,7 +118,7 @@ def _of_file(text: str, given: dict[str, Any]) -> Source:
     )
 
 
-def _with_facts(source: Source, given: Mapping[str, Any]) -> Source:
+def _with_facts(source: ExportSource, given: Mapping[str, Any]) -> ExportSource:
     """The same with facts that its records do not state.
 
     Raises:
@@ -154,7 +154,7 @@ def _file_stem(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name).strip(".-")[:_LONGEST_STEM] or "weights"
 
 
-def check_ties(source: Source, checkpoint: Checkpoint) -> None:
+def check_ties(source: ExportSource, checkpoint: Checkpoint) -> None:
     """Check that tensors in a file that are one tensor in the model are equal.
 
     Raises:

@@ -15,7 +15,7 @@ from detrex_hub.architectures.foreign_models import TimmModel, TransformersModel
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.errors import UsageError
 from detrex_hub.exporting import folder_card
-from detrex_hub.exporting.export_source import Source
+from detrex_hub.exporting.export_source import ExportSource
 from detrex_hub.exporting.exported import Exported
 from detrex_hub.exporting.labels import Labels, labels_of
 from detrex_hub.exporting.weights import write_weights
@@ -49,7 +49,7 @@ class Described:
         assumed: facts that nothing states, with the assumed values.
     """
 
-    source: Source
+    source: ExportSource
     software: str
     made: Architecture
     model: TransformersModel | TimmModel
@@ -124,7 +124,7 @@ class Described:
         return (*own, *self.model.differences)
 
 
-def describe(source: Source, software: str, class_names: Sequence[str] | None) -> Described:
+def describe(source: ExportSource, software: str, class_names: Sequence[str] | None) -> Described:
     """Describe weights as an export does. Arguments and errors are those of `export`."""
     made, released = source.architecture.as_stored().as_released()
     labels = None

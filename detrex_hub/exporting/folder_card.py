@@ -10,7 +10,7 @@ from detrex_hub.architectures.declared import as_options
 from detrex_hub.card import license_of
 from detrex_hub.card.markdown import Markdown, template
 from detrex_hub.card.yaml_metadata import read_metadata
-from detrex_hub.exporting.export_source import Source
+from detrex_hub.exporting.export_source import ExportSource
 from detrex_hub.records import read_bytes
 from detrex_hub.repositories.names import is_repo_id
 
@@ -27,7 +27,7 @@ PIPELINE_DIFFERENCES = (
 )
 
 
-def origin_of(source: Source) -> str | None:
+def origin_of(source: ExportSource) -> str | None:
     """The repository on the Hub from which the weights were taken; None if there is none."""
     repository = source.repository
     if repository is None or repository.commit is None or not is_repo_id(repository.address):
@@ -35,7 +35,7 @@ def origin_of(source: Source) -> str | None:
     return repository.address
 
 
-def license_of_source(source: Source) -> str | None:
+def license_of_source(source: ExportSource) -> str | None:
     """The licence in the source's card; None if it states none.
 
     Raises:
@@ -48,7 +48,7 @@ def license_of_source(source: Source) -> str | None:
 
 
 def render(
-    source: Source,
+    source: ExportSource,
     *,
     software: str,
     architecture: str,
@@ -106,7 +106,7 @@ def render(
     return f"---\n{dumped}---\n\n{body}"
 
 
-def _license_details(source: Source, license: str) -> dict[str, str]:
+def _license_details(source: ExportSource, license: str) -> dict[str, str]:
     """The metadata that the Hub needs for a licence that is not in its list."""
     card = source.repository.card if source.repository is not None else None
     if license != "other" or card is None:

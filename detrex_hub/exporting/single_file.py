@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.checkpoints import written_format
 from detrex_hub.errors import UsageError
-from detrex_hub.exporting.export_source import Source
+from detrex_hub.exporting.export_source import ExportSource
 from detrex_hub.exporting.exported import Exported
 from detrex_hub.exporting.weights import write_weights
 from detrex_hub.staging import publish_file, staging_folder
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_file(
-    source: Source,
+    source: ExportSource,
     layout: str,
     target: Path,
     format: str | None,

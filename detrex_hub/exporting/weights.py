@@ -13,7 +13,7 @@ from detrex_hub.checkpoints import Tensor
 from detrex_hub.computing import carried_out
 from detrex_hub.conversion import reporting
 from detrex_hub.errors import VerificationError
-from detrex_hub.exporting.export_source import Source, check_ties
+from detrex_hub.exporting.export_source import ExportSource, check_ties
 from detrex_hub.mapping import ConversionPlan
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Written:
 
 
 def write_weights(
-    source: Source,
+    source: ExportSource,
     made: Architecture,
     layout: str,
     path: Path,

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from detrex_hub.catalogue.json_schema import dumped, json_schema
-from detrex_hub.catalogue.loader import Defaults, Weights
+from detrex_hub.catalogue.loader import Defaults, WeightsTable
 
 FILE = Path(__file__).parents[2] / "docs" / "catalogue.schema.json"
 MAKE = "python -m detrex_hub.catalogue.json_schema docs/catalogue.schema.json"
@@ -17,7 +17,7 @@ def test_the_schema_file_matches_the_types():
 
 def test_the_schema_has_every_field_and_no_other():
     known = json_schema()["$defs"]
-    for kind in (Defaults, Weights):
+    for kind in (Defaults, WeightsTable):
         table = known[kind.__name__]
         assert set(table["properties"]) == set(kind.__struct_fields__)
         assert table["additionalProperties"] is False
@@ -29,4 +29,6 @@ def test_patterns_are_valid_in_javascript():
     patterns = re.findall(r'"pattern": "(.*)"', dumped())
     assert patterns
     assert not [one for one in patterns if "(?" in one.replace("(?:", "") or r"\\A" in one]
-    assert json.loads(dumped())["$defs"]["Weights"]["properties"]["architecture"]["description"]
+    assert json.loads(dumped())["$defs"]["WeightsTable"]["properties"]["architecture"][
+        "description"
+    ]

@@ -18,7 +18,7 @@ from detrex_hub.checkpoints.arrays import row_major
 from detrex_hub.checkpoints.checkpoint import Tensor
 from detrex_hub.checkpoints.known_globals import STORAGE_DTYPES
 from detrex_hub.checkpoints.writing.opcodes import Opcodes
-from detrex_hub.checkpoints.writing.sink import Piece, Sink, checked
+from detrex_hub.checkpoints.writing.sink import Buffer, Sink, checked
 from detrex_hub.specs import TORCH_DTYPES
 
 _ROOT = "archive/"
@@ -108,7 +108,7 @@ class _Archive:
         self._directory = bytearray()
         self._count = 0
 
-    def add(self, name: str, pieces: Iterable[Piece], nbytes: int) -> None:
+    def add(self, name: str, pieces: Iterable[Buffer], nbytes: int) -> None:
         raw_name = (_ROOT + name).encode()
         begin = self._sink.position
         wide = nbytes >= _WIDE

@@ -15,7 +15,7 @@ from detrex_hub.hashing import Sha256
 _COLLECTED = 256 << 10
 _LARGE = 128 << 10
 
-Piece = bytes | bytearray | memoryview
+Buffer = bytes | bytearray | memoryview
 
 
 class Sink:
@@ -27,7 +27,7 @@ class Sink:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.position = 0
-        self._collected: list[Piece] = []
+        self._collected: list[Buffer] = []
         self._waiting = 0
         self._handle = self.path.open("wb", buffering=0)
         self._hashing = Sha256()
@@ -44,7 +44,7 @@ class Sink:
         self._hashing.result()
         self._handle.close()
 
-    def write(self, piece: Piece) -> None:
+    def write(self, piece: Buffer) -> None:
         """Append bytes, which must not change afterwards."""
         self.position += len(piece)
         if len(piece) < _LARGE:
@@ -67,7 +67,7 @@ class Sink:
             self._collected, self._waiting = [], 0
             self._put(data)
 
-    def _put(self, piece: Piece) -> None:
+    def _put(self, piece: Buffer) -> None:
         self._hashing.update(piece)
         rest = memoryview(piece)
         try:
