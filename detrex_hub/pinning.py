@@ -78,7 +78,9 @@ def pin(
         names: of entries; all of the catalogue by default. If there are catalogue files of the
             user,
             the names are from these.
-        check: write nothing, and report differences.
+        check: write nothing, and report differences. The first source in the lock is asked again,
+            even if the cache has its file: the Hub states the sha256, from other places the file
+            is downloaded. A mirror is not asked.
         extra_catalogues: catalogue files in addition to the built-in ones and
             ``DETREX_HUB_CATALOGUE``.
         progress: reports downloads and copying.
@@ -97,7 +99,7 @@ def pin(
     """
     for lock, entry in _wanted(names, extra_catalogues):
         try:
-            found = _pinned(entry, lock, extra_catalogues, progress)
+            found = _pinned(entry, lock, check, extra_catalogues, progress)
         except DetrexHubError as error:
             yield Pinned(name=entry.name, lock=lock, error=error)
             continue
@@ -126,10 +128,18 @@ def _wanted(names: Sequence[str], extra: Sequence[Path]) -> list[tuple[Path, Cat
 
 
 def _pinned(
-    entry: CatalogueEntry, lock: Path, extra: Sequence[Path], progress: Progress | None
+    entry: CatalogueEntry,
+    lock: Path,
+    check: bool,
+    extra: Sequence[Path],
+    progress: Progress | None,
 ) -> Pinned:
     had = sources.in_cache(entry)
-    pulled = sources.pull(entry, progress=progress)
+    known = read_lock(lock)
+    # another source that answers says nothing about the pinned one
+    pinned = tuple(one for one in entry.sources if one.url in known.sources)[:1] if check else ()
+    asked = replace(entry, sources=pinned) if pinned else entry
+    pulled = sources.pull(asked, again=check, progress=progress)
     source = pulled.source
     on_hub = hub_file(source.url)
     if on_hub is None and pulled.url != public_url(source.url):
@@ -155,7 +165,6 @@ def _pinned(
         commit=source.commit or (came_from[1] if came_from else None),
     )
     pin_of_result = ResultPin(sha256=made.sha256, mapper=mapper)
-    known = read_lock(lock)
     return Pinned(
         name=entry.name,
         lock=lock,

@@ -33,6 +33,9 @@ def command(
 
     Pulls, converts, and writes size, sha256 and commit of each source, and sha256 of each result.
     The lock of my.toml is my.lock.toml beside it.
+
+    --check asks the source itself, even if the cache has the file. The Hub states the sha256; from
+    other places the file is downloaded again.
     """
     from detrex_hub.pinning import disagreement, pin
 

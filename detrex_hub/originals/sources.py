@@ -73,6 +73,7 @@ def pull(
     *,
     source: str | None = None,
     to: Path | None = None,
+    again: bool = False,
     progress: Progress | None = None,
 ) -> Pulled:
     """Get the original weights of an entry from the first source that works.
@@ -84,6 +85,8 @@ def pull(
         entry: the weights.
         source: a file or a URL that replaces the entry's sources and their digests.
         to: a file name or an existing folder for a copy.
+        again: ask only the entry's sources, even if the cache has the file. The Hub states the
+            sha256 of its files; from other places the file is downloaded again.
         progress: reports downloads.
 
     Raises:
@@ -92,7 +95,7 @@ def pull(
     """
     reports = progress or Silent()
     if source is None:
-        pulled = _pull_any(entry, reports)
+        pulled = _pull_any(entry, reports, again)
     elif "://" in source and not source.startswith("file://"):
         pulled = _pull_given(entry, source, reports)
     else:
@@ -159,15 +162,16 @@ def _kept_here(entry: CatalogueEntry) -> tuple[Source, ...]:
     return tuple(one for one in entry.sources if one.scheme not in ("hf", "gdrive-folder"))
 
 
-def _pull_any(entry: CatalogueEntry, progress: Progress) -> Pulled:
-    for source in entry.sources:
+def _pull_any(entry: CatalogueEntry, progress: Progress, again: bool) -> Pulled:
+    for source in () if again else entry.sources:
         cached = _cached(source, progress)
         if cached is not None:
             return cached
     failures = []
-    for source, url in candidates(entry.sources):
+    asked = ((one, one.url) for one in entry.sources) if again else candidates(entry.sources)
+    for source, url in asked:
         try:
-            return _fetch(source, url, progress)
+            return _fetch(source, url, progress, again)
         except SourceError as error:
             failures.append(f"{public_url(url)}: {error}")
     raise SourceError(
@@ -245,18 +249,18 @@ def refuse_unreachable(url: str) -> None:
         raise SourceError("HF_HUB_OFFLINE forbids downloading")
 
 
-def _fetch(source: Source, url: str, progress: Progress) -> Pulled:
-    """Get a file from one address.
+def _fetch(source: Source, url: str, progress: Progress, again: bool = False) -> Pulled:
+    """Get a file from one address, ``again`` even if the cache has it.
 
     Raises:
         SourceError: the download fails; the message does not repeat the address.
     """
     refuse_unreachable(url)
     if url.startswith("hf://"):
-        return _from_hub(source, progress)
+        return _from_hub(source, progress, again)
     place = _Place.of(source)
     with place.locked(progress) as part:
-        found = _cached(source, progress)
+        found = None if again else _cached(source, progress)
         if found is not None:
             return found
         digest, resumed = _download(source, url, part, progress)
@@ -291,13 +295,19 @@ def _download(source: Source, url: str, part: Path, progress: Progress) -> tuple
     return http_download.download(url, part, size=source.size, name=source.file, progress=progress)
 
 
-def _from_hub(source: Source, progress: Progress) -> Pulled:
+def _from_hub(source: Source, progress: Progress, again: bool) -> Pulled:
     from detrex_hub import repositories
+    from detrex_hub.repositories.client import file_on_hub
 
     named = hub_file(source.url)
     assert named is not None
     repo, revision, path = named
     try:
+        if again:
+            # a cached file of a commit would be used without a request
+            size, digest = file_on_hub(repo, path, revision=revision or source.commit)
+            if size is not None and digest is not None:
+                _compare_with_pin(source, digest, size)
         fetched = repositories.fetch(
             repo, [path], revision=revision or source.commit, progress=progress
         )

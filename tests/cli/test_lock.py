@@ -78,6 +78,65 @@ def test_a_check_says_what_differs_and_writes_nothing(cli, mine):
     assert (done.code, OTHER in done.out) == (1, True)
 
 
+@pytest.fixture
+def keep(monkeypatch):
+    """Originals stay in the cache."""
+    monkeypatch.setenv("DETREX_HUB_KEEP_ORIGINALS", "1")
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_check_asks_the_source_and_not_the_cache(cli, mine, mirror, original, keep, gone):
+    cli("lock", tiny.NAME, "--catalogue", mine)
+    asked = len(mirror.log)
+    assert cli("lock", tiny.NAME, "--check", "--catalogue", mine).code == 0
+    assert len(mirror.log) > asked
+    content = mirror.files.pop("tiny.pth")
+    if not gone:
+        mirror.add("tiny.pth", content + b"x")
+    done = cli("lock", tiny.NAME, "--check", "--catalogue", mine)
+    assert done.code == 1
+    assert ("404" if gone else "instead of") in done.err
+    # the cached file is still there
+    asked = len(mirror.log)
+    assert cli("lock", tiny.NAME, "--catalogue", mine).code == 0
+    assert len(mirror.log) == asked
+
+
+def test_a_check_does_not_ask_a_mirror(cli, mine, mirror, original):
+    cli("lock", tiny.NAME, "--catalogue", mine)
+    content = mirror.files.pop("tiny.pth")
+    with Mirror() as other:
+        other.add("tiny.pth", content)
+        done = cli("lock", tiny.NAME, "--check", "--catalogue", mine, DETREX_HUB_MIRROR=other.url)
+        assert (done.code, other.log) == (1, [])
+
+
+def test_a_check_asks_the_pinned_source_and_no_other(cli, mine, mirror, original):
+    cli("lock", tiny.NAME, "--catalogue", mine)
+    second = mirror.add("copy.pth", mirror.files.pop("tiny.pth"))
+    mine.write_text(f'{mine.read_text()}\nsources = [{{ url = "{second}" }}]\n')
+    done = cli("lock", tiny.NAME, "--check", "--catalogue", mine)
+    assert done.code == 1
+    assert "tiny.pth: answers 404" in done.err
+    assert cli("lock", tiny.NAME, "--catalogue", mine).code == 0
+
+
+def test_a_check_of_a_file_on_the_hub_compares_the_stated_digest(
+    cli, hub, mine, mirror, original, keep
+):
+    hub.put("timm/tiny", {"tiny.pth": original})
+    mine.write_text(mine.read_text().replace(f"{mirror.url}/tiny.pth", "hf://timm/tiny/tiny.pth"))
+    assert cli("lock", tiny.NAME, "--catalogue", mine).code == 0
+    before = len(hub.storage.log)
+    done = cli("lock", tiny.NAME, "--check", "--catalogue", mine)
+    assert done.code == 0, done.err
+    # nothing is downloaded
+    assert len(hub.storage.log) == before
+    # the cache would do for the pinned commit
+    hub.clear()
+    assert cli("lock", tiny.NAME, "--check", "--catalogue", mine).code == 1
+
+
 def change_result(mine, **values):
     import msgspec
 
