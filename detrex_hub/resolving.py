@@ -233,7 +233,10 @@ def _reason(why: HubError) -> str:
 
 
 def _not_converted(error: HubError) -> HubError:
-    hint = f"To convert it on this machine, leave out --no-convert and unset {CONVERT_VARIABLE}"
+    hint = (
+        f"To convert it on this machine, leave out --no-convert and unset {CONVERT_VARIABLE}. "
+        "Such a conversion has no signature"
+    )
     return type(error)(error.message, hint=hint)
 
 

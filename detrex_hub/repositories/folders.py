@@ -39,7 +39,7 @@ def push_to_folder(
         )
     there = _there(target)
     signature = read_bytes(target / SIGNATURE) if SIGNATURE in there else None
-    payload = payload.signed(sign_key, signature)
+    payload = payload.signed(repo_id, sign_key, signature)
     changed = tuple(
         name
         for name, expected in payload.digests.items()

@@ -84,10 +84,11 @@ class Files:
         """The same with a card whose commands name the repository that it is pushed to."""
         return self
 
-    def signed(self, key: Path | None, there: bytes | None) -> Self:
+    def signed(self, repo_id: str, key: Path | None, there: bytes | None) -> Self:
         """The same with a signature over all of its files.
 
         Args:
+            repo_id: the repository that they are pushed to, for messages.
             key: the private key; None takes the signature of the folder, if it has one.
             there: the signature in the repository, which is kept if the same key signed the same
                 files.
@@ -102,7 +103,7 @@ class Files:
             content = self.signature
             if content is None:
                 return self
-            self._refuse_signature_of_others(content, digests)
+            self._refuse_signature_of_others(repo_id, content, digests)
         elif there is None or signing.Seal.read(there) != signing.Seal(
             signing.key_of(key), digests
         ):
@@ -114,17 +115,38 @@ class Files:
             digests={**self.digests, SIGNATURE: digest(content)},
         )
 
-    def _refuse_signature_of_others(self, content: bytes, digests: Mapping[str, str]) -> None:
+    def _refuse_signature_of_others(
+        self, repo_id: str, content: bytes, digests: Mapping[str, str]
+    ) -> None:
         place, seal = self.folder / SIGNATURE, signing.Seal.read(content)
         if seal is None:
             raise HubError(f"{place} is no model signature", hint="Remove it, or sign again")
-        others = sorted(name for name, _ in seal.files.items() ^ digests.items())
-        if others:
-            raise HubError(
-                f"{place} does not cover the files that would be pushed, which differ in "
-                f"{', '.join(dict.fromkeys(others))[:200]}",
-                hint="Remove it, or sign what is pushed: --sign-key PRIVATE_KEY",
-            )
+        others = sorted({name for name, _ in seal.files.items() ^ digests.items()})
+        if not others:
+            return
+        if others == [CARD] and seal.files.get(CARD) == digest(self.folder / CARD).sha256:
+            raise self._renamed(repo_id, seal)
+        raise HubError(
+            f"{place} does not cover the files that would be pushed, which differ in "
+            f"{', '.join(others)[:200]}",
+            hint="Remove it, or sign what is pushed: --sign-key PRIVATE_KEY",
+        )
+
+    def _renamed(self, repo_id: str, seal: signing.Seal) -> HubError:
+        """The refusal of a signature over a card that the push changes."""
+        before, path = read_bytes(self.folder / CARD).decode(), self.folder / CARD
+        licensed = card.license_of(before) != card.license_of(self.card())
+        written = f"the {'licence' if licensed else f'name {repo_id}'} into {path}"
+        what = f"the push writes {written}, and {self.folder / SIGNATURE} covers the card without"
+        if seal.key is not None:
+            return HubError(f"{what}. Sign again", choices=["--sign-key PRIVATE_KEY"])
+        if licensed:
+            return HubError(what, hint="Write it into the card, then sign the folder again")
+        return HubError(
+            what,
+            hint="Write the card for that name, then sign the folder again: detrex-hub card "
+            f"{shlex.quote(_as_folder(self.folder))} --repo {repo_id} > {shlex.quote(str(path))}",
+        )
 
     def refuse_to_unsign(self, there: Collection[str], name: str) -> None:
         """Refuse to replace signed files with unsigned ones.
@@ -196,9 +218,13 @@ class Payload(Files):
             )
 
 
-def _render_again(folder: Path) -> str:
+def _as_folder(folder: Path) -> str:
     # without the dot a name of the catalogue would be meant
-    path = str(folder) if folder.is_absolute() else f"./{folder}"
+    return str(folder) if folder.is_absolute() else f"./{folder}"
+
+
+def _render_again(folder: Path) -> str:
+    path = _as_folder(folder)
     card = shlex.quote(f"{path}/{CARD}")
     return f"Render the card again: detrex-hub card {shlex.quote(path)} > {card}"
 

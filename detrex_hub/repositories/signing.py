@@ -118,6 +118,24 @@ def sign(files: Mapping[str, Path | bytes], name: str, private_key: Path) -> byt
         return signature.read_bytes()
 
 
+def read_seal(signature: bytes, signer: Signer) -> Seal:
+    """Read a signature that a signer can have made. Nothing is checked yet.
+
+    Raises:
+        VerificationError: it cannot be read, or it was made with a key and the signer is an
+            identity, or the other way round.
+    """
+    seal = Seal.read(signature)
+    if seal is None:
+        raise VerificationError(f"{SIGNATURE} is no model signature")
+    if (seal.key is not None) != signer.has_key:
+        made = (
+            "by an identity, not with a key" if signer.has_key else "with a key, not by an identity"
+        )
+        raise VerificationError(f"{SIGNATURE} was made {made}", hint=f"Try: {seal.options}")
+    return seal
+
+
 def check(files: Mapping[str, Path | bytes], signature: bytes, signer: Signer) -> Seal:
     """Check that a signature was made by a signer, over exactly these files.
 
@@ -129,14 +147,7 @@ def check(files: Mapping[str, Path | bytes], signature: bytes, signer: Signer) -
     Raises:
         VerificationError: it was made by another signer, or over other files.
     """
-    seal = Seal.read(signature)
-    if seal is None:
-        raise VerificationError(f"{SIGNATURE} is no model signature")
-    if (seal.key is not None) != signer.has_key:
-        made = (
-            "by an identity, not with a key" if signer.has_key else "with a key, not by an identity"
-        )
-        raise VerificationError(f"{SIGNATURE} was made {made}", hint=f"Try: {seal.options}")
+    seal = read_seal(signature, signer)
     if seal.files.keys() != files.keys():
         # the library passes over files that a signature says to ignore
         raise VerificationError(

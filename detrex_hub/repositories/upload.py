@@ -40,7 +40,7 @@ def push_to_hub(
     check_target(client, before, private=private, create_pr=create_pr)
     payload = payload.addressed_to(client.repo_id)
     client.check_card(payload.card(), payload.folder / CARD)
-    payload = payload.signed(sign_key, signature_of(before))
+    payload = payload.signed(client.repo_id, sign_key, signature_of(before))
     changed = _changed(payload, before)
     if changed and before is not None:
         payload.refuse_to_unsign(before.files, before.id)

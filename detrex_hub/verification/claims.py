@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from detrex_hub.records import (
     RepositoryConfig,
     convert_again,
 )
-from detrex_hub.resolving import resolve
+from detrex_hub.repositories import Repository
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,8 @@ class Claims:
         return VerificationError(f"{self.name}: {what}", hint=convert_again(self.name, self.record))
 
 
-def read_claims(
-    name: str,
-    revision: str | None,
-    extra_catalogues: Sequence[Path],
-    progress: Progress | None,
-) -> Claims:
-    repository = resolve(
-        name, revision=revision, extra_catalogues=extra_catalogues, progress=progress
-    )
+def read_claims(repository: Repository, progress: Progress | None) -> Claims:
+    """Read the records of a repository, and download its weights."""
     settings.accepted(repository.config, where=f"{repository.name}/{CONFIG}")
     return Claims(
         repository.name,

@@ -13,6 +13,7 @@ from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.errors import UsageError
 from detrex_hub.progress import Progress
 from detrex_hub.repositories import signers
+from detrex_hub.resolving import resolve
 from detrex_hub.verification.claims import Claims, Proven, read_claims
 from detrex_hub.verification.consistency import (
     check_bytes,
@@ -23,7 +24,7 @@ from detrex_hub.verification.consistency import (
 )
 from detrex_hub.verification.model_card import check_card, check_pictures
 from detrex_hub.verification.repetition import repeated, why_not
-from detrex_hub.verification.signed_files import check_signature
+from detrex_hub.verification.signed_files import check_signature, require_signature
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,17 @@ def verify(
         True
     """
     signer = signers.expected_signer(public_key, identity, identity_provider, trust_config)
-    claims = read_claims(os.fspath(repo), revision, extra_catalogues, progress)
+    repository = resolve(
+        repo,
+        revision=revision,
+        # a conversion that is made here has no signature
+        convert=None if signer is None else False,
+        extra_catalogues=extra_catalogues,
+        progress=progress,
+    )
+    if signer is not None:
+        require_signature(repository, signer)
+    claims = read_claims(repository, progress)
     entry = _entry(claims, extra_catalogues)
     again = plan_again(claims)
     plan = again.plan
@@ -126,8 +137,8 @@ def verify(
         checks.append(check_card(claims, entry))
     if claims.pictures:
         checks.append(check_pictures(claims, entry))
-    if claims.signature is not None or signer is not None:
-        checks.append(check_signature(claims, signer))
+    if claims.signature is not None:
+        checks.append(check_signature(claims, claims.signature, signer))
     reason = why_not(claims, entry, source) if repeat else "it was not asked for"
     if with_numerics:
         if reason is not None:

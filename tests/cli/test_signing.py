@@ -16,7 +16,7 @@ from detrex_hub.repositories import push, signing
 from detrex_hub.repositories.fetching import fetch
 from detrex_hub.repositories.signers import key_holder
 from tests import tiny
-from tests.hub_server import converted_folder
+from tests.hub_server import Mirror, contents, converted_folder
 from tests.private_sigstore import Sigstore
 
 
@@ -250,3 +250,85 @@ def test_an_identity_that_signed_is_verified(hub, login, cli, tmp_path):
         card.write("More about these weights.\n")
     changed = cli(*push_it, "alice/tiny")
     assert changed.code == 1 and "which differ in README.md. Remove it, or sign" in changed.err
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed by an identity"])
+def test_a_missing_signature_is_noticed_before_the_weights_are_downloaded(
+    hub, cli, folder, pair, signed
+):
+    files = contents(folder)
+    if signed:
+        Sigstore().sign(folder, folder / "model.sig", "alice@example.com", "https://id.example.com")
+        files["model.sig"] = (folder / "model.sig").read_bytes()
+    hub.put("alice/r18", files)
+    refused = cli("verify", "alice/r18", "--public-key", pair("mine")[1])
+    assert refused.code == 1
+    assert ("not with a key" if signed else "has no model.sig") in refused.err
+    assert hub.seen("*", "*/model.sig")
+    assert not hub.seen("*", "*/model.safetensors")
+
+
+def test_no_name_is_converted_for_a_signature_to_be_checked(hub, cli, pair, tmp_path):
+    content = tiny.original(tmp_path / "tiny.pth").read_bytes()
+    with Mirror() as mirror:
+        entries = tiny.catalogue(tmp_path / "tiny.toml", mirror.add("tiny.pth", content), content)
+        refused = cli("verify", "tiny", "--catalogue", entries, "--public-key", pair("mine")[1])
+        assert mirror.log == []
+    assert refused.code == 1
+    assert "conversion has no signature" in refused.err
+
+
+@pytest.fixture
+def signed_folder(folder, pair, tmp_path):
+    """A folder that was signed with a key as `convert` wrote it, and the key."""
+    private, _ = pair("mine")
+    files = contents(folder)
+    (folder / "model.sig").write_bytes(signing.sign(files, "r18", private))
+    return folder, private
+
+
+@pytest.mark.parametrize("to", [(), ("--to", "hub")])
+def test_a_signature_for_another_name_is_refused_with_the_reason(
+    hub, login, cli, signed_folder, to
+):
+    login("alice")
+    folder, private = signed_folder
+    refused = cli("push", folder, "alice/r18", *to)
+    assert refused.code == 1
+    assert f"writes the name alice/r18 into {folder}/README.md" in refused.err
+    command = (
+        f"detrex-hub push {folder} alice/r18{' --to hub' if to else ''} --sign-key PRIVATE_KEY"
+    )
+    assert refused.err.rstrip().endswith(command)
+    pasted = command.replace("PRIVATE_KEY", str(private)).split()[1:]
+    assert cli(*pasted).code == 0
+
+
+def test_a_signature_without_the_licence_is_refused_with_the_reason(hub, login, cli, folder, pair):
+    login("detrex")
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("license: bsd-3-clause\n", ""))
+    (folder / "model.sig").write_bytes(signing.sign(contents(folder), "r18", pair("mine")[0]))
+    refused = cli("push", folder, "detrex/r18", "--license", "bsd-3-clause")
+    assert refused.code == 1
+    assert f"writes the licence into {card}" in refused.err
+
+
+def test_a_signature_of_an_identity_for_another_name_is_refused_with_the_reason(
+    hub, login, cli, tmp_path
+):
+    login("alice")
+    entries = tiny.catalogue(tmp_path / "tiny.toml")
+    folder, sigstore = tmp_path / "here" / "tiny", Sigstore()
+    assert cli("convert", "tiny", "--synthetic", "--catalogue", entries).code == 0
+    who = ("alice@example.com", "https://id.example.com")
+    sigstore.sign(folder, folder / "model.sig", *who)
+    push_it = ("push", "tiny", "alice/tiny", "--to", "hub", "--catalogue", entries)
+    refused = cli(*push_it)
+    assert refused.code == 1
+    command = "detrex-hub card ./tiny --repo alice/tiny > tiny/README.md"
+    assert refused.err.rstrip().endswith(command)
+    card = cli("card", "./tiny", "--repo", "alice/tiny").out
+    (folder / "README.md").write_text(card)
+    sigstore.sign(folder, folder / "model.sig", *who)
+    assert cli(*push_it).code == 0
