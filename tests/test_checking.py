@@ -147,6 +147,18 @@ def test_the_conflict_with_another_backbone_names_both(converted):
     assert "SwinTransformer" in found.conflict
     assert str(converted) in found.conflict
     assert not found.passed
+    assert found.remedy is None
+    assert "from_hub(..., build=True)" in refusal(found).hint
+
+
+def test_fix_does_not_write_weights_that_the_config_cannot_take(converted, tmp_path):
+    cfg = config_for(converted)
+    cfg.model.backbone = {"_target_": "detectron2.modeling.backbone.swin.SwinTransformer"}
+    config = tmp_path / "config.py"
+    config.write_text("from x import dataloader, model, train\n")
+    before = config.read_text()
+    assert fix_config(config, check_with(cfg, 18), checkpoint=str(converted)) == []
+    assert config.read_text() == before
 
 
 def swin_backbone():
@@ -160,7 +172,7 @@ def swin_backbone():
 def test_a_raw_backbone_loads_nothing_and_the_fix_is_shown(tmp_path):
     specs, keys = swin_backbone()
     path = save(tmp_path / "swin.pth", {"model": tensors(specs)})
-    found = examine(config_for(path), target=keys)
+    found = examine(None, path, target=keys)
     assert found.share == 0
     assert found.counted[0] == 0
     assert found.remedy == f'train.init_checkpoint = "{path}?matching_heuristics=True"'
@@ -275,11 +287,20 @@ def test_a_file_that_fits_several_models_follows_the_config(tmp_path, monkeypatc
     assert found.entry == "tv18_body"
     assert not found.conflict
     assert found.share == 0
-    assert found.remedy == 'train.init_checkpoint = from_hub("detrex/tv18_body", model=model)'
+    call = 'from_hub("detrex/tv18_body", model=model, dataloader=dataloader)'
+    assert found.remedy == f"train.init_checkpoint = {call}"
     config = tmp_path / "config.py"
     config.write_text("from x import dataloader, model, train\n")
     fix_config(config, found)
-    assert "train.init_checkpoint = from_hub('detrex/tv18_body', model=model" in config.read_text()
+    assert config.read_text().endswith(f"\n{found.remedy}\n")
+
+    # a name that the config does not have would stop it
+    del cfg.dataloader
+    found = examine(cfg, target=keys)
+    assert found.remedy == f"train.init_checkpoint = {call.replace(', dataloader=dataloader', '')}"
+    config.write_text("from x import model, train\n")
+    fix_config(config, found)
+    assert config.read_text().endswith(f"\n{found.remedy}\n")
 
     monkeypatch.delenv("DETREX_HUB_CATALOGUE")
     found = examine(cfg, target=keys, extra_catalogues=[tmp_path / "my.toml"])
@@ -377,6 +398,15 @@ def test_a_config_without_a_checkpoint_says_so():
         examine(config_for(), target=detector(18))
     with pytest.raises(UsageError, match="there is no checkpoint"):
         examine(config_for("/nowhere/x.pth"), target=detector(18))
+
+
+def test_a_missing_file_of_a_known_name_names_the_weights_of_the_catalogue():
+    cfg = config_for("/path/to/resnet50-0676ba61.pth")
+    with pytest.raises(UsageError, match=r"of this name: --checkpoint detrex/r50_v1$"):
+        examine(cfg, target=detector(18))
+    cfg.model.backbone = {"_target_": "detrex.modeling.backbone.TorchvisionResNet"}
+    with pytest.raises(UsageError, match=r": --checkpoint detrex/r50_v1_torchvision$"):
+        examine(cfg, target=detector(18))
 
 
 def test_check_raises_the_problems_that_examine_finds(converted, monkeypatch):

@@ -86,7 +86,8 @@ def read_weights(
         if prefix:
             raise UsageError(f"--prefix is for files, but {path} is a repository")
         return from_repository(path.removeprefix("hf://"), name, extra_catalogues, progress)
-    return _from_file(local_file(path), query, name, model, prefix or "", extra_catalogues)
+    local = local_file(path, named=_namesakes(path, model, extra_catalogues))
+    return _from_file(local, query, name, model, prefix or "", extra_catalogues)
 
 
 def is_repository(path: str, extra: Sequence[Path]) -> bool:
@@ -144,8 +145,22 @@ def _prefix(file: FileKeys, kind: type[Architecture], described: RepositoryConfi
     return ""
 
 
-def local_file(path: str) -> Path:
-    """The local file to which detectron2's path manager resolves a path."""
+def _namesakes(path: str, model: Any, extra: Sequence[Path]) -> tuple[str, ...]:
+    """The catalogue's names for files with the name of a file. Names for the config's model alone,
+    if there are any."""
+    entries = catalogue.of_name(Path(path), extra)
+    kinds = {kind.name for kind in placing.kinds_of(model)}
+    fitting = [one.name for one in entries if one.architecture in kinds]
+    return tuple(fitting or (one.name for one in entries))
+
+
+def local_file(path: str, *, named: Sequence[str] = ()) -> Path:
+    """The local file to which detectron2's path manager resolves a path.
+
+    Args:
+        path: the path.
+        named: the catalogue's names for files of this name, which an error suggests.
+    """
     if Path(path).is_file():
         return Path(path)
     if "://" in path:
@@ -163,7 +178,13 @@ def local_file(path: str) -> Path:
                 f"{path} could not be downloaded: {type(error).__name__}: {error}",
                 hint="Download it, then pass: --checkpoint FILE",
             ) from error
-    raise UsageError(f"there is no checkpoint {path}", hint="Give a file, a folder or owner/name")
+    instead = " or ".join(f"--checkpoint detrex/{name}" for name in named)
+    raise UsageError(
+        f"there is no checkpoint {path}",
+        hint=f"The catalogue has weights from a file of this name: {instead}"
+        if named
+        else "Give a file, a folder or owner/name",
+    )
 
 
 def _from_file(

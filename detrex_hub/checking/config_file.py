@@ -12,7 +12,7 @@ from typing import Any
 
 from detrex_hub.checking.checkpointer import is_repository, variable_notes
 from detrex_hub.checking.examination import NoWeightsError, examine, init_checkpoint
-from detrex_hub.checking.findings import HEURISTICS, Check
+from detrex_hub.checking.findings import HEURISTICS, Check, from_hub_call
 from detrex_hub.checking.model_keys import target_keys
 from detrex_hub.configs import assignments
 from detrex_hub.configs.lazy import has_detectron2, load_config, missing_config
@@ -109,7 +109,7 @@ def fix_config(
             hint="Pass its values on the training script's command line",
         )
     before = _read(path)
-    values = _corrections(found, checkpoint, extra_catalogues)
+    values = _corrections(before.text, found, checkpoint, extra_catalogues)
     after = replace(
         before, text=assignments.corrected(before.text, values) if values else before.text
     )
@@ -139,11 +139,16 @@ def fix_config(
     return [*lines, *(variable_notes(repo, extra_catalogues) if repo is not None else ())]
 
 
-def _corrections(found: Check, checkpoint: str | None, extra: Sequence[Path]) -> dict[str, Any]:
+def _corrections(
+    text: str, found: Check, checkpoint: str | None, extra: Sequence[Path]
+) -> dict[str, Any]:
     """Path of the config -> the value to write there."""
+    if found.conflict is not None:
+        # no value of the config changes that
+        return {}
     if (repo := _repository(found, checkpoint, extra)) is not None:
         # `from_hub` sets all other values
-        call = f"from_hub({repo!r}, model=model, dataloader=dataloader)"
+        call = from_hub_call(repo, dataloader="dataloader" in assignments.defined(text))
         return {
             "train.init_checkpoint": assignments.Expression(call, "from detrex_hub import from_hub")
         }

@@ -122,7 +122,8 @@ def _examined(
         min_matched=min_matched,
         absent=tuple(sorted(absent)),
         settings=wanted,
-        conflict=conflict,
+        conflict=conflict.message if conflict is not None else None,
+        conflict_hint=conflict.hint if conflict is not None else None,
         heuristics_share=loose,
         entry=weights.entry,
         notes=(
@@ -192,7 +193,7 @@ def _lazy(overrides: Overrides) -> list[str]:
     return [path for path in overrides.assumed if path not in overrides.yacs]
 
 
-def _settings(cfg: Any, weights: CheckedWeights) -> tuple[tuple[Setting, ...], str | None]:
+def _settings(cfg: Any, weights: CheckedWeights) -> tuple[tuple[Setting, ...], ConfigError | None]:
     """The values that the weights need with those of the config, or why it cannot take them."""
     if weights.overrides is None or cfg is None:
         return (), None
@@ -208,4 +209,4 @@ def _settings(cfg: Any, weights: CheckedWeights) -> tuple[tuple[Setting, ...], s
         )
         return tuple(wanted), None
     except ConfigError as error:
-        return (), error.message
+        return (), error

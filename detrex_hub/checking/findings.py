@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from shlex import quote
 from typing import Any
@@ -21,7 +22,7 @@ class Check:
     ``prefix`` is the prefix of the weights' keys in the file;
     ``absent`` are keys of the model that no checkpoint of this kind holds, and do not count;
     ``settings`` are the values that the weights need in the config; ``conflict`` says why the
-    config cannot take them;
+    config cannot take them, and ``conflict_hint`` what to do about it;
     ``heuristics_share`` is what ``share`` would be if names were matched by suffix.
     """
 
@@ -35,6 +36,7 @@ class Check:
     absent: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     conflict: str | None = None
+    conflict_hint: str | None = None
     heuristics_share: float | None = None
     entry: str | None = None
     notes: tuple[str, ...] = field(default=())
@@ -89,10 +91,14 @@ class Check:
     @property
     def remedy(self) -> str | None:
         """The line of the config that fixes the problem, or None."""
-        if self.passed:
+        if self.passed or self.conflict is not None:
             return None
         if self.entry is not None and self.share < self.min_matched:
-            return f'train.init_checkpoint = from_hub("detrex/{self.entry}", model=model)'
+            loader = not self.settings or any(
+                one.path.startswith("dataloader.") and one.has_place for one in self.settings
+            )
+            call = from_hub_call(f"detrex/{self.entry}", dataloader=loader)
+            return f"train.init_checkpoint = {call}"
         if self.suffixes_help:
             return f'train.init_checkpoint = "{self.checkpoint}{HEURISTICS}"'
         return None
@@ -145,13 +151,27 @@ class Check:
         }
 
 
+def from_hub_call(repo: str, *, dataloader: bool) -> str:
+    """The call of `from_hub` for a config.
+
+    Args:
+        repo: the name of the weights.
+        dataloader: whether the config has a node ``dataloader``.
+    """
+    nodes = ", dataloader=dataloader" if dataloader else ""
+    return f"from_hub({json.dumps(repo, ensure_ascii=False)}, model=model{nodes})"
+
+
 def refusal(found: Check, *, where: str | None = None) -> ConfigError:
     """A check that did not pass, as an error.
 
     Args:
         where: the config, for the message.
     """
-    if found.remedy:
+    otherwise = "Start from a config whose model these weights belong to"
+    if found.conflict is not None:
+        hint = found.conflict_hint or otherwise
+    elif found.remedy:
         hint = f"Write: {found.remedy}"
     elif found.differences:
         hint = f"Try: detrex-hub check {where or 'CONFIG'} --fix"
@@ -159,6 +179,6 @@ def refusal(found: Check, *, where: str | None = None) -> ConfigError:
         below = f" --prefix {quote(found.prefix)}" if found.prefix else ""
         hint = f"Convert it: detrex-hub convert {quote(found.checkpoint.partition('?')[0])}{below}"
     else:
-        hint = "Start from a config whose model these weights belong to"
+        hint = otherwise
     begin = f"{where} with " if where else ""
     return ConfigError(f"{begin}{found.checkpoint}: {found.summary()}", hint=hint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +75,10 @@ def command(
     from detrex_hub.checking.several import check_configs, refusal_of
 
     given = overrides or ()
-    with out.progress() as progress:
+    with out.progress() as progress, warnings.catch_warnings():
+        if not sys.warnoptions:
+            # the modules that a config imports warn about their own code
+            warnings.simplefilter("ignore")
         checked = check_configs(
             [config, *(Path(one) for one in given if "=" not in one)],
             checkpoint,

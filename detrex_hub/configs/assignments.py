@@ -73,11 +73,26 @@ def read(path: Path) -> ConfigText:
 
 @dataclass(frozen=True)
 class Expression:
-    """Python code to write, and its import. It is always appended, so that it runs after the rest
-    of the config."""
+    """A call to write, and its import. It comes last, so that it runs after the rest of the
+    config."""
 
     text: str
     needs: str
+
+    @property
+    def uses(self) -> set[str]:
+        """The names of the config that the call uses."""
+        names = {node.id for node in ast.walk(ast.parse(self.text)) if isinstance(node, ast.Name)}
+        return names - {self._function}
+
+    def is_called_by(self, statement: ast.Assign) -> bool:
+        """Whether an assignment calls the same function."""
+        call = statement.value
+        return isinstance(call, ast.Call) and ast.unparse(call.func) == self._function
+
+    @property
+    def _function(self) -> str:
+        return self.text.partition("(")[0]
 
 
 def assigned(text: str, path: str) -> Any:
@@ -95,6 +110,15 @@ def assigned(text: str, path: str) -> Any:
     return None if node is None else _literal(node.value)
 
 
+def defined(text: str) -> set[str]:
+    """The names that a config binds at its top level.
+
+    Raises:
+        ConfigError: it is not Python.
+    """
+    return _names(_parse(text))
+
+
 def corrected(text: str, values: Mapping[str, Any]) -> str:
     """The text with assigned paths: in existing assignments, otherwise at the end.
 
@@ -103,7 +127,8 @@ def corrected(text: str, values: Mapping[str, Any]) -> str:
             an index.
 
     Raises:
-        ConfigError: the text is not Python, or lacks the first name of a path.
+        ConfigError: the text is not Python, or lacks the first name of a path or a name that an
+            expression uses.
     """
     tree = _parse(text)
     # positions in a syntax tree count bytes of UTF-8
@@ -114,17 +139,24 @@ def corrected(text: str, values: Mapping[str, Any]) -> str:
     replaced: list[tuple[slice, str]] = []
     appended: list[str] = []
     for path, value in values.items():
-        root = path.partition(".")[0]
-        if root not in known:
-            raise ConfigError(
-                f"the config does not define {root} itself, so {path} cannot be set",
-                hint="Set it yourself",
-            )
+        uses = value.uses if isinstance(value, Expression) else set()
+        for name in (path.partition(".")[0], *sorted(uses)):
+            if name not in known:
+                raise ConfigError(
+                    f"the config does not define {name} itself, so {path} cannot be set",
+                    hint="Set it yourself",
+                )
         node = _deciding(tree, path)
         line = _statement(path, value)
         if isinstance(value, Expression):
-            if node is None or ast.unparse(node) != ast.unparse(ast.parse(line)):
+            if node is None or not value.is_called_by(node):
                 appended += [value.needs, line]
+            elif ast.unparse(node) == ast.unparse(ast.parse(line)):
+                continue
+            elif node is tree.body[-1]:
+                replaced.append((_bytes_of(node.value, content), value.text))
+            else:
+                appended.append(line)
         elif (
             node is not None and (place := _place(node, content)) is not None and value is not None
         ):
@@ -181,15 +213,18 @@ def _place(node: ast.Assign, content: bytes) -> slice | None:
     """The bytes of the value of an assignment; None if it is not plain, or has a comment inside."""
     if _literal(node.value) is None:
         return None
-    starts = [0, *(found.end() for found in _LINE_END.finditer(content))]
-    value = node.value
-    place = slice(
-        starts[value.lineno - 1] + value.col_offset,
-        starts[(value.end_lineno or value.lineno) - 1] + (value.end_col_offset or 0),
-    )
+    place = _bytes_of(node.value, content)
     text = io.StringIO(f"({content[place].decode()}\n)", newline=None)
     words = tokenize.generate_tokens(text.readline)
     return None if any(word.type == tokenize.COMMENT for word in words) else place
+
+
+def _bytes_of(value: ast.expr, content: bytes) -> slice:
+    starts = [0, *(found.end() for found in _LINE_END.finditer(content))]
+    return slice(
+        starts[value.lineno - 1] + value.col_offset,
+        starts[(value.end_lineno or value.lineno) - 1] + (value.end_col_offset or 0),
+    )
 
 
 def _literal(node: ast.expr) -> Any:

@@ -114,7 +114,7 @@ def test_fix_writes_from_hub_for_a_repository(cli, r18, tmp_path):
     last = path.read_text().splitlines()[-2:]
     assert last == [
         "from detrex_hub import from_hub",
-        f"train.init_checkpoint = from_hub('{r18}', model=model, dataloader=dataloader)",
+        f'train.init_checkpoint = from_hub("{r18}", model=model, dataloader=dataloader)',
     ]
 
 
@@ -124,7 +124,7 @@ def test_fix_writes_the_checkpoint_that_fits_too_and_once(cli, r18, tmp_path):
     arguments = ["check", path, "--target", "r18_v1", "--checkpoint", r18, "--fix"]
     assert cli(*arguments).code == 0
     text = path.read_text()
-    assert text.endswith(f"from_hub('{r18}', model=model, dataloader=dataloader)\n")
+    assert text.endswith(f'from_hub("{r18}", model=model, dataloader=dataloader)\n')
     assert cli(*arguments).code == 0
     assert path.read_text() == text
 

@@ -75,6 +75,26 @@ def test_an_expression_comes_last_with_its_import():
     ]
 
 
+def from_hub(repo, node="model"):
+    return Expression(f"from_hub('{repo}', {node}={node})", "from detrex_hub import from_hub")
+
+
+def test_a_call_replaces_the_last_call_of_the_same_function():
+    once = corrected(CONFIG, {"train.init_checkpoint": from_hub("detrex/r101_v1")})
+    after = corrected(once, {"train.init_checkpoint": from_hub("detrex/r101_v2")})
+    assert after == once.replace("r101_v1", "r101_v2")
+    # what the first call sets may be read in between
+    later = f"{once}model.x = model.y\n"
+    after = corrected(later, {"train.init_checkpoint": from_hub("detrex/r101_v2")})
+    assert after.startswith(later)
+    assert after.count("import from_hub") == 1
+
+
+def test_a_call_needs_its_names():
+    with pytest.raises(ConfigError, match="does not define loader itself"):
+        corrected(CONFIG, {"train.init_checkpoint": from_hub("detrex/r101_v2", "loader")})
+
+
 def test_a_text_without_a_final_newline_is_corrected():
     assert corrected("train = {}", {"train.x": 1}).splitlines()[-1] == "train.x = 1"
 

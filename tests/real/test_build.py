@@ -77,5 +77,5 @@ def test_a_built_backbone_loads_whole_and_the_detector_runs(path, config, conver
 def test_eva02_is_built_only_where_images_are_padded_to_squares(config, converted):
     folder = converted("eva02_B_pt_in21k_p14to16")
     cfg = config("projects/dino/configs/dino-resnet/dino_r50_4scale_12ep.py")
-    with pytest.raises(ConfigError, match=r"square images of 1024 pixels alone"):
+    with pytest.raises(ConfigError, match=r"only square images of 1024 pixels"):
         from_hub(folder, model=cfg.model, build=True)
