@@ -16,6 +16,19 @@ from detrex_hub.errors import HubError
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
+WEIGHTS_SUFFIXES = (
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".ckpt",
+    ".bin",
+    ".pkl",
+    ".tar",
+    ".zip",
+    ".distcp",
+)
+"""The endings of checkpoint files. No name of a catalogue ends so."""
+
 
 def find_file(folder: Path, name: str) -> Path | None:
     """The path of a file in a folder; None if there is no such file. It is not opened.

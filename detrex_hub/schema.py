@@ -37,7 +37,7 @@ _AT = re.compile(r"(?s)(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _EXPECTED = re.compile(r"Expected `(?P<kind>[^`]+)`(?P<rest>[^`]*)(?:, got `(?P<got>[^`]+)`)?")
-_MEANING = re.compile(r" matching regex '\\\\A\(\?#(?P<meaning>[^)]*)\).*")
+_MEANING = re.compile(r" matching regex ['\"]\\\\A\(\?#(?P<meaning>[^)]*)\).*")
 _LENGTH_OF = re.compile(r" of length (?P<bound>[<>]=) (?P<limit>\d+)")
 
 _WORDS = {

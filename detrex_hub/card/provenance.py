@@ -12,6 +12,7 @@ from detrex_hub.card.setting import IMAGES, as_python
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Source, hub_file
 from detrex_hub.records import ConversionRecord, RepositoryConfig
+from detrex_hub.redaction import public_url
 
 
 def licence_of(entry: CatalogueEntry | None) -> Markdown | None:
@@ -88,7 +89,8 @@ def web_page(url: str) -> str:
     if on_hub is not None:
         repo, revision, path = on_hub
         return f"https://huggingface.co/{repo}/blob/{revision or 'main'}/{path}"
-    return url
+    # the query of a private address grants access
+    return public_url(url)
 
 
 def _links_to(sources: Iterable[Source], *, without: str | None) -> Markdown:

@@ -30,6 +30,7 @@ from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.catalogue.lock import FileSize, Lock, Pin
 from detrex_hub.catalogue.tables import NonEmpty, Strict, Table, Value, converted, parse
 from detrex_hub.errors import CatalogueError
+from detrex_hub.folder_files import WEIGHTS_SUFFIXES
 from detrex_hub.schema import Sha256Digits, matching
 
 _MAX_PROBLEMS = 8
@@ -42,10 +43,12 @@ _NAME_RULE = (
 _DIGITS = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+")
 _EVALUATION = ("task", "dataset", "unit", "source")
 
-_FileName = Annotated[str, matching("[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}", "a file's name")]
+_FileName = Annotated[
+    str, matching("[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}", "the form of a file name")
+]
 _Prefix = Annotated[str, matching("[0-9a-f]{8,64}", "8 to 64 hexadecimal digits in lower case")]
 _Config = Annotated[
-    str, matching(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.=-]+)*\.py", "a config's path, projects/….py")
+    str, matching(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.=-]+)*\.py", "the form projects/….py")
 ]
 _Identifier = Annotated[str, matching("[a-z][a-z0-9_]*", "lower-case letters, digits and '_'")]
 _Figure = Annotated[float, Meta(ge=-1e12, le=1e12)]
@@ -225,6 +228,9 @@ def _wrong(name: str, said: WeightsTable) -> Iterator[str]:
     for alias in said.aliases:
         if not _NAME.fullmatch(alias):
             yield f"aliases: {alias!r} {_NAME_RULE}"
+    for one in (name, *said.aliases):
+        if one.endswith(WEIGHTS_SUFFIXES):
+            yield f"is named {_shown(one)}, which would mean a file"
     if said.url is UNSET and not said.sources:
         yield "lacks url or sources"
     addresses = {f"sources[{i}] url": one.url for i, one in enumerate(said.sources)}

@@ -61,7 +61,10 @@ def model_of(entry: CatalogueEntry) -> Architecture:
     if body := _body(entry):
         fields |= {f"{_BODY}_{name}" for name in _fields(body)}
     own = {name: value for name, value in entry.facts.items() if name in fields}
-    return kind.from_hyper_parameters({**own, **entry.hyper_parameters})
+    try:
+        return kind.from_hyper_parameters({**own, **entry.hyper_parameters})
+    except DetrexHubError as error:
+        raise type(error)(f"[weights.{entry.name}] {error.message}", hint=error.hint) from None
 
 
 def layout_of(entry: CatalogueEntry) -> str:

@@ -41,7 +41,7 @@ def parse(path: Path) -> Table:
         CatalogueError: it cannot be read, is no regular file, is larger than 4 MiB, or is not TOML.
     """
     try:
-        text = read_small(path, _MAX_BYTES, links=True).decode()
+        text = read_small(path, _MAX_BYTES, links=True).decode("utf-8-sig")
         if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
             raise CatalogueError(f"{path} has a line with more than {_MOST_DOTS} dots")
         return tomllib.loads(text)

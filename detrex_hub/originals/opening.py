@@ -18,6 +18,7 @@ from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint, is_averaged
 from detrex_hub.errors import UsageError, VerificationError, no_file
 from detrex_hub.floats import DTYPES
+from detrex_hub.folder_files import WEIGHTS_SUFFIXES
 from detrex_hub.hashing import FileSha256
 from detrex_hub.originals import snapshots
 from detrex_hub.originals.conversion_options import ConversionOptions
@@ -185,13 +186,13 @@ def catalogued(what: str | os.PathLike[str], options: ConversionOptions) -> Cata
     """
     text = os.fspath(what)
     path = Path(text)
-    if path.suffix or os.sep in text:
+    if os.sep in text or text.endswith(WEIGHTS_SUFFIXES) or (path.suffix and path.is_file()):
         return None
     # a name takes precedence over a file or folder of this name, such as an earlier ./r101_v2
     from detrex_hub import catalogue
 
     entry = catalogue.look_up(text, options.extra_catalogues)
-    if entry is None and not path.exists():
+    if entry is None and not path.suffix and not path.exists():
         entry = catalogue.find(text, options.extra_catalogues)
     if entry is not None:
         _refuse(f"{text} is a name of the catalogue", options, "revision")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrex_hub.errors import CheckpointError, HubError, UsageError
-from detrex_hub.folder_files import find_file
+from detrex_hub.folder_files import WEIGHTS_SUFFIXES, find_file
 from detrex_hub.own_files import read_small
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ _OF_DEEPSPEED = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_
 _NOT_WEIGHTS = re.compile(
     r"optim|sched|scaler|training_args|recipe_state|(?:^|_)(?:rng|random)_?stat", re.IGNORECASE
 )
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar", ".zip", ".distcp")
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def is_on_hub(text: str) -> bool:
     from detrex_hub.repositories import names
 
     bare = text.removeprefix("hf://").partition("@")[0]
-    return names.is_repo_id(bare) and not bare.endswith(_SUFFIXES)
+    return names.is_repo_id(bare) and not bare.endswith(WEIGHTS_SUFFIXES)
 
 
 def of_file(path: Path) -> Snapshot | None:
@@ -248,7 +247,7 @@ def _found_in(folder: Path) -> Path:
     names = sorted(
         path.name
         for path in folder.iterdir()
-        if path.suffix in _SUFFIXES and not _NOT_WEIGHTS.search(path.name)
+        if path.suffix in WEIGHTS_SUFFIXES and not _NOT_WEIGHTS.search(path.name)
     )
     found = [path for name in names if (path := find_file(folder, name)) is not None]
     if len(found) == 1:

@@ -7,7 +7,8 @@ import pytest
 from detrex_hub import catalogue
 from detrex_hub.catalogue import loader
 from detrex_hub.catalogue.lock import Lock, Pin, ResultPin, lock_path, read_lock, write_lock
-from detrex_hub.errors import CatalogueError, UsageError
+from detrex_hub.catalogue.models import model_of
+from detrex_hub.errors import CatalogueError, DetrexHubError, UsageError
 
 SHA256 = "5c" * 32
 ENTRY = """
@@ -57,6 +58,12 @@ def load(tmp_path):
             r"sources\[0\].url is missing|sources.*url is missing",
         ),
         (ENTRY + 'sha256 = "abc"', "sha256 should be a string of 64 hexadecimal digits"),
+        (
+            ENTRY.replace('"resnet"', '"Res Net"'),
+            "architecture should be a string of lower-case letters, digits and '_'$",
+        ),
+        (ENTRY.replace("mine]", "'mine.pth']"), "is named 'mine.pth', which would mean a file"),
+        (ENTRY + 'aliases = ["my.pkl"]', "is named 'my.pkl', which would mean a file"),
         (ENTRY + "size = 0", "size should be an integer, at least 1"),
         (ENTRY + 'license = "apache 2"', "license is 'apache 2' and should be .*apache-2.0"),
         (ENTRY + 'license = "other"', "license is 'other', which needs license_name"),
@@ -87,6 +94,18 @@ def test_errors_name_the_file_and_the_table(load, tmp_path, text, message):
     said = str(refused.value)
     assert said.startswith(f"{tmp_path / 'my.toml'}: ")
     assert "\n" not in said
+
+
+def test_a_byte_order_mark_is_skipped(load):
+    assert [*load(f"\ufeff{ENTRY}")] == ["mine"]
+
+
+def test_wrong_hyper_parameters_name_their_entry(load):
+    entry = load(f"{ENTRY}hyper_parameters = {{ depth = 19 }}")["mine"]
+    with pytest.raises(
+        DetrexHubError, match=r"^\[weights.mine\] invalid hyper-parameters of resnet"
+    ):
+        model_of(entry)
 
 
 def test_a_file_that_costs_much_time_is_refused(load, tmp_path):

@@ -43,6 +43,24 @@ def test_load_takes_a_name(cli, unpublished, name):
     assert torch.load(done.out.strip(), weights_only=True)["model"]
 
 
+def test_a_name_may_have_a_dot(cli, unpublished, original, tmp_path):
+    content = original.read_bytes()
+    url = unpublished.add("tiny.pth", content)
+    path = tiny.catalogue(tmp_path / "dotted.toml", url, content)
+    path.write_text(path.read_text().replace("[weights.tiny]", "[weights.'tiny.v1']"))
+    for command in (("convert", "-o", "out"), ("convert-and-push", "--to", "hub"), ("load",)):
+        done = cli(command[0], "tiny.v1", *command[1:], "--catalogue", path)
+        assert done.code == 0, done.err
+
+
+def test_the_query_of_an_address_is_not_on_the_card(cli, tmp_path):
+    url = "https://example.org/tiny.pth?token=abc&X-Amz-Signature=def"
+    path = tiny.catalogue(tmp_path / "private.toml", url, b"")
+    done = cli("card", tiny.NAME, "--catalogue", path)
+    assert "(https://example.org/tiny.pth)" in done.out
+    assert "token" not in done.out and "Amz" not in done.out
+
+
 @named
 def test_inspect_takes_a_name(cli, unpublished, name):
     done = cli("inspect", name)
@@ -145,7 +163,7 @@ def test_a_fix_says_what_training_needs_to_find_a_name(cli, unpublished, monkeyp
     config.write_text(text)
     monkeypatch.delenv("DETREX_HUB_CATALOGUE")
     assert needed in cli(*check).err
-    assert f"from_hub('{tiny.NAME}'" in config.read_text()
+    assert f'from_hub("{tiny.NAME}"' in config.read_text()
 
 
 def test_push_compares_the_licence_with_a_named_catalogue(cli, unpublished, monkeypatch, tmp_path):
