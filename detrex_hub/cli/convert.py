@@ -75,6 +75,8 @@ def command(
 def _lines(done: Converted) -> Iterator[str]:
     conversion = done.conversion
     plan = conversion.plan
+    # the Hub refuses seeded numbers
+    into = " --to ./hub" if conversion.synthetic else ""
     return pairs(
         {
             "converted": f"{conversion.name}, {conversion.architecture.name} ({conversion.layout})",
@@ -82,6 +84,6 @@ def _lines(done: Converted) -> Iterator[str]:
             "with the source",
             "weights": f"{done.path}, {human_size(done.size)}",
             "sha256": done.sha256,
-            "next": done.folder and f"detrex-hub push {quote(str(done.folder))}",
+            "next": done.folder and f"detrex-hub push {quote(str(done.folder))}{into}",
         }
     )

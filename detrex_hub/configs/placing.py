@@ -79,7 +79,7 @@ def check_model(kind: type[Architecture], model: Any, where: str) -> None:
     if kind.backbone or model is None or not lineage_of(model) or takes(kind, model):
         return
     raise ConfigError(
-        f"model cannot take the weights of {where}: {described(model)}, but the weights are for a "
+        f"model cannot take the weights of {where}: {described(model)}, but the weights are for "
         f"{' or '.join(sorted(_takers(kind)))} ({kind.name})",
         hint="Start from a config with such a model",
     )
@@ -104,7 +104,7 @@ def check_inside(
         if node is not None and lineage_of(node) and not takes(inner, node):
             raise ConfigError(
                 f"{path} cannot take the weights of {where}: {described(node)}, but the weights "
-                f"are for a {' or '.join(sorted(_takers(inner)))}",
+                f"are for {' or '.join(sorted(_takers(inner)))}",
                 hint="Start from a config with such a backbone, or replace it: "
                 "from_hub(..., build=True)",
             )
@@ -162,7 +162,7 @@ def node_of(kind: type[Architecture], model: Any, where: str) -> str:
     here = "model.backbone" if _at(model, "model.backbone") is not None else "model"
     raise ConfigError(
         f"{here} cannot take the weights of {where}: {described(_at(model, here))}, "
-        f"but the weights are for a {' or '.join(sorted(_takers(kind)))}",
+        f"but the weights are for {' or '.join(sorted(_takers(kind)))}",
         hint="Start from a config with such a backbone, or replace it: from_hub(..., build=True)",
     )
 

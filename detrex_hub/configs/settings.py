@@ -318,8 +318,11 @@ def _setting(
         if below is None:
             if not required:
                 return []
+            what = described(node)
+            if hasattr(node, "keys") and not target_of(node):
+                what = f"it has no {name}"
             raise ConfigError(
-                f"{here} cannot take the weights of {where}: {described(node)}, "
+                f"{here} cannot take the weights of {where}: {what}, "
                 f"and they need {path} = {value!r}",
                 hint=_elsewhere(path),
             )

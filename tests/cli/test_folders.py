@@ -31,6 +31,13 @@ def converted(cli, tmp_path):
     return tmp_path / "here" / "tiny"
 
 
+def test_the_command_that_convert_names_next_works(cli, tmp_path):
+    entries = tiny.catalogue(tmp_path / "tiny.toml")
+    shown = cli("convert", "tiny", "--synthetic", "--catalogue", entries).out
+    (line,) = [one for one in shown.splitlines() if one.startswith("next")]
+    assert cli(*line.partition("detrex-hub ")[2].split()).code == 0
+
+
 COMMANDS = {
     "load": ("load", "FOLDER"),
     "inspect": ("inspect", "FOLDER"),

@@ -126,7 +126,7 @@ def test_the_refusal_of_another_backbone_class_names_both_and_changes_nothing(sw
     cfg = with_neck()
     before = OmegaConf.to_yaml(cfg)
     with pytest.raises(
-        ConfigError, match=r"\.ResNet, but the weights are for a SwinTransformer"
+        ConfigError, match=r"\.ResNet, but the weights are for SwinTransformer"
     ) as e:
         from_hub(swin, model=cfg.model, dataloader=cfg.dataloader)
     assert str(swin) in str(e.value)
@@ -234,7 +234,7 @@ def test_a_model_of_another_class_is_refused_and_stays_unchanged(detector):
         lambda: from_hub(detector, model=cfg.model, build=True),
         lambda: apply_overrides(cfg, detector),
     ):
-        with pytest.raises(ConfigError, match=r"ConditionalDETR, .* for a projects\.detr\.DETR"):
+        with pytest.raises(ConfigError, match=r"ConditionalDETR, .* for projects\.detr\.DETR"):
             load()
     assert OmegaConf.to_yaml(cfg) == before
 
@@ -410,7 +410,7 @@ def test_dc5_models_take_resnets_below_a_body(tmp_path):
     loaded = from_hub(made, model=cfg.model, prefix="auto")
     assert "backbone.body.layer4.1.bn2.running_var" in keys(loaded)
     assert (cfg.model.backbone.name, cfg.model.backbone.dilation) == ("resnet18", True)
-    with pytest.raises(ConfigError, match=r"\.ResNet, but the weights are for a TorchvisionResNet"):
+    with pytest.raises(ConfigError, match=r"\.ResNet, but the weights are for TorchvisionResNet"):
         from_hub(made, model=lazy_config().model)
 
 

@@ -585,6 +585,13 @@ def test_a_node_that_builds_nothing_takes_no_new_value():
         settings.apply(Overrides(lazy={"model.embed_dim": 256}), model=model, where="x/y")
 
 
+def test_a_missing_feature_map_is_named():
+    model = OmegaConf.create({"neck": {"input_shapes": {"res3": {"channels": 512}}}})
+    wanted = Overrides(lazy={"model.neck.input_shapes.res2.channels": 256})
+    with pytest.raises(ConfigError, match=r"^model\.neck\.input_shapes .*: it has no res2, and"):
+        settings.settings(wanted, model=model, where="x/y")
+
+
 @pytest.mark.parametrize("below", [3, "resnet", True, None])
 def test_a_value_in_the_place_of_a_node_is_refused(below):
     model = OmegaConf.create({"backbone": {"_target_": RESNET, "stages": below}})
