@@ -328,7 +328,7 @@ def _chosen(names: Sequence[str], families: Sequence[str]) -> dict[str, int]:
     from detrex_hub.catalogue.models import layout_of, model_of
     from detrex_hub.publishing.batch_names import select
 
-    entries = [catalogue.find(one) for one in names or select(families=families)]
+    entries = [catalogue.find_entry(one) for one in names or select(families=families)]
     return {
         one.name: sum(spec.nbytes for spec in model_of(one).original(layout_of(one))[0].values())
         for one in entries

@@ -29,7 +29,7 @@ _TYPES = {"F32": torch.float32, "I64": torch.int64, "F16": torch.float16, "BOOL"
 
 def written(name: str, folder: Path) -> Path:
     """The original of a name with seeded numbers, as torch saves it."""
-    entry = catalogue.find(name)
+    entry = catalogue.find_entry(name)
     specs, same_as = model_of(entry).original(layout_of(entry))
     numbers = SyntheticCheckpoint(specs, same_as)
     state: dict[str, torch.Tensor] = {}
@@ -47,7 +47,7 @@ def written(name: str, folder: Path) -> Path:
 
 def converted(original: Path, name: str, folder: Path) -> tuple[Path, Path]:
     """The conversion, and the same tensors in the order of the original."""
-    entry = catalogue.find(name)
+    entry = catalogue.find_entry(name)
     options = ConversionOptions(architecture=entry.architecture, facts=dict(entry.facts))
     with prepare(original, options) as planned:
         made = execute(planned, folder / name).path

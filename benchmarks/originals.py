@@ -44,7 +44,7 @@ class Originals(Server):
 @lru_cache(8)
 def _original(name: str) -> tuple[bytes, SyntheticCheckpoint]:
     """The beginning of the file, and its tensors in their order."""
-    entry = catalogue.load()[name]
+    entry = catalogue.load_entries()[name]
     specs, same_as = model_of(entry).original(layout_of(entry))
     entries, at = {}, 0
     for key, spec in specs.items():
@@ -79,7 +79,7 @@ def _between(
 
 def catalogue_of(names: Sequence[str], url: str) -> str:
     """Catalogue entries in TOML, with the originals at an address instead of their own."""
-    known = catalogue.load()
+    known = catalogue.load_entries()
     return "\n".join(_entry(known[name], f"{url}/{name}.safetensors") for name in names)
 
 

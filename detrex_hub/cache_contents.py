@@ -186,7 +186,7 @@ def _repositories(described: dict[str, tuple[str, str]]) -> Iterator[Stored]:
     theirs = {name for name, origin in described.values() if origin != CONVERTED_HERE}
     theirs |= {
         named[0]
-        for entry in catalogue.load().values()
+        for entry in catalogue.load_entries().values()
         for source in entry.sources
         if (named := hub_file(source.url)) is not None
     }
@@ -214,7 +214,7 @@ def _materialised(described: Mapping[str, tuple[str, str]]) -> Iterator[Stored]:
 def _originals() -> Iterator[Stored]:
     known = {
         folder_name(source): entry.name
-        for entry in catalogue.load().values()
+        for entry in catalogue.load_entries().values()
         for source in entry.sources
     }
     for folder in _folders(converted.root().with_name("sources"), "*"):

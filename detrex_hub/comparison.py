@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint
-from detrex_hub.inspection import weights
+from detrex_hub.inspection import find_weights
 from detrex_hub.mapping.fold import Pair, fold, fold_keys
 from detrex_hub.specs import TORCH_DTYPES, TensorSpec
 
@@ -141,7 +141,7 @@ def diff(
         True
     """
     first, second = (
-        weights(side, extra_catalogues=extra_catalogues, progress=progress)
+        find_weights(side, extra_catalogues=extra_catalogues, progress=progress)
         for side in (left, right)
     )
     with (
@@ -172,7 +172,7 @@ class _Side:
     def digest(self, key: str) -> str:
         identity = self.checkpoint.identity(self.stored[key])
         if identity not in self._digests:
-            self._digests[identity] = checkpoints.digest(self.checkpoint, self.stored[key])
+            self._digests[identity] = checkpoints.tensor_digest(self.checkpoint, self.stored[key])
         return self._digests[identity]
 
 
@@ -274,7 +274,7 @@ def _numbers(
         _pieces(right, count * width[right_type]),
         strict=True,
     ):
-        yield decoded(one, left_type), decoded(other, right_type)
+        yield as_array(one, left_type), as_array(other, right_type)
 
 
 def _pieces(chunks: Iterator[bytes | memoryview], length: int) -> Iterator[bytes]:
@@ -290,7 +290,7 @@ def _pieces(chunks: Iterator[bytes | memoryview], length: int) -> Iterator[bytes
         yield bytes(waiting)
 
 
-def decoded(data: bytes, dtype: str) -> NDArray[Any]:
+def as_array(data: bytes, dtype: str) -> NDArray[Any]:
     """Little-endian bytes as numbers; bfloat16 and the 8-bit floats, which numpy lacks, widened."""
     import numpy as np
 

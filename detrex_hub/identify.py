@@ -264,7 +264,7 @@ def identify(
         # facts of the catalogue can decide which other facts exist
         unsaid={name: settled.values[name] for name in unsaid if name in settled.values},
         preprocessing=preprocessing,
-        overrides=settings.check(
+        overrides=settings.check_overrides(
             made.overrides(preprocessing), made.paths(), where=f"the architecture {made.name}"
         ),
     )

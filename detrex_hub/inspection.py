@@ -136,7 +136,9 @@ def inspect(
     command = f"detrex-hub convert {quote(os.fspath(what))}"
     if container is not None:
         command += f" --container {quote(container)}"
-    path = weights(what, revision=revision, extra_catalogues=extra_catalogues, progress=progress)
+    path = find_weights(
+        what, revision=revision, extra_catalogues=extra_catalogues, progress=progress
+    )
     with suggesting(command), checkpoints.open(path, container=container) as checkpoint:
         metadata = checkpoint.metadata | snapshots.documents(path)
         specs = dict(checkpoint.specs)
@@ -181,7 +183,7 @@ def inspect(
         )
 
 
-def about(entry: CatalogueEntry) -> dict[str, Any]:
+def describe_entry(entry: CatalogueEntry) -> dict[str, Any]:
     """The catalogue's data on weights, the overrides for a config, and the facts that a conversion
     of them takes."""
     known = asdict(entry)
@@ -202,7 +204,7 @@ def about(entry: CatalogueEntry) -> dict[str, Any]:
     return known | {"takes": takes, "overrides": overrides, "pinned": list(entry.pinned)}
 
 
-def weights(
+def find_weights(
     what: str | os.PathLike[str],
     *,
     revision: str | None = None,

@@ -21,7 +21,7 @@ from detrex_hub.configs.class_counts import class_count
 from detrex_hub.configs.interpolation import readable
 from detrex_hub.errors import CheckpointError, one_line
 from detrex_hub.fine_tuning import NewClasses, with_classes
-from detrex_hub.materialising import checked, materialise
+from detrex_hub.materialising import materialise, open_checked
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
 from detrex_hub.records import CONFIG
@@ -268,7 +268,7 @@ def load_state_dict(
     """
     with one_line():
         repository = resolve(repo, revision=revision)
-        with checked(repository) as checkpoint:
+        with open_checked(repository) as checkpoint:
             return tensors_of(checkpoint, repository.config.checkpoint.ties)
 
 

@@ -83,7 +83,7 @@ def cache_key(described: RepositoryConfig, prefix: str) -> str:
 
 
 @contextmanager
-def checked(repository: Repository) -> Iterator[Checkpoint]:
+def open_checked(repository: Repository) -> Iterator[Checkpoint]:
     """The weights, opened. They are hashed while they are read, so what was made of them may be
     used only after this has ended, which it does by an error where they are not those described.
     Weights that this process has just proven are not hashed again.
@@ -119,7 +119,7 @@ def _write(repository: Repository, path: Path, key: str, prefix: str) -> None:
     option = "TMPDIR" if path.is_relative_to(_temporary_root()) else assets_variable()
     with staging_folder(path, option=option) as staging:
         staged = staging / path.name
-        with checked(repository) as checkpoint:
+        with open_checked(repository) as checkpoint:
             sha256 = checkpoints.write(
                 staged,
                 "pth",

@@ -61,7 +61,7 @@ class Pinned:
         }
 
 
-def pin(
+def pin_weights(
     names: Sequence[str] = (),
     *,
     check: bool = False,
@@ -116,7 +116,7 @@ def _wanted(names: Sequence[str], extra: Sequence[Path]) -> list[tuple[Path, Cat
         return [*every.values()]
     found = []
     for name in names:
-        entry = catalogue.find(name, extra)
+        entry = catalogue.find_entry(name, extra)
         if entry.name not in every:
             raise UsageError(
                 f"{entry.name} is in the built-in catalogue, but the lock to be written is "

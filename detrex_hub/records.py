@@ -258,7 +258,7 @@ class RecordedPlan(Struct, frozen=True, kw_only=True):
         """
         where = f"{CONVERSION}: plan.moves, {target[:120]!r}"
         return [
-            one if isinstance(one, str) else schema.convert(one, _kind_of(one), where=where)
+            one if isinstance(one, str) else schema.validated(one, _kind_of(one), where=where)
             for one in self.moves[target]
         ]
 
@@ -334,13 +334,13 @@ class _Versioned(Struct):
 
 
 def _checked(document: Any, kind: type[T], where: str) -> T:
-    version = schema.convert(document, _Versioned, where=where).format_version
+    version = schema.validated(document, _Versioned, where=where).format_version
     if version != FORMAT_VERSION:
         raise ConfigError(
             f"{where} has format version {version}, this detrex-hub reads {FORMAT_VERSION}",
             hint="Upgrade with: pip install -U detrex-hub",
         )
-    return schema.convert(document, kind, where=where)
+    return schema.validated(document, kind, where=where)
 
 
 def plan_to_json(plan: ConversionPlan, specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
@@ -384,7 +384,7 @@ def recorded_plan(
 ) -> RecordedPlan:
     """A plan in the form of `conversion.json`."""
     document = plan_to_json(plan, specs) | {"mapper_sha256": mapper_sha256}
-    return schema.convert(document, RecordedPlan, where="the plan")
+    return schema.validated(document, RecordedPlan, where="the plan")
 
 
 def to_json(record: RepositoryConfig | ConversionRecord) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def resolve(
                 raise _not_converted(error) from None
             found = _convert(entry, repo_id, error, keep, extra_catalogues, progress)
     found.name = text
-    _compare_with_lock(entry, found)
+    _check_lock(entry, found)
     return found
 
 
@@ -129,7 +129,9 @@ def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence
     text = name.removeprefix("hf://")
     entry = None if Path(text).is_dir() and "/" in text else _entry(text, extra_catalogues)
     if entry is None:
-        return card.render_folder(Path(text), catalogue.load(extra_catalogues), repo_id=repo_id)
+        return card.render_folder(
+            Path(text), catalogue.load_entries(extra_catalogues), repo_id=repo_id
+        )
     made = local_conversions.find(entry)
     if made is None:
         return card.render_for(entry, repo_id=repo_id)
@@ -183,7 +185,7 @@ def _entry(text: str, extra: Sequence[Path]) -> CatalogueEntry | None:
         return catalogue.look_up(bare.removeprefix(f"{default_namespace()}/"), extra)
     if (Path(bare) / CONFIG).is_file():
         return catalogue.look_up(bare, extra)
-    return catalogue.find(bare, extra)
+    return catalogue.find_entry(bare, extra)
 
 
 def _look_up(entry: CatalogueEntry, repo_id: str) -> Repository | None:
@@ -240,7 +242,7 @@ def _not_converted(error: HubError) -> HubError:
     return type(error)(error.message, hint=hint)
 
 
-def _compare_with_lock(entry: CatalogueEntry, found: Repository) -> None:
+def _check_lock(entry: CatalogueEntry, found: Repository) -> None:
     """Refuse weights that differ from the catalogue's lock. The publisher does not matter.
 
     Seeded numbers in a folder are the user's own, and are clearly marked.

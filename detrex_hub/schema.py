@@ -71,7 +71,7 @@ Sha256Digits: TypeAlias = Annotated[
 ]
 
 
-def convert(
+def validated(
     document: Any, kind: type[T], *, where: str, refusal: type[DetrexHubError] = ConfigError
 ) -> T:
     """Check a parsed document, and return it as a value of a type. No value is coerced.
@@ -86,9 +86,9 @@ def convert(
         DetrexHubError: of the class ``refusal``: it names the file and the field.
     """
     try:
-        return checked(document, kind)
+        return typed(document, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise refusal(f"{where}: {problem(error)}") from None
+        raise refusal(f"{where}: {in_words(error)}") from None
 
 
 # msgspec analyses a type on its first use. If a second thread uses the type at that time, it reads
@@ -96,7 +96,7 @@ def convert(
 _one_at_a_time = threading.RLock()
 
 
-def checked(document: Any, kind: type[T]) -> T:
+def typed(document: Any, kind: type[T]) -> T:
     """`msgspec.convert`, safe in threads.
 
     Raises:
@@ -107,7 +107,7 @@ def checked(document: Any, kind: type[T]) -> T:
         return msgspec.convert(document, kind)
 
 
-def problem(error: Exception, root: str = "") -> str:
+def in_words(error: Exception, root: str = "") -> str:
     """A problem that msgspec found, in plain words: ``checkpoint.sha256 is missing``.
 
     Args:

@@ -34,7 +34,7 @@ facts = {{ image_format = "RGB" }}
 
 def original(path: Path) -> bytes:
     """The content of an original in seeded numbers."""
-    entry = catalogue.find(NAME)
+    entry = catalogue.find_entry(NAME)
     specs, same_as = model_of(entry).original(layout_of(entry))
     numbers = SyntheticCheckpoint(specs, same_as)
     tensors = [

@@ -34,7 +34,7 @@ _NAMES = {
 def entry_of(file: str) -> str | None:
     """The catalogue's name for the weights in a config's checkpoint file."""
     name = _NAMES.get(Path(file).stem, Path(file).stem)
-    return name if name in catalogue.load() else None
+    return name if name in catalogue.load_entries() else None
 
 
 # weights for configs that start from a file of another model
@@ -72,7 +72,7 @@ def shapes_of(file: str) -> dict[str, Shape]:
         return {"stem.fc.weight": (1000, 2048), **{key: spec.shape for key, spec in target.items()}}
     name = entry_of(file)
     assert name is not None, file
-    made = model_of(catalogue.load()[name])
+    made = model_of(catalogue.load_entries()[name])
     return {key: spec.shape for key, spec in made.original()[0].items()}
 
 
@@ -110,7 +110,7 @@ def new_of(config: str) -> int:
     original lacks, and the pyramid on a ViT."""
     facts = record()["configs"][config]
     backbone = record()["parts"][facts["keys"][0]]["shapes"]
-    kind = architecture(catalogue.load()[facts["after"]["name"]].architecture)
+    kind = architecture(catalogue.load_entries()[facts["after"]["name"]].architecture)
     beside = sum(not key.startswith(f"{kind.node.removeprefix('model.')}.") for key in backbone)
     return int(facts["after"]["by_model"]) + beside
 

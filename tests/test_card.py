@@ -345,7 +345,7 @@ def test_moves_and_drops_are_folded_and_counted():
 
 
 def test_constants_of_a_detector_are_not_listed_as_layers_to_train():
-    text = card.render_for(catalogue.find("detr_r50"))
+    text = card.render_for(catalogue.find_entry("detr_r50"))
     assert "not in the checkpoint: `criterion.empty_weight`\n" in text
     assert "Initialised by the model" not in text
 
@@ -393,13 +393,13 @@ def test_a_card_lists_the_facts_that_shapes_do_not_show():
     ],
 )
 def test_a_card_has_the_hubs_task(name, task):
-    metadata, _ = parts(card.render_for(catalogue.find(name)))
+    metadata, _ = parts(card.render_for(catalogue.find_entry(name)))
     assert metadata["pipeline_tag"] == task
 
 
 def test_a_tracker_has_a_tag():
     # the Hub has no tracking task
-    metadata, _ = parts(card.render_for(catalogue.find("co_mot_dancetrack")))
+    metadata, _ = parts(card.render_for(catalogue.find_entry("co_mot_dancetrack")))
     assert metadata["pipeline_tag"] == "object-detection"
     assert "object-tracking" in metadata["tags"]
 
@@ -678,14 +678,14 @@ TEXTS = st.text(st.one_of(st.sampled_from("`|\\<>[]()*_~#&$!:;-+=1.w/ \n"), st.c
 
 @given(TEXTS)
 def test_prose_reads_as_it_was_written(text):
-    (paragraph,) = MARKDOWN.parseInline(f"x{markdown.text(text)}")
+    (paragraph,) = MARKDOWN.parseInline(f"x{markdown.prose(text)}")
     assert {child.type for child in paragraph.children} <= {"text", "text_special"}
     assert "".join(child.content for child in paragraph.children) == "x" + markdown.clean(text)
 
 
 @given(TEXTS)
 def test_prose_is_a_paragraph_at_every_place(text):
-    shown = markdown.text(text)
+    shown = markdown.prose(text)
     kinds = [token.type for token in MARKDOWN.parse(shown)]
     assert kinds in ([], ["paragraph_open", "inline", "paragraph_close"])
 
@@ -714,12 +714,12 @@ def test_only_web_pages_are_linked(url):
     assert "](" not in markdown.link(url, "label")
 
 
-PRINTING = markdown.template("a {{ x }} b {% for y in [x] %}{{ y }}{% endfor %}")
+PRINTING = markdown.escaping_template("a {{ x }} b {% for y in [x] %}{{ y }}{% endfor %}")
 
 
 @given(TEXTS)
 def test_every_card_value_is_escaped_once(text):
-    escaped = markdown.text(text)
+    escaped = markdown.prose(text)
     for value in (text, escaped):
         assert markdown.md("a {x} b {x}", x=value) == f"a {escaped} b {escaped}"
         assert markdown.joined(" + ", [value, value]) == f"{escaped} + {escaped}"
@@ -727,13 +727,13 @@ def test_every_card_value_is_escaped_once(text):
 
 
 def test_a_template_prints_nothing_unescaped():
-    shown = markdown.template("{{ a }} {{ a ~ a }} {{ a | upper }}").render(a="<b>")
+    shown = markdown.escaping_template("{{ a }} {{ a ~ a }} {{ a | upper }}").render(a="<b>")
     assert shown == r"\<b\> \<b\>\<b\> \<B\>"
 
 
 def test_a_template_refuses_a_name_that_it_is_not_given():
     with pytest.raises(UndefinedError, match="title"):
-        markdown.template("# {{ title }}").render(name="x")
+        markdown.escaping_template("# {{ title }}").render(name="x")
 
 
 def test_only_markdown_values_are_printed_as_markup():
@@ -746,7 +746,7 @@ def test_only_markdown_values_are_printed_as_markup():
 
 @pytest.mark.parametrize("text", ["{y}", "{0}", "{x}", "{{y}}", "{x.y}", "{x!r}", "%s", "$y"])
 def test_braces_in_a_value_are_text(text):
-    escaped = markdown.text(text)
+    escaped = markdown.prose(text)
     assert markdown.md("{x}-{y}", x=text, y="z") == f"{escaped}-z"
     assert markdown.md("{x}", x=markdown.md("{y}", y=text), y="z") == escaped
 
@@ -841,11 +841,11 @@ def test_a_folder_with_an_entrys_name_is_not_the_entry(tmp_path):
 def test_the_bytes_do_not_depend_on_hash_seed_or_locale(seed, locale):
     script = (
         "import sys; from detrex_hub import card, catalogue; "
-        "sys.stdout.buffer.write(card.render_for(catalogue.find('r50_v1')).encode())"
+        "sys.stdout.buffer.write(card.render_for(catalogue.find_entry('r50_v1')).encode())"
     )
     env = os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": "Asia/Tokyo"}
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, env=env)
-    assert done.stdout == card.render_for(catalogue.find("r50_v1")).encode()
+    assert done.stdout == card.render_for(catalogue.find_entry("r50_v1")).encode()
 
 
 # -- folding -------------------------------------------------------------------------------------
@@ -936,7 +936,7 @@ def numbers(runs):
 
 def test_model_cards_are_written_once_and_stale_ones_removed(tmp_path, monkeypatch):
     entries = {name: entry(name=name) for name in ("one", "two")}
-    monkeypatch.setattr(catalogue, "load", lambda: entries)
+    monkeypatch.setattr(catalogue, "load_entries", lambda: entries)
     (tmp_path / "NOTES.md").write_text("# Notes of mine\n")
     one, two, notes = (tmp_path / name for name in ("one.md", "two.md", "NOTES.md"))
     assert card.write_model_cards(tmp_path) == [one, two]
@@ -961,4 +961,4 @@ def test_importing_cards_imports_little():
 )
 def test_the_snippet_builds_a_backbone_that_no_config_has(name, built):
     # make_default_stages cannot build a ResNeXt, and a config of a plain ResNet is refused
-    assert ("build=True)" in card.render_for(catalogue.find(name))) == built
+    assert ("build=True)" in card.render_for(catalogue.find_entry(name))) == built

@@ -16,7 +16,7 @@ from detrex_hub.architectures.base import IMAGENET_RGB
 from detrex_hub.architectures.resnet import ResNet
 from detrex_hub.architectures.swin import Swin
 from detrex_hub.architectures.torchvision_resnet import TorchvisionResNet
-from detrex_hub.checking import check, examination, examine, fix_config, refusal, target_keys
+from detrex_hub.checking import as_error, check, examination, examine, fix_config, target_keys
 from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.conversion import convert
 from detrex_hub.errors import CheckpointError, ConfigError, UsageError
@@ -111,7 +111,7 @@ def test_a_materialised_file_records_its_overrides(converted):
     assert not found.passed
     assert [one.path for one in found.differences] == ["model.pixel_std"]
     with pytest.raises(ConfigError, match=r"model\.pixel_std is \[1\.0, 1\.0, 1\.0\]"):
-        raise refusal(found)
+        raise as_error(found)
 
 
 def test_an_assumption_about_weights_is_shown_and_fails_no_config(original, tmp_path):
@@ -148,7 +148,7 @@ def test_the_conflict_with_another_backbone_names_both(converted):
     assert str(converted) in found.conflict
     assert not found.passed
     assert found.remedy is None
-    assert "from_hub(..., build=True)" in refusal(found).hint
+    assert "from_hub(..., build=True)" in as_error(found).hint
 
 
 def test_fix_does_not_write_weights_that_the_config_cannot_take(converted, tmp_path):
@@ -196,7 +196,7 @@ def test_a_file_is_not_recognised_by_its_name(tmp_path):
     assert found.entry is None
     assert found.remedy is None
     assert any("is named like the original of detrex/r18_v1" in note for note in found.notes)
-    assert refusal(found).hint == f"Convert it: detrex-hub convert {path}"
+    assert as_error(found).hint == f"Convert it: detrex-hub convert {path}"
 
 
 def resnet_file(path, **beside):
@@ -531,6 +531,6 @@ def test_a_prefix_identifies_a_file_that_detectron2_cannot_match(original, tmp_p
     found = examine(config_for(path), target=detector(18), prefix="encoder_q")
     assert found.what.startswith("resnet, ")
     assert found.share == 0
-    assert refusal(found).hint == f"Convert it: detrex-hub convert {path} --prefix encoder_q."
+    assert as_error(found).hint == f"Convert it: detrex-hub convert {path} --prefix encoder_q."
     with pytest.raises(UsageError, match=r"begins with 'encoder_k\.'"):
         examine(config_for(path), target=detector(18), prefix="encoder_k.")

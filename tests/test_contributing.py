@@ -27,9 +27,9 @@ def test_the_example_catalogue_and_its_lock_are_read(tmp_path):
     tables, lock = blocks("toml")
     path = tmp_path / "my.toml"
     path.write_text(tables)
-    assert catalogue.load([path]).keys() - catalogue.load().keys() == {"my_r50"}
+    assert catalogue.load_entries([path]).keys() - catalogue.load_entries().keys() == {"my_r50"}
     (tmp_path / "my.lock.toml").write_text(lock)
-    assert catalogue.find("my_r50", [path]).pinned == ("source",)
+    assert catalogue.find_entry("my_r50", [path]).pinned == ("source",)
 
 
 def test_the_example_architecture_converts_its_original():

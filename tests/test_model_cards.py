@@ -11,7 +11,7 @@ from tests.hub_server.cards import problems
 
 FOLDER = Path(__file__).parent.parent / "model_cards"
 COMMAND = "run: make cards (or: python -m detrex_hub.card), and commit model_cards/"
-ENTRIES = catalogue.load()
+ENTRIES = catalogue.load_entries()
 
 
 @cache

@@ -23,6 +23,11 @@ def modules():
     return [path.relative_to(ROOT) for path in sorted(ROOT.rglob("*.py"))]
 
 
+def is_module(package, name):
+    path = ROOT.parent.joinpath(*package.split("."), name)
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
 def named_after_its_subject(path):
     """A command, or the numbers of one architecture."""
     if path.parts[0] == "cli":
@@ -55,3 +60,24 @@ def test_two_types_do_not_share_a_name():
     paths = [path for path in modules() if path != Path("cli/options.py")]
     counts = Counter(name for path in paths for name in defined_types(path))
     assert not {name for name, count in counts.items() if count > 1}
+
+
+def test_a_function_that_shares_its_name_is_called_with_its_module():
+    # the forward passes are named after the layers and models that they run
+    paths = [path for path in modules() if path.parts[0] != "numerics"]
+    trees = {path: ast.parse((ROOT / path).read_text()) for path in paths}
+    counts = Counter(
+        node.name
+        for tree in trees.values()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    )
+    assert not [
+        f"{path} imports {alias.name} of {node.module}"
+        for path, tree in trees.items()
+        if path.name != "__init__.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("detrex_hub")
+        for alias in node.names
+        if counts[alias.name] > 1 and not is_module(node.module, alias.name)
+    ]

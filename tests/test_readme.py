@@ -102,7 +102,7 @@ def test_the_readme_begins_with_installation_and_two_config_lines():
     assert first == "pip install detrex-hub\n"
     assert len([line for line in second.splitlines() if line]) == 2
     # the message of the first use of a name
-    url = catalogue.find("r101_v2").sources[0].url
+    url = catalogue.find_entry("r101_v2").sources[0].url
     why = "is not published (not found, or private)"
     assert third == f"detrex/r101_v2 {why}: converted on this machine from {url}\n"
 

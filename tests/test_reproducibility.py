@@ -59,7 +59,7 @@ MAPPERS = """
 import hashlib
 from detrex_hub import catalogue
 from detrex_hub.catalogue.models import layout_of, model_of
-entries = [one for one in catalogue.load().values() if one.hyper_parameters]
+entries = [one for one in catalogue.load_entries().values() if one.hyper_parameters]
 known = {(one.architecture, layout_of(one)): one for one in entries}
 for (name, layout), entry in sorted(known.items()):
     rules = repr(model_of(entry).rules(layout)).encode()

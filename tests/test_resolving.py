@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import constants
 
 from detrex_hub import card, from_hub, load_state_dict, local_conversions, overrides
-from detrex_hub.catalogue import find
+from detrex_hub.catalogue import find_entry
 from detrex_hub.catalogue.entry import Result
 from detrex_hub.conversion import convert
 from detrex_hub.errors import (
@@ -53,7 +53,7 @@ def entry(hub, mirror, original, tmp_path, monkeypatch):
     """An unpublished entry, with its original on a local server."""
     path = tiny.catalogue(tmp_path / "mine.toml", mirror.add("tiny.pth", original), original)
     monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
-    return find(tiny.NAME)
+    return find_entry(tiny.NAME)
 
 
 @pytest.fixture
@@ -348,7 +348,7 @@ def lock(tmp_path, sha256):
 def test_a_conversion_that_the_lock_pins_later_is_used(entry, mirror, tmp_path):
     made = resolve(tiny.NAME)
     lock(tmp_path, made.config.checkpoint.sha256)
-    assert find(tiny.NAME).result is not None
+    assert find_entry(tiny.NAME).result is not None
     assert resolve(tiny.NAME).folder == made.folder
     assert len(mirror.seen("GET")) == 1
 

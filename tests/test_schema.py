@@ -62,7 +62,7 @@ def test_a_message_names_the_field_and_the_expected_value(document, says):
     if isinstance(document, dict) and document and "inner" not in document:
         document = {"inner": {"digits": "abcd", **document}}
     with pytest.raises(ConfigError) as caught:
-        schema.convert(document, Document, where="a.json")
+        schema.validated(document, Document, where="a.json")
     assert str(caught.value) == f"a.json: {says}"
 
 
@@ -70,20 +70,20 @@ def test_a_message_names_the_field_and_the_expected_value(document, says):
 def test_a_message_stays_short_for_any_document(name):
     for document in ({"inner": {"digits": "abcd", name: 1}}, {"inner": {"digits": name}}):
         with pytest.raises(CatalogueError) as caught:
-            schema.convert(document, Document, where="a.toml", refusal=CatalogueError)
+            schema.validated(document, Document, where="a.toml", refusal=CatalogueError)
         assert len(str(caught.value)) < 250
 
 
 def test_a_valid_document_becomes_a_value_of_its_type():
     document = {"inner": {"digits": "abcd", "ratio": 1, "sizes": [1, 2]}}
-    found = schema.convert(document, Document, where="a.json")
+    found = schema.validated(document, Document, where="a.json")
     assert found == Document(Inner("abcd", ratio=1.0, sizes=(1, 2)))
 
 
 CONCURRENTLY = """
 import threading
 import msgspec
-from detrex_hub.schema import convert
+from detrex_hub.schema import validated
 
 building, second = threading.Event(), threading.Event()
 
@@ -103,7 +103,7 @@ class Outer(msgspec.Struct):
 found = []
 
 def use(name):
-    found.append(convert({"inner": {"x": 1}, "y": 2}, Outer, where=name).y)
+    found.append(validated({"inner": {"x": 1}, "y": 2}, Outer, where=name).y)
 
 def use_too():
     building.wait()

@@ -19,7 +19,7 @@ from detrex_hub.architectures.foreign_models import (
 )
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
-from detrex_hub.architectures.position import position_facts, positions, read_grid
+from detrex_hub.architectures.position import position_embedding, position_facts, read_grid
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import (
@@ -123,7 +123,9 @@ class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
             Module(
                 "input_proj", conv(width, last.channels, 1), transformers="model.input_projection"
             ),
-            positions(width, self.position_temperature, self.position_offset, self.position_grid),
+            position_embedding(
+                width, self.position_temperature, self.position_offset, self.position_grid
+            ),
             encoder(
                 shape,
                 self.encoder_layers,

@@ -635,10 +635,10 @@ def _check_types(cls: type[Architecture], values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if name in types and not isinstance(value, Architecture):
             try:
-                schema.checked(value, types[name])
+                schema.typed(value, types[name])
             except msgspec.ValidationError as error:
                 raise ArchitectureError(
-                    f"invalid hyper-parameters of {cls.name}: {schema.problem(error, name)}"
+                    f"invalid hyper-parameters of {cls.name}: {schema.in_words(error, name)}"
                 ) from None
 
 

@@ -23,7 +23,7 @@ from detrex_hub.architectures.foreign_models import (
 )
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
-from detrex_hub.architectures.position import position_facts, positions, read_grid
+from detrex_hub.architectures.position import position_embedding, position_facts, read_grid
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer_layers import LayerShape, decoder, encoder
 from detrex_hub.mapping import Drop, Rule, prefixed
@@ -161,7 +161,9 @@ class Detr(Detector, frozen=True, kw_only=True):
             Module(
                 "input_proj", conv(width, last.channels, 1), transformers="model.input_projection"
             ),
-            positions(width, self.position_temperature, self.position_offset, self.position_grid),
+            position_embedding(
+                width, self.position_temperature, self.position_offset, self.position_grid
+            ),
             encoder(
                 shape,
                 self.encoder_layers,

@@ -19,7 +19,7 @@ from detrex_hub.architectures.plain_vit import (
     PlainViT,
     heads,
     num_heads,
-    positions,
+    read_positions,
     usual_windows,
 )
 from detrex_hub.architectures.stages import Shapes, kept, mlp_ratio
@@ -106,7 +106,7 @@ class EVA02(PlainViT, frozen=True, kw_only=True):
         embed_dim, _, patch_size, _ = shapes("patch_embed.proj.weight", 4)
         depth = shapes.count("blocks.{n}.norm1.weight")
         hidden, _ = shapes("blocks.0.mlp.w1.weight", 2)
-        pretrain_img_size, token = positions(shapes, patch_size)
+        pretrain_img_size, token = read_positions(shapes, patch_size)
         made = cls(
             embed_dim=embed_dim,
             depth=depth,

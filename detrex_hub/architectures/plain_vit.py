@@ -206,7 +206,7 @@ def usual_windows(depth: int) -> tuple[int, ...]:
     return tuple(block for block in range(depth) if (block + 1) % fourth)
 
 
-def positions(shapes: Shapes, patch_size: int) -> tuple[int, bool]:
+def read_positions(shapes: Shapes, patch_size: int) -> tuple[int, bool]:
     """Width of the pretraining's images, in pixels, and whether the class token has a position. The
     result is unique, because no two squares are consecutive numbers."""
     rows = shapes("pos_embed", 3)[1]

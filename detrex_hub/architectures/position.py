@@ -104,7 +104,7 @@ class LearnedPositions(Part, frozen=True):
         }
 
 
-def positions(
+def position_embedding(
     width: int,
     temperature: float | None,
     offset: float | None,

@@ -25,7 +25,7 @@ from detrex_hub.architectures.plain_vit import (
     PlainViT,
     heads,
     num_heads,
-    positions,
+    read_positions,
     usual_windows,
 )
 from detrex_hub.architectures.stages import Shapes, kept, mlp_ratio
@@ -200,7 +200,7 @@ class ViTMAE(PlainViT, frozen=True, kw_only=True):
         embed_dim, _, patch_size, _ = shapes("patch_embed.proj.weight", 4)
         depth = shapes.count("blocks.{n}.norm1.weight")
         hidden, _ = shapes("blocks.0.mlp.fc1.weight", 2)
-        pretrain_img_size, token = positions(shapes, patch_size)
+        pretrain_img_size, token = read_positions(shapes, patch_size)
         holds = "blocks.0.attn.rel_pos_h" in shapes
         tables = [shapes(f"blocks.{i}.attn.rel_pos_h", 2) for i in range(depth)] if holds else []
         widths = [(rows + 1) // 2 for rows, _ in tables]

@@ -18,7 +18,7 @@ from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.card.body import body_values
 from detrex_hub.card.front_matter import metadata
-from detrex_hub.card.markdown import template
+from detrex_hub.card.markdown import escaping_template
 from detrex_hub.card.planned_conversion import PlannedConversion
 from detrex_hub.card.relatives import plot
 from detrex_hub.card.setting import replaces_backbone
@@ -122,7 +122,7 @@ def _has_figures(
 
 @cache
 def _template() -> Template:
-    return template(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
+    return escaping_template(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
 
 
 def render_for(entry: CatalogueEntry, *, repo_id: str | None = None) -> str:
@@ -268,7 +268,7 @@ def write_model_cards(folder: Path) -> list[Path]:
         the files that changed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cards = {f"{name}.md": render_for(entry) for name, entry in catalogue.load().items()}
+    cards = {f"{name}.md": render_for(entry) for name, entry in catalogue.load_entries().items()}
     changed = []
     for path in sorted(folder.glob("*.md")):
         # the folder may be the wrong one: only cards of this function are removed

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from detrex_hub.architectures import architecture
-from detrex_hub.card.markdown import Markdown, clean, code, joined, md, number, text
+from detrex_hub.card.markdown import Markdown, clean, code, joined, md, number, prose
 from detrex_hub.card.moved import as_codes, plan_values
 from detrex_hub.card.planned_conversion import Record
 from detrex_hub.card.provenance import (
@@ -112,21 +112,21 @@ def _facts(
     ]
     rows = [("Architecture", code(config.architecture))]
     if chosen:
-        rows.append(("Hyper-parameters", text(", ".join(chosen))))
+        rows.append(("Hyper-parameters", prose(", ".join(chosen))))
     made = record.result if isinstance(record, ConversionRecord) else record
     if record.plan is not None and made.parameters is not None:
         size = f"{made.parameters / 1e6:,.1f} M in {number(len(record.plan.moves))} tensors"
-        rows.append(("Parameters", text(f"{size} of {types}" if types else size)))
+        rows.append(("Parameters", prose(f"{size} of {types}" if types else size)))
     images = config.preprocessing
     if all(name in images for name in IMAGES):
         order, mean, std = (images[name] for name in IMAGES)
         scale = {"order": order, "mean": code(mean), "std": code(std)}
         rows.append(("Images", md("{order}, mean {mean}, std {std}, in 0..255", **scale)))
     if entry is not None:
-        licence = licence_of(entry) or text("not stated by the authors")
+        licence = licence_of(entry) or prose("not stated by the authors")
         rows.append(("Licence", licence))
         if entry.sources:
-            rows.append(("Origin", text(ORIGINS[entry.origin])))
+            rows.append(("Origin", prose(ORIGINS[entry.origin])))
         if entry.aliases:
             rows.append(("Also called", joined(", ", map(code, entry.aliases))))
     return rows

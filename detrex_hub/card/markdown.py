@@ -1,9 +1,9 @@
 """Markdown that shows exactly the given values, with no markup from them.
 
-Keys, reasons, names and addresses come from strangers' checkpoints and repositories. A value that a
-`template` prints, that `md` puts into a literal or that `joined` puts into a line is escaped,
-unless it is `Markdown` already. Only the functions below make `Markdown`, and `facts`, from names
-that it checked.
+Keys, reasons, names and addresses come from strangers' checkpoints and repositories. A value is
+escaped if `escaping_template` prints it, `md` puts it into a literal or `joined` puts it into a
+line, unless it is `Markdown` already. Only the functions below make `Markdown`, and `facts`, from
+names that it checked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def clean(value: Any, limit: int = _LONGEST_TEXT) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def text(value: Any) -> Markdown:
+def prose(value: Any) -> Markdown:
     """Prose."""
     if isinstance(value, Markdown):
         return value
@@ -70,10 +70,10 @@ def link(url: str, label: Any = None) -> Markdown:
     """A link to a web page; any other address is shown as code."""
     target = web_address(url)
     if target is None:
-        return code(url) if label is None else text(label)
+        return code(url) if label is None else prose(label)
     if label is None:
         label = urlsplit(url).netloc.removeprefix("www.") + urlsplit(url).path.rstrip("/")
-    return Markdown(f"[{text(label)}]({target})")
+    return Markdown(f"[{prose(label)}]({target})")
 
 
 def web_address(url: str) -> str | None:
@@ -102,15 +102,15 @@ def md(literal: str, /, **values: Any) -> Markdown:
     Raises:
         KeyError: the literal names a value that is not given.
     """
-    return Markdown(_PLACE.sub(lambda place: text(values[place[1]]), literal))
+    return Markdown(_PLACE.sub(lambda place: prose(values[place[1]]), literal))
 
 
 def joined(separator: str, values: Iterable[Any]) -> Markdown:
     """Values one after another, each escaped unless it is Markdown; the separator is a literal."""
-    return Markdown(separator.join(map(text, values)))
+    return Markdown(separator.join(map(prose, values)))
 
 
-def template(source: str) -> Template:
+def escaping_template(source: str) -> Template:
     """A template that escapes every value that it prints, and refuses a name that it is not given.
 
     Args:
@@ -120,7 +120,7 @@ def template(source: str) -> Template:
 
     environment = Environment(
         undefined=StrictUndefined,
-        finalize=text,
+        finalize=prose,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from detrex_hub.card.markdown import Markdown, code, joined, link, md, number, text
+from detrex_hub.card.markdown import Markdown, code, joined, link, md, number, prose
 from detrex_hub.card.planned_conversion import Record
 from detrex_hub.card.setting import IMAGES, as_python
 from detrex_hub.catalogue import CatalogueEntry
@@ -19,7 +19,7 @@ def licence_of(entry: CatalogueEntry | None) -> Markdown | None:
     if entry is None or entry.license is None:
         return None
     name = entry.license_name if entry.license == "other" else entry.license
-    shown = text(name or entry.license)
+    shown = prose(name or entry.license)
     return link(entry.license_link, shown) if entry.license_link else shown
 
 
@@ -34,7 +34,7 @@ def result_rows(config: RepositoryConfig, record: Record) -> list[tuple[str, Mar
         return []
     tool, size = record.tool, number(record.result.size)
     return [
-        ("Converted by", text(f"{tool.name} {tool.version}, mapper {record.plan.mapper}")),
+        ("Converted by", prose(f"{tool.name} {tool.version}, mapper {record.plan.mapper}")),
         ("Result", md("{file}, {size} bytes", file=code(config.checkpoint.file), size=size)),
         ("sha256", code(config.checkpoint.sha256)),
     ]
@@ -52,7 +52,7 @@ def source_rows(
         shown = md("{shown} (download it yourself): {command}", shown=shown, command=command)
     others = _links_to(entry.sources if entry else (), without=url)
     if synthetic:
-        rows = [("Original", text("none: seeded random numbers")), ("Real weights", others)]
+        rows = [("Original", prose("none: seeded random numbers")), ("Real weights", others)]
     else:
         if size:
             shown = md("{shown}, {size} bytes", shown=shown, size=number(size))
@@ -107,7 +107,7 @@ def _links_to(sources: Iterable[Source], *, without: str | None) -> Markdown:
 def _label(url: str, file: str) -> Markdown:
     """The label of a source's file."""
     if url.startswith("gdrive-folder"):
-        return text("a folder of Google Drive")
+        return prose("a folder of Google Drive")
     on_hub = hub_file(url)
     return code(f"{on_hub[0]}/{on_hub[2]}" if on_hub else file)
 

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name
+from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name_of
 from detrex_hub.errors import CatalogueError, UsageError, did_you_mean
 from detrex_hub.messages import log
 
@@ -41,7 +41,7 @@ BUILT_IN_LOCK = Path(__file__).with_name("built_in.lock.toml")
 """The lock of all built-in catalogue files."""
 
 
-def load(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
+def load_entries(extra: Sequence[Path] = ()) -> Mapping[str, CatalogueEntry]:
     """All entries by name: the built-in ones, those of ``DETREX_HUB_CATALOGUE``, then ``extra``.
 
     A later file's entry replaces an earlier one of the same name. Aliases are no keys: see
@@ -76,14 +76,14 @@ def by_lock(extra: Sequence[Path] = ()) -> Mapping[Path, Mapping[str, CatalogueE
     are left out.
 
     Args:
-        extra: as for `load`.
+        extra: as for `load_entries`.
 
     Raises:
-        CatalogueError: as `load` does.
+        CatalogueError: as `load_entries` does.
     """
     from detrex_hub.catalogue.lock import lock_path
 
-    entries = load(extra)
+    entries = load_entries(extra)
     files = {lock_path(path): own for path, own in _of_users(extra).items()}
     return {
         lock: {name: one for name, one in theirs.items() if entries[name] == one}
@@ -102,10 +102,10 @@ def variable_for(name: str, extra: Sequence[Path]) -> str | None:
 
     Args:
         name: a name or an alias.
-        extra: as for `load`.
+        extra: as for `load_entries`.
 
     Raises:
-        CatalogueError: as `load` does.
+        CatalogueError: as `load_entries` does.
     """
     if look_up(name, extra) == look_up(name):
         return None
@@ -150,7 +150,7 @@ def list_weights(
     from detrex_hub.catalogue.selection import Selection
 
     wanted = Selection(text=text, arch=arch, backbone=backbone, license=license, min_ap=min_ap)
-    return wanted.of([*load(extra_catalogues).values()])
+    return wanted.of([*load_entries(extra_catalogues).values()])
 
 
 def look_up(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry | None:
@@ -170,7 +170,7 @@ def look_up(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry | None:
     return next((one for one in reversed([*entries.values()]) if name in one.aliases), None)
 
 
-def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
+def find_entry(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
     """The entry of that name or alias.
 
     Raises:
@@ -187,7 +187,7 @@ def find(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
                 f"{name} is a {kind}, and not a name in the catalogue",
                 hint=f"See what it is: detrex-hub inspect {shlex.quote(name)}",
             )
-    known = (known for one in load(extra).values() for known in (one.name, *one.aliases))
+    known = (known for one in load_entries(extra).values() for known in (one.name, *one.aliases))
     raise UsageError(
         f"there are no weights named {name[:80]!r} in the catalogue",
         hint=did_you_mean(name, known, "See all names: detrex-hub list"),
@@ -204,14 +204,14 @@ def of_file(
         path: the file. Its name and its size alone decide nothing: they say whether it is worth
             while to hash it.
         sha256: hashes it.
-        extra: as for `load`.
+        extra: as for `load_entries`.
     """
     size = path.stat().st_size
     pinned = [
         (entry, source.sha256 or source.sha256_prefix or "")
-        for entry in load(extra).values()
+        for entry in load_entries(extra).values()
         for source in entry.sources
-        if source.size == size or file_name(source.url) == path.name
+        if source.size == size or file_name_of(source.url) == path.name
     ]
     if not any(digest for _, digest in pinned):
         return ()
@@ -225,8 +225,8 @@ def of_name(path: Path, extra: Sequence[Path] = ()) -> tuple[CatalogueEntry, ...
     """The entries with an original that has the name of a file, which may be another file."""
     return tuple(
         entry
-        for entry in load(extra).values()
-        if any(file_name(source.url) == path.name for source in entry.sources)
+        for entry in load_entries(extra).values()
+        if any(file_name_of(source.url) == path.name for source in entry.sources)
     )
 
 
@@ -289,11 +289,11 @@ def _of_users(extra: Sequence[Path]) -> Mapping[Path, Mapping[str, CatalogueEntr
 def _of_user(path: Path) -> Mapping[str, CatalogueEntry]:
     from detrex_hub.catalogue.loader import read_catalogue
     from detrex_hub.catalogue.lock import lock_path, read_lock
-    from detrex_hub.catalogue.models import check
+    from detrex_hub.catalogue.models import check_entry
 
     entries = read_catalogue(path, read_lock(lock_path(path)))
     for entry in entries.values():
-        check(entry, where=f"{path}: [weights.{entry.name}]")
+        check_entry(entry, where=f"{path}: [weights.{entry.name}]")
     return entries
 
 

@@ -225,7 +225,7 @@ def url_problem(url: str) -> str | None:
     )
 
 
-def file_name(url: str) -> str:
+def file_name_of(url: str) -> str:
     """The last segment of a URL's path, without characters that a file name should not have."""
     last = PurePosixPath(unquote(urlsplit(url).path)).name
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", last).lstrip(".+-")[-200:] or "weights"

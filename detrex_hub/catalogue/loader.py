@@ -23,12 +23,12 @@ from detrex_hub.catalogue.entry import (
     Origin,
     Result,
     Source,
-    file_name,
+    file_name_of,
     url_problem,
 )
 from detrex_hub.catalogue.licenses import HUB_LICENSES
 from detrex_hub.catalogue.lock import FileSize, Lock, Pin
-from detrex_hub.catalogue.tables import NonEmpty, Strict, Table, Value, converted, parse
+from detrex_hub.catalogue.tables import NonEmpty, Strict, Table, Value, as_struct, parse
 from detrex_hub.errors import CatalogueError
 from detrex_hub.folder_files import WEIGHTS_SUFFIXES
 from detrex_hub.schema import Sha256Digits, matching
@@ -161,7 +161,7 @@ def read_catalogue(path: Path, lock: Lock) -> dict[str, CatalogueEntry]:
     if not problems:
         defaults = document.get("defaults", {})
         weights = document.get("weights", {})
-        converted(defaults, Defaults, "[defaults]", problems)
+        as_struct(defaults, Defaults, "[defaults]", problems)
         for name, table in weights.items() if not problems else ():
             entry = _entry(name, table, defaults, path.stem, lock, problems)
             if entry is not None:
@@ -183,7 +183,7 @@ def _entry(
     if not isinstance(table, dict):
         problems.append(f"weights.{name} should be a table")
         return None
-    said = converted(_inherit(table, defaults), WeightsTable, where, problems)
+    said = as_struct(_inherit(table, defaults), WeightsTable, where, problems)
     if said is None:
         return None
     found = [*_wrong(name, said)]
@@ -272,7 +272,7 @@ def _sources(name: str, said: WeightsTable, lock: Lock, problems: list[str]) -> 
     for url, one in given:
         file = one.file
         if file is UNSET:
-            file = f"{name}.pth" if url.startswith("gdrive://") else file_name(url)
+            file = f"{name}.pth" if url.startswith("gdrive://") else file_name_of(url)
             if url.startswith("gdrive-folder") and url.count("/") == 2:
                 file = f"{name}.pth"
         digits = _DIGITS.search(file) if said.sha256_in_name else None

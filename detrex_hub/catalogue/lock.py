@@ -22,7 +22,7 @@ from typing import Annotated
 
 import msgspec
 
-from detrex_hub.catalogue.tables import NonEmpty, Strict, converted, parse
+from detrex_hub.catalogue.tables import NonEmpty, Strict, as_struct, parse
 from detrex_hub.errors import CatalogueError
 from detrex_hub.schema import Sha256Digits, matching
 from detrex_hub.staging import publish_file, staging_folder
@@ -89,7 +89,7 @@ def read_lock(path: Path) -> Lock:
             problems.append(f"{kind} should be a table")
             continue
         for name, table in tables.items():
-            made = converted(table, type_, f"[{kind}.{_key(name)}]", problems)
+            made = as_struct(table, type_, f"[{kind}.{_key(name)}]", problems)
             if made is not None:
                 found[name] = made  # type: ignore[assignment]
     problems += [

@@ -13,7 +13,7 @@ from detrex_hub.errors import CatalogueError, DetrexHubError
 _BODY = "backbone"
 
 
-def check(entry: CatalogueEntry, *, where: str) -> None:
+def check_entry(entry: CatalogueEntry, *, where: str) -> None:
     """Refuse an entry whose layouts or facts are not those of its architecture.
 
     Built-in entries are checked by the tests, since checking imports their architectures.

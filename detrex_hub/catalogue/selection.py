@@ -116,7 +116,7 @@ def _one_of(option: str, wanted: str, value: Callable[[CatalogueEntry], str]) ->
 
 def _has_backbone(wanted: str) -> _Condition:
     def holds(entry: CatalogueEntry) -> bool:
-        return _plain(backbone(entry)).startswith(_plain(wanted))
+        return _plain(backbone_of(entry)).startswith(_plain(wanted))
 
     def near(entries: Sequence[CatalogueEntry]) -> str:
         known = [found for found in map(outline, entries) if found]
@@ -140,7 +140,7 @@ def _reaches(least: float) -> _Condition:
     )
 
 
-def backbone(entry: CatalogueEntry) -> str:
+def backbone_of(entry: CatalogueEntry) -> str:
     """The backbone as tables name it; empty where it is not known."""
     found = outline(entry)
     return found.backbone if found else ""

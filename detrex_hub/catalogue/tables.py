@@ -10,7 +10,7 @@ import msgspec
 
 from detrex_hub.errors import CatalogueError, did_you_mean_path
 from detrex_hub.own_files import read_small
-from detrex_hub.schema import checked, matching, problem
+from detrex_hub.schema import in_words, matching, typed
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,7 +56,7 @@ def parse(path: Path) -> Table:
         raise CatalogueError(f"{path} is not valid TOML: {error}") from None
 
 
-def converted(table: Any, to: type[T], where: str, problems: list[str]) -> T | None:
+def as_struct(table: Any, to: type[T], where: str, problems: list[str]) -> T | None:
     """A table as the struct that describes it.
 
     Args:
@@ -69,7 +69,7 @@ def converted(table: Any, to: type[T], where: str, problems: list[str]) -> T | N
         the struct, or None if there is a problem.
     """
     try:
-        return checked(table, to)
+        return typed(table, to)
     except msgspec.ValidationError as error:
-        problems.append(f"{where} {problem(error).removeprefix('the document ')}")
+        problems.append(f"{where} {in_words(error).removeprefix('the document ')}")
         return None

@@ -13,7 +13,7 @@ from typing import Any
 
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.checking.checkpointer import CheckedWeights, read_weights, variable_notes
-from detrex_hub.checking.findings import Check, refusal
+from detrex_hub.checking.findings import Check, as_error
 from detrex_hub.configs import placing, settings
 from detrex_hub.configs.interpolation import readable
 from detrex_hub.configs.lazy import model_keys
@@ -61,7 +61,7 @@ def check(
     """
     found = examine(cfg, checkpoint, min_matched, prefix=prefix)
     if not found.passed:
-        raise refusal(found)
+        raise as_error(found)
     return found
 
 

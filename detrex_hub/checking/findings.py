@@ -162,7 +162,7 @@ def from_hub_call(repo: str, *, dataloader: bool) -> str:
     return f"from_hub({json.dumps(repo, ensure_ascii=False)}, model=model{nodes})"
 
 
-def refusal(found: Check, *, where: str | None = None) -> ConfigError:
+def as_error(found: Check, *, where: str | None = None) -> ConfigError:
     """A check that did not pass, as an error.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrex_hub.checking.config_file import check_config, fix_config
 from detrex_hub.checking.examination import NoWeightsError
-from detrex_hub.checking.findings import Check, refusal
+from detrex_hub.checking.findings import Check, as_error
 from detrex_hub.errors import DetrexHubError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def check_configs(
             return CheckedConfig(path=path, notes=(f"{path} names no weights and was skipped",))
         except DetrexHubError as error:
             return CheckedConfig(path=path, error=error, notes=tuple(notes))
-        error_of = None if found.passed else refusal(found, where=str(path))
+        error_of = None if found.passed else as_error(found, where=str(path))
         return CheckedConfig(path=path, found=found, error=error_of, notes=tuple(notes))
 
     return [one(path) for path in paths]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from detrex_hub.checkpoints.checkpoint import Checkpoint, Tensor
-from detrex_hub.checkpoints.compare import aligned, digest, first_other, same_bytes
+from detrex_hub.checkpoints.compare import aligned, first_other, same_bytes, tensor_digest
 from detrex_hub.checkpoints.containers import ContainerChoice, is_averaged
 from detrex_hub.checkpoints.files import PIECE, File, HashedFile
 from detrex_hub.checkpoints.formats import reader
@@ -20,13 +20,13 @@ __all__ = [
     "Format",
     "Tensor",
     "aligned",
-    "digest",
     "first_other",
     "format_of",
     "is_averaged",
     "open",
     "same_bytes",
     "shard_names",
+    "tensor_digest",
     "write",
     "written_format",
 ]

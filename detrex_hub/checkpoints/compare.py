@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from detrex_hub.checkpoints.checkpoint import Checkpoint, Tensor
 
 
-def digest(checkpoint: Checkpoint, key: str) -> str:
+def tensor_digest(checkpoint: Checkpoint, key: str) -> str:
     """sha256, in hexadecimal digits, of a tensor's little-endian, row-major bytes."""
     hashed = hashlib.sha256()
     for piece in checkpoint.chunks(key):

@@ -190,7 +190,7 @@ _AFTER_IR_VERSION = frozenset(field << 3 | 2 for field in (2, 3, 4, 6, 7, 8, 14,
 _IR_VERSIONS = range(3, 33)
 
 
-def recognised(file: File, head: bytes) -> Foreign | None:
+def found_in(file: File, head: bytes) -> Foreign | None:
     """The unsupported format of a file by its bytes; None if it is not a known one.
 
     Args:

@@ -58,7 +58,7 @@ def reader(file: File) -> Reader:
         raise file.error(what, hint="Get the file again")
     if (read := _reader(file, head)) is not None:
         return read
-    if (other := foreign.recognised(file, head)) is not None:
+    if (other := foreign.found_in(file, head)) is not None:
         raise foreign.refusal(file, other)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"{") and _is_index(file, text):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from detrex_hub.publishing.outcomes import Forecast, Published
 
 
-def publish(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> None:
+def publish_and_show(forecasts: list[Forecast], work: Work, jobs: int, out: Output) -> None:
     """Do what was forecast, and print the outcome of each name.
 
     Raises:

@@ -51,18 +51,21 @@ def command(
 
     prune removes unfinished downloads. Files that another process uses are kept.
     """
-    from detrex_hub.cache_contents import contents, prune, remove
+    from detrex_hub import cache_contents
 
     if (action is Action.rm) != (bool(names) or all) or (names and all):
         raise BadParameter("pass NAME or --all with rm, and only with rm")
     if older_than is not None and action is not Action.prune:
         raise BadParameter("--older-than goes with prune")
     if action is Action.list:
-        found = contents()
+        found = cache_contents.contents()
         table = out.table(("NAME", "ORIGIN", "KINDS", "SIZE", "LAST USE"), [*_rows(found)])
         out.show([one.to_json() for one in found], table, bare=sorted({one.name for one in found}))
         return
-    done = [*(remove(names or ()) if action is Action.rm else prune(older_than))]
+    if action is Action.rm:
+        done = [*cache_contents.remove(names or ())]
+    else:
+        done = [*cache_contents.prune(older_than)]
     out.show(
         [one.to_json() for one in done],
         _lines(done),

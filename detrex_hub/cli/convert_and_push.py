@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detrex_hub.cli import hints, options
 from detrex_hub.cli.batch_groups import BatchGroup, JobsGroup
-from detrex_hub.cli.batch_output import publish, show_forecasts
+from detrex_hub.cli.batch_output import publish_and_show, show_forecasts
 from detrex_hub.cli.groups import ConversionGroup, PushGroup
 from detrex_hub.cli.output import Output
 
@@ -45,4 +45,4 @@ def command(
     if push.dry_run:
         show_forecasts(forecasts, out)
     else:
-        publish(forecasts, work, jobs.jobs, out)
+        publish_and_show(forecasts, work, jobs.jobs, out)

@@ -17,10 +17,10 @@ def command(
     catalogue: Catalogues = None,
 ) -> None:
     """Show sources, licence, accuracy and facts of weights."""
-    from detrex_hub.catalogue import find
-    from detrex_hub.inspection import about
+    from detrex_hub.catalogue import find_entry
+    from detrex_hub.inspection import describe_entry
 
-    known = about(find(name, catalogue or ()))
+    known = describe_entry(find_entry(name, catalogue or ()))
     out.show(known, _lines(known), bare=[known["name"]])
 
 

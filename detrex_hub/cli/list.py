@@ -65,10 +65,10 @@ def command(
     SIZE is the size of the converted weights. DOWNLOAD is auto if the original downloads
     automatically, and Drive if it is only on Google Drive.
     """
-    from detrex_hub.catalogue import load
+    from detrex_hub.catalogue import load_entries
     from detrex_hub.catalogue.selection import Selection
 
-    known = [*load(catalogue or ()).values()]
+    known = [*load_entries(catalogue or ()).values()]
     wanted = Selection(text=text, arch=arch, backbone=backbone, license=license, min_ap=min_ap)
     entries = wanted.of(known)
     if not entries:

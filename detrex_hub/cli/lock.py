@@ -37,13 +37,15 @@ def command(
     --check asks the source itself, even if the cache has the file. The Hub states the sha256; from
     other places the file is downloaded again.
     """
-    from detrex_hub.pinning import disagreement, pin
+    from detrex_hub.pinning import disagreement, pin_weights
 
     if bool(names) == all:
         raise BadParameter("give names or --all")
     with out.progress() as progress:
         found = [
-            *pin(names or (), check=check, extra_catalogues=catalogue or (), progress=progress)
+            *pin_weights(
+                names or (), check=check, extra_catalogues=catalogue or (), progress=progress
+            )
         ]
     error = disagreement(found, check=check)
     out.show(

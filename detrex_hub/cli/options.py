@@ -11,7 +11,7 @@ from typer import Argument, Option
 def _names(incomplete: str) -> list[str]:
     from detrex_hub import catalogue
 
-    return [name for name in catalogue.load() if name.startswith(incomplete)]
+    return [name for name in catalogue.load_entries() if name.startswith(incomplete)]
 
 
 def repositories(incomplete: str) -> list[str]:
@@ -32,17 +32,17 @@ def architecture_names(incomplete: str) -> list[str]:
 
 
 def backbone_names(incomplete: str) -> list[str]:
-    from detrex_hub.catalogue import load
-    from detrex_hub.catalogue.selection import backbone
+    from detrex_hub.catalogue import load_entries
+    from detrex_hub.catalogue.selection import backbone_of
 
-    names = sorted({backbone(entry) for entry in load().values()} - {""})
+    names = sorted({backbone_of(entry) for entry in load_entries().values()} - {""})
     return [name for name in names if name.lower().startswith(incomplete.lower())]
 
 
 def license_names(incomplete: str) -> list[str]:
-    from detrex_hub.catalogue import load
+    from detrex_hub.catalogue import load_entries
 
-    names = sorted({entry.license for entry in load().values() if entry.license})
+    names = sorted({entry.license for entry in load_entries().values() if entry.license})
     return [name for name in names if name.startswith(incomplete)]
 
 

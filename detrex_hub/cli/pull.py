@@ -27,11 +27,13 @@ def command(
     catalogue: Catalogues = None,
 ) -> None:
     """Download original weights, resumed and checked."""
-    from detrex_hub.catalogue import find
+    from detrex_hub.catalogue import find_entry
     from detrex_hub.originals.sources import pull
 
     with out.progress() as progress:
-        pulled = pull(find(name, catalogue or ()), source=source, to=output, progress=progress)
+        pulled = pull(
+            find_entry(name, catalogue or ()), source=source, to=output, progress=progress
+        )
     out.hint(
         f"{pulled.url}, {human_size(pulled.size)}, sha256 {pulled.sha256}, compared with "
         f"{pulled.pinned_by}"

@@ -64,7 +64,7 @@ class Setting:
         return f"{self.path}: {self.before} -> {self.wanted}"
 
 
-def check(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
+def check_overrides(overrides: Overrides, paths: Paths, *, where: str) -> Overrides:
     """The overrides, after a check that every path is declared and every value is of its kind.
 
     Args:
@@ -101,7 +101,7 @@ def accepted(described: RepositoryConfig, *, where: str) -> Overrides:
     """
     kind = architecture(described.architecture)
     made = kind.from_hyper_parameters(described.hyper_parameters)
-    return check(described.overrides, made.paths(), where=where)
+    return check_overrides(described.overrides, made.paths(), where=where)
 
 
 def _kind_of(path: str, known: Mapping[str, Kind], where: str) -> Kind:

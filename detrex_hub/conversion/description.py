@@ -9,7 +9,7 @@ from detrex_hub import __version__, card
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.conversion.planning import Conversion
-from detrex_hub.pictures import draw_filters, first_layer, shown
+from detrex_hub.pictures import draw_filters, first_layer, shown_filters
 from detrex_hub.records import (
     CARD,
     CONFIG,
@@ -89,7 +89,7 @@ def filters_of(weights: Checkpoint, kind: type[Architecture], image_format: str)
     if key is None:
         return None
     spec = weights.specs[key]
-    content = b"".join(weights.chunks(key, [(0, shown(spec))]))
+    content = b"".join(weights.chunks(key, [(0, shown_filters(spec))]))
     return draw_filters(content, spec, image_format)
 
 

@@ -17,7 +17,7 @@ from detrex_hub.checkpoints import Checkpoint, Format, Tensor, format_of, writte
 from detrex_hub.configs import settings
 from detrex_hub.conversion.description import author_of, describe, filters_of
 from detrex_hub.conversion.planning import Conversion, prepare
-from detrex_hub.conversion.proof import compare
+from detrex_hub.conversion.proof import compare_with_source
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.records import (
@@ -167,7 +167,7 @@ def execute(
         if chosen == "safetensors":
             _compare_with_lock(conversion, sha256)
         size = staged.stat().st_size
-        compared = threads.submit(compare, conversion, staged, chosen)
+        compared = threads.submit(compare_with_source, conversion, staged, chosen)
         synchronised = threads.submit(synchronise, staged)
         if single:
             compared.result()

@@ -14,7 +14,7 @@ from detrex_hub.errors import VerificationError
 from detrex_hub.mapping import Computed, Fresh, Move, Piece
 
 
-def compare(conversion: Conversion, path: Path, format: Format) -> None:
+def compare_with_source(conversion: Conversion, path: Path, format: Format) -> None:
     """Reopen what was written and compare every tensor with the source, byte by byte.
 
     Also compares the tensors of a tie with each other: one is stored for all of them.

@@ -13,9 +13,9 @@ from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.transformers_layout import LAYOUTS as TRANSFORMERS
 from detrex_hub.checkpoints import format_of, written_format
 from detrex_hub.errors import UsageError
-from detrex_hub.exporting.export_source import look_up
+from detrex_hub.exporting.export_source import find_source
 from detrex_hub.exporting.exported import Exported
-from detrex_hub.exporting.folder import SOFTWARE, Described, describe, write_folder
+from detrex_hub.exporting.folder import SOFTWARE, Described, describe_export, write_folder
 from detrex_hub.exporting.folder_card import license_of_source
 from detrex_hub.exporting.push_and_link import check_push, link_source, push_exported
 from detrex_hub.exporting.single_file import write_file
@@ -81,12 +81,12 @@ def export(
         PosixPath('detr')
     """
     written_format(to, format)
-    source = look_up(
+    source = find_source(
         what, revision, facts=facts, extra_catalogues=extra_catalogues, progress=progress
     )
     if layout in SOFTWARE and format is None and format_of(to) is None:
         target = Path(to) if to is not None else Path(f"{source.name}-{layout}")
-        described = describe(source, layout, class_names)
+        described = describe_export(source, layout, class_names)
         return _export_folder(described, target, push_to, push or PushOptions(), progress)
     if push_to is not None:
         raise UsageError(

@@ -54,7 +54,7 @@ class ExportSource:
     repository: Repository | None = None
 
 
-def look_up(
+def find_source(
     what: str | os.PathLike[str],
     revision: str | None = None,
     *,

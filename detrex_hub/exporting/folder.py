@@ -124,7 +124,9 @@ class Described:
         return (*own, *self.model.differences)
 
 
-def describe(source: ExportSource, software: str, class_names: Sequence[str] | None) -> Described:
+def describe_export(
+    source: ExportSource, software: str, class_names: Sequence[str] | None
+) -> Described:
     """Describe weights as an export does. Arguments and errors are those of `export`."""
     made, released = source.architecture.as_stored().as_released()
     labels = None

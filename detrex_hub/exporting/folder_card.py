@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from detrex_hub.architectures.declared import as_options
 from detrex_hub.card import license_of
-from detrex_hub.card.markdown import Markdown, template
+from detrex_hub.card.markdown import Markdown, escaping_template
 from detrex_hub.card.yaml_metadata import read_metadata
 from detrex_hub.exporting.export_source import ExportSource
 from detrex_hub.records import read_bytes
@@ -118,4 +118,4 @@ def _license_details(source: ExportSource, license: str) -> dict[str, str]:
 
 @cache
 def _template() -> Template:
-    return template(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
+    return escaping_template(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))

@@ -112,7 +112,7 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
     return (one - other).abs().max().item() if one.shape == other.shape else math.inf
 
 
-def check(made: Architecture, layout: str) -> None:
+def check_runnable(made: Architecture, layout: str) -> None:
     """
     Raises:
         UsageError: as `compare`, before anything is downloaded or converted.

@@ -36,7 +36,7 @@ _WIDTH = 256
 
 
 def image_size(made: ConditionalDetr) -> int:
-    single_level.check(made)
+    single_level.check_buildable(made)
     if made.embed_dim != _WIDTH:
         raise UsageError(
             f"--numerics has no forward pass of a {made.name} with a width of {made.embed_dim}: "
@@ -61,7 +61,7 @@ def original(made: ConditionalDetr, layout: str, state: State, images: torch.Ten
 def converted(
     made: ConditionalDetr, settings: Settings, state: State, images: torch.Tensor
 ) -> Outputs:
-    x, place = single_level.encoded(made, settings, state, images)
+    x, place = single_level.encoder_output(made, settings, state, images)
     queries = state["query_embed.weight"]
     points = mlp(state, "transformer.decoder.ref_point_head", queries, 2).sigmoid()
     heads = settings["model.transformer.decoder.num_heads"]

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from detrex_hub.architectures.convnext import ConvNeXt
 from detrex_hub.numerics.layers import linear, norm
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -37,7 +37,9 @@ def original(made: ConvNeXt, layout: str, state: State, images: torch.Tensor) ->
         ls_init_value=1e-6 if made.layer_scale else None,
     )
     # timm's own reading of the original's names
-    load(model, checkpoint_filter_fn(dict(state), model) if layout == "original" else state)
+    load_strictly(
+        model, checkpoint_filter_fn(dict(state), model) if layout == "original" else state
+    )
     x = model.stem(images)
     found = {"stem": x}
     for number, stage in enumerate(model.stages):

@@ -26,7 +26,7 @@ _MASKS = ("mask_head.", "bbox_attention.")
 
 
 def image_size(made: Detr) -> int:
-    single_level.check(made)
+    single_level.check_buildable(made)
     return 96
 
 
@@ -45,7 +45,7 @@ def original(made: Detr, layout: str, state: State, images: torch.Tensor) -> Out
 
 
 def converted(made: Detr, settings: Settings, state: State, images: torch.Tensor) -> Outputs:
-    x, place = single_level.encoded(made, settings, state, images)
+    x, place = single_level.encoder_output(made, settings, state, images)
     queries = state["query_embed.weight"]
     heads = settings["model.transformer.decoder.num_heads"]
     y = torch.zeros_like(queries)

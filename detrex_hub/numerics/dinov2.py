@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from detrex_hub.architectures.dinov2 import DINOv2
 from detrex_hub.numerics import vit_mae
 from detrex_hub.numerics.plain_vit import outputs_in_timm, run_by_detectors, sizes
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     import torch
@@ -30,5 +30,5 @@ def original(made: DINOv2, layout: str, state: State, images: torch.Tensor) -> O
 
     # any number gives it layer scales
     model = VisionTransformer(**sizes(made), init_values=1.0, final_norm=False, global_pool="avg")
-    load(model, run_by_detectors(made, state))
+    load_strictly(model, run_by_detectors(made, state))
     return outputs_in_timm(model, images)

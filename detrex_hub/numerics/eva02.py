@@ -20,7 +20,7 @@ from detrex_hub.numerics.plain_vit import (
     run_by_detectors,
     sizes,
 )
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -50,7 +50,7 @@ def original(made: EVA02, layout: str, state: State, images: torch.Tensor) -> Ou
     )
     # timm's own reading of the original's names
     kept = checkpoint_filter_fn(run_by_detectors(made, state), model)
-    load(model, kept, absent=("fc_norm.weight", "fc_norm.bias"))
+    load_strictly(model, kept, absent=("fc_norm.weight", "fc_norm.bias"))
     return outputs_in_timm(model, images, rope=_timm_rotations(made))
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from detrex_hub.architectures.focalnet import FocalNet
 from detrex_hub.errors import UsageError
 from detrex_hub.numerics.layers import linear, norm
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -44,7 +44,7 @@ def original(made: FocalNet, layout: str, state: State, images: torch.Tensor) ->
         num_classes=state["head.weight"].shape[0] if "head.weight" in state else 0,
     )
     # timm's own reading of the original's names
-    load(model, checkpoint_filter_fn(dict(state), model))
+    load_strictly(model, checkpoint_filter_fn(dict(state), model))
     x = model.stem(images)
     found = {"patches": x}
     for number, stage in enumerate(model.layers):

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from detrex_hub.architectures.resnet import BLOCKS, ResNet
 from detrex_hub.numerics.layers import batch_norm, linear
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -59,7 +59,7 @@ def timm_features(
         base_width=width,
     )
     # files that were saved by early versions of torch have no counters
-    load(model, state, absent="num_batches_tracked")
+    load_strictly(model, state, absent="num_batches_tracked")
     x = model.maxpool(model.act1(model.bn1(model.conv1(images))))
     found = {"stem": x}
     for stage in range(1, 5):

@@ -24,7 +24,7 @@ SingleLevel: TypeAlias = Detr | ConditionalDetr | AnchorBoxDetector
 _GRID = (50, 50)
 
 
-def check(made: SingleLevel) -> None:
+def check_buildable(made: SingleLevel) -> None:
     """
     Raises:
         UsageError: transformers cannot build the detector.
@@ -54,7 +54,7 @@ def config(made: SingleLevel, layout: str) -> dict[str, Any]:
     }
 
 
-def encoded(
+def encoder_output(
     made: SingleLevel, settings: Settings, state: State, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The output of detrex's encoder for the last feature map, and the embeddings of its positions:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from detrex_hub.numerics import State
 
 
-def load(model: Any, state: State, *, absent: str | tuple[str, ...] = ()) -> None:
+def load_strictly(model: Any, state: State, *, absent: str | tuple[str, ...] = ()) -> None:
     """Load a state dict and make the model ready to be run in float64.
 
     Args:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from detrex_hub.architectures.swin import Swin
 from detrex_hub.numerics.layers import linear, norm
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -45,7 +45,7 @@ def original(made: Swin, layout: str, state: State, images: torch.Tensor) -> Out
     kept = {key: value for key, value in state.items() if not key.endswith(_COMPUTED)}
     # timm's own reading of the original's names
     kept = checkpoint_filter_fn(kept, model) if layout == "original" else kept
-    load(model, kept, absent=_COMPUTED)
+    load_strictly(model, kept, absent=_COMPUTED)
     x = model.patch_embed(images)
     found = {"patches": x}
     for number, stage in enumerate(model.layers):

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from detrex_hub.architectures.timm_resnet_d import BLOCKS, TimmResNetD
 from detrex_hub.numerics.layers import batch_norm
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -33,7 +33,7 @@ def original(made: TimmResNetD, layout: str, state: State, images: torch.Tensor)
 
     classes = state["fc.weight"].shape[0] if "fc.weight" in state else 0
     model = timm.create_model(f"resnet{made.depth}d", num_classes=classes)
-    load(model, state, absent="num_batches_tracked")
+    load_strictly(model, state, absent="num_batches_tracked")
     x = model.maxpool(model.act1(model.bn1(model.conv1(images))))
     found = {"stem": x}
     for stage in range(1, 5):

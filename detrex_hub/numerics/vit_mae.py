@@ -19,7 +19,7 @@ from detrex_hub.numerics.plain_vit import (
     run_by_detectors,
     sizes,
 )
-from detrex_hub.numerics.strict import load
+from detrex_hub.numerics.strict import load_strictly
 
 if TYPE_CHECKING:
     from detrex_hub.numerics import Outputs, Settings, State
@@ -39,7 +39,7 @@ def original(made: ViTMAE, layout: str, state: State, images: torch.Tensor) -> O
     from timm.models.vision_transformer import VisionTransformer
 
     model = VisionTransformer(**sizes(made), final_norm=False, global_pool="avg")
-    load(model, run_by_detectors(made, state))
+    load_strictly(model, run_by_detectors(made, state))
     return outputs_in_timm(model, images)
 
 

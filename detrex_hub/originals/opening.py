@@ -193,7 +193,7 @@ def catalogued(what: str | os.PathLike[str], options: ConversionOptions) -> Cata
 
     entry = catalogue.look_up(text, options.extra_catalogues)
     if entry is None and not path.suffix and not path.exists():
-        entry = catalogue.find(text, options.extra_catalogues)
+        entry = catalogue.find_entry(text, options.extra_catalogues)
     if entry is not None:
         _refuse(f"{text} is a name of the catalogue", options, "revision")
         if options.source is not None and options.synthetic:

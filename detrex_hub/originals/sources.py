@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from detrex_hub.catalogue.entry import CatalogueEntry, Source, file_name, hub_file, url_problem
+from detrex_hub.catalogue.entry import CatalogueEntry, Source, file_name_of, hub_file, url_problem
 from detrex_hub.errors import (
     DetrexHubError,
     SourceError,
@@ -200,7 +200,7 @@ def _pull_given(entry: CatalogueEntry, url: str, progress: Progress) -> Pulled:
         raise UsageError(
             f"{public_url(url)} is not a valid source", hint=f"Give {problem}, or a file"
         )
-    file = f"{entry.name}.pth" if url.startswith("gdrive") else file_name(url)
+    file = f"{entry.name}.pth" if url.startswith("gdrive") else file_name_of(url)
     source = Source(layout="given", url=url, file=file)
     try:
         return _cached(source, progress) or _fetch(source, url, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detrex_hub.pictures.filters import draw_filters, first_layer, shown
+from detrex_hub.pictures.filters import draw_filters, first_layer, shown_filters
 from detrex_hub.pictures.scatter import Point, scatter
 
-__all__ = ["Point", "draw_filters", "first_layer", "scatter", "shown"]
+__all__ = ["Point", "draw_filters", "first_layer", "scatter", "shown_filters"]

@@ -39,7 +39,7 @@ def first_layer(specs: Mapping[str, TensorSpec]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def shown(spec: TensorSpec) -> int:
+def shown_filters(spec: TensorSpec) -> int:
     """The number of drawn filters of a convolution: the first 64, or fewer large ones."""
     return min(spec.shape[0], _columns(spec) ** 2)
 
@@ -55,7 +55,7 @@ def draw_filters(content: bytes, spec: TensorSpec, image_format: str) -> bytes:
     more of its colour.
 
     Args:
-        content: the bytes of the weights, at least those of the `shown` filters.
+        content: the bytes of the weights, at least those of the `shown_filters` filters.
         spec: their type and their shape, (filters, 3, height, width).
         image_format: ``RGB`` or ``BGR``, the order of the channels.
 
@@ -64,7 +64,7 @@ def draw_filters(content: bytes, spec: TensorSpec, image_format: str) -> bytes:
     """
     _, _, height, width = spec.shape
     size = height * width
-    number = shown(spec)
+    number = shown_filters(spec)
     values = _numbers(content[: number * 3 * size * spec.itemsize], spec.dtype)
     order = (2, 1, 0) if image_format == "BGR" else (0, 1, 2)
     largest = max(map(abs, values), default=0.0)

@@ -31,7 +31,7 @@ def select(
         >>> select(families=["eva02"])
         ['eva02_B_pt_in21k_p14to16', 'eva02_L_pt_m38m_p14to16']
     """
-    entries = catalogue.load(extra_catalogues)
+    entries = catalogue.load_entries(extra_catalogues)
     known = {one for entry in entries.values() for one in _families(entry)}
     for family in families:
         if family in entries:
@@ -44,7 +44,7 @@ def select(
                 f"no weights are of the family {family[:80]!r}",
                 hint=did_you_mean(family, sorted(known), f"Families: {', '.join(sorted(known))}"),
             )
-    left_out = {catalogue.find(name, extra_catalogues).name for name in but}
+    left_out = {catalogue.find_entry(name, extra_catalogues).name for name in but}
     return [
         entry.name
         for entry in _side_by_side(entries.values())

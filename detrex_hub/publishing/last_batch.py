@@ -98,7 +98,7 @@ def last_batch() -> LastBatch | None:
     """The last batch on this machine; None where there was none."""
     try:
         text = read_small(_path(), _LARGEST, ours=True)
-        found = schema.convert(json.loads(text), _Document, where=str(_path()))
+        found = schema.validated(json.loads(text), _Document, where=str(_path()))
     except (OSError, ValueError, DetrexHubError):
         return None
     said = found.options

@@ -83,7 +83,7 @@ def preflight(
         library("signing")
         key_of(push.sign_key)
     # a malformed file is one error, not one for each name
-    catalogue.load(conversion.extra_catalogues)
+    catalogue.load_entries(conversion.extra_catalogues)
     check_place(push)
     there = target(push)
     if push.collection is not None:

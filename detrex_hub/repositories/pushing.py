@@ -41,7 +41,7 @@ def push_folder(
     if options.to is not None:
         from detrex_hub.repositories.folders import push_to_folder
 
-        target = target_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
+        target = repo_id_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
         there = options.to.expanduser()
         done = push_to_folder(
             whole.addressed_to(target),
@@ -66,7 +66,7 @@ def push_folder(
     from detrex_hub.repositories.collections import add_to_collection
     from detrex_hub.repositories.upload import push_to_hub
 
-    target = target_of(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
+    target = repo_id_of(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
     shown = progress or Silent()
     try:
         done = push_to_hub(
@@ -105,7 +105,7 @@ def check_place(options: PushOptions) -> None:
         check_slug(options.collection)
 
 
-def target_of(name: str, namespace: str | None) -> str | None:
+def repo_id_of(name: str, namespace: str | None) -> str | None:
     """``owner/name``, or None if the owner is unknown."""
     owner, slash, rest = name.partition("/")
     if slash:

@@ -136,7 +136,7 @@ def read_seal(signature: bytes, signer: Signer) -> Seal:
     return seal
 
 
-def check(files: Mapping[str, Path | bytes], signature: bytes, signer: Signer) -> Seal:
+def checked_seal(files: Mapping[str, Path | bytes], signature: bytes, signer: Signer) -> Seal:
     """Check that a signature was made by a signer, over exactly these files.
 
     Args:

@@ -25,7 +25,7 @@ from detrex_hub.repositories.client import Client, Remote, require_token
 from detrex_hub.repositories.fetching import fetch
 from detrex_hub.repositories.payload import digest
 from detrex_hub.repositories.push_options import PushOptions
-from detrex_hub.repositories.pushing import FOLDER_NAMESPACE, target_of
+from detrex_hub.repositories.pushing import FOLDER_NAMESPACE, repo_id_of
 from detrex_hub.repositories.upload import check_target, signature_of
 
 # the repository of a trusted publisher's token; see huggingface_hub
@@ -137,7 +137,7 @@ class _Folder:
         self.root = root
 
     def repo_id(self, name: str) -> str:
-        named = target_of(name, self._options.namespace)
+        named = repo_id_of(name, self._options.namespace)
         return named or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
 
     def url(self, repo_id: str) -> str:

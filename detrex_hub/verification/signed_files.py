@@ -34,5 +34,5 @@ def check_signature(claims: Claims, signature: Path, signer: signers.Signer | No
         return Proven(
             "signature", f"{SIGNATURE} is there{check}", but="its signature was not checked"
         )
-    seal = signing.check(claims.signed, content, signer)
+    seal = signing.checked_seal(claims.signed, content, signer)
     return Proven("signature", f"{len(seal.files)} files are signed by {signer.name}")

@@ -143,7 +143,7 @@ def verify(
     if with_numerics:
         if reason is not None:
             raise UsageError(f"--numerics needs the original, which is not read: {reason}")
-        numerics.check(again.architecture, claims.record.source.layout)
+        numerics.check_runnable(again.architecture, claims.record.source.layout)
     if reason is None:
         checks += repeated(claims, entry, source, extra_catalogues, progress, with_numerics)
     return Verification(

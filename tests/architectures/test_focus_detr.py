@@ -83,7 +83,7 @@ def test_copies_of_a_head_that_differ_are_refused(tmp_path):
 
 def test_the_r101_config_gets_the_depth_of_the_file():
     # detrex's focus_detr_r101_4scale_36ep.py builds an R-50
-    entry = catalogue.find("focus_detr_r101_4scale_36ep")
+    entry = catalogue.find_entry("focus_detr_r101_4scale_36ep")
     made = models.model_of(entry)
     lazy = made.overrides(dict(entry.facts)).lazy
     assert lazy["model.backbone.stages.depth"] == 101

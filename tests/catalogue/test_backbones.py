@@ -8,7 +8,7 @@ import pytest
 
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
-from detrex_hub.configs.settings import check
+from detrex_hub.configs.settings import check_overrides
 from detrex_hub.conversion import prepare
 from detrex_hub.originals.conversion_options import ConversionOptions
 from tests.architectures.backbones import parameters
@@ -24,7 +24,7 @@ FAMILIES = (
     "detectron2",
     "torchvision_resnet",
 )
-ENTRIES = {name: e for name, e in catalogue.load().items() if e.family in FAMILIES}
+ENTRIES = {name: e for name, e in catalogue.load_entries().items() if e.family in FAMILIES}
 
 # the backbones in detrex's configs and on its page of backbones to download (e244e6c)
 _NAMED = """
@@ -75,7 +75,7 @@ def test_each_entry_is_planned_from_its_catalogue_fields(name):
             entry.hyper_parameters
         )
         assert planned.layout == entry.sources[0].layout
-        check(planned.overrides, made.paths(), where=name)
+        check_overrides(planned.overrides, made.paths(), where=name)
         (millions,) = [n for part, n in MILLIONS[entry.family].items() if part in name]
         assert parameters(planned.plan.specs) / 1e6 == pytest.approx(millions, rel=0.02)
         facts = {k: v for k, v in entry.facts.items() if k in type(made).facts}
@@ -168,7 +168,7 @@ def test_only_its_content_identifies_a_file_as_an_original(tmp_path):
     assert asked == []
     named = path.rename(tmp_path / "resnet50-0676ba61.pth")
     assert catalogue.of_file(named, sha256("f" * 64)) == ()
-    source = catalogue.load()["r50_v1"].sources[0]
+    source = catalogue.load_entries()["r50_v1"].sources[0]
     digest = (source.sha256 or source.sha256_prefix).ljust(64, "0")
     names = [entry.name for entry in catalogue.of_file(named, sha256(digest))]
     assert names == ["r50_v1", "r50_v1_torchvision"]

@@ -7,7 +7,7 @@ from detrex_hub.conversion import prepare
 from detrex_hub.originals.conversion_options import ConversionOptions
 
 
-@pytest.mark.parametrize("name", catalogue.load())
+@pytest.mark.parametrize("name", catalogue.load_entries())
 def test_an_entry_is_planned(name):
     with prepare(name, ConversionOptions(synthetic=True)) as planned:
         assert planned.plan.moves

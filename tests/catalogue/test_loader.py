@@ -29,7 +29,7 @@ def load(tmp_path):
         path.write_text(text)
         if lock is not None:
             write_lock(lock_path(path), lock)
-        known = catalogue.load([path])
+        known = catalogue.load_entries([path])
         return {name: entry for name, entry in known.items() if entry.family == "my"}
 
     return _load
@@ -112,7 +112,7 @@ def test_a_file_that_costs_much_time_is_refused(load, tmp_path):
     path = tmp_path / "pipe.toml"
     os.mkfifo(path)
     with pytest.raises(CatalogueError, match="is not a regular file"):
-        catalogue.load([path])
+        catalogue.load_entries([path])
     with pytest.raises(CatalogueError, match="larger than"):
         load(" " * (4 * 2**20 + 1))
     # the parser would need ten seconds for this key
@@ -130,10 +130,10 @@ def test_every_table_with_a_problem_is_reported_at_once(load):
 def test_an_entry_is_found_by_its_aliases_and_suggested_for_similar_names(load, tmp_path):
     load(ENTRY + "aliases = ['my_resnet']")
     extra = [tmp_path / "my.toml"]
-    assert catalogue.find("my_resnet", extra).name == "mine"
+    assert catalogue.find_entry("my_resnet", extra).name == "mine"
     assert catalogue.look_up("my_resnet") is None
     with pytest.raises(UsageError, match="Did you mean my_resnet"):
-        catalogue.find("my_resnet5", extra)
+        catalogue.find_entry("my_resnet5", extra)
 
 
 def test_a_name_takes_precedence_over_an_alias(load, tmp_path):
@@ -141,8 +141,8 @@ def test_a_name_takes_precedence_over_an_alias(load, tmp_path):
     first, second = tmp_path / "my.toml", tmp_path / "second.toml"
     second.write_text(ENTRY.replace("mine]", "other]"))
     for extra in ([first, second], [second, first]):
-        assert catalogue.find("other", extra).name == "other"
-        assert catalogue.find("third", extra).name == "mine"
+        assert catalogue.find_entry("other", extra).name == "other"
+        assert catalogue.find_entry("third", extra).name == "mine"
 
 
 LOCK = Lock(
@@ -155,7 +155,7 @@ LOCK = Lock(
 
 
 def test_each_name_and_alias_finds_its_entry():
-    known = catalogue.load()
+    known = catalogue.load_entries()
     for entry in known.values():
         for name in (entry.name, *entry.aliases):
             assert catalogue.look_up(name) == known.get(name, entry)

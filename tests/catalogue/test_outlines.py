@@ -5,7 +5,7 @@ from dataclasses import replace
 from detrex_hub import card, catalogue
 from detrex_hub.catalogue.outlines import BUILT_IN_OUTLINES, outline, work_out, write_outlines
 
-ENTRIES = catalogue.load()
+ENTRIES = catalogue.load_entries()
 
 
 def test_the_outline_file_matches_the_architectures(tmp_path):

@@ -21,7 +21,7 @@ from detrex_hub.catalogue.lock import read_lock
 from detrex_hub.catalogue.tables import parse
 
 REFERENCE = Path(__file__).parent.parent / "reference"
-ENTRIES = catalogue.load()
+ENTRIES = catalogue.load_entries()
 
 
 def table(name):
@@ -82,11 +82,11 @@ def test_a_detector_trained_in_detrex_has_the_alias_of_its_config():
     alone = {name: rows[0] for name, rows in first.items() if len(rows) == 1}
     assert len(alone) >= 30
     for name, row in alone.items():
-        assert catalogue.find(name) in of(row), name
-    assert catalogue.find("dino_r50_4scale_12ep").metrics[0].value == 49.2
+        assert catalogue.find_entry(name) in of(row), name
+    assert catalogue.find_entry("dino_r50_4scale_12ep").metrics[0].value == 49.2
     for name, rows in first.items():
         others = [entry for row in rows for entry in of(row)]
-        assert catalogue.find(name) in others, name
+        assert catalogue.find_entry(name) in others, name
         for entry in others:
             assert any(one.startswith(name) for one in (entry.name, *entry.aliases)), name
 
@@ -98,7 +98,7 @@ def test_a_converted_file_has_the_alias_of_its_config_if_no_other_file_has():
         # DETR's configs have 300 epochs, and its files were trained for 500
         if row["made"] == "converted" and stem(row) not in trained and "_300ep" not in stem(row):
             assert epochs
-            assert catalogue.find(stem(row)) in of(row)
+            assert catalogue.find_entry(stem(row)) in of(row)
 
 
 def test_the_authors_own_files_have_separate_names():
@@ -113,7 +113,7 @@ def test_the_authors_own_files_have_separate_names():
 @pytest.mark.parametrize("name", ENTRIES)
 def test_an_entry_fits_its_architecture(name):
     entry = ENTRIES[name]
-    models.check(entry, where=name)
+    models.check_entry(entry, where=name)
     made = models.model_of(entry)
     found = made.hyper_parameters()
     assert {k: found[k] for k in entry.hyper_parameters} == dict(entry.hyper_parameters)

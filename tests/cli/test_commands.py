@@ -58,7 +58,7 @@ def test_all_commands_accept_json_and_quiet(cli):
 
 
 def test_list_shows_every_entry(cli):
-    known = catalogue.load()
+    known = catalogue.load_entries()
     assert cli("list", "--quiet").out.split() == list(known)
     assert [one["name"] for one in cli("list", "--json").document] == list(known)
     rows = [line.split("\t") for line in cli("list", "resnet").out.splitlines()]

@@ -28,8 +28,10 @@ def entries(hub, token, tmp_path, monkeypatch):
     path = tmp_path / "all.toml"
     path.write_text("".join(one.replace("weights.tiny", f"weights.{name}") for name in NAMES))
     monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
-    known = catalogue.load()
-    monkeypatch.setattr(catalogue, "load", lambda _=(): {name: known[name] for name in NAMES})
+    known = catalogue.load_entries()
+    monkeypatch.setattr(
+        catalogue, "load_entries", lambda _=(): {name: known[name] for name in NAMES}
+    )
     hub.jobs.environment["DETREX_HUB_CATALOGUE"] = str(path)
     return path
 

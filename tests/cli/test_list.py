@@ -5,7 +5,7 @@ import pytest
 from detrex_hub import catalogue, list_weights
 from detrex_hub.errors import UsageError
 
-KNOWN = catalogue.load()
+KNOWN = catalogue.load_entries()
 
 
 def names(done):

@@ -9,7 +9,7 @@ from detrex_hub import catalogue
 from detrex_hub.catalogue.lock import read_lock, write_lock
 from detrex_hub.conversion import convert
 from detrex_hub.errors import SourceError, UsageError, VerificationError
-from detrex_hub.pinning import pin
+from detrex_hub.pinning import pin_weights
 from tests import tiny
 from tests.hub_server import Mirror
 
@@ -50,7 +50,7 @@ def test_source_and_result_are_pinned(cli, mine, mirror, original, tmp_path):
     record = json.loads(made.documents["conversion.json"])
     assert lock.weights[tiny.NAME].sha256 == made.sha256
     assert lock.weights[tiny.NAME].mapper == record["plan"]["mapper_sha256"]
-    assert catalogue.find(tiny.NAME, [mine]).pinned == ("source", "result")
+    assert catalogue.find_entry(tiny.NAME, [mine]).pinned == ("source", "result")
 
 
 def test_the_same_lock_is_written_each_time(cli, mine):
@@ -177,7 +177,7 @@ def test_after_a_mirror_the_source_itself_is_asked(cli, mine, mirror):
 
 def test_a_name_of_another_catalogue_is_refused(mine):
     with pytest.raises(UsageError, match="built-in catalogue"):
-        [*pin(["r101_v2"], extra_catalogues=[mine])]
+        [*pin_weights(["r101_v2"], extra_catalogues=[mine])]
 
 
 def test_a_pinned_size_alone_is_compared(mine, mirror, original, tmp_path):
@@ -215,6 +215,6 @@ def test_a_conversion_with_user_options_is_not_compared(cli, mine, tmp_path):
 def test_a_redefined_name_gives_one_warning(mine, caplog):
     mine.write_text(mine.read_text().replace(f"weights.{tiny.NAME}", "weights.r101_v2"))
     for _ in range(3):
-        catalogue.load([mine])
+        catalogue.load_entries([mine])
     said = [one.getMessage() for one in caplog.records]
     assert said == [f"{mine} redefines r101_v2: its sources and its pins apply"]

@@ -8,7 +8,7 @@ from iopath.common.file_io import g_pathmgr
 from omegaconf import OmegaConf
 
 from detrex_hub import from_hub, local_conversions
-from detrex_hub.catalogue import find
+from detrex_hub.catalogue import find_entry
 from detrex_hub.detectron2 import register
 from tests import tiny
 from tests.hub_server import Mirror
@@ -116,7 +116,7 @@ def test_detectron2_resolves_a_path_of_a_name(unpublished, path):
 @named
 def test_card_takes_a_name(cli, unpublished, name):
     cli("load", name)
-    made = (local_conversions.find(find(tiny.NAME)) / "README.md").read_text()
+    made = (local_conversions.find(find_entry(tiny.NAME)) / "README.md").read_text()
     assert cli("card", name, "--quiet").out == made
 
 

@@ -55,19 +55,19 @@ FILES = {"model.safetensors": b"weights", "README.md": b"card"}
 def test_a_signature_holds_for_its_files_and_its_key_only(pair):
     (private, public), (_, other) = pair("mine"), pair("other")
     made = signing.sign(FILES, "r18", private)
-    assert signing.check(FILES, made, key_holder(public)).files.keys() == FILES.keys()
+    assert signing.checked_seal(FILES, made, key_holder(public)).files.keys() == FILES.keys()
     for files in (
         {**FILES, "README.md": b"another"},
         {**FILES, "config.json": b"{}"},
         {"README.md": b"card"},
     ):
         with pytest.raises(VerificationError):
-            signing.check(files, made, key_holder(public))
+            signing.checked_seal(files, made, key_holder(public))
     with pytest.raises(VerificationError):
-        signing.check(FILES, made, key_holder(other))
+        signing.checked_seal(FILES, made, key_holder(other))
     for broken in (b"", b"{}", b"[" * 100_000, made[:-200]):
         with pytest.raises(VerificationError, match="no model signature"):
-            signing.check(FILES, broken, key_holder(public))
+            signing.checked_seal(FILES, broken, key_holder(public))
 
 
 def rewritten(signature, change):
@@ -94,7 +94,7 @@ def test_a_signature_that_lists_something_else_than_files_is_refused(pair, folde
     private, public = pair("mine")
     broken = rewritten(signing.sign(FILES, "r18", private), change)
     with pytest.raises(VerificationError, match="no model signature"):
-        signing.check(FILES, broken, key_holder(public))
+        signing.checked_seal(FILES, broken, key_holder(public))
     (folder / "model.sig").write_bytes(broken)
     with pytest.raises(HubError, match="no model signature"):
         push(folder, "alice/r18", to=folder.parent / "hub")
@@ -105,7 +105,7 @@ def test_a_changed_list_of_files_is_refused_with_a_reason(pair):
     made = signing.sign(FILES, "r18", private)
     changed = rewritten(made, lambda listed: [{**one, "digest": "0" * 64} for one in listed])
     with pytest.raises(VerificationError, match=r"another key, or changed afterwards$"):
-        signing.check(FILES, changed, key_holder(public))
+        signing.checked_seal(FILES, changed, key_holder(public))
 
 
 def test_a_key_that_cannot_check_is_named(pair, tmp_path):
@@ -154,7 +154,7 @@ def test_a_push_can_be_signed(hub, login, folder, pair):
     names = ["model.safetensors", "config.json", "conversion.json", "README.md"]
     found = fetch("alice/r18", [*names, "model.sig"])
     files = {name: found.files[name] for name in names}
-    signing.check(files, found.files["model.sig"].read_bytes(), key_holder(public))
+    signing.checked_seal(files, found.files["model.sig"].read_bytes(), key_holder(public))
     # the model-signing library accepts the Hub's files, together with the Hub's own ones
     checked = subprocess.run(
         [

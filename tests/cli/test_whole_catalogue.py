@@ -39,8 +39,10 @@ def origin(tmp_path, monkeypatch):
         path = tmp_path / "all.toml"
         path.write_text("\n".join(tables))
         monkeypatch.setenv("DETREX_HUB_CATALOGUE", str(path))
-        known = catalogue.load()
-        monkeypatch.setattr(catalogue, "load", lambda _=(): {one: known[one] for one in NAMES})
+        known = catalogue.load_entries()
+        monkeypatch.setattr(
+            catalogue, "load_entries", lambda _=(): {one: known[one] for one in NAMES}
+        )
         server.content = content
         yield server
 
@@ -288,7 +290,7 @@ def test_seeded_numbers_need_disk_for_their_results_alone(cli, hub, login, monke
     login("alice")
     command = ("convert-and-push", "r18_v1", "--synthetic", "--allow-synthetic", "--dry-run")
     (row,) = json.loads(cli(*command, "--json").out)
-    assert row["size"] == outline(catalogue.find("r18_v1")).size
+    assert row["size"] == outline(catalogue.find_entry("r18_v1")).size
     for free, code in ((row["size"], 0), (row["size"] - 1, 1)):
         usage = SimpleNamespace(free=free)
         monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _, usage=usage: usage)

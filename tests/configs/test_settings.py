@@ -191,7 +191,9 @@ def test_the_config_decides_the_number_of_classes():
 )
 def test_unknown_paths_and_wrong_values_are_refused(lazy):
     with pytest.raises(ConfigError, match=r"x/config\.json"):
-        settings.check(Overrides(lazy=lazy), ResNet(depth=50).paths(), where="x/config.json")
+        settings.check_overrides(
+            Overrides(lazy=lazy), ResNet(depth=50).paths(), where="x/config.json"
+        )
 
 
 def test_classic_configs_are_set_and_stay_frozen():
@@ -228,7 +230,7 @@ def test_overrides_of_all_architectures_are_allowed(name):
     found = recognise(specs)
     made = found.architecture.read(specs, found.layout, {})
     wanted = made.overrides(made.preprocessing({}))
-    assert settings.check(wanted, made.paths(), where=name) is wanted
+    assert settings.check_overrides(wanted, made.paths(), where=name) is wanted
 
 
 def test_a_classic_config_without_a_key_for_the_need_is_refused():
@@ -441,7 +443,7 @@ def test_a_classic_config_keeps_values_that_are_only_assumed(caplog):
 def test_an_assumption_about_a_path_that_is_not_set_is_refused():
     wanted = Overrides(lazy={"model.backbone.stages.depth": 50}, assumed=("model.pixel_mean",))
     with pytest.raises(ConfigError, match=r"assumes a value for 'model\.pixel_mean'"):
-        settings.check(wanted, ResNet(depth=50).paths(), where="x/config.json")
+        settings.check_overrides(wanted, ResNet(depth=50).paths(), where="x/config.json")
 
 
 @pytest.mark.parametrize(
@@ -454,13 +456,13 @@ def test_an_assumption_about_a_path_that_is_not_set_is_refused():
 )
 def test_every_kind_of_override_is_checked(overrides):
     with pytest.raises(ConfigError, match=r"^x/config\.json tries to set '(model\.num|MODEL\.W)"):
-        settings.check(overrides, ResNet(depth=50).paths(), where="x/config.json")
+        settings.check_overrides(overrides, ResNet(depth=50).paths(), where="x/config.json")
 
 
 def test_a_wrong_value_of_a_classic_key_is_refused():
     wrong = Overrides(yacs={"MODEL.RESNETS.DEPTH": "deep"})
     with pytest.raises(ConfigError, match=r"^x/config\.json: MODEL\.RESNETS\.DEPTH must be"):
-        settings.check(wrong, ResNet(depth=50).paths(), where="x/config.json")
+        settings.check_overrides(wrong, ResNet(depth=50).paths(), where="x/config.json")
 
 
 def repository(overrides):

@@ -251,7 +251,7 @@ def test_two_stage_models_that_cannot_run_are_refused(otherwise, why):
     values = {**deformable_detr.HYPER_PARAMETERS, **two_stage, **otherwise}
     made = architecture("deformable_detr").from_hyper_parameters(values)
     with pytest.raises(UsageError, match=why):
-        numerics.check(made, "original")
+        numerics.check_runnable(made, "original")
 
 
 def test_an_original_that_is_another_model_is_refused():
@@ -290,7 +290,7 @@ def test_a_missing_library_is_named(lacking, monkeypatch, made):
     monkeypatch.setitem(sys.modules, lacking, None)
     with prepare(made.path, ConversionOptions(**made.options)) as planned:
         try:
-            numerics.check(planned.architecture, planned.layout)
+            numerics.check_runnable(planned.architecture, planned.layout)
         except UsageError as error:
             assert f"pip install {lacking}" in str(error)
         else:
@@ -300,7 +300,7 @@ def test_a_missing_library_is_named(lacking, monkeypatch, made):
 def test_an_architecture_without_a_forward_pass_is_refused():
     made = architecture("convnext").from_hyper_parameters(tiny.HYPER_PARAMETERS)
     with pytest.raises(UsageError, match=r"no forward pass of convnext \(transformers\)"):
-        numerics.check(made, "transformers")
+        numerics.check_runnable(made, "transformers")
 
 
 @pytest.mark.parametrize("name", ["dino", "deta", "maskdino"])
@@ -309,7 +309,7 @@ def test_an_original_without_a_reference_library_is_refused(name):
     values = {"num_queries": None, **model["hyper_parameters"]}
     made = architecture(name).from_hyper_parameters(values)
     with pytest.raises(UsageError, match="cannot run the original") as caught:
-        numerics.check(made, "original")
+        numerics.check_runnable(made, "original")
     assert "detr" in caught.value.hint
 
 
@@ -324,7 +324,7 @@ def test_differences_in_transformers_are_reported(name, otherwise, why):
     hyper_parameters = {**detr.HYPER_PARAMETERS, "classes_cut_from": None, **otherwise}
     made = architecture(name).from_hyper_parameters(hyper_parameters)
     with pytest.raises(UsageError, match=f"no forward pass of a {name} with {why}"):
-        numerics.check(made, "original")
+        numerics.check_runnable(made, "original")
 
 
 def test_an_original_in_detrexs_names_has_nothing_to_compare(tmp_path):
@@ -337,7 +337,7 @@ def test_an_original_in_detrexs_names_has_nothing_to_compare(tmp_path):
 
 
 def test_a_file_with_detrex_names_keeps_them():
-    for entry in catalogue.load().values():
+    for entry in catalogue.load_entries().values():
         if entry.has_detrex_names:
             made = model_of(entry)
             for rule in made.rules("detrex"):
@@ -352,4 +352,4 @@ def test_a_focalnet_that_timm_cannot_build_is_refused(lacking, cause):
     stages = {"depths": [1, 1], "focal_levels": [2, 2], "focal_windows": [3, 3]}
     made = architecture("focalnet").from_hyper_parameters({"embed_dim": 8, **stages, **lacking})
     with pytest.raises(UsageError, match=f"timm, which has none {cause}"):
-        numerics.check(made, "original")
+        numerics.check_runnable(made, "original")

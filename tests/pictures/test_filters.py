@@ -7,7 +7,7 @@ import pytest
 from detrex_hub import catalogue
 from detrex_hub.architectures import architecture
 from detrex_hub.catalogue.models import model_of
-from detrex_hub.pictures import draw_filters, first_layer, shown
+from detrex_hub.pictures import draw_filters, first_layer, shown_filters
 from detrex_hub.specs import TensorSpec
 from tests.pictures.test_png import decoded
 
@@ -71,7 +71,7 @@ def test_fewer_large_filters_are_drawn():
 def test_every_backbone_of_the_catalogue_has_a_first_layer():
     backbones = {
         entry.architecture: entry
-        for entry in catalogue.load().values()
+        for entry in catalogue.load_entries().values()
         if architecture(entry.architecture).backbone
     }
     for entry in backbones.values():
@@ -89,7 +89,7 @@ def test_a_layer_of_another_kind_is_not_drawn():
 
 def test_only_drawn_filters_are_read():
     spec = TensorSpec("F32", (768, 3, 16, 16))
-    values = [(i * 7919 % 2003) / 1000 - 1 for i in range(shown(spec) * 3 * 256)]
+    values = [(i * 7919 % 2003) / 1000 - 1 for i in range(shown_filters(spec) * 3 * 256)]
     few = struct.pack(f"<{len(values)}f", *values)
-    assert shown(spec) == 16
+    assert shown_filters(spec) == 16
     assert draw_filters(few, spec, "RGB") == draw_filters(few + bytes(4000), spec, "RGB")

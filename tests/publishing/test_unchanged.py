@@ -27,7 +27,7 @@ def published(hub, login, tmp_path, request):
     with Mirror() as mirror:
         url = mirror.add("tiny.pth", content)
         path = tiny.catalogue(tmp_path / "tiny.toml", url, content)
-        entry = catalogue.load([path])["tiny"]
+        entry = catalogue.load_entries([path])["tiny"]
         options = {"synthetic": request.param, "extra_catalogues": [path]}
         folder = conversion.convert("tiny", tmp_path / "tiny", **options).folder
         push(folder, "alice/tiny", allow_synthetic=True)

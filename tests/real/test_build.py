@@ -43,7 +43,7 @@ def converted(tmp_path_factory):
 
 @pytest.mark.parametrize("path", CASES)
 def test_a_built_backbone_loads_whole_and_the_detector_runs(path, config, converted):
-    entry = catalogue.load()[CASES[path]]
+    entry = catalogue.load_entries()[CASES[path]]
     folder = converted(entry.name)
     cfg = config(path)
     weights = from_hub(folder, model=cfg.model, dataloader=cfg.dataloader, build=True)

@@ -59,7 +59,7 @@ def server(tmp_path_factory):
     with Mirror() as mirror:
 
         def serve(name):
-            path, entry = folder / f"{name}.toml", catalogue.load()[name]
+            path, entry = folder / f"{name}.toml", catalogue.load_entries()[name]
             if not path.exists():
                 for file in folder.iterdir():
                     file.unlink()
@@ -107,7 +107,7 @@ def test_a_config_starts_from_an_unpublished_name(path, config, server, monkeypa
 
     model = empty(cfg)
     loaded = load(model, weights)
-    entry = catalogue.load()[name]
+    entry = catalogue.load_entries()[name]
     made = model_of(entry)
     prefix = f"{made.node.removeprefix('model.')}."
     assert architecture(entry.architecture).backbone

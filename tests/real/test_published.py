@@ -16,7 +16,7 @@ from tests.real.checkpointers import built, load
 def different() -> list[str]:
     """One name of the catalogue for each published model of detrex."""
     names: dict[object, str] = {}
-    for name, entry in catalogue.load().items():
+    for name, entry in catalogue.load_entries().items():
         numbers = sorted(entry.hyper_parameters.items())
         if entry.base_config is not None:
             names.setdefault((entry.architecture, entry.base_config, repr(numbers)), name)
@@ -48,7 +48,7 @@ def run_card(folder, base_module, cfg):
 
 @pytest.mark.parametrize("name", different())
 def test_loads_into_its_real_model(name, config, tmp_path, monkeypatch):
-    entry = catalogue.load()[name]
+    entry = catalogue.load_entries()[name]
     kind = architectures()[entry.architecture]
     monkeypatch.setenv("DETREX_HUB_ROOT", str(tmp_path))
     folder = convert(name, tmp_path / "detrex" / name, synthetic=True).folder

@@ -43,11 +43,11 @@ def root(sigstore, tmp_path):
 
 
 def test_an_identity_has_signed(sigstore, signature, root, tmp_path):
-    seal = signing.check(FILES, signature, signers.identity(WHO, PROVIDER, root()))
+    seal = signing.checked_seal(FILES, signature, signers.identity(WHO, PROVIDER, root()))
     assert seal.files.keys() == FILES.keys() and seal.key is None
     whole = tmp_path / "trust_config.json"
     whole.write_text(json.dumps(sigstore.trust_configuration))
-    signing.check(FILES, signature, signers.identity(WHO, PROVIDER, whole))
+    signing.checked_seal(FILES, signature, signers.identity(WHO, PROVIDER, whole))
 
 
 def test_a_workflow_has_signed(sigstore, root, tmp_path):
@@ -58,10 +58,10 @@ def test_a_workflow_has_signed(sigstore, root, tmp_path):
     sigstore.sign(folder, folder / "model.sig", workflow, PROVIDER)
     made = (folder / "model.sig").read_bytes()
     files = {"README.md": b"card"}
-    signing.check(files, made, signers.identity(workflow, PROVIDER, root()))
+    signing.checked_seal(files, made, signers.identity(workflow, PROVIDER, root()))
     branch = workflow.replace("main", "other")
     with pytest.raises(VerificationError, match="do not match"):
-        signing.check(files, made, signers.identity(branch, PROVIDER, root()))
+        signing.checked_seal(files, made, signers.identity(branch, PROVIDER, root()))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_workflow_has_signed(sigstore, root, tmp_path):
 )
 def test_another_identity_or_file_is_refused(signature, root, who, provider, files, why):
     with pytest.raises(VerificationError, match=why) as refused:
-        signing.check(files, signature, signers.identity(who, provider, root()))
+        signing.checked_seal(files, signature, signers.identity(who, provider, root()))
     assert "\n" not in str(refused.value)
 
 
@@ -91,7 +91,7 @@ def test_another_identity_or_file_is_refused(signature, root, who, provider, fil
 def test_every_part_of_another_root_is_refused(sigstore, signature, root, part, why):
     other = type(sigstore)().trusted_root
     with pytest.raises(VerificationError, match=why):
-        signing.check(
+        signing.checked_seal(
             FILES, signature, signers.identity(WHO, PROVIDER, root(**{part: other[part]}))
         )
 
@@ -106,7 +106,7 @@ def test_a_changed_signature_is_refused(signature, root):
         (signature.replace(b'"payloadType":"', b'"payloadType":"x'), "not the signature"),
     ):
         with pytest.raises(VerificationError, match=why):
-            signing.check(FILES, broken, signer)
+            signing.checked_seal(FILES, broken, signer)
 
 
 def test_a_key_is_no_identity(sigstore, signature, root, tmp_path):
@@ -121,10 +121,10 @@ def test_a_key_is_no_identity(sigstore, signature, root, tmp_path):
         key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     with pytest.raises(VerificationError, match="Try: --identity WHO --identity-provider URL"):
-        signing.check(FILES, signature, signers.key_holder(public))
+        signing.checked_seal(FILES, signature, signers.key_holder(public))
     by_key = signing.sign(FILES, "r18", private)
     with pytest.raises(VerificationError, match="Try: --public-key KEY"):
-        signing.check(FILES, by_key, signers.identity(WHO, PROVIDER, root()))
+        signing.checked_seal(FILES, by_key, signers.identity(WHO, PROVIDER, root()))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
-KNOWN = catalogue.load()
+KNOWN = catalogue.load_entries()
 
 
 @pytest.fixture(scope="module")

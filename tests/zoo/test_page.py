@@ -10,7 +10,7 @@ from detrex_hub import card, catalogue
 from detrex_hub.catalogue.outlines import outline
 from detrex_hub.zoo import page
 
-KNOWN = catalogue.load()
+KNOWN = catalogue.load_entries()
 LOADS = {"src", "srcset", "poster", "background", "data", "action", "formaction", "ping"}
 
 

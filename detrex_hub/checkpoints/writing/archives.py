@@ -18,7 +18,7 @@ from detrex_hub.checkpoints.arrays import row_major
 from detrex_hub.checkpoints.checkpoint import Tensor
 from detrex_hub.checkpoints.known_globals import STORAGE_DTYPES
 from detrex_hub.checkpoints.writing.opcodes import Opcodes
-from detrex_hub.checkpoints.writing.sink import Buffer, Sink, checked
+from detrex_hub.checkpoints.writing.sink import Buffer, Sink, checked_chunks
 from detrex_hub.specs import TORCH_DTYPES
 
 _ROOT = "archive/"
@@ -49,7 +49,7 @@ def write(
     archive.add("data.pkl", [index], len(index))
     archive.add("byteorder", [b"little"], 6)
     for i, tensor in enumerate(tensors):
-        archive.add(f"data/{i}", checked(tensor), tensor.spec.nbytes)
+        archive.add(f"data/{i}", checked_chunks(tensor), tensor.spec.nbytes)
     archive.add("version", [b"3\n"], 2)
     archive.close()
 

@@ -58,7 +58,7 @@ class Sink:
 
     def copy(self, tensor: Tensor) -> None:
         """Append a tensor's bytes."""
-        for piece in checked(tensor):
+        for piece in checked_chunks(tensor):
             self.write(piece)
 
     def _flush(self) -> None:
@@ -83,7 +83,7 @@ class Sink:
         return self._hashing.result()
 
 
-def checked(tensor: Tensor) -> Iterator[bytes | memoryview]:
+def checked_chunks(tensor: Tensor) -> Iterator[bytes | memoryview]:
     """A tensor's chunks, which are refused if their length contradicts its spec."""
     given = 0
     for piece in tensor.chunks():
