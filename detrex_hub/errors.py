@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -17,6 +18,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 # names of a folder that a missing one is compared with
 _MOST_BESIDE = 1000
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 class DetrexHubError(Exception):
@@ -96,21 +103,47 @@ def did_you_mean_path(wanted: str, otherwise: str) -> str:
     return _did_you_mean(near) or otherwise
 
 
+def what_is(path: str | os.PathLike[str]) -> str | None:
+    """What a path is if it is neither a regular file nor a folder, such as ``a pipe``; None for
+    files, folders, and paths that do not exist.
+
+    Example:
+        >>> what_is("/dev/null")
+        'a device'
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError) as error:
+        loop = isinstance(error, OSError) and error.errno == errno.ELOOP
+        return "a symbolic link in a loop" if loop else None
+    return next((kind for holds, kind in _SPECIAL if holds(mode)), None)
+
+
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that is neither a file nor a folder, such as a pipe. A missing one passes.
+
+    Raises:
+        UsageError: it says what the path is.
+    """
+    kind = what_is(path)
+    if kind is not None:
+        hint = "Save its content in a file" if kind == "a pipe" else "Give a file or a folder"
+        raise UsageError(f"{os.fspath(path)} is {kind}, not a regular file", hint=hint)
+
+
 def no_file(wanted: str, otherwise: str) -> UsageError:
-    """The refusal of a path that is no file, or no regular one, such as a folder or a pipe.
+    """The refusal of a path that is not a file.
 
     Args:
         wanted: the path, as it was given.
         otherwise: the hint if no name in its folder is near.
+
+    Raises:
+        UsageError: it is neither a file nor a folder, such as a pipe.
     """
-    path = Path(wanted)
-    if path.is_dir():
+    refuse_special(wanted)
+    if Path(wanted).is_dir():
         return UsageError(f"{wanted} is a folder", hint=otherwise)
-    if path.exists():
-        return UsageError(
-            f"{wanted} is not a regular file",
-            hint="Save its content in a file. Weights are not read in order",
-        )
     return UsageError(f"there is no file {wanted}", hint=did_you_mean_path(wanted, otherwise))
 
 

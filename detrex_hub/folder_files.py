@@ -12,7 +12,7 @@ import re
 import stat
 from pathlib import Path
 
-from detrex_hub.errors import HubError
+from detrex_hub.errors import HubError, what_is
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -57,7 +57,8 @@ def find_file(folder: Path, name: str) -> Path | None:
             hint="Put the file itself there",
         )
     if not stat.S_ISREG(mode):
-        raise HubError(f"{path} is not a regular file", hint="Put the file itself there")
+        kind = what_is(path) or "a folder"
+        raise HubError(f"{path} is {kind}, not a regular file", hint="Put the file itself there")
     return path
 
 

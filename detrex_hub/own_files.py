@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from detrex_hub.errors import what_is
+
 # flags of `os.open`; some systems lack some of them
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -37,13 +39,23 @@ def opened(path: Path, *, links: bool = False) -> Iterator[int]:
     Raises:
         OSError: it cannot be opened, or is not a regular file.
     """
-    handle = os.open(path, _READ if links else _READ | _NO_LINK)
+    try:
+        handle = os.open(path, _READ if links else _READ | _NO_LINK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise _not_regular(path) from None
+        raise
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "It is not a regular file", str(path))
+            raise _not_regular(path)
         yield handle
     finally:
         os.close(handle)
+
+
+def _not_regular(path: Path) -> OSError:
+    kind = "a folder" if path.is_dir() else what_is(path) or "replaced just now"
+    return OSError(errno.EINVAL, f"It is {kind}, not a regular file", str(path))
 
 
 def read_small(path: Path, most: int, *, links: bool = False, ours: bool = False) -> bytes:

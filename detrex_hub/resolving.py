@@ -129,9 +129,8 @@ def card_of(name: str, *, repo_id: str | None = None, extra_catalogues: Sequence
     text = name.removeprefix("hf://")
     entry = None if Path(text).is_dir() and "/" in text else _entry(text, extra_catalogues)
     if entry is None:
-        return card.render_folder(
-            Path(text), catalogue.load_entries(extra_catalogues), repo_id=repo_id
-        )
+        folder = folders.find(text, None) or Path(text)
+        return card.render_folder(folder, catalogue.load_entries(extra_catalogues), repo_id=repo_id)
     made = local_conversions.find(entry)
     if made is None:
         return card.render_for(entry, repo_id=repo_id)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Metric, Source, file_name_of
-from detrex_hub.errors import CatalogueError, UsageError, did_you_mean
+from detrex_hub.errors import CatalogueError, UsageError, did_you_mean, refuse_special
 from detrex_hub.messages import log
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ def find_entry(name: str, extra: Sequence[Path] = ()) -> CatalogueEntry:
     entry = look_up(name, extra)
     if entry is not None:
         return entry
+    refuse_special(name)
     with suppress(OSError):
         if name and (path := Path(name)).exists():
             kind = "folder" if path.is_dir() else "file"

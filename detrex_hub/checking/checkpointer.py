@@ -18,7 +18,13 @@ from detrex_hub.checking.findings import HEURISTICS
 from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import placing, settings
 from detrex_hub.configs.matching import FileKeys
-from detrex_hub.errors import ArchitectureError, CheckpointError, MappingError, UsageError
+from detrex_hub.errors import (
+    ArchitectureError,
+    CheckpointError,
+    MappingError,
+    UsageError,
+    refuse_special,
+)
 from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import identify, recognised
 from detrex_hub.materialising import DESCRIBED_BY
@@ -178,6 +184,7 @@ def local_file(path: str, *, named: Sequence[str] = ()) -> Path:
                 f"{path} could not be downloaded: {type(error).__name__}: {error}",
                 hint="Download it, then pass: --checkpoint FILE",
             ) from error
+    refuse_special(path)
     instead = " or ".join(f"--checkpoint detrex/{name}" for name in named)
     raise UsageError(
         f"there is no checkpoint {path}",

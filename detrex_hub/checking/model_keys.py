@@ -12,7 +12,7 @@ from detrex_hub.architectures.recognise import recognise
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.checking.checkpointer import bare, from_repository, is_repository, local_file
 from detrex_hub.configs.matching import ModelKeys
-from detrex_hub.errors import DetrexHubError, UsageError, did_you_mean
+from detrex_hub.errors import DetrexHubError, UsageError, did_you_mean, refuse_special
 from detrex_hub.identify import identify
 from detrex_hub.repositories import names
 from detrex_hub.resolving import resolve
@@ -43,6 +43,7 @@ def target_keys(
             return ModelKeys({key: spec.shape for key, spec in checkpoint.specs.items()})
     if path.is_dir() or names.is_repo_id(bare(what)):
         return ModelKeys(from_repository(what, what, extra_catalogues).file.shapes)
+    refuse_special(what)
     raise UsageError(
         f"{what[:120]!r} is not a checkpoint, weights or an architecture",
         hint=did_you_mean(

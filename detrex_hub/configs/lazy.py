@@ -14,7 +14,7 @@ from typing import Any
 
 from detrex_hub.configs.matching import ModelKeys
 from detrex_hub.configs.settings import imported
-from detrex_hub.errors import ConfigError, UsageError, did_you_mean_path
+from detrex_hub.errors import ConfigError, UsageError, did_you_mean_path, refuse_special
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -60,7 +60,12 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
 
 def missing_config(path: Path) -> ConfigError:
-    """The error of a config that does not exist, or is a folder."""
+    """The error of a config that does not exist, or is a folder.
+
+    Raises:
+        UsageError: it is neither a file nor a folder, such as a pipe.
+    """
+    refuse_special(path)
     if path.is_dir():
         return ConfigError(
             f"{path} is a folder and no config", hint="Give a .py or .yaml file in it"

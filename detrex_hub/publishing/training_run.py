@@ -22,7 +22,13 @@ from detrex_hub.configs import placing, settings
 from detrex_hub.configs.interpolation import readable
 from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
-from detrex_hub.errors import ArchitectureError, ConfigError, DetrexHubError, UsageError
+from detrex_hub.errors import (
+    ArchitectureError,
+    ConfigError,
+    DetrexHubError,
+    UsageError,
+    refuse_special,
+)
 from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.repositories import names
 
@@ -86,6 +92,7 @@ def beside(folder: Path, run: TrainingRun) -> TrainingRun:
     """
     config, metrics = run.config or folder / CONFIG, run.metrics
     if not config.is_file():
+        refuse_special(config)
         raise UsageError(
             f"{config} does not exist, so it is not known how the weights in {folder} were trained",
             hint="Give their config with --config. Without one, convert them, and push the result: "

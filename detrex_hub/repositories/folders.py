@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from detrex_hub.errors import HubError, UsageError, VerificationError
+from detrex_hub.errors import HubError, UsageError, VerificationError, refuse_special
 from detrex_hub.folder_files import find_file
 from detrex_hub.records import (
     CARD,
@@ -129,6 +129,7 @@ def find(repo: str, revision: str | None) -> Path | None:
             again = f"Convert it: detrex-hub convert {shlex.quote(repo)}"
             raise HubError(f"{repo} is a file, not a folder", hint=again)
         if not folder.is_dir():
+            refuse_special(folder)
             raise HubError(f"there is no folder {repo}", hint=instead_of(repo))
         if revision is not None:
             raise UsageError(f"{repo} is a folder, and folders have no revision {revision!r}")

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from detrex_hub import card, catalogue, checkpoints
 from detrex_hub.catalogue.entry import same_address
 from detrex_hub.configs import settings
-from detrex_hub.errors import HubError, VerificationError, did_you_mean_path
+from detrex_hub.errors import HubError, VerificationError, did_you_mean_path, refuse_special
 from detrex_hub.folder_files import find_file
 from detrex_hub.own_files import opened
 from detrex_hub.records import (
@@ -255,6 +255,7 @@ def read(folder: Path) -> Payload:
         VerificationError: the weights are not those that ``config.json`` describes.
     """
     if not folder.is_dir():
+        refuse_special(folder)
         raise HubError(f"{folder} is not a folder", hint=instead_of(str(folder)))
     config = RepositoryConfig.load(_file(folder, CONFIG))
     settings.accepted(config, where=str(folder / CONFIG))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detrex_hub import card
-from detrex_hub.errors import HubError, UsageError
+from detrex_hub.errors import HubError, UsageError, what_is
 from detrex_hub.progress import Silent
 from detrex_hub.repositories import names, payload
 from detrex_hub.repositories.push_options import PushOptions
@@ -92,8 +92,11 @@ def check_place(options: PushOptions) -> None:
     """Refuse options that do not fit the target of the push.
 
     Raises:
-        UsageError: an option needs the Hub, or the slug of the collection is malformed.
+        UsageError: an option needs the Hub, the slug of the collection is malformed, or the place
+            is a pipe, a socket or a device.
     """
+    if options.to is not None and (kind := what_is(options.to)) is not None:
+        raise UsageError(f"{options.to} is {kind}, not a folder", hint="Name a folder with --to")
     if options.to is not None and (options.private or options.create_pr or options.collection):
         raise UsageError(
             "--private, --create-pr and --collection need a repository, not a folder",

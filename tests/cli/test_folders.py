@@ -1,6 +1,8 @@
 """Every command that takes a folder also takes a snapshot of the Hub's cache, and refuses pipes."""
 
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -71,16 +73,76 @@ def test_no_command_waits_for_a_pipe_in_a_folder(converted, tmp_path, name):
             assert "\n" not in str(error)
 
 
+@pytest.fixture
+def special(cli):
+    """Paths in this folder that are neither files nor folders, by what they are."""
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("socket")
+    Path("device").symlink_to(os.devnull)
+    Path("loop").symlink_to("loop")
+    return {
+        "pipe": "a pipe",
+        "socket": "a socket",
+        "device": "a device",
+        "loop": "a symbolic link in a loop",
+    }
+
+
 @pytest.mark.parametrize(
     "command",
-    [("convert", "pipe.pth"), ("inspect", "pipe.pth"), ("pull", "r18_v1", "--source", "pipe.pth")],
+    [
+        "check {}",
+        "check config.yaml --checkpoint {}",
+        "check config.yaml --checkpoint tiny.pth --target {}",
+        "push tiny.pth --config {}",
+        "push ./{}",
+        "push {}",
+        "card ./{}",
+        "verify ./{}",
+        "load ./{}",
+        "load {}",
+        "convert {}",
+        "convert r18_v1 --source {}",
+        "convert-and-push {} --to hub",
+        "convert-and-push r18_v1 --to {}",
+        "export {}",
+        "inspect {}",
+        "diff {} tiny.pth",
+        "pull r18_v1 --source {}",
+    ],
 )
-def test_a_pipe_is_refused_in_the_place_of_weights(cli, tmp_path, monkeypatch, command):
-    monkeypatch.chdir(tmp_path)
-    os.mkfifo("pipe.pth")
-    done = cli(*command)
+def test_a_path_that_is_neither_file_nor_folder_is_called_what_it_is(cli, special, command):
+    tiny.original(Path("tiny.pth"))
+    Path("config.yaml").write_text("model: {}\n")
+    for path, kind in special.items():
+        done = cli(*command.format(path).split())
+        assert done.code == 2, done.err
+        assert f"{path} is {kind}, not a " in done.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list --catalogue {}",
+        "convert r18_v1 --classes-from {}",
+        "convert-and-push r18_v1 --synthetic --to hub --sign-key {}",
+    ],
+)
+@pytest.mark.parametrize("path", ["pipe", "socket", "device"])
+def test_a_special_file_that_is_read_is_called_what_it_is(cli, special, command, path):
+    assert f"It is {special[path]}, not a regular file" in cli(*command.format(path).split()).err
+
+
+@pytest.mark.parametrize("command", ["zoo -o {}", "pull r18_v1 --source tiny.pth -o {}"])
+@pytest.mark.parametrize("path", ["pipe", "socket"])
+def test_no_output_replaces_a_special_file(cli, special, command, path):
+    tiny.original(Path("tiny.pth"))
+    before = Path(path).lstat()
+    done = cli(*command.format(path).split())
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith("Error: pipe.pth is not a regular file")
+    assert f"{path} is {special[path]}, not a regular file. Choose another place with " in done.err
+    assert Path(path).lstat() == before
 
 
 def test_a_link_to_nothing_is_not_offered_for_itself(cli, tmp_path, monkeypatch):
