@@ -399,16 +399,16 @@ def dump_json(document: Any) -> str:
     Raises:
         ConfigError: it holds text that is not Unicode, such as the name of a file.
     """
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        line = text[text.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+        value = text[text.rfind('"', 0, error.start) : text.find('"', error.start) + 1]
         raise ConfigError(
-            f"a record cannot hold text that is not Unicode: {line.strip()[:200]}",
+            f"a record cannot hold text that is not Unicode: {value[:200]}",
             hint="Rename it where it is the name of a file",
         ) from None
-    return f"{text}\n"
+    return f"{msgspec.json.format(text, indent=2)}\n"
 
 
 def load_json(path: Path, *, where: str | None = None) -> Any:

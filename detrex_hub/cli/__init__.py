@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import NoReturn
 
 DEBUG_VARIABLE = "DETREX_HUB_DEBUG"
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command that the process was started with, and end the process."""
-    from detrex_hub.cli.failures import INTERRUPTED, TERMINATED, end_in_order, run
+    from detrex_hub.cli.failures import end_in_order, run
 
     end_in_order()
     _print_every_character()
     code = run(sys.argv[1:] or ["--help"])
-    if code in (INTERRUPTED, TERMINATED) and threading.active_count() > 1:
-        # the interpreter would wait for running threads, such as an upload
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        # `run` has reported what a failure to write means
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    # the interpreter would wait for running threads, such as an upload, and free every object
+    os._exit(code)
 
 
 def _print_every_character() -> None:

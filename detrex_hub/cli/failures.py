@@ -73,10 +73,8 @@ def _run(arguments: Sequence[str]) -> int:
         return _fail(f"interrupted; {_AGAIN}", INTERRUPTED)
     except BrokenPipeError:
         # the reader, such as `head`, has stopped reading
-        _leave_stdout()
         return REFUSED
     except OSError as error:
-        _leave_stdout()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", REFUSED)
     except Exception as error:
@@ -124,15 +122,6 @@ def _command_line(arguments: Sequence[str], choices: Sequence[str]) -> str:
         elif replaced[name] and not equals:
             next(words, None)
     return shlex.join(given)
-
-
-def _leave_stdout() -> None:
-    """Replace a closed stdout, so that Python does not flush to it at exit."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(message: str, context: object) -> str:
