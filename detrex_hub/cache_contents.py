@@ -10,9 +10,10 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
 
 from detrex_hub import catalogue
 from detrex_hub.catalogue.entry import hub_file
@@ -33,8 +34,7 @@ _PREFIXES = ("", "backbone.")
 _PARTIAL = ".*.partial-*"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """One thing in a cache.
 
     Args:
@@ -68,8 +68,7 @@ class Stored:
         }
 
 
-@dataclass(frozen=True)
-class Removal:
+class Removal(Struct, frozen=True):
     """The result of a removal: ``removed``, or kept because another process uses it."""
 
     stored: Stored

@@ -11,9 +11,10 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 _PIECE = 512 * 2**10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """A common key with different contents.
 
     ``largest`` is the largest absolute difference of two elements. It is NaN between a number and a
@@ -56,8 +56,7 @@ class Difference:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(Struct, frozen=True, kw_only=True):
     """Every key of two checkpoints, once. ``renamed`` are pairs of keys, left and right, with the
     same bytes."""
 

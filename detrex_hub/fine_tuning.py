@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.architectures import architecture, classes
 from detrex_hub.architectures.class_names import read_names
@@ -25,8 +27,7 @@ from detrex_hub.repositories.converted import root
 _VERSION = 2
 
 
-@dataclass(frozen=True)
-class NewClasses:
+class NewClasses(Struct, frozen=True):
     """The classes of a model to be trained.
 
     Args:

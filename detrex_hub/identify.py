@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from shlex import quote
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from detrex_hub.architectures import architecture as architecture_named
@@ -22,8 +22,7 @@ from detrex_hub.errors import ArchitectureError, DetrexHubError, MappingError, U
 from detrex_hub.mapping import ConversionPlan
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identified:
+class Identified(Struct, frozen=True, kw_only=True, dict=True):
     """A recognised state dict with its hyper-parameters and facts.
 
     Args:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field, to_builtins
 
 from detrex_hub import catalogue, checkpoints
 from detrex_hub.architectures import architecture
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inspection:
+class Inspection(Struct, frozen=True, kw_only=True):
     """The contents of a checkpoint and, if its keys show it, its architecture.
 
     ``wrapper`` was removed from the keys, such as ``module.``; ``others`` are further dicts of
@@ -186,7 +186,7 @@ def inspect(
 def describe_entry(entry: CatalogueEntry) -> dict[str, Any]:
     """The catalogue's data on weights, the overrides for a config, and the facts that a conversion
     of them takes."""
-    known = asdict(entry)
+    known: dict[str, Any] = to_builtins(entry)
     for source in known["sources"]:
         source["url"] = public_url(source["url"])
     overrides: dict[str, Any] = {"lazy": {}, "yacs": {}}

@@ -7,12 +7,13 @@ from untrusted records, from users and from architectures are checked by the sam
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from abc import abstractmethod
 from typing import Any
 
+from msgspec import Struct
 
-class Kind(ABC):
+
+class Kind(Struct, frozen=True):
     """A set of plain values: numbers, strings, booleans, and lists of them."""
 
     @property
@@ -49,8 +50,7 @@ class Kind(ABC):
         return json.loads(text)
 
 
-@dataclass(frozen=True)
-class Integer(Kind):
+class Integer(Kind, frozen=True):
     """An integer in a range, both ends included."""
 
     least: int = 1
@@ -68,8 +68,7 @@ class Integer(Kind):
         return isinstance(value, int) and type(value) is int and self.least <= value <= self.most
 
 
-@dataclass(frozen=True)
-class Number(Kind):
+class Number(Kind, frozen=True):
     """A number from -1e6 to 1e6; with ``positive``, above 0."""
 
     positive: bool = False
@@ -88,8 +87,7 @@ class Number(Kind):
         return -1e6 <= value <= 1e6 and (value > 0 or not self.positive)
 
 
-@dataclass(frozen=True)
-class Share(Kind):
+class Share(Kind, frozen=True):
     """A share: above 0, at most 1."""
 
     @property
@@ -104,8 +102,7 @@ class Share(Kind):
         return isinstance(value, int | float) and type(value) is not bool and 0 < value <= 1
 
 
-@dataclass(frozen=True)
-class Flag(Kind):
+class Flag(Kind, frozen=True):
     """True or false."""
 
     @property
@@ -123,11 +120,10 @@ class Flag(Kind):
         return {"true": True, "false": False}.get(text.lower())
 
 
-class Choice(Kind):
+class Choice(Kind, frozen=True):
     """One of a few strings or integers."""
 
-    def __init__(self, *values: str | int) -> None:
-        self.values = values
+    values: tuple[str | int, ...]
 
     @property
     def meaning(self) -> str:
@@ -145,8 +141,7 @@ class Choice(Kind):
         return next((one for one in self.values if str(one).lower() == word), None)
 
 
-@dataclass(frozen=True)
-class Text(Kind):
+class Text(Kind, frozen=True):
     """A string that is not empty."""
 
     most: int = 256
@@ -166,8 +161,7 @@ class Text(Kind):
         return text
 
 
-@dataclass(frozen=True)
-class ListOf(Kind):
+class ListOf(Kind, frozen=True):
     """A list whose items are of one kind. ``words`` is a clearer description, if given."""
 
     item: Kind
@@ -218,7 +212,7 @@ NUMBER = Number()
 FLAG = Flag()
 SIZES = ListOf(SIZE)
 COUNTS = ListOf(COUNT)
-IMAGE_FORMAT = Choice("RGB", "BGR")
+IMAGE_FORMAT = Choice(("RGB", "BGR"))
 THREE_CHANNELS = ListOf(NUMBER, 3, 3, "three numbers, one per channel")
 THREE_DEVIATIONS = ListOf(Number(positive=True), 3, 3, "three numbers above 0, one per channel")
-FEATURES = ListOf(Choice(*(f"{kind}{i}" for kind in ("res", "p") for i in range(7))))
+FEATURES = ListOf(Choice(tuple(f"{kind}{i}" for kind in ("res", "p") for i in range(7))))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, Overrides
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
+class Loaded(Struct, frozen=True, kw_only=True):
     """Weights that are ready: ``path`` of the ``.pth``, the ``overrides`` of a config (LazyConfig
     path -> value), the paths with ``assumed`` values, their ``commit`` (None for a folder), and
     whether this process has set their overrides on a config (``configured``)."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub import catalogue
 from detrex_hub.catalogue import CatalogueEntry
@@ -27,8 +29,7 @@ from detrex_hub.resolving import KEEP_VARIABLE
 from detrex_hub.staging import UnwritableError, scratch_folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pinned:
+class Pinned(Struct, frozen=True, kw_only=True):
     """The pins of an entry's source and of its conversion, or the ``error`` that prevented them.
 
     ``changes`` are the differing lines of the lock, one for each value. ``lock`` is its path.

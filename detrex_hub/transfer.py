@@ -15,10 +15,12 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from detrex_hub.hashing import Sha256
 from detrex_hub.own_files import read_small, replace_text
@@ -44,8 +46,7 @@ class WrongFileError(Exception):
     """The server has another file than the one that is wanted."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Download:
+class Download(Struct, frozen=True, kw_only=True):
     """A file to download.
 
     Args:
@@ -79,8 +80,7 @@ class Download:
         return attempt.resumed
 
 
-@dataclass(frozen=True)
-class _Version:
+class _Version(Struct, frozen=True):
     """A server's description of a file, which identifies its version."""
 
     etag: str | None = None

@@ -1,7 +1,6 @@
 """Model cards show the data of records and catalogue, and no injected markup."""
 
 import ast
-import dataclasses
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from msgspec import structs
+from msgspec.structs import replace
 
 from detrex_hub import card, catalogue
 from detrex_hub.architectures import architecture
@@ -96,8 +96,8 @@ def metric(name, value, **changes):
 )
 def test_another_file_claims_no_published_accuracy(url, sha256, claimed):
     known = entry()
-    first = dataclasses.replace(known.sources[0], sha256_prefix=SHA256[:8])
-    known = dataclasses.replace(known, sources=(first, *known.sources[1:]))
+    first = replace(known.sources[0], sha256_prefix=SHA256[:8])
+    known = replace(known, sources=(first, *known.sources[1:]))
     assert known.denies(url, sha256) is not claimed
     config, record = records()
     record["source"] |= {"url": url, "sha256": sha256}

@@ -1,6 +1,5 @@
 """The page on formats has a row for each field of each file, and the right limits."""
 
-import dataclasses
 import json
 import re
 import typing
@@ -46,7 +45,7 @@ def rows(text):
 def fields(kind, before=""):
     """The dotted names of the fields of a struct and of the structs in it."""
     for name, annotation in typing.get_type_hints(kind).items():
-        if hasattr(annotation, "__struct_fields__") or dataclasses.is_dataclass(annotation):
+        if hasattr(annotation, "__struct_fields__"):
             yield from fields(annotation, f"{before}{name}.")
         else:
             yield f"{before}{name}"

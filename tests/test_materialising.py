@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import hashlib
 import json
@@ -225,13 +224,11 @@ def other(value):
 
 def variants(record):
     """`(path, record)` for each field of a record and of those in it, with that field changed."""
-    plain = dataclasses.is_dataclass(record)
-    replace = dataclasses.replace if plain else structs.replace
-    for field in dataclasses.fields(record) if plain else structs.fields(record):
-        value = getattr(record, field.name)
-        inner = dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct)
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        inner = isinstance(value, msgspec.Struct)
         for path, changed in variants(value) if inner else [("", other(value))]:
-            yield f"{field.name}.{path}".rstrip("."), replace(record, **{field.name: changed})
+            yield f"{name}.{path}".rstrip("."), structs.replace(record, **{name: changed})
 
 
 def test_each_field_of_a_description_is_part_of_the_key(described):

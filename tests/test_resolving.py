@@ -8,11 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from msgspec.structs import replace
 
 from detrex_hub import card, from_hub, load_state_dict, local_conversions, overrides
 from detrex_hub.catalogue import find_entry

@@ -168,7 +168,7 @@ class AnchorDetr(Detector, frozen=True, kw_only=True):
         }
         for name, value in sizes.items():
             yield ConfigValue(f"model.transformer.{name}", kinds.SIZE, value)
-        priors, types = kinds.Choice("learned", "grid"), kinds.Choice(*_ATTENTIONS.values())
+        priors, types = kinds.Choice(("learned", "grid")), kinds.Choice(tuple(_ATTENTIONS.values()))
         yield ConfigValue("model.transformer.spatial_prior", priors, self.spatial_prior)
         yield ConfigValue("model.transformer.attention_type", types, self.attention_type)
 

@@ -30,7 +30,7 @@ _MOST_NAMED = 80
 
 FACTS: Mapping[str, Fact] = {
     "classes": Fact(
-        kinds.Choice("auto", "coco", "keep"),
+        kinds.Choice(("auto", "coco", "keep")),
         "what becomes of the class heads: auto cuts the originals' 91 or 92 rows to the 80 COCO "
         "classes, coco does the same or refuses, keep changes nothing",
         default="auto",

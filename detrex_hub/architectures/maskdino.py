@@ -106,7 +106,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
         ),
         # a wrong value changes logits by up to 1.2, masks by 9.1 and boxes by 0.93
         "initialize_box_type": Fact(
-            kinds.Choice("no", "bitmask", "mask2box"),
+            kinds.Choice(("no", "bitmask", "mask2box")),
             "how masks give the first boxes; mask2box in files called maskenhanced",
             shown=_first_boxes,
             config=(f"{_CONFIG}.initialize_box_type",),
@@ -324,7 +324,7 @@ class MaskDino(Detector, frozen=True, kw_only=True):
         for path, size in sizes.items():
             yield ConfigValue(path, kinds.SIZE, size)
         yield ConfigValue(f"{pixels}.transformer_in_features", kinds.FEATURES, features)
-        yield ConfigValue(f"{pixels}.feature_order", kinds.Choice(*_ORDERS), self.feature_order)
+        yield ConfigValue(f"{pixels}.feature_order", kinds.Choice(_ORDERS), self.feature_order)
         yield ConfigValue(f"{_CONFIG}.two_stage", kinds.FLAG, self.two_stage)
         yield ConfigValue(f"{_CONFIG}.learn_tgt", kinds.FLAG, self.learn_tgt)
         yield ConfigValue(f"{_CONFIG}.semantic_ce_loss", kinds.FLAG, self.semantic_ce_loss)

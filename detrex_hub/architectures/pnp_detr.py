@@ -113,9 +113,9 @@ class PnPDetr(Detr, frozen=True, kw_only=True):
             *super().parts(),
             Module(_SAMPLER, _sampler(self.embed_dim, self.score_pred_net, self.kproj_net, number)),
             ConfigValue(
-                "model.transformer.score_pred_net", kinds.Choice(*_SCORERS), self.score_pred_net
+                "model.transformer.score_pred_net", kinds.Choice(_SCORERS), self.score_pred_net
             ),
-            ConfigValue("model.transformer.kproj_net", kinds.Choice(*_WEIGHERS), self.kproj_net),
+            ConfigValue("model.transformer.kproj_net", kinds.Choice(_WEIGHERS), self.kproj_net),
             ConfigValue("model.transformer.unsample_abstract_number", kinds.SIZE, number),
             ConfigValue(_TEST_RATIO, kinds.Share(), self.test_time_sample_ratio),
             # detrex's config omits it, which means false

@@ -9,9 +9,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from shlex import quote
+
+from msgspec import Struct
 
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture, Specs
@@ -38,8 +39,7 @@ _MOST_INSIDE = 4
 _NEAR = 0.5
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """A prefix below which an architecture was recognised, or below which several are
     possible."""
 

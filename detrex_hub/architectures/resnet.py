@@ -73,7 +73,7 @@ BLOCKS = {
     152: (3, 8, 36, 3),
 }
 
-DEPTH = kinds.Choice(*BLOCKS)
+DEPTH = kinds.Choice(tuple(BLOCKS))
 COUNTERS_INITIALISED = "the counters of BatchNorm, which are not used in evaluation"
 _MODULE = "detectron2.modeling.backbone.resnet"
 
@@ -263,7 +263,7 @@ class ResNet(Architecture, frozen=True, kw_only=True):
             default=False,
         ),
         "conv1_bias": Fact(
-            kinds.Choice("drop", "fold"),
+            kinds.Choice(("drop", "fold")),
             "how to treat the bias of Caffe2's first convolution (conv1_b): drop it, as detectron2 "
             "does, or fold it into the mean of the norm, as the original computes",
             default=_conv1_bias,

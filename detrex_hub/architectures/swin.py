@@ -281,7 +281,7 @@ class Swin(StagedBackbone, frozen=True, kw_only=True):
             "window size, in patches, to resample the relative position tables for",
         ),
         "table_resampling": Fact(
-            kinds.Choice(*_TABLES),
+            kinds.Choice(tuple(_TABLES)),
             "resampling method: bicubic, or geometric as in timm",
             default="bicubic",
         ),

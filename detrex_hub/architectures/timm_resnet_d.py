@@ -77,7 +77,7 @@ class TimmResNetD(Architecture, frozen=True, kw_only=True):
         "detrex": Layout(present=tuple(f"timm_model.{key}" for key in _KEYS)),
     }
     lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        ".model_name": kinds.Choice(*(f"resnet{depth}d" for depth in BLOCKS)),
+        ".model_name": kinds.Choice(tuple(f"resnet{depth}d" for depth in BLOCKS)),
         ".features_only": kinds.FLAG,
         ".out_indices": kinds.COUNTS,
         "model.neck.input_shapes.*.channels": kinds.SIZE,

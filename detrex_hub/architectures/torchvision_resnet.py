@@ -72,9 +72,9 @@ class TorchvisionResNet(Architecture, frozen=True, kw_only=True):
         )
     }
     lazy_paths: ClassVar[Mapping[str, Kind]] = {
-        ".name": kinds.Choice(*(f"resnet{depth}" for depth in BLOCKS)),
+        ".name": kinds.Choice(tuple(f"resnet{depth}" for depth in BLOCKS)),
         ".dilation": kinds.FLAG,
-        ".return_layers.*": kinds.Choice(*(f"res{number}" for number in range(2, 6))),
+        ".return_layers.*": kinds.Choice(tuple(f"res{number}" for number in range(2, 6))),
     }
     backbone: ClassVar[bool] = True
     taken_by: ClassVar[frozenset[str]] = frozenset({"TorchvisionResNet"})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
 
 from detrex_hub.records import ConversionRecord, RecordedPlan, RecordedSource
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlannedConversion:
+class PlannedConversion(Struct, frozen=True, kw_only=True):
     """The part of a conversion's record that a card shows and that is known before the
     conversion."""
 

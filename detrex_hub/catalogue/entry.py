@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct, field
 
 _HUB_FILE = re.compile(
     r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@\s]+))?/(?P<path>[\w.-]+(/[\w.-]+)*)"
@@ -29,8 +30,7 @@ ORIGINS: Mapping[Origin, str] = {
 """The origins in words, for readers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """One place that has the weights.
 
     ``url`` is ``https://…``, ``hf://owner/name[@revision]/path``, ``gdrive://<file id>``, or
@@ -60,8 +60,7 @@ class Source:
         return bool(self.sha256 or self.sha256_prefix or self.commit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
+class Metric(Struct, frozen=True, kw_only=True):
     """A published figure and the page that states it.
 
     ``name`` as its publishers write it (``acc@1``, ``box AP``), ``value`` in ``unit``.
@@ -75,8 +74,7 @@ class Metric:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """The result of an entry's conversion: the sha256 of ``model.safetensors``, and the version
     of the mapper that made it, where that is recorded."""
 
@@ -84,8 +82,7 @@ class Result:
     mapper: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogueEntry:
+class CatalogueEntry(Struct, frozen=True, kw_only=True):
     """Weights with a name in the catalogue.
 
     ``aliases`` are further names that find it, such as an earlier name or the stem of the published

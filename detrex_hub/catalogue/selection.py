@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from detrex_hub.catalogue.entry import CatalogueEntry
 from detrex_hub.catalogue.outlines import outline
@@ -13,8 +14,7 @@ from detrex_hub.errors import did_you_mean
 _SIZES = {"tiny": "t", "small": "s", "base": "b", "large": "l", "xlarge": "xl", "huge": "h"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """The conditions for entries to be listed. None allows any value.
 
     Args:
@@ -84,8 +84,7 @@ def _check_architecture(name: str, entries: Iterable[CatalogueEntry]) -> None:
         architecture(_as_key(name))
 
 
-@dataclass(frozen=True, slots=True)
-class _Condition:
+class _Condition(Struct, frozen=True):
     shown: str
     holds: Callable[[CatalogueEntry], bool]
     near: Callable[[Sequence[CatalogueEntry]], str]

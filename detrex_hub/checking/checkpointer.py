@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub import catalogue, checkpoints
 from detrex_hub.architectures import architecture, prefixes
@@ -34,8 +36,7 @@ from detrex_hub.repositories import names
 from detrex_hub.resolving import resolve
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckedWeights:
+class CheckedWeights(Struct, frozen=True, kw_only=True):
     """A checkpoint as the checkpointer reads it, with other known data.
 
     ``absent`` are keys that no checkpoint of its kind holds, named as the file names keys;

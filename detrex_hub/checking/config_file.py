@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from difflib import unified_diff
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from detrex_hub.checking.checkpointer import is_repository, variable_notes
 from detrex_hub.checking.examination import NoWeightsError, examine, init_checkpoint

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.checking.checkpointer import CheckedWeights, read_weights, variable_notes

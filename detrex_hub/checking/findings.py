@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
 from shlex import quote
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from detrex_hub.configs.matching import Match
 from detrex_hub.configs.settings import Setting
@@ -14,8 +16,7 @@ from detrex_hub.errors import ConfigError
 HEURISTICS = "?matching_heuristics=True"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """The result of loading weights into a model, and the differences between config and weights.
 
     ``share`` is the part of the module that the weights are for which is loaded, 0 to 1;

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from detrex_hub.checking.config_file import check_config, fix_config
 from detrex_hub.checking.examination import NoWeightsError
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckedConfig:
+class CheckedConfig(Struct, frozen=True, kw_only=True):
     """The outcome of one config.
 
     Attributes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.arrays import StoredArray
@@ -21,8 +22,7 @@ _MOST_REPEATED = 16
 _ALWAYS_ALLOWED = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Struct, frozen=True):
     """A tensor for `write`.
 
     ``chunks()`` yields its little-endian, row-major bytes in pieces of any length. A piece must not

@@ -6,9 +6,11 @@ import re
 import shlex
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.checkpoints import foreign
 from detrex_hub.checkpoints.arrays import StoredArray
@@ -66,8 +68,7 @@ _PLAIN_TEXTS = 4 << 20
 _OMITTED = object()
 
 
-@dataclass(frozen=True)
-class _Container:
+class _Container(Struct, frozen=True):
     entries: Mapping[Any, Any]
     tensors: dict[str, StoredArray | Unsupported]
 

@@ -10,15 +10,16 @@ import json
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.checkpoints.files import File, shown
 from detrex_hub.errors import CheckpointError
 
 
-@dataclass(frozen=True)
-class Foreign:
+class Foreign(Struct, frozen=True):
     """A format that cannot be read.
 
     Args:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from detrex_hub.checkpoints.arrays import StoredArray
 from detrex_hub.checkpoints.files import PIECE, File, size
@@ -16,8 +17,7 @@ _LARGEST_ROW = 64 << 20
 _NOT_ONCE = "is stored in blocks that do not cover it exactly once"
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(Struct, frozen=True):
     """One block of a tensor.
 
     Args:

@@ -10,9 +10,10 @@ Source: torch/distributed/checkpoint/metadata.py, filesystem.py and planner.py (
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub.checkpoints import torch_zip
 from detrex_hub.checkpoints.arrays import MAX_DIMENSIONS, StoredArray
@@ -81,8 +82,7 @@ _KNOWN: Mapping[str, Callable[..., Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """The place of an item: its file, and its first and last byte in it."""
 
     name: str

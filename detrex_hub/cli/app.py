@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from detrex_hub import __version__
 from detrex_hub.cli.options import Json, Quiet
@@ -79,13 +79,15 @@ def _with_output(command: Callable[..., None]) -> Callable[..., None]:
     _, *declared = own.parameters.values()
     annotations: dict[str, Any] = {one.name: one.annotation for one in declared}
     groups: dict[str, Any] = {
-        name: kind for name, kind in annotations.items() if is_dataclass(kind)
+        name: kind
+        for name, kind in annotations.items()
+        if isinstance(kind, type) and issubclass(kind, Struct)
     }
 
     def run(*, json: bool, quiet: bool, **given: Any) -> None:
         with Output(json=json, quiet=quiet) as out:
             for name, group in groups.items():
-                options = {one.name: given.pop(one.name) for one in fields(group)}
+                options = {one: given.pop(one) for one in group.__struct_fields__}
                 given[name] = group(**options)
             command(out, **given)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
+from msgspec import Struct
+from msgspec.structs import replace
 from typer import BadParameter, Option
 
 if TYPE_CHECKING:
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from detrex_hub.repositories import PushOptions
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(Struct, frozen=True):
     """The names to publish, and how."""
 
     names: list[str]
@@ -23,8 +23,7 @@ class Work:
     machines: JobOptions | None = None
 
 
-@dataclass(kw_only=True)
-class JobsGroup:
+class JobsGroup(Struct, kw_only=True):
     """Where to do the work."""
 
     jobs: Annotated[int, Option(metavar="N", min=1, help="Work on N names at once.")] = 1
@@ -58,8 +57,7 @@ class JobsGroup:
         return replace(work, machines=machines)
 
 
-@dataclass(kw_only=True)
-class BatchGroup:
+class BatchGroup(Struct, kw_only=True):
     """Which names to publish."""
 
     all: Annotated[bool, Option("--all", help="Convert and push the whole catalogue.")] = False

@@ -3,9 +3,10 @@ options of the command."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from typer import BadParameter
 
 from detrex_hub.cli import options
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from detrex_hub.repositories import PushOptions
 
 
-@dataclass(kw_only=True)
-class ConversionGroup:
+class ConversionGroup(Struct, kw_only=True):
     """The weights to convert, and how to read them."""
 
     source: options.Source = None
@@ -84,8 +84,7 @@ class ConversionGroup:
         return said | facts(self.fact)
 
 
-@dataclass(kw_only=True)
-class PushGroup:
+class PushGroup(Struct, kw_only=True):
     """The target and the options of a push."""
 
     namespace: options.Namespace = None
@@ -103,7 +102,7 @@ class PushGroup:
         """The options as the library takes them."""
         from detrex_hub.repositories import PushOptions
 
-        return PushOptions(**{one.name: getattr(self, one.name) for one in fields(self)})
+        return PushOptions(**asdict(self))
 
 
 def facts(given: list[str] | None) -> dict[str, str]:

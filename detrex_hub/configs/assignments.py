@@ -13,9 +13,10 @@ import io
 import re
 import tokenize
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub.errors import ConfigError
 
@@ -24,8 +25,7 @@ _COMMENT = "# as the weights need it (detrex-hub check)"
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
-@dataclass(frozen=True)
-class ConfigText:
+class ConfigText(Struct, frozen=True):
     """The text of a config, with the line ends of its file.
 
     Attributes:
@@ -71,8 +71,7 @@ def read(path: Path) -> ConfigText:
         raise ConfigError(f"{path} is not the text of a config: {error}") from None
 
 
-@dataclass(frozen=True)
-class Expression:
+class Expression(Struct, frozen=True):
     """A call to write, and its import. It comes last, so that it runs after the rest of the
     config."""
 

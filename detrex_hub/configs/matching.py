@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from detrex_hub.errors import CheckpointError
 
@@ -21,8 +22,7 @@ Shape: TypeAlias = tuple[int, ...]
 _AT_HOME = 0.25
 
 
-@dataclass(frozen=True)
-class ModelKeys:
+class ModelKeys(Struct, frozen=True):
     """A model from the view of the checkpointer.
 
     ``shapes`` is its state dict; ``ties`` are groups of names of one and the same tensor;
@@ -37,8 +37,7 @@ class ModelKeys:
     swallowed: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class FileKeys:
+class FileKeys(Struct, frozen=True):
     """A file as the checkpointer prepares it before the match.
 
     ``heuristics`` says whether names are matched by suffix (`readable` knows when they are);
@@ -50,8 +49,7 @@ class FileKeys:
     caffe2: bool = False
 
 
-@dataclass(frozen=True)
-class ModuleCount:
+class ModuleCount(Struct, frozen=True):
     """Counts of tensors in one module of the model, or of the file (``unexpected``)."""
 
     name: str
@@ -62,8 +60,7 @@ class ModuleCount:
     doubtful: int = 0
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(Struct, frozen=True):
     """The result of a load.
 
     Attributes:

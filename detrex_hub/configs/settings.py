@@ -12,8 +12,10 @@ import math
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides, Paths
@@ -35,8 +37,7 @@ DECIDED_BY_CONFIG = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """A value that weights need in a config, with the config's own value.
 
     ``before`` is None if the config lacks the path, and ``wanted`` is None if it must not have the

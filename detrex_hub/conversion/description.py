@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from detrex_hub import __version__, card
 from detrex_hub.architectures.base import Architecture
@@ -30,8 +31,7 @@ from detrex_hub.records import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Description:
+class Description(Struct, frozen=True, kw_only=True):
     """The files beside converted weights, by name: `config.json`, `conversion.json` and the
     card, and the pictures that need no weights."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from detrex_hub import checkpoints
 from detrex_hub.architectures.base import IMAGENET_RGB
@@ -42,8 +44,7 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 
-@dataclass(frozen=True, kw_only=True)
-class Converted:
+class Converted(Struct, frozen=True, kw_only=True):
     """The files that a conversion wrote. ``folder`` is None where a single file was asked for."""
 
     conversion: Conversion

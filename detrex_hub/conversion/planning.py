@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.architectures import classes
 from detrex_hub.architectures.base import Architecture, Overrides
@@ -38,8 +40,7 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conversion:
+class Conversion(Struct, frozen=True, kw_only=True):
     """A conversion that is planned and proven, and not yet carried out. Close it, or use it in a
     ``with`` statement: it holds the source open.
 

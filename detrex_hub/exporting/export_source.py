@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from detrex_hub import checkpoints
 from detrex_hub.architectures import architecture
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 _LONGEST_STEM = 96
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportSource:
+class ExportSource(Struct, frozen=True, kw_only=True):
     """Weights in detrex's names, with the known data.
 
     Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.exporting.labels import Labels
@@ -13,8 +14,7 @@ from detrex_hub.mapping import ConversionPlan
 from detrex_hub.repositories import PushResult
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exported:
+class Exported(Struct, frozen=True, kw_only=True):
     """The files that an export wrote.
 
     ``path`` is a file or a folder; ``sha256`` and ``size`` are those of the weights. ``absent`` are

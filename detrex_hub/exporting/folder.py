@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.architectures.declared import as_options
@@ -36,8 +37,7 @@ _SHORTEST, _LONGEST = 800, 1333
 _BILINEAR = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Described:
+class Described(Struct, frozen=True, kw_only=True):
     """The content of an exported folder, except the weights.
 
     Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from detrex_hub.architectures import coco
 from detrex_hub.architectures.detector import Detector
@@ -14,8 +15,7 @@ _NONE = "N/A"
 _RELEASED_ROWS = max(coco.CATEGORIES) + 1
 
 
-@dataclass(frozen=True)
-class Labels:
+class Labels(Struct, frozen=True):
     """Class names, and their origin.
 
     Args:

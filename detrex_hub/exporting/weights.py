@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from detrex_hub import checkpoints
 from detrex_hub.architectures.base import Architecture
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from detrex_hub.progress import Progress
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(Struct, frozen=True):
     """Written weights: the fate of each tensor, the file's sha256 and its size in bytes."""
 
     plan: ConversionPlan

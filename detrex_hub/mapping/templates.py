@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache, cached_property
+
+from msgspec import Struct
 
 _TOKEN = re.compile(r"\{(?P<name>[a-z_]+)(?P<shift>[+-]\d+)?\}|(?P<rest>\*\*)|(?P<one>\*)")
 _INTEGER = r"(0|[1-9][0-9]{0,8})"
@@ -22,8 +23,7 @@ _MOST_SEGMENTS = 20
 Bindings = dict[str, int | str]
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(Struct, frozen=True, dict=True):
     """One side of a rule."""
 
     text: str

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from detrex_hub.architectures import architectures
 from detrex_hub.architectures.base import Architecture
@@ -50,8 +51,7 @@ class _Model(Protocol):
     ) -> Outputs: ...
 
 
-@dataclass(frozen=True)
-class OutputDifference:
+class OutputDifference(Struct, frozen=True):
     """One output of both models: the largest absolute difference, and the largest absolute
     value."""
 

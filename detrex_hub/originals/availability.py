@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Source, hub_file
 from detrex_hub.errors import DetrexHubError, SourceError
@@ -10,8 +10,7 @@ from detrex_hub.originals import drive, http_download, sources
 from detrex_hub.redaction import public_url
 
 
-@dataclass(frozen=True, kw_only=True)
-class Available:
+class Available(Struct, frozen=True, kw_only=True):
     """A source that answers.
 
     ``size`` (in bytes) and ``sha256`` come from the catalogue or the server. They are None if

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
+
+from msgspec import Struct, field
 
 from detrex_hub.errors import UsageError
 from detrex_hub.floats import DTYPES
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConversionOptions:
+class ConversionOptions(Struct, frozen=True, kw_only=True):
     """The options of a conversion. The defaults leave everything to the file and the catalogue.
 
     Attributes:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub import checkpoints
 from detrex_hub.checkpoints import Checkpoint, is_averaged
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
     from detrex_hub.specs import TensorSpec
 
 
-@dataclass(frozen=True, kw_only=True)
-class FurtherFile:
+class FurtherFile(Struct, frozen=True, kw_only=True):
     """A further file that was read: a shard, or a description. ``sha256`` is None until the file
     has been read whole."""
 
@@ -41,8 +42,7 @@ class FurtherFile:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
+class Provenance(Struct, frozen=True, kw_only=True):
     """The origin of the source's bytes. ``sha256`` is None until they have been read. ``files``
     are the files beside ``file``, if the source is a whole folder."""
 
@@ -76,8 +76,7 @@ class Provenance:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Original:
+class Original(Struct, frozen=True, kw_only=True):
     """An opened checkpoint, or a synthetic one. Close it, because it holds the file open.
 
     ``name`` is the catalogue's, or that of the file. ``entry`` is None for the user's own file.

@@ -15,9 +15,10 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from detrex_hub.errors import CheckpointError, HubError, UsageError
 from detrex_hub.folder_files import WEIGHTS_SUFFIXES, find_file
@@ -52,8 +53,7 @@ _NOT_WEIGHTS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The weights of a folder or a repository.
 
     Attributes:

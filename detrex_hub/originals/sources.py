@@ -12,10 +12,12 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub.catalogue.entry import CatalogueEntry, Source, file_name_of, hub_file, url_problem
 from detrex_hub.errors import (
@@ -41,8 +43,7 @@ MIRROR_VARIABLE = "DETREX_HUB_MIRROR"
 _LARGEST_RECORD = 2**16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pulled:
+class Pulled(Struct, frozen=True, kw_only=True):
     """Original weights on disk.
 
     ``url`` is the catalogue's address if a digest proves these bytes, else the address of the
@@ -353,8 +354,7 @@ def _cached(source: Source, progress: Progress) -> Pulled | None:
     )
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """The path of a source's file in the cache, with the record of its first download."""
 
     source: Source

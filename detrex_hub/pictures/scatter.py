@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
+
+from msgspec import Struct
 
 from detrex_hub.pictures.png import png
 
@@ -36,8 +37,7 @@ _DIGITS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """A model: its parameters, its accuracy, and whether it is the one that the plot is about."""
 
     parameters: int

@@ -11,7 +11,8 @@ import queue
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from detrex_hub import __version__, kinds
 from detrex_hub.errors import DetrexHubError, HubError, UsageError
@@ -41,8 +42,7 @@ _OF_ALONE: dict[str, Status] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobOptions:
+class JobOptions(Struct, frozen=True, kw_only=True):
     """The machines to use.
 
     Attributes:
@@ -56,8 +56,7 @@ class JobOptions:
     at_once: int = 1
 
 
-@dataclass(kw_only=True)
-class _Shard:
+class _Shard(Struct, kw_only=True):
     """One job: its names, and their outcomes in its log."""
 
     number: int

@@ -6,11 +6,11 @@ import json
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from detrex_hub import schema
 from detrex_hub.errors import DetrexHubError, UsageError
@@ -46,8 +46,7 @@ class _Document(Struct, frozen=True, kw_only=True):
     options: _Options
 
 
-@dataclass(frozen=True)
-class LastBatch:
+class LastBatch(Struct, frozen=True):
     """The last batch: its refused and failed names, and its options."""
 
     failed: tuple[str, ...]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
 
 from detrex_hub.errors import DetrexHubError
 from detrex_hub.repositories import PushResult
@@ -12,8 +13,7 @@ Status: TypeAlias = Literal["new", "changed", "unchanged", "refused", "failed"]
 """``refused`` before any work, ``failed`` during it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
+class Forecast(Struct, frozen=True, kw_only=True):
     """The expected result of publishing a name.
 
     ``name`` is the catalogue's. ``url`` is the page or the path of the repository; it is None if
@@ -51,8 +51,7 @@ class Forecast:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
+class Published(Struct, frozen=True, kw_only=True):
     """The outcome of one name.
 
     ``url`` is the page or the path of its repository, ``error`` says why it was refused or failed.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from detrex_hub import card, catalogue
 from detrex_hub.catalogue import CatalogueEntry

@@ -6,7 +6,8 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.originals import sources

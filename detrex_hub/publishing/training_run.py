@@ -11,9 +11,11 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
@@ -44,8 +46,7 @@ _NO_ACCURACY = (
 )
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Struct, frozen=True):
     """One evaluation during training: its iteration, counted from 0, and figures such as
     ``bbox/AP`` in percent."""
 
@@ -53,8 +54,7 @@ class Evaluation:
     figures: Mapping[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingRun:
+class TrainingRun(Struct, frozen=True, kw_only=True):
     """The files and options that describe a training run.
 
     Attributes:

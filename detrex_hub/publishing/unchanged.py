@@ -8,7 +8,9 @@ The result is compared with the digests of the published files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub import card
 from detrex_hub.catalogue import CatalogueEntry
@@ -28,8 +30,7 @@ from detrex_hub.repositories.signing import Seal
 _OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """The key that should sign a repository's files, and the content of the present signature."""
 
     key: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub.errors import HubError
 from detrex_hub.repositories.client import hub_api
@@ -14,8 +15,7 @@ from detrex_hub.retrying import patiently
 _LOG_IN = "Log in with a token that may write: hf auth login"
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(Struct, frozen=True):
     """The owner of the token.
 
     ``organizations`` maps each organisation of the user to the user's role in it; None if the Hub

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from detrex_hub.errors import HubError
 from detrex_hub.records import too_large
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 _ETAG = re.compile(r'(W/)?"?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}"?')
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(Struct, frozen=True):
     """The requested file; ``limit`` is its largest size in bytes."""
 
     where: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 from detrex_hub import __version__
 from detrex_hub.errors import HubError
@@ -61,8 +62,7 @@ def set_limits() -> None:
         }
 
 
-@dataclass(frozen=True)
-class Remote:
+class Remote(Struct, frozen=True):
     """A repository at one of its commits.
 
     ``files`` maps a name to the digest by which the Hub knows the content: the sha256 of a large

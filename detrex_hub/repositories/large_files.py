@@ -16,8 +16,9 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from detrex_hub.messages import log
 from detrex_hub.progress import Progress
@@ -63,8 +64,7 @@ def bring(repo_id: str, name: str, revision: str | None, progress: Progress | No
         file.fetch(progress or _Bar(name))
 
 
-@dataclass(frozen=True)
-class _LargeFile:
+class _LargeFile(Struct, frozen=True):
     """A file of a commit that the Hub stores outside git; ``size`` in bytes."""
 
     repo_id: str

@@ -6,10 +6,12 @@ import hashlib
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from detrex_hub import card, catalogue, checkpoints
 from detrex_hub.catalogue.entry import same_address
@@ -38,8 +40,7 @@ _CHUNK = 2**20
 _SMALL = 10 * 2**20
 
 
-@dataclass(frozen=True)
-class Digest:
+class Digest(Struct, frozen=True):
     """The digest of a content: its size in bytes, its sha256, and its id as a blob in git.
 
     Large files have no ``git_id``, because the Hub stores them by sha256.
@@ -54,8 +55,7 @@ class Digest:
         return hex_digest in (self.sha256, self.git_id)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Files:
+class Files(Struct, frozen=True, kw_only=True):
     """Files to push, with a card.
 
     ``contents`` are the files' paths, or bytes to push instead; ``digests`` are their digests.
@@ -170,8 +170,7 @@ class Files:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Payload(Files):
+class Payload(Files, frozen=True, kw_only=True):
     """A whole converted folder: four files, checked against each other, and the pictures."""
 
     config: RepositoryConfig

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 
-@dataclass(frozen=True, kw_only=True)
-class PushOptions:
+
+class PushOptions(Struct, frozen=True, kw_only=True):
     """The options of a push. The defaults push to the Hub, to the logged-in user.
 
     Attributes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from detrex_hub.errors import (
     DetrexHubError,
@@ -18,8 +19,7 @@ from detrex_hub.errors import (
 from detrex_hub.redaction import public_url, redacted
 
 
-@dataclass(frozen=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """One line of the table.
 
     ``kind`` is the name of an exception's class or of one of its bases. Names need no import, and

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 
-@dataclass(frozen=True, kw_only=True)
-class PushResult:
+
+class PushResult(Struct, frozen=True, kw_only=True):
     """The result of a push. With ``dry_run``, the result that a push would have.
 
     ``url`` is the repository's or the pull request's page, or a folder's path. ``commit`` is the
@@ -58,8 +59,7 @@ class PushResult:
         return replace(self, commit=commit, url=url, pull_request=pull_request)
 
 
-@dataclass(frozen=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """Files of a repository on this machine.
 
     ``commit`` is None for a folder, which has no history. ``files`` maps each requested name to its

@@ -13,10 +13,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from detrex_hub.errors import HubError, UsageError
 from detrex_hub.own_files import read_small
@@ -37,8 +38,7 @@ _SERVICES = "application/vnd.dev.sigstore.signingconfig.v0.2+json"
 _GITHUB = "https://token.actions.githubusercontent.com"
 
 
-@dataclass(frozen=True)
-class Signer:
+class Signer(Struct, frozen=True):
     """Who is expected to have signed.
 
     Args:

@@ -14,9 +14,10 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub.errors import UsageError, VerificationError
 from detrex_hub.records import SIGNATURE
@@ -26,8 +27,7 @@ from detrex_hub.repositories.signers import INSTALL, NEEDS, Signer, library, rea
 _CHANGED = re.compile(r"Hash mismatch for \\?'([^'\\]*)")
 
 
-@dataclass(frozen=True)
-class Seal:
+class Seal(Struct, frozen=True):
     """The content of a signature, before it is checked: an identifier of the key, and the sha256 of
     each file by name. None is the key of a signature that an identity made."""
 

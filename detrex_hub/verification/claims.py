@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub import __version__
 from detrex_hub.configs import settings
@@ -22,8 +23,7 @@ from detrex_hub.records import (
 from detrex_hub.repositories import Repository
 
 
-@dataclass(frozen=True)
-class Proven:
+class Proven(Struct, frozen=True):
     """One claim that was recomputed and is true. ``but`` is a restriction for the summary."""
 
     name: str
@@ -31,8 +31,7 @@ class Proven:
     but: str | None = None
 
 
-@dataclass(frozen=True)
-class Claims:
+class Claims(Struct, frozen=True):
     """A repository's files on this machine, with parsed records. ``document`` is the JSON of
     ``record`` with unknown fields."""
 

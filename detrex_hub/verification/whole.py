@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from detrex_hub import catalogue, numerics
 from detrex_hub.catalogue import CatalogueEntry
@@ -27,8 +28,7 @@ from detrex_hub.verification.repetition import repeated, why_not
 from detrex_hub.verification.signed_files import check_signature, require_signature
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(Struct, frozen=True):
     """The result of verifying a repository.
 
     ``repeated`` says whether the conversion was repeated from the original, and ``not_repeated``

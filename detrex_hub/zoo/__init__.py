@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from detrex_hub.card import NAMESPACE, config_line
 from detrex_hub.card.markdown import web_address
@@ -26,8 +27,7 @@ _HERE = Path(__file__).parent
 _HOSTS = {"hf": "Hugging Face", "gdrive": "Google Drive", "gdrive-folder": "Google Drive"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """A source of weights: its host, its page, and the digest that a download is compared with."""
 
     host: str
@@ -35,8 +35,7 @@ class Link:
     pin: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """An entry's row on the page. ``parameters`` and ``size`` (bytes) are 0 if not known."""
 
     entry: CatalogueEntry

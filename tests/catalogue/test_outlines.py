@@ -1,6 +1,6 @@
 """`built_in.outlines.json` matches the architectures."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from detrex_hub import card, catalogue
 from detrex_hub.catalogue.outlines import BUILT_IN_OUTLINES, outline, work_out, write_outlines

@@ -50,7 +50,7 @@ def test_the_refusal_names_every_source_with_its_reason(mirror):
 
 
 def test_a_file_of_another_size_is_refused(mirror):
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     weights = entry(mirror.add("w.pth", CONTENT))
     pinned = replace(weights.sources[0], size=len(CONTENT) + 1)

@@ -1,8 +1,7 @@
 """The records of a published repository show whether publishing it again would change it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from detrex_hub import catalogue, conversion
 from detrex_hub.catalogue.entry import Result

@@ -1,10 +1,10 @@
 """The zoo page has every entry, and sends no request to another host."""
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 
 from detrex_hub import card, catalogue
 from detrex_hub.catalogue.outlines import outline
