@@ -51,7 +51,7 @@ def _filtered(rows: Sequence[bytes], size: int) -> bytes:
     above = bytes(len(rows[0]))
     for row in rows:
         before = bytes(size) + row[:-size]
-        up = _same(row, above) >= _same(row, before)
+        up = row == above or _same(row, above) >= _same(row, before)
         found.append(_UP if up else _SUB)
         found += _minus(row, above if up else before)
         above = row
@@ -66,9 +66,11 @@ def _same(row: bytes, other: bytes) -> int:
 
 def _minus(row: bytes, other: bytes) -> bytes:
     """Differences of bytes, modulo 256."""
-    if row == other:
-        return bytes(len(row))
-    return bytes([(a - b) & 255 for a, b in zip(row, other, strict=True)])
+    one, two = int.from_bytes(row, "little"), int.from_bytes(other, "little")
+    # all bytes at once: the highest bit of each is set, so that none borrows from the next
+    high = int.from_bytes(b"\x80" * len(row), "little")
+    differences = ((one | high) - (two & ~high)) ^ ((one ^ two ^ high) & high)
+    return differences.to_bytes(len(row), "little")
 
 
 def _deflated(content: bytes) -> bytes:
