@@ -163,11 +163,14 @@ def from_hub_call(repo: str, *, dataloader: bool) -> str:
     return f"from_hub({json.dumps(repo, ensure_ascii=False)}, model=model{nodes})"
 
 
-def as_error(found: Check, *, where: str | None = None) -> ConfigError:
+def as_error(
+    found: Check, *, where: str | None = None, fix: str | None = "detrex-hub check CONFIG --fix"
+) -> ConfigError:
     """A check that did not pass, as an error.
 
     Args:
         where: the config, for the message.
+        fix: the command that writes the values which the weights need; None if there is none.
     """
     otherwise = "Start from a config whose model these weights belong to"
     if found.conflict is not None:
@@ -175,7 +178,8 @@ def as_error(found: Check, *, where: str | None = None) -> ConfigError:
     elif found.remedy:
         hint = f"Write: {found.remedy}"
     elif found.differences:
-        hint = f"Try: detrex-hub check {where or 'CONFIG'} --fix"
+        values = ", ".join(f"{one.path} = {one.wanted!r}" for one in found.differences)
+        hint = f"Set {values}" if fix is None else f"Try: {fix}"
     elif found.what and found.share < found.min_matched:
         below = f" --prefix {quote(found.prefix)}" if found.prefix else ""
         hint = f"Convert it: detrex-hub convert {quote(found.checkpoint.partition('?')[0])}{below}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -74,6 +75,15 @@ def check_configs(
         progress=progress,
     )
 
+    options = list(overrides)
+    for option, value in (
+        ("--checkpoint", checkpoint),
+        ("--target", target),
+        ("--prefix", prefix),
+        *(("--catalogue", str(catalogue)) for catalogue in extra_catalogues),
+    ):
+        options += [option, value] if value else []
+
     def one(path: Path) -> CheckedConfig:
         notes: Sequence[str] = ()
         try:
@@ -89,7 +99,10 @@ def check_configs(
             return CheckedConfig(path=path, notes=(f"{path} names no weights and was skipped",))
         except DetrexHubError as error:
             return CheckedConfig(path=path, error=error, notes=tuple(notes))
-        error_of = None if found.passed else as_error(found, where=str(path))
+        command = None
+        if path.suffix == ".py" and not fix:
+            command = join(("detrex-hub", "check", str(path), *options, "--fix"))
+        error_of = None if found.passed else as_error(found, where=str(path), fix=command)
         return CheckedConfig(path=path, found=found, error=error_of, notes=tuple(notes))
 
     return [one(path) for path in paths]

@@ -74,16 +74,18 @@ def command(
     """
     from detrex_hub.checking.several import check_configs, refusal_of
 
-    given = overrides or ()
+    # names of configs may contain a "="
+    values = [one for one in overrides or () if "=" in one and not Path(one).is_file()]
+    configs = [config, *(Path(one) for one in overrides or () if one not in values)]
     with out.progress() as progress, warnings.catch_warnings():
         if not sys.warnoptions:
             # the modules that a config imports warn about their own code
             warnings.simplefilter("ignore")
         checked = check_configs(
-            [config, *(Path(one) for one in given if "=" not in one)],
+            configs,
             checkpoint,
             min_matched,
-            overrides=[one for one in given if "=" in one],
+            overrides=values,
             target=target,
             prefix=prefix,
             fix=fix,

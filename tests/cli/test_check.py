@@ -1,6 +1,7 @@
 """`detrex-hub check` works without detectron2 if --target describes the model."""
 
 import json
+import shlex
 import sys
 
 import pytest
@@ -161,6 +162,33 @@ def test_fix_leaves_unfixable_configs_unchanged(cli, r18, yaml):
     assert result.code == 1
     assert "is not a Python file" in result.err
     assert path.read_text() == before
+
+
+@pytest.mark.parametrize("suffix", ["py", "yaml"])
+def test_the_hint_of_a_value_that_differs_works(cli, r18, tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("detrex_hub.checking.config_file.has_detectron2", lambda: True)
+    cfg = config_for("x.pth", depth=34)
+    monkeypatch.setattr("detrex_hub.checking.config_file.load_config", lambda *_: cfg)
+    path = tmp_path / f"of k=2.{suffix}"
+    path.write_text("from my import dataloader, model, train\n")
+    result = cli("check", path, "--checkpoint", r18, "--target", "r18_v1")
+    command = f"detrex-hub check '{path}' --checkpoint {r18} --target r18_v1 --fix"
+    if suffix == "yaml":
+        assert result.err.endswith(". Set model.backbone.stages.depth = 18\n")
+        return
+    assert result.err.endswith(f". Try: {command}\n")
+    # the config is not run again, so its value stays
+    fixed = cli(*shlex.split(command)[1:])
+    assert f'+train.init_checkpoint = from_hub("{r18}", model=model' in fixed.err
+    assert fixed.err.endswith(". Set model.backbone.stages.depth = 18\n")
+
+
+def test_a_file_with_an_equals_sign_in_its_name_is_a_config(cli, r18, yaml, tmp_path):
+    good = yaml(config_for(r18)).rename(tmp_path / "good.yaml")
+    bad = yaml(config_for(r18, depth=34)).rename(tmp_path / "detr_k=2.yaml")
+    done = cli("check", good, bad, "--target", "r18_v1")
+    assert done.code == 1
+    assert f"Error: {bad} with" in done.err
 
 
 def test_overrides_need_detectron2(cli, r18, yaml):
