@@ -122,7 +122,9 @@ def fix_config(
     with staging_folder(path, option=None) as staging:
         kept = _unused(path.with_name(f"{path.name}.orig"))
         copied = staging / kept.name
-        shutil.copy2(path, copied)
+        # not copied from the file, which another process may have fixed by now
+        copied.write_bytes(before.encode())
+        shutil.copystat(path, copied)
         publish_file(copied, kept)
         written = staging / path.name
         written.write_bytes(content)

@@ -271,7 +271,8 @@ def _within_disk(
         what += f" with all results in {push.to}"
     if at_once > free:
         raise DetrexHubError(
-            f"{what} needs up to {_gb(at_once)} of disk at {place}, where {_gb(free)} are free",
+            f"{what} needs up to {_large(at_once)} of disk at {place}, where {_large(free)} are "
+            "free",
             hint=f"Free space there, choose another place with {variable}, or use fewer --jobs",
         )
     return judged
@@ -280,7 +281,7 @@ def _within_disk(
 def _too_large(name: str, needed: int, free: int) -> DetrexHubError:
     place, variable = scratch_place()
     return DetrexHubError(
-        f"{name} needs {_gb(needed)} of disk at {place}, where {_gb(free)} are free",
+        f"{name} needs {_large(needed)} of disk at {place}, where {_large(free)} are free",
         hint=f"Free space there, or choose another place with {variable}",
     )
 
@@ -291,5 +292,5 @@ def _same_disk(one: Path, other: Path) -> bool:
     return one.stat().st_dev == other.stat().st_dev
 
 
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"
+def _large(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
