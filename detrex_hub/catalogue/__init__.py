@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -288,6 +288,22 @@ def _of_users(extra: Sequence[Path]) -> Mapping[Path, Mapping[str, CatalogueEntr
 
 
 def _of_user(path: Path) -> Mapping[str, CatalogueEntry]:
+    """The entries of a file of the user."""
+    from detrex_hub.catalogue.lock import lock_path
+    from detrex_hub.catalogue.tables import content_sha256
+
+    return _of_contents(path, content_sha256(path), content_sha256(lock_path(path)))
+
+
+# a batch looks up each of its names several times
+@lru_cache(maxsize=8)
+def _of_contents(path: Path, *digests: str | None) -> Mapping[str, CatalogueEntry]:
+    """The entries of a file of the user, which are read again if it or its lock has changed.
+
+    Args:
+        path: the file.
+        digests: those of the file and of its lock, which only tell whether they have changed.
+    """
     from detrex_hub.catalogue.loader import read_catalogue
     from detrex_hub.catalogue.lock import lock_path, read_lock
     from detrex_hub.catalogue.models import check_entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -54,6 +55,14 @@ def parse(path: Path) -> Table:
         raise CatalogueError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise CatalogueError(f"{path} is not valid TOML: {error}") from None
+
+
+def content_sha256(path: Path) -> str | None:
+    """The sha256 of a file in hexadecimal digits; None where `parse` could not read one."""
+    try:
+        return hashlib.sha256(read_small(path, _MAX_BYTES, links=True)).hexdigest()
+    except OSError:
+        return None
 
 
 def as_struct(table: Any, to: type[T], where: str, problems: list[str]) -> T | None:

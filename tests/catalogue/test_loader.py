@@ -161,6 +161,29 @@ def test_each_name_and_alias_finds_its_entry():
             assert catalogue.look_up(name) == known.get(name, entry)
 
 
+def test_a_users_file_is_parsed_again_only_after_it_or_its_lock_has_changed(tmp_path, monkeypatch):
+    path = tmp_path / "my.toml"
+    path.write_text(ENTRY)
+    read, parsed = loader.read_catalogue, []
+    monkeypatch.setattr(
+        loader, "read_catalogue", lambda path, lock: parsed.append(path) or read(path, lock)
+    )
+    for _ in range(3):
+        assert catalogue.look_up("mine", [path]).title == "Mine"
+        assert catalogue.load_entries([path])["mine"].title == "Mine"
+    assert parsed == [path]
+    # of the same size, and perhaps of the same time
+    path.write_text(ENTRY.replace("Mine", "Ours"))
+    assert catalogue.look_up("mine", [path]).title == "Ours"
+    pin = Pin(size=12, sha256=SHA256)
+    write_lock(lock_path(path), Lock(sources={"https://example.org/mine.pth": pin}))
+    assert catalogue.look_up("mine", [path]).sources[0].sha256 == SHA256
+    assert len(parsed) == 3
+    path.unlink()
+    with pytest.raises(CatalogueError, match="there is no catalogue file"):
+        catalogue.look_up("mine", [path])
+
+
 def test_a_name_is_looked_up_without_reading_files_that_do_not_mention_it(monkeypatch):
     read = []
     monkeypatch.setattr(loader, "read_catalogue", lambda path, lock: read.append(path.stem) or {})
