@@ -94,8 +94,8 @@ def _parse(pair: Pair) -> _Parsed:
     return _Parsed(tuple(texts for texts, _ in parts), tuple(numbers), in_sources, tail)
 
 
-# the parameters of a module differ only in their last segment
-@lru_cache(maxsize=1024)
+# the parameters of a module differ only in their last segment, and follow each other
+@lru_cache(maxsize=64)
 def _split(key: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The text between a key's numbers, and the numbers."""
     parts = _NUMBER.split(key)

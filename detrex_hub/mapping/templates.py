@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 from msgspec import Struct
 
@@ -113,8 +113,10 @@ class Template(Struct, frozen=True, dict=True):
         )
 
 
-@cache
+# a conversion needs up to 1400, and a batch converts hundreds of names
+@lru_cache(maxsize=2048)
 def template(text: str) -> Template:
+    """The template of this text. Those that were used last are kept."""
     return Template(text)
 
 

@@ -30,6 +30,17 @@ def test_a_template_binds_whole_keys(text, key, bound):
     assert template(text).match(key) == bound
 
 
+def test_a_template_that_was_not_used_for_long_is_not_kept_and_made_again():
+    made = template("layers.{i}.weight")
+    assert template("layers.{i}.weight") is made
+    for number in range(5000):
+        template(f"layers.{number}.{{i}}")
+    again = template("layers.{i}.weight")
+    assert again is not made
+    assert again == made
+    assert again.match("layers.3.weight") == {"i": 3}
+
+
 def test_the_double_star_must_come_last():
     with pytest.raises(ValueError, match="must come last"):
         template("a.**.b").match("a.x.b")
