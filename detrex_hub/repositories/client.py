@@ -267,7 +267,7 @@ class Client:
                 retry_on_status_codes=(),
             ) as response:
                 hf_raise_for_status(response)
-                for chunk in response.iter_bytes(2**20):
+                for chunk in response.iter_bytes():
                     digest.update(chunk)
             return digest.hexdigest()
 
