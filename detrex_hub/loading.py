@@ -17,7 +17,7 @@ from msgspec import Struct
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Architecture, Overrides
 from detrex_hub.checkpoints import Checkpoint
-from detrex_hub.configs import placing, settings
+from detrex_hub.configs import nodes, placing, settings
 from detrex_hub.configs.class_counts import class_count
 from detrex_hub.configs.interpolation import readable
 from detrex_hub.errors import CheckpointError, one_line
@@ -165,7 +165,7 @@ def load(
         settings.apply(ours, model=model, dataloader=dataloader, where=name)
         settings.log_changes(counted, name)
         if replaced:
-            log(f"{name}: model.backbone replaced, {settings.described(model.backbone)}")
+            log(f"{name}: model.backbone replaced, {nodes.described(model.backbone)}")
     if model is not None:
         _configured.add(described.checkpoint.sha256)
     return Loaded(

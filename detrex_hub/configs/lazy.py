@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from detrex_hub.configs.matching import ModelKeys
-from detrex_hub.configs.settings import imported
+from detrex_hub.configs.nodes import imported
 from detrex_hub.errors import ConfigError, UsageError, did_you_mean_path, refuse_special
 
 _STATISTICS = ("running_mean", "running_var")

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import Architecture, BackboneCall, Call, Overrides
 from detrex_hub.architectures.detector import Detector
-from detrex_hub.configs.settings import described, lineage_of, settings, target_of
+from detrex_hub.configs.nodes import described, lineage_of, target_of
+from detrex_hub.configs.settings import settings
 from detrex_hub.errors import ConfigError, UsageError
 from detrex_hub.records import RepositoryConfig
 

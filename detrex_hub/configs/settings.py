@@ -6,11 +6,8 @@ set, and only to values of the declared kind. No value can name code, and ``_tar
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
-import re
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +17,15 @@ from msgspec.structs import replace
 from detrex_hub.architectures import architecture
 from detrex_hub.architectures.base import Overrides, Paths
 from detrex_hub.configs.interpolation import readable
+from detrex_hub.configs.nodes import (
+    accepts,
+    child,
+    described,
+    each_node,
+    source_of,
+    target_of,
+    without_omegaconf,
+)
 from detrex_hub.errors import ConfigError
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import template
@@ -234,7 +240,7 @@ def apply_yacs(overrides: Overrides, cfg: Any, *, where: str) -> list[Setting]:
         node = cfg
         *parents, leaf = key.split(".")
         for name in parents:
-            node = _child(node, name)
+            node = child(node, name)
         if not hasattr(node, "keys") or leaf not in node:
             if key in overrides.assumed:
                 continue
@@ -269,30 +275,21 @@ def _places(roots: Mapping[str, Any], path: str, value: Any) -> list[str]:
         return [path]
     mappers = [
         (mapper, place)
-        for loader, at in _each(_child(roots[root], inner[0]), f"{root}.{inner[0]}")
-        for mapper, place in _each(_child(loader, "mapper"), f"{at}.mapper")
+        for loader, at in each_node(child(roots[root], inner[0]), f"{root}.{inner[0]}")
+        for mapper, place in each_node(child(loader, "mapper"), f"{at}.mapper")
     ]
     found = []
     for mapper, place in mappers:
         named = [name for name in _MAPPER_FORMATS if name in mapper]
         if not named:
-            named = [name for name in _MAPPER_FORMATS if _accepts(mapper, name, guess=False)][:1]
+            named = [name for name in _MAPPER_FORMATS if accepts(mapper, name, guess=False)][:1]
         if not named and value != "RGB":
             # a mapper that names no format reads RGB
             named = [_MAPPER_FORMATS[0]]
         found += [f"{place}.{name}" for name in named]
-        if "img_format" in (_child(mapper, "augmentation") or ()):
+        if "img_format" in (child(mapper, "augmentation") or ()):
             found.append(f"{place}.augmentation.img_format")
     return found
-
-
-def _each(node: Any, path: str) -> list[tuple[Any, str]]:
-    """The nodes of a list with their paths, or the one node that is none."""
-    if node is None:
-        return []
-    if hasattr(node, "keys"):
-        return [(node, path)]
-    return [(one, f"{path}.{i}") for i, one in enumerate(node) if hasattr(one, "keys")]
 
 
 def _setting(
@@ -315,7 +312,7 @@ def _setting(
         return []
     here = root
     for name in parents:
-        below = _child(node, name)
+        below = child(node, name)
         if below is None:
             if not required:
                 return []
@@ -334,20 +331,20 @@ def _setting(
         raise ConfigError(f"{here}: {described(node)}, and {where} needs {path} = {value!r}")
     present = leaf in node
     if value is None:
-        return [Setting(path, _plain(node[leaf]), None)] if present else []
+        return [Setting(path, without_omegaconf(node[leaf]), None)] if present else []
     if not present:
         if not required:
             return []
-        if path.startswith(_OF_IMAGES) and not _accepts(node, leaf, guess=root == "model"):
+        if path.startswith(_OF_IMAGES) and not accepts(node, leaf, guess=root == "model"):
             return [Setting(path, None, value, differs=False, has_place=False)]
-        if not _accepts(node, leaf):
+        if not accepts(node, leaf):
             raise ConfigError(
                 f"{here} cannot take the weights of {where}: {described(node)}, "
                 f"which has no {leaf}, and they need {path} = {value!r}",
                 hint=_elsewhere(path),
             )
         return [Setting(path, None, value)]
-    before = _plain(node[leaf])
+    before = without_omegaconf(node[leaf])
     if isinstance(before, Mapping):
         raise ConfigError(
             f"{here}.{leaf}: {described(node[leaf])}, and {where} needs the value {value!r}"
@@ -361,14 +358,11 @@ def _setting(
                 "--num-classes"
             ),
         )
-    source = _source(node, leaf, here) if differs else None
+    source = source_of(node, leaf, here) if differs else None
     if source is not None and source not in apart:
         # a literal in place of ${..x} would not change when x is set later
         return _setting(roots, source, value, where, required=required, apart=apart)
     return [Setting(path, before, value, differs)]
-
-
-_INTERPOLATION = re.compile(r"\$\{(\.+)([A-Za-z]\w*(?:\.[A-Za-z]\w*)*)\}")
 
 
 def _elsewhere(path: str) -> str:
@@ -399,140 +393,11 @@ def _wanted_apart(roots: Mapping[str, Any], wanted: Mapping[str, Any]) -> frozen
             node: Any = roots.get(root)
             here = root
             for name in parents:
-                node, here = _child(node, name), f"{here}.{name}"
-            path = _source(node, leaf, here) if hasattr(node, "keys") and leaf in node else None
+                node, here = child(node, name), f"{here}.{name}"
+            path = source_of(node, leaf, here) if hasattr(node, "keys") and leaf in node else None
     return frozenset(
         path for path, those in values.items() if any(_differs(those[0], one) for one in those)
     )
-
-
-def _source(node: Any, leaf: str, here: str) -> str | None:
-    """The path from which a leaf takes its value through ``${..x}``. Names that begin with an
-    underscore are not values."""
-    raw = node._get_node(leaf)._value() if hasattr(node, "_get_node") else None
-    found = _INTERPOLATION.fullmatch(raw) if isinstance(raw, str) else None
-    if found is None:
-        return None
-    parts = here.split(".")
-    up = len(found[1]) - 1
-    if up >= len(parts):
-        return None
-    return ".".join((*parts[: len(parts) - up], found[2]))
-
-
-def _child(node: Any, name: str) -> Any:
-    """A node below another one, or an element of a list of nodes."""
-    if hasattr(node, "keys"):
-        child = node.get(name)
-    elif hasattr(node, "__getitem__") and name.isdecimal():
-        child = node[int(name)] if int(name) < len(node) else None
-    else:
-        return None
-    # a node or a list, not a value
-    return child if hasattr(child, "__getitem__") and not isinstance(child, str | bytes) else None
-
-
-def described(node: Any) -> str:
-    """The class that a node builds, for messages."""
-    name = target_of(node)
-    return (
-        f"it is a {name}" if name else f"it is not a node that can be built ({type(node).__name__})"
-    )
-
-
-def class_of(node: Any) -> str:
-    """The name of the class that a node builds, without its module; empty if it builds nothing."""
-    return target_of(node).rpartition(".")[2]
-
-
-def target_of(node: Any) -> str:
-    """The import path of the class that a node builds; empty if it builds nothing."""
-    target = node.get("_target_") if hasattr(node, "keys") else None
-    if target is None:
-        return ""
-    return target if isinstance(target, str) else _path_of(target)
-
-
-def lineage_of(node: Any) -> tuple[str, ...]:
-    """The import path of the class that a node builds, and of the classes that it inherits from.
-
-    Nothing is imported to find them: for a class that is not imported, only its own path is
-    returned. Empty if the node builds nothing, or calls a function, which may return anything.
-    """
-    target = node.get("_target_") if hasattr(node, "keys") else None
-    if isinstance(target, str):
-        found = imported(target)
-        if found is None:
-            # a class is named in capitals, a function is not
-            return (target,) if target.rpartition(".")[2][:1].isupper() else ()
-        return (target, *lineage_of({"_target_": found})) if isinstance(found, type) else ()
-    return tuple(map(_path_of, target.__mro__[:-1])) if isinstance(target, type) else ()
-
-
-def _path_of(target: Any) -> str:
-    return f"{target.__module__}.{getattr(target, '__qualname__', type(target).__name__)}"
-
-
-# parameters of classes that may be missing on the machine that reads the config
-_PARAMETERS = {
-    "MOT": {
-        "backbone",
-        "position_embedding",
-        "neck",
-        "transformer",
-        "embed_dim",
-        "num_classes",
-        "num_queries",
-        "criterion",
-        "track_embed",
-        "track_base",
-        "post_process",
-        "aux_loss",
-        "device",
-        "g_size",
-    },
-    "ResNet": {"stem", "stages", "num_classes", "out_features", "freeze_at"},
-    "TorchvisionResNet": {"name", "train_backbone", "dilation", "return_layers"},
-    "DetrDatasetMapper": {
-        "augmentation",
-        "augmentation_with_crop",
-        "is_train",
-        "mask_on",
-        "img_format",
-    },
-}
-
-
-def _accepts(node: Any, name: str, *, guess: bool = True) -> bool:
-    """Whether the callable of a node has a parameter; ``guess`` if the callable is not imported
-    yet. Nothing is imported for this."""
-    target = node.get("_target_")
-    if target is None:
-        return False
-    if isinstance(target, str):
-        known = _PARAMETERS.get(target.rpartition(".")[2])
-        target = imported(target)
-        if target is None and known is not None:
-            return name in known
-    if not callable(target):
-        return guess
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return guess
-    return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
-
-
-def imported(path: str) -> Any:
-    """The object at a dotted path, if its module is already imported."""
-    parts = path.split(".")
-    for length in range(len(parts), 0, -1):
-        found: Any = sys.modules.get(".".join(parts[:length]))
-        if found is not None:
-            for name in parts[length:]:
-                found = getattr(found, name, None)
-            return found
-    return None
 
 
 def set_value(roots: Mapping[str, Any], change: Setting) -> None:
@@ -542,20 +407,12 @@ def set_value(roots: Mapping[str, Any], change: Setting) -> None:
     root, *parents, leaf = change.path.split(".")
     node = roots[root]
     for name in parents:
-        node = _child(node, name)
+        node = child(node, name)
     with open_dict(node):
         if change.wanted is None:
             del node[leaf]
         else:
             node[leaf] = change.wanted
-
-
-def _plain(value: Any) -> Any:
-    if not hasattr(value, "_metadata"):
-        return value
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(value, resolve=True)
 
 
 def _differs(before: Any, after: Any) -> bool:

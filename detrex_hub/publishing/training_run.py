@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from detrex_hub.architectures.base import Architecture
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Metric
-from detrex_hub.configs import placing, settings
+from detrex_hub.configs import nodes, placing, settings
 from detrex_hub.configs.interpolation import readable
 from detrex_hub.configs.lazy import has_detectron2, load_config
 from detrex_hub.conversion import Conversion, prepare
@@ -213,11 +213,11 @@ def _without_config(
         with prepare(checkpoint, replace(conversion, architecture=named)) as found:
             made = found.architecture
     except ArchitectureError as error:
-        if classes or not settings.lineage_of(cfg.model):
+        if classes or not nodes.lineage_of(cfg.model):
             raise
         raise ConfigError(
             f"{error.message}; the config's model has no known architecture: "
-            f"{settings.described(cfg.model)}"
+            f"{nodes.described(cfg.model)}"
         ) from None
     placing.check_model(type(made), cfg.model, os.fspath(checkpoint))
     placing.check_inside(type(made), made.hyper_parameters(), cfg.model, os.fspath(checkpoint))

@@ -13,8 +13,8 @@ from detrex_hub import apply_overrides, from_hub, overrides
 from detrex_hub.architectures import architecture, architectures
 from detrex_hub.architectures.base import IMAGENET_RGB, BackboneCall, Call
 from detrex_hub.configs import placing
+from detrex_hub.configs.nodes import target_of
 from detrex_hub.configs.placing import lazy_call
-from detrex_hub.configs.settings import class_of
 from detrex_hub.conversion import convert
 from detrex_hub.errors import ConfigError, UsageError
 from tests import reference
@@ -274,7 +274,7 @@ def test_a_resnet_is_built_in_place_of_a_swin(resnet18):
     cfg = with_neck({"_target_": SWIN_CLASS, "embed_dim": 96})
     from_hub(resnet18, model=cfg.model, dataloader=cfg.dataloader, build=True)
     built = cfg.model.backbone
-    assert class_of(built) == "ResNet"
+    assert target_of(built).endswith(".ResNet")
     assert (built.stages.depth, "stride_in_1x1" in built.stages) == (18, False)
     assert list(built.out_features) == ["res3", "res4", "res5"]
     assert cfg.model.neck.input_shapes.res5.channels == 512
@@ -292,7 +292,7 @@ def test_a_dilated_detector_needs_a_built_backbone_in_a_plain_config(detector):
     assert OmegaConf.to_yaml(cfg) == before
     from_hub(detector, model=cfg.model, build=True)
     built = cfg.model.backbone
-    assert class_of(built) == "TorchvisionResNet"
+    assert target_of(built).endswith(".TorchvisionResNet")
     assert (built.name, built.dilation) == ("resnet50", True)
     assert list(cfg.model.in_features) == ["res5"]
     assert cfg.model.in_channels == 2048

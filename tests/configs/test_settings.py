@@ -1,7 +1,4 @@
-import functools
 import logging
-import sys
-from types import ModuleType
 
 import pytest
 from omegaconf import OmegaConf
@@ -717,59 +714,3 @@ def test_an_assumed_key_that_a_classic_config_lacks_is_left_out(caplog):
     assert cfg == {"MODEL": {"DEPTH": 101, "STD": 1.0}}
     assert caplog.messages[0] == "x/y: MODEL.DEPTH: 50 -> 101"
     assert caplog.messages[1].startswith("x/y: MODEL.STD stays 1.0. 2.0 is assumed")
-
-
-def node(target):
-    return OmegaConf.create({"_target_": target}, flags={"allow_objects": True})
-
-
-class Detector:
-    class Head:
-        pass
-
-
-class Mask(Detector.Head):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("target", "described", "name", "lineage"),
-    [
-        ("nowhere.modeling.Detr", "nowhere.modeling.Detr", "Detr", ("nowhere.modeling.Detr",)),
-        ("nowhere.modeling.make", "nowhere.modeling.make", "make", ()),
-        ("nowhere.modeling.L", "nowhere.modeling.L", "L", ("nowhere.modeling.L",)),
-        ("nowhere.Modeling.make", "nowhere.Modeling.make", "make", ()),
-        (
-            f"{__name__}.Mask",
-            f"{__name__}.Mask",
-            "Mask",
-            (f"{__name__}.Mask", f"{__name__}.Mask", f"{__name__}.Detector.Head"),
-        ),
-        (Mask, f"{__name__}.Mask", "Mask", (f"{__name__}.Mask", f"{__name__}.Detector.Head")),
-        (f"{__name__}.node", f"{__name__}.node", "node", ()),
-        (functools.partial(node, 1), "functools.partial", "partial", ()),
-    ],
-)
-def test_a_node_is_described_by_what_it_builds(target, described, name, lineage):
-    built = node(target)
-    assert settings.described(built) == f"it is a {described}"
-    assert settings.class_of(built) == name
-    assert settings.lineage_of(built) == lineage
-
-
-@pytest.mark.parametrize("nothing", [{"a": 1}, [1], 3, object()])
-def test_what_builds_nothing_has_no_class(nothing):
-    said = f"it is not a node that can be built ({type(nothing).__name__})"
-    assert settings.described(nothing) == said
-    assert (settings.class_of(nothing), settings.lineage_of(nothing)) == ("", ())
-
-
-def test_objects_of_imported_modules_are_found_by_their_path(monkeypatch):
-    modeling = ModuleType("nowhere.modeling")
-    modeling.Detector = Detector
-    monkeypatch.setitem(sys.modules, "nowhere.modeling", modeling)
-    assert settings.imported("nowhere.modeling.Detector") is Detector
-    assert settings.imported("nowhere.modeling.Detector.Head") is Detector.Head
-    assert settings.imported("nowhere.modeling.Absent.Head") is None
-    assert settings.imported("nowhere.models.Detector") is None
-    assert settings.imported("logging.getLogger") is logging.getLogger

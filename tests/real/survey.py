@@ -28,7 +28,7 @@ from detrex_hub import from_hub
 from detrex_hub.checking import HEURISTICS, Check, examine
 from detrex_hub.configs.lazy import keys_of, weightless
 from detrex_hub.configs.matching import ModelKeys
-from detrex_hub.configs.settings import class_of
+from detrex_hub.configs.nodes import target_of
 from detrex_hub.conversion import convert
 from detrex_hub.errors import DetrexHubError
 from tests.detrex_configs import RECORD, record, weights_for
@@ -127,7 +127,7 @@ def survey(projects: Path, only: Collection[str] = ()) -> dict[str, object]:
     by_file: dict[tuple[str, str, str | None], list[str]] = {}
     for name, cfg, error in configs(projects, only):
         file = str(cfg.train.init_checkpoint)
-        backbone = class_of(cfg.model.backbone)
+        backbone = target_of(cfg.model.backbone).rpartition(".")[2]
         found[name] = {"file": file, "backbone": backbone} | ({"error": error} if error else {})
         weights = weights_for(name, file, backbone)
         cfgs[name] = cfg
