@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import detrex_hub
@@ -81,3 +82,14 @@ def test_a_function_that_shares_its_name_is_called_with_its_module():
         for alias in node.names
         if counts[alias.name] > 1 and not is_module(node.module, alias.name)
     ]
+
+
+def test_every_exported_name_exists():
+    for path in modules():
+        if "__all__" not in (ROOT / path).read_text():
+            continue
+        parts = path.with_suffix("").parts
+        module = import_module(
+            ".".join(["detrex_hub", *(one for one in parts if one != "__init__")])
+        )
+        assert [name for name in module.__all__ if not hasattr(module, name)] == [], path
