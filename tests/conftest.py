@@ -1,7 +1,12 @@
-"""Every test uses a Hub on 127.0.0.1 and its own caches."""
+"""Every test uses a Hub on 127.0.0.1 and its own caches.
+
+No test reads the state of the machine: its home, its temporary folder, or variables that change
+what the package does.
+"""
 
 import os
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import hypothesis
@@ -13,22 +18,38 @@ from tests.hub_server import LoopbackHub, converted_folder
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# huggingface_hub reads most of these once, when it is first imported.
 _HUB = LoopbackHub()
-_HOME = tempfile.TemporaryDirectory(prefix="detrex-hub-tests-")
+# pytest's own folders stay where they are, so that they can be read after a failure
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+_MACHINE = tempfile.TemporaryDirectory(prefix="detrex-hub-tests-")
+_FOREIGN = (
+    "ACTIONS_ID_TOKEN",
+    "COLUMNS",
+    "DETECTRON2_",
+    "DETREX_HUB_",
+    "FVCORE_",
+    "HF_",
+    "HUGGING",
+    "TORCH_HOME",
+    "XDG_",
+)
+for _name in [*os.environ]:
+    if _name.upper().startswith(_FOREIGN) or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
+# huggingface_hub reads most of these once, when it is first imported.
 os.environ.update(
     HF_ENDPOINT=_HUB.url,
-    HF_HOME=_HOME.name,
+    HF_HOME=f"{_MACHINE.name}/huggingface",
     HF_HUB_DISABLE_XET="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HUB_VERBOSITY="error",
+    HOME=_MACHINE.name,
     NO_PROXY="127.0.0.1,localhost",
+    TMPDIR=f"{_MACHINE.name}/tmp",
 )
-for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_ASSETS_CACHE"):
-    os.environ.pop(_name, None)
-for _name in [name for name in os.environ if name.startswith("DETREX_HUB_")]:
-    os.environ.pop(_name)
+Path(os.environ["TMPDIR"]).mkdir()
+tempfile.tempdir = os.environ["TMPDIR"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,11 +59,15 @@ def _running_hub():
 
 
 @pytest.fixture
-def hub(_running_hub, tmp_path, monkeypatch):
-    """An empty Hub for huggingface_hub, and an empty cache. No user is logged in."""
+def hub(_running_hub, tmp_path, tmp_path_factory, monkeypatch):
+    """An empty Hub for huggingface_hub, an empty cache, and an empty temporary folder. No user is
+    logged in."""
     from huggingface_hub import constants
 
     home = tmp_path / "hf-home"
+    temporary = str(tmp_path_factory.mktemp("temporary"))
+    monkeypatch.setenv("TMPDIR", temporary)
+    monkeypatch.setattr(tempfile, "tempdir", temporary)
     monkeypatch.setenv("HF_HOME", str(home))
     monkeypatch.setattr(constants, "HF_HOME", str(home))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
