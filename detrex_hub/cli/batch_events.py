@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def batch_events(out: Output) -> Iterator[Events]:
-    """Show the events of a batch, and its totals at the end. A single name shows only its
-    stages."""
-    with out.progress() as display:
+def batch_events(out: Output, names: int) -> Iterator[Events]:
+    """Show the events of a batch with a number of names, and its totals at the end. A single name
+    shows only its stages."""
+    with out.progress(of_batch=names > 1) as display:
         shown = _Shown(out, display)
         yield shown
     shown.total()
@@ -51,10 +51,10 @@ class _Shown:
         # how long a job on another machine took for each name is not known
         took = f" after {duration(published.seconds)}" if published.seconds else ""
         why = f": {published.error}" if published.error is not None else ""
-        self._out.hint(f"{count} {published.name} {published.status}{took}{why}")
+        self._out.event(f"{count} {published.name} {published.status}{took}{why}")
 
     def logged(self, line: str) -> None:
-        self._out.hint(line)
+        self._out.event(line)
 
     def total(self) -> None:
         """The totals of a batch."""
@@ -64,7 +64,7 @@ class _Shown:
         said = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
         size = sum(self._sizes[one.name] for one in self._done if one.error is None)
         took = duration(time.monotonic() - self._start)
-        self._out.hint(f"{len(self._done)} names in {took}: {said}; {human_size(size)} converted")
+        self._out.event(f"{len(self._done)} names in {took}: {said}; {human_size(size)} converted")
 
     def start(self, description: str, total: int | None) -> None:
         self._display.start(description, total)

@@ -29,11 +29,12 @@ def publish_and_show(forecasts: list[Forecast], work: Work, jobs: int, out: Outp
     if not forecasts:
         out.hint("nothing to do: no name is left, or nothing failed in the last batch")
     if len(forecasts) > 1:
-        for line in (*_table(forecasts, out), _totals(forecasts)):
+        for line in _table(forecasts, out):
             out.hint(line)
+        out.event(_totals(forecasts))
     done: list[Published] = []
     try:
-        with batch_events(out) as events:
+        with batch_events(out, len(forecasts)) as events:
             for published in _outcomes(forecasts, work, jobs, events):
                 done.append(published)
     finally:

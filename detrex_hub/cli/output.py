@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from types import TracebackType
@@ -25,9 +25,10 @@ _NO_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 class Output:
     """The output of a command. It is open while the command runs.
 
-    With ``json`` stdout holds one JSON document and nothing else. With ``quiet`` stdout holds the
-    bare result and stderr nothing but errors. Everything else that prints while it is open, such
-    as a model that is being built, prints to stderr; log records of this package are hints.
+    With ``json`` stdout holds one JSON document and nothing else, and stderr errors and the events
+    of a batch. With ``quiet`` stdout holds the bare result and stderr nothing but errors.
+    Everything else that prints while it is open, such as a model that is being built, prints to
+    stderr; log records of this package are hints.
 
     Text may come from an untrusted file: a line stays one line, and no character controls the
     terminal.
@@ -88,6 +89,11 @@ class Output:
         if not self._silent:
             print(on_terminal(visible(line), sys.stderr), file=sys.stderr)
 
+    def event(self, line: str) -> None:
+        """Print what a batch has just done. A batch takes hours, so that ``json`` shows it too."""
+        if not self.quiet and sys.stderr is not None:
+            print(on_terminal(visible(line), sys.stderr), file=sys.stderr)
+
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         """Rows in aligned columns, in the width of the terminal. A first cell that is too long has
         its own line. No rows give no lines. If stdout is not a terminal, tabs separate the columns
@@ -108,15 +114,19 @@ class Output:
             yield "  ".join(cells).rstrip()
 
     @contextmanager
-    def progress(self) -> Iterator[Display]:
-        """Show the progress of long jobs: bars on a terminal, one line per stage elsewhere."""
+    def progress(self, *, of_batch: bool = False) -> Iterator[Display]:
+        """Show the progress of long jobs: bars on a terminal, one line per stage elsewhere.
+
+        Args:
+            of_batch: the stages are events of a batch.
+        """
         if self._bars and not self._silent and sys.stderr.isatty():
             from detrex_hub.cli.bars import bars
 
             with bars() as shown:
                 yield shown
         else:
-            yield _Stages(self)
+            yield _Stages(self.event if of_batch else self.hint)
 
 
 class Display(Progress, Protocol):
@@ -132,11 +142,11 @@ class Display(Progress, Protocol):
 class _Stages:
     """A line for each stage that starts."""
 
-    def __init__(self, out: Output) -> None:
-        self._out = out
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
 
     def start(self, description: str, total: int | None) -> None:
-        self._out.hint(f"{description} ({human_size(total)})" if total else description)
+        self._say(f"{description} ({human_size(total)})" if total else description)
 
     def advance(self, count: int) -> None:
         return None

@@ -16,9 +16,10 @@ def reference() -> str:
         "# Commands",
         "",
         "Commands print data on stdout, progress and hints on stderr. `--json` prints one JSON "
-        "document, `--quiet` only the bare result. Long lines are wrapped in a terminal, and stay "
-        "one line in a pipe or a file. The exit code is 0 if the command did its work, 1 if it "
-        "refused, and 2 for wrong usage. `python -m detrex_hub` works too.",
+        "document, and the events of a batch on stderr, `--quiet` only the bare result. Long lines "
+        "are wrapped in a terminal, and stay one line in a pipe or a file. The exit code is 0 if "
+        "the command did its work, 1 if it refused, and 2 for wrong usage. "
+        "`python -m detrex_hub` works too.",
         "",
     ]
     for name in COMMANDS:

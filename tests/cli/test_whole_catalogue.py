@@ -226,10 +226,13 @@ def test_a_token_that_cannot_write_stops_everything(cli, hub, login, origin):
     assert not hub.seen("GET", "*/models/*")
 
 
-def test_a_pipe_gets_one_plain_line_per_event(cli, hub, login, origin):
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_pipe_gets_one_plain_line_per_event(cli, hub, login, origin, options):
     login("alice")
     origin.add("b.pth", origin.content)
-    lines = cli("convert-and-push", "a", "b").err.splitlines()
+    done = cli("convert-and-push", "a", "b", *options)
+    assert not options or [row["status"] for row in done.document] == ["new", "new"]
+    lines = done.err.splitlines()
     assert "converting a (102.8 kB)" in lines
     assert "2 names: 2 new; 498.6 kB to convert" in lines
     assert any(re.fullmatch(r"\[1/2\] a new after \d+\.\d s", line) for line in lines)
