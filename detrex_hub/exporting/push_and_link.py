@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from detrex_hub import card as source_card
 from detrex_hub.errors import DetrexHubError, HubError
 from detrex_hub.exporting.exported import Exported
 from detrex_hub.exporting.folder import Described
 from detrex_hub.exporting.folder_card import origin_of
 from detrex_hub.folder_files import find_file
-from detrex_hub.progress import Silent
 from detrex_hub.records import CARD, read_bytes
 from detrex_hub.repositories import PushOptions, PushResult, Repository, names, payload
 from detrex_hub.staging import publish_file, staging_folder
@@ -60,7 +57,6 @@ def push_exported(
     progress: Progress | None,
 ) -> PushResult:
     """Push an exported folder as one commit, and read it back. See `export`."""
-    from detrex_hub.repositories.collections import add_to_collection
     from detrex_hub.repositories.upload import push_to_hub
 
     text = described.card(repo_id, license).encode()
@@ -72,19 +68,13 @@ def push_exported(
         digests={name: payload.digest(content) for name, content in contents.items()},
     )
     library = "timm" if described.software == "timm" else "transformers"
-    done_pushing = push_to_hub(
+    return push_to_hub(
         files,
         repo_id,
-        private=options.private,
-        create_pr=options.create_pr,
-        dry_run=options.dry_run,
-        message=options.message or f"Upload weights for {library} exported by detrex-hub",
-        progress=progress or Silent(),
+        options,
+        message=f"Upload weights for {library} exported by detrex-hub",
+        progress=progress,
     )
-    if options.collection is None or options.dry_run:
-        return done_pushing
-    slug = add_to_collection(options.collection, done_pushing.repo_id, private=options.private)
-    return replace(done_pushing, collection=slug)
 
 
 def link_source(
@@ -147,11 +137,9 @@ def _link_on_hub(
     push_to_hub(
         files,
         origin,
-        private=False,
-        create_pr=options.create_pr,
-        dry_run=False,
+        PushOptions(create_pr=options.create_pr),
         message=f"Link to {repo_id}",
-        progress=progress or Silent(),
+        progress=progress,
     )
 
 

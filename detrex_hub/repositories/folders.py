@@ -21,15 +21,14 @@ from detrex_hub.records import (
 )
 from detrex_hub.repositories import names
 from detrex_hub.repositories.payload import Payload, digest, instead_of
+from detrex_hub.repositories.push_options import PushOptions
 from detrex_hub.repositories.result import Fetched, PushResult
 from detrex_hub.staging import copy_file, publish_files, remove_abandoned, staging_folder
 
 _OURS = frozenset({*WEIGHTS.values(), CONFIG, CONVERSION, CARD, SIGNATURE, *PICTURES})
 
 
-def push_to_folder(
-    payload: Payload, root: Path, repo_id: str, *, dry_run: bool, sign_key: Path | None = None
-) -> PushResult:
+def push_to_folder(payload: Payload, root: Path, repo_id: str, options: PushOptions) -> PushResult:
     """See `detrex_hub.push`."""
     target = root / repo_id
     if not target.parent.resolve().is_relative_to(root.resolve()):
@@ -39,7 +38,7 @@ def push_to_folder(
         )
     there = _there(target)
     signature = read_bytes(target / SIGNATURE) if SIGNATURE in there else None
-    payload = payload.signed(repo_id, sign_key, signature)
+    payload = payload.signed(repo_id, options.sign_key, signature)
     changed = tuple(
         name
         for name, expected in payload.digests.items()
@@ -51,7 +50,7 @@ def push_to_folder(
         commit=None,
         changed=changed,
         created=not target.exists(),
-        dry_run=dry_run,
+        dry_run=options.dry_run,
     )
     if changed:
         payload.refuse_to_unsign(there, str(target))
@@ -68,7 +67,7 @@ def push_to_folder(
             f"{', '.join(strays[:5])}",
             hint="Move them away, or choose another folder",
         )
-    if dry_run:
+    if options.dry_run:
         return result
     if not changed:
         remove_abandoned(target)

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from detrex_hub import card
 from detrex_hub.errors import HubError, UsageError, what_is
-from detrex_hub.progress import Silent
 from detrex_hub.repositories import names, payload
 from detrex_hub.repositories.push_options import PushOptions
 from detrex_hub.repositories.result import PushResult
@@ -43,14 +42,7 @@ def push_folder(
         from detrex_hub.repositories.folders import push_to_folder
 
         target = repo_id_of(name, options.namespace) or names.repo_id(f"{FOLDER_NAMESPACE}/{name}")
-        there = options.to.expanduser()
-        done = push_to_folder(
-            whole.addressed_to(target),
-            there,
-            target,
-            dry_run=options.dry_run,
-            sign_key=options.sign_key,
-        )
+        done = push_to_folder(whole.addressed_to(target), options.to.expanduser(), target, options)
         return replace(done, license=said, assumed=dict(whole.record.assumed))
     if whole.config.synthetic and not options.allow_synthetic:
         raise HubError(
@@ -64,28 +56,16 @@ def push_folder(
             hint="Ask their authors, then state it: --license apache-2.0",
         )
     from detrex_hub.repositories.client import logged_in_user
-    from detrex_hub.repositories.collections import add_to_collection
     from detrex_hub.repositories.upload import push_to_hub
 
     target = repo_id_of(name, options.namespace) or names.repo_id(f"{logged_in_user()}/{name}")
-    shown = progress or Silent()
-    try:
-        done = push_to_hub(
-            whole,
-            target,
-            private=options.private,
-            create_pr=options.create_pr,
-            dry_run=options.dry_run,
-            sign_key=options.sign_key,
-            message=options.message
-            or f"Upload {whole.config.architecture} weights converted by detrex-hub",
-            progress=shown,
-        )
-    finally:
-        shown.finish()
-    if options.collection is not None and not options.dry_run:
-        slug = add_to_collection(options.collection, done.repo_id, private=options.private)
-        done = replace(done, collection=slug)
+    done = push_to_hub(
+        whole,
+        target,
+        options,
+        message=f"Upload {whole.config.architecture} weights converted by detrex-hub",
+        progress=progress,
+    )
     return replace(done, license=said, assumed=dict(whole.record.assumed))
 
 

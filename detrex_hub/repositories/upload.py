@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
+
+from msgspec.structs import replace
 
 from detrex_hub.errors import HubError, VerificationError
-from detrex_hub.progress import Progress
+from detrex_hub.progress import Progress, Silent
 from detrex_hub.records import CARD, SIGNATURE, read_bytes
 from detrex_hub.repositories.client import Client, Remote, require_token
+from detrex_hub.repositories.collections import add_to_collection
 from detrex_hub.repositories.fetching import fetch
 from detrex_hub.repositories.payload import Files
+from detrex_hub.repositories.push_options import PushOptions
 from detrex_hub.repositories.refusals import explain
 from detrex_hub.repositories.result import PushResult
 from detrex_hub.retrying import TRIES, is_passing, pause_after
@@ -22,25 +25,47 @@ log = logging.getLogger(__name__)
 def push_to_hub(
     payload: Files,
     repo_id: str,
+    options: PushOptions,
     *,
-    private: bool,
-    create_pr: bool,
-    dry_run: bool,
-    sign_key: Path | None = None,
     message: str,
-    progress: Progress,
+    progress: Progress | None,
 ) -> PushResult:
-    """See `detrex_hub.push`."""
+    """Push files as one commit, and list the repository in a collection if the options name one.
+
+    Args:
+        payload: the files.
+        repo_id: ``owner/name``.
+        options: those of the user.
+        message: the commit's title, unless the options have one.
+        progress: reports uploads.
+
+    Raises:
+        HubError, VerificationError: as `detrex_hub.push`.
+    """
+    shown = progress or Silent()
+    try:
+        done = _commit(payload, repo_id, options, options.message or message, shown)
+    finally:
+        shown.finish()
+    if options.collection is None or options.dry_run:
+        return done
+    slug = add_to_collection(options.collection, done.repo_id, private=options.private)
+    return replace(done, collection=slug)
+
+
+def _commit(
+    payload: Files, repo_id: str, options: PushOptions, message: str, progress: Progress
+) -> PushResult:
     require_token(repo_id)
     client = Client(repo_id)
     before = client.read()
     if before is not None and before.id != repo_id:
         log.warning("%s was moved to %s", repo_id, before.id)
         client = Client(before.id)
-    check_target(client, before, private=private, create_pr=create_pr)
+    check_target(client, before, private=options.private, create_pr=options.create_pr)
     payload = payload.addressed_to(client.repo_id)
     client.check_card(payload.card(), payload.folder / CARD)
-    payload = payload.signed(client.repo_id, sign_key, signature_of(before))
+    payload = payload.signed(client.repo_id, options.sign_key, signature_of(before))
     changed = _changed(payload, before)
     if changed and before is not None:
         payload.refuse_to_unsign(before.files, before.id)
@@ -50,19 +75,19 @@ def push_to_hub(
         commit=before.commit if before is not None else None,
         changed=changed,
         created=before is None,
-        dry_run=dry_run,
+        dry_run=options.dry_run,
     )
-    if not changed or dry_run:
+    if not changed or options.dry_run:
         return result
     if before is None:
-        client.create(private=private)
+        client.create(private=options.private)
         before = client.read()
         if before is None:
             raise HubError(
                 f"{client.repo_id} was created, but the Hub does not show it yet",
                 hint="Run the same command again in a minute",
             )
-    pushed = _Push(client, payload, message, create_pr, progress)
+    pushed = _Push(client, payload, message, options.create_pr, progress)
     try:
         commit, number = pushed.run(before)
     except HubError as error:
