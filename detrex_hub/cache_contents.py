@@ -78,8 +78,12 @@ class Removal(Struct, frozen=True):
         return {**self.stored.to_json(), "removed": self.removed}
 
 
-def contents() -> list[Stored]:
+def contents(extra_catalogues: Sequence[Path] = ()) -> list[Stored]:
     """Everything in the caches that belongs to detrex-hub, by name.
+
+    Args:
+        extra_catalogues: catalogue files in addition to the built-in ones. Originals of their
+            entries have the entries' names; others have the names of their files.
 
     Originals in huggingface_hub's main cache and repositories of other projects are left out.
 
@@ -88,23 +92,26 @@ def contents() -> list[Stored]:
         [('r101_v2', '.pth'), ('r101_v2', 'weights')]
     """
     described: dict[str, tuple[str, str]] = {}
-    found = [*_conversions(described), *_repositories(described)]
-    found += [*_materialised(described), *_originals(), *_scratch()]
+    found = [*_conversions(described), *_repositories(described, extra_catalogues)]
+    found += [*_materialised(described), *_originals(extra_catalogues), *_scratch()]
     return sorted(found, key=lambda one: (one.name, one.origin, one.kind))
 
 
-def remove(names: Sequence[str] = ()) -> Iterator[Removal]:
+def remove(
+    names: Sequence[str] = (), *, extra_catalogues: Sequence[Path] = ()
+) -> Iterator[Removal]:
     """Remove all kinds of weights from the caches.
 
     Args:
         names: of the catalogue, or ``owner/name``; everything by default.
+        extra_catalogues: as for `contents`.
 
     Raises:
         UsageError: the cache holds nothing of that name.
         OSError: the cache cannot be written to.
     """
-    stored = contents()
-    wanted = {name: _names(name) for name in names}
+    stored = contents(extra_catalogues)
+    wanted = {name: _names(name, extra_catalogues) for name in names}
     for name, called in wanted.items():
         if not any(one.name in called for one in stored):
             known = sorted({one.name for one in stored})
@@ -117,17 +124,20 @@ def remove(names: Sequence[str] = ()) -> Iterator[Removal]:
             yield _removed(one)
 
 
-def prune(older_than: float | None = None) -> Iterator[Removal]:
+def prune(
+    older_than: float | None = None, *, extra_catalogues: Sequence[Path] = ()
+) -> Iterator[Removal]:
     """Remove unfinished downloads and conversions.
 
     Args:
         older_than: also remove weights if no kind of them was used for this number of days.
+        extra_catalogues: as for `contents`.
 
     Raises:
         OSError: the cache cannot be written to.
     """
     oldest = None if older_than is None else time.time() - older_than * _DAY
-    stored = contents()
+    stored = contents(extra_catalogues)
     # a `.pth` in use needs its weights, which describe it
     uses: dict[tuple[str, str], float] = {}
     for one in stored:
@@ -138,13 +148,13 @@ def prune(older_than: float | None = None) -> Iterator[Removal]:
             yield _removed(one)
 
 
-def _names(name: str) -> set[str]:
+def _names(name: str, extra: Sequence[Path]) -> set[str]:
     """All names of the weights in the cache."""
     text = name.removeprefix("hf://").partition("@")[0]
     owner, slash, bare = text.rpartition("/")
     if slash and owner != default_namespace():
         return {text}
-    entry = catalogue.look_up(bare)
+    entry = catalogue.look_up(bare, extra)
     called = {bare, entry.name} if entry else {bare}
     return called | {f"{default_namespace()}/{one}" for one in called}
 
@@ -162,7 +172,7 @@ def _conversions(described: dict[str, tuple[str, str]]) -> Iterator[Stored]:
             yield _stored(folder.name, CONVERTED_HERE, "weights", (folder,), (lock,))
 
 
-def _repositories(described: dict[str, tuple[str, str]]) -> Iterator[Stored]:
+def _repositories(described: dict[str, tuple[str, str]], extra: Sequence[Path]) -> Iterator[Stored]:
     from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
     with suppress(CacheNotFound):
@@ -185,7 +195,7 @@ def _repositories(described: dict[str, tuple[str, str]]) -> Iterator[Stored]:
     theirs = {name for name, origin in described.values() if origin != CONVERTED_HERE}
     theirs |= {
         named[0]
-        for entry in catalogue.load_entries().values()
+        for entry in catalogue.load_entries(extra).values()
         for source in entry.sources
         if (named := hub_file(source.url)) is not None
     }
@@ -210,10 +220,10 @@ def _materialised(described: Mapping[str, tuple[str, str]]) -> Iterator[Stored]:
                 yield _stored(name, origin, ".pth", paths, (lock,))
 
 
-def _originals() -> Iterator[Stored]:
+def _originals(extra: Sequence[Path]) -> Iterator[Stored]:
     known = {
         folder_name(source): entry.name
-        for entry in catalogue.load_entries().values()
+        for entry in catalogue.load_entries(extra).values()
         for source in entry.sources
     }
     for folder in _folders(converted.root().with_name("sources"), "*"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, BadParameter, Option
 
+from detrex_hub.cli.options import Catalogues
 from detrex_hub.cli.output import Output, human_size
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ EXAMPLES = (
     "detrex-hub cache rm r101_v2",
     "detrex-hub cache prune --older-than 30",
     "detrex-hub cache --json",
+    "detrex-hub cache rm my_r50 --catalogue my.toml",
 )
 
 
@@ -46,10 +48,12 @@ def command(
             metavar="DAYS", min=0, help="With prune: also remove weights unused for this many days."
         ),
     ] = None,
+    catalogue: Catalogues = None,
 ) -> None:
     """List the content of the cache, or remove it.
 
-    prune removes unfinished downloads. Files that another process uses are kept.
+    prune removes unfinished downloads. Files that another process uses are kept. Originals have
+    the names of their files, unless a catalogue names them.
     """
     from detrex_hub import cache_contents
 
@@ -58,14 +62,14 @@ def command(
     if older_than is not None and action is not Action.prune:
         raise BadParameter("--older-than goes with prune")
     if action is Action.list:
-        found = cache_contents.contents()
+        found = cache_contents.contents(catalogue or ())
         table = out.table(("NAME", "ORIGIN", "KINDS", "SIZE", "LAST USE"), [*_rows(found)])
         out.show([one.to_json() for one in found], table, bare=sorted({one.name for one in found}))
         return
     if action is Action.rm:
-        done = [*cache_contents.remove(names or ())]
+        done = [*cache_contents.remove(names or (), extra_catalogues=catalogue or ())]
     else:
-        done = [*cache_contents.prune(older_than)]
+        done = [*cache_contents.prune(older_than, extra_catalogues=catalogue or ())]
     out.show(
         [one.to_json() for one in done],
         _lines(done),

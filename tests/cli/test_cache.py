@@ -99,6 +99,17 @@ def test_a_name_that_is_not_there_is_refused(cli, used):
     assert cli("cache", "prune", "r101_v2").code == 2
 
 
+def test_originals_of_a_named_catalogue_have_its_names(cli, used, monkeypatch):
+    entries = os.environ["DETREX_HUB_CATALOGUE"]
+    monkeypatch.delenv("DETREX_HUB_CATALOGUE")
+    assert ("tiny.pth", "original") in kinds(cli)
+    named = cli("cache", "--catalogue", entries, "--json").document
+    assert (tiny.NAME, "original") in {(one["name"], one["kind"]) for one in named}
+    # one name stands for the original too
+    assert cli("cache", "rm", tiny.NAME, "--catalogue", entries).code == 0
+    assert {name for name, _ in kinds(cli)} == {"alice/other"}
+
+
 def test_unfinished_downloads_are_pruned(cli, used):
     (source,) = (assets() / "sources").iterdir()
     parts = [source / "tiny.pth.part", source / "tiny.pth.part.json"]
