@@ -37,6 +37,12 @@ def test_every_page_is_in_the_navigation():
     assert {page for page in pages if f": {page}\n" not in config} == set()
 
 
+def test_no_page_needs_a_script_of_another_host():
+    """The theme loads mermaid from elsewhere, as soon as a page has a figure for it."""
+    pages = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), ROOT / "mkdocs.yml"]
+    assert [path.name for path in pages if "mermaid" in path.read_text(encoding="utf-8")] == []
+
+
 @pytest.mark.skipif(importlib.util.find_spec("material") is None, reason="needs the extra docs")
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
