@@ -103,22 +103,25 @@ def _show(checked: list[CheckedConfig], out: Output) -> None:
     errors = [one.error for one in checked if one.error is not None]
     for line in (note for one in checked for note in one.notes):
         out.hint(line)
-    several = len(checked) > 1
-    documents = [
-        {"config": str(one.path), **document} if several else document
-        for one in checked
-        if (document := one.to_json()) is not None
-    ]
-    if several or documents:
-        found = [(one.path, one.found) for one in checked if one.found is not None]
-        out.show(
-            documents if several else documents[0],
-            _all_lines(found, out),
-            bare=[f"{check.share:.4f}" for _, check in found],
-        )
+    found = [(one.path, one.found) for one in checked if one.found is not None]
+    if len(checked) > 1:
+        documents = [
+            {
+                "config": str(one.path),
+                "error": None if one.error is None else str(one.error),
+                **(one.to_json() or {}),
+            }
+            for one in checked
+            if one.found is not None or one.error is not None
+        ]
+        bare = [f"{path}\t{check.share:.4f}" for path, check in found]
+        out.show(documents, _all_lines(found, out), bare=bare)
+    elif found:
+        ((_, check),) = found
+        out.show(check.to_json(), _lines(check, out), bare=[f"{check.share:.4f}"])
     if len(errors) > 1:
         for error in errors:
-            out.hint(f"Error: {error}")
+            out.problem(f"Error: {error}")
 
 
 def _all_lines(found: list[tuple[Path, Check]], out: Output) -> Iterator[str]:

@@ -94,6 +94,11 @@ class Output:
         if not self.quiet and sys.stderr is not None:
             print(on_terminal(visible(line), sys.stderr), file=sys.stderr)
 
+    def problem(self, line: str) -> None:
+        """Print an error of one of several jobs, also with ``json`` or ``quiet``."""
+        if sys.stderr is not None:
+            print(on_terminal(visible(line), sys.stderr), file=sys.stderr)
+
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         """Rows in aligned columns, in the width of the terminal. A first cell that is too long has
         its own line. No rows give no lines. If stdout is not a terminal, tabs separate the columns

@@ -214,3 +214,19 @@ def test_several_configs_are_checked_in_one_call(cli, r18, yaml, tmp_path):
     assert done.code == 1
     assert f"Error: {bad} with" in done.err
     assert "3 of 3 configs were refused" in done.err
+
+
+@pytest.mark.parametrize("how", ["--json", "--quiet"])
+def test_a_config_that_cannot_be_checked_is_named_among_several(cli, r18, yaml, tmp_path, how):
+    good = yaml(config_for(r18)).rename(tmp_path / "good.yaml")
+    missing = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    done = cli("check", missing[0], good, missing[1], "--target", "r18_v1", how)
+    assert done.code == 1
+    for path in missing:
+        assert f"Error: there is no config {path}" in done.err
+    if how == "--quiet":
+        assert done.out == f"{good}\t1.0000\n"
+    else:
+        found = {one["config"]: one["error"] for one in json.loads(done.out)}
+        assert found[str(good)] is None
+        assert all("there is no config" in found[str(path)] for path in missing)
