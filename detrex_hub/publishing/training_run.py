@@ -1,12 +1,10 @@
 """Prepare the output of a detrex training run for a push: checkpoint, config and metrics.
 
-The config states facts that no shape shows, and must fit the weights. The metrics must belong to
-this checkpoint, because a wrong accuracy is worse than none.
+The config states facts that no shape shows, and must fit the weights.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +30,9 @@ from detrex_hub.errors import (
     refuse_special,
 )
 from detrex_hub.originals.conversion_options import ConversionOptions
+from detrex_hub.publishing.evaluations import evaluation_of
 from detrex_hub.repositories import names
 
-# detectron2's names of COCO's figures, in metrics.json
-_TASKS = {"bbox": ("box", "object-detection"), "segm": ("mask", "image-segmentation")}
-_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _DATASETS = {"coco_2017_val": "COCO val2017", "lvis_v1_val": "LVIS v1 val"}
 
 
@@ -44,14 +40,6 @@ _NO_ACCURACY = (
     "the card states no accuracy, because metrics.json has no evaluation of these weights. If the "
     "averaged weights were evaluated, push them with --ema"
 )
-
-
-class Evaluation(Struct, frozen=True):
-    """One evaluation during training: its iteration, counted from 0, and figures such as
-    ``bbox/AP`` in percent."""
-
-    iteration: int
-    figures: Mapping[str, float]
 
 
 class TrainingRun(Struct, frozen=True, kw_only=True):
@@ -131,19 +119,60 @@ def prepared(
         ConfigError: the config cannot be read, or belongs to other weights.
         DetrexHubError: as `prepare`.
     """
-    quoted = shlex.quote(os.fspath(checkpoint))
-    if run.config is None:
+    config = _config_of(checkpoint, run, name)
+    conversion = ConversionOptions(
+        ema=run.ema, facts=run.facts, extra_catalogues=tuple(extra_catalogues)
+    )
+    cfg = load_config(config)
+    with readable(os.fspath(checkpoint)):
+        if not hasattr(cfg.get("model"), "keys"):
+            raise ConfigError(f"{config} is not a config: it has no model")
+        made = _without_config(checkpoint, cfg, conversion)
+        informed = replace(
+            conversion,
+            # if no class decides, the card says that the keys fit several architectures
+            architecture=made.name if placing.detectors_of(cfg.model) else None,
+            facts={**_facts(cfg, made), **conversion.facts},
+        )
+    named = name or config.stem
+    with prepare(checkpoint, informed) as planned:
+        _check_config(planned, cfg, config)
+        iteration = planned.checkpoint.metadata.get("iteration")
+        measured: tuple[Metric, ...] = ()
+        notes = planned.notes
+        try:
+            measured = _measured(run, cfg, iteration, os.fspath(checkpoint))
+        except DetrexHubError:
+            if not run.metrics_found:
+                raise
+            notes = (*notes, _NO_ACCURACY)
+        entry = CatalogueEntry(
+            name=named,
+            family="",
+            architecture=planned.architecture.name,
+            title=named,
+            summary=_summary(iteration, ema=run.ema),
+            sources=(),
+            license=license,
+            metrics=measured,
+        )
+        yield replace(planned, name=named, entry=entry, notes=notes)
+
+
+def _config_of(checkpoint: str | os.PathLike[str], run: TrainingRun, name: str | None) -> Path:
+    """The config of a run.
+
+    Raises:
+        UsageError: there is none, it needs detectron2, or the weights need a name.
+    """
+    path, quoted = run.config, shlex.quote(os.fspath(checkpoint))
+    if path is None:
         raise UsageError(
             f"{os.fspath(checkpoint)} is a checkpoint, and it is not known how it was trained",
             hint="Give its config with --config. Without one, convert it, and push the result: "
             f"detrex-hub convert {quoted}",
         )
-    path, metrics, ema = run.config, run.metrics, run.ema
-    conversion = ConversionOptions(
-        ema=ema, facts=run.facts, extra_catalogues=tuple(extra_catalogues)
-    )
-    named = name or path.stem
-    if name is None and named == "config":
+    if name is None and path.stem == "config":
         raise UsageError(
             f"no name for the weights follows from {path}",
             hint=f"Name them: detrex-hub push {quoted} {_suggested_name(checkpoint)} "
@@ -154,42 +183,7 @@ def prepared(
             f"{path} is a Python config, which needs detectron2; it is not installed here",
             hint="Give the config.yaml that training wrote beside the checkpoint",
         )
-    cfg = load_config(path)
-    with readable(os.fspath(checkpoint)):
-        if not hasattr(cfg.get("model"), "keys"):
-            raise ConfigError(f"{path} is not a config: it has no model")
-        made = _without_config(checkpoint, cfg, conversion)
-        informed = replace(
-            conversion,
-            # if no class decides, the card says that the keys fit several architectures
-            architecture=made.name if placing.detectors_of(cfg.model) else None,
-            facts={**_facts(cfg, made), **conversion.facts},
-        )
-    with prepare(checkpoint, informed) as planned:
-        _check_config(planned, cfg, path)
-        iteration = planned.checkpoint.metadata.get("iteration")
-        measured: tuple[Metric, ...] = ()
-        notes = planned.notes
-        if metrics is not None:
-            try:
-                _check_averaging(cfg, metrics, ema=ema)
-                evaluation = _evaluation_of(metrics, iteration, os.fspath(checkpoint))
-                measured = tuple(_metrics(evaluation, _dataset(cfg)))
-            except DetrexHubError:
-                if not run.metrics_found:
-                    raise
-                notes = (*notes, _NO_ACCURACY)
-        entry = CatalogueEntry(
-            name=named,
-            family="",
-            architecture=planned.architecture.name,
-            title=named,
-            summary=_summary(iteration, ema=ema),
-            sources=(),
-            license=license,
-            metrics=measured,
-        )
-        yield replace(planned, name=named, entry=entry, notes=notes)
+    return path
 
 
 def _suggested_name(checkpoint: str | os.PathLike[str]) -> str:
@@ -298,6 +292,20 @@ def _check_config(planned: Conversion, cfg: Any, path: Path) -> None:
         )
 
 
+def _measured(run: TrainingRun, cfg: Any, iteration: Any, checkpoint: str) -> tuple[Metric, ...]:
+    """The accuracy of a checkpoint; empty if the run has no metrics.
+
+    Raises:
+        UsageError: the metrics are those of other weights.
+        DetrexHubError: they cannot be read, or have no evaluation of this checkpoint.
+    """
+    if run.metrics is None:
+        return ()
+    _check_averaging(cfg, run.metrics, ema=run.ema)
+    evaluation = evaluation_of(run.metrics, iteration, checkpoint)
+    return tuple(evaluation.metrics(_dataset(cfg)))
+
+
 def _check_averaging(cfg: Any, metrics: str | os.PathLike[str], *, ema: bool) -> None:
     # detrex evaluates both, and the figures of the averaged weights overwrite the plain ones
     # (do_test in tools/train_net.py, e244e6c)
@@ -313,82 +321,6 @@ def _check_averaging(cfg: Any, metrics: str | os.PathLike[str], *, ema: bool) ->
             f"the figures in {os.fspath(metrics)} are not for the averaged weights, since the "
             "config does not set train.model_ema.enabled",
             hint="Leave --ema out, or --metrics",
-        )
-
-
-def evaluations(path: Path) -> list[Evaluation]:
-    """The evaluations in a ``metrics.json`` as detectron2's `JSONWriter` writes it, a JSON object
-    a line, in their order.
-
-    Raises:
-        DetrexHubError: the file cannot be read, or has another format.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise DetrexHubError(f"the metrics {path} cannot be read: {reason}") from None
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            said = json.loads(line)
-        except (ValueError, RecursionError):
-            said = None
-        if not isinstance(said, dict):
-            raise DetrexHubError(
-                f"line {number} of {path} is not a JSON object",
-                hint="Give the metrics.json that training wrote",
-            )
-        figures = {
-            name: float(said[name])
-            for name in (f"{task}/{figure}" for task in _TASKS for figure in _FIGURES)
-            if _is_figure(said.get(name))
-        }
-        if figures and type(said.get("iteration")) is int:
-            found.append(Evaluation(said["iteration"], figures))
-    return found
-
-
-def _is_figure(value: Any) -> bool:
-    """Whether it is a percentage. Classes without images give NaN, and a missing task gives -1."""
-    return type(value) in (int, float) and 0 <= value <= 100
-
-
-def _evaluation_of(path: Path, iteration: Any, checkpoint: str) -> Evaluation:
-    """The last evaluation of the checkpoint of an iteration."""
-    found = evaluations(path)
-    if not found:
-        raise DetrexHubError(
-            f"{path} has no evaluation, such as bbox/AP",
-            hint="Evaluate during training (train.eval_period), or leave --metrics out",
-        )
-    if type(iteration) is not int:
-        return found[-1]
-    # an evaluation after the last step has the next number
-    fitting = [one for one in found if one.iteration in (iteration, iteration + 1)]
-    if not fitting:
-        some = ", ".join(str(one.iteration) for one in found[-5:])
-        raise DetrexHubError(
-            f"{path} has no evaluation of {checkpoint}, which was saved at iteration "
-            f"{iteration}; it has evaluations of {some}",
-            hint="Push a checkpoint that was evaluated, or leave --metrics out",
-        )
-    return fitting[-1]
-
-
-def _metrics(evaluation: Evaluation, dataset: str) -> Iterator[Metric]:
-    for name, value in evaluation.figures.items():
-        task, _, figure = name.partition("/")
-        shown, kind = _TASKS[task]
-        yield Metric(
-            task=kind,
-            dataset=dataset,
-            name=f"{shown} {figure}",
-            value=round(value, 2),
-            unit="%",
-            source="",
         )
 
 
