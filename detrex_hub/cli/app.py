@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -111,17 +112,25 @@ def _options_of(group: type[Any]) -> list[Parameter]:
     return list(signature(group, eval_str=True).parameters.values())
 
 
-def _refuse_empty(parameter: Any) -> None:
+def _read_as_a_path(parameter: Any) -> None:
     """Refuse the empty text of an unset shell variable where a name or path is expected. As a path,
-    it would mean the current folder."""
-    if parameter.param_type_name != "argument" and parameter.type.name not in ("path", "file"):
+    it would mean the current folder. In the path of an option, expand ``~``: shells leave it in
+    ``--output=~/weights``."""
+    is_path = parameter.type.name in ("path", "file") or parameter.name == "output"
+    if parameter.param_type_name != "argument" and not is_path:
         return
     cast = parameter.type_cast_value
 
-    def cast_text(context: Any, value: Any) -> Any:
-        if value == "" or (isinstance(value, list | tuple) and "" in value):
+    def read(context: Any, text: Any) -> Any:
+        if text == "":
             raise typer.BadParameter("it is empty", ctx=context, param=parameter)
-        return cast(context, value)
+        # a Path would lose a separator at its end
+        return os.path.expanduser(text) if is_path and text else text  # noqa: PTH111
+
+    def cast_text(context: Any, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return cast(context, [read(context, one) for one in value])
+        return cast(context, read(context, value))
 
     parameter.type_cast_value = cast_text
 
@@ -142,7 +151,7 @@ class _Commands(Mapping[str, Any]):
         one.command(name, epilog=_examples(module.EXAMPLES))(_with_output(module.command))
         made = typer.main.get_command(one)
         for parameter in made.params:
-            _refuse_empty(parameter)
+            _read_as_a_path(parameter)
         return made
 
     def __iter__(self) -> Iterator[str]:

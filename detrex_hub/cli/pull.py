@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -21,7 +20,13 @@ def command(
     out: Output,
     name: Name,
     output: Annotated[
-        Path | None, Option("--output", "-o", metavar="PATH", help="Copy the file to this path.")
+        str | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Copy the file to this path. A path that ends in / is a folder.",
+        ),
     ] = None,
     source: Source = None,
     catalogue: Catalogues = None,

@@ -155,7 +155,7 @@ def execute(
     target = Path(to) if to is not None else _default_target(conversion.name)
     single = format_of(to) is not None
     try:
-        _check_target(target, single=single)
+        _check_target(target, conversion, single=single)
     except OSError as error:
         raise UnwritableError(target, error, "-o") from None
 
@@ -265,18 +265,20 @@ def _replaceable(folder: Path) -> bool:
     return not names or (CONVERSION in names and names <= ours)
 
 
-def _check_target(target: Path, *, single: bool) -> None:
-    if single:
-        if target.is_dir():
-            raise UsageError(f"{target} is a folder", hint="Choose another name with -o")
-        return
+def _check_target(target: Path, conversion: Conversion, *, single: bool) -> None:
+    if single and target.is_dir():
+        raise UsageError(f"{target} is a folder", hint="Choose another name with -o")
     if not target.exists():
         return
-    if not target.is_dir() or not _replaceable(target):
-        raise UsageError(
-            f"{target} exists and is not a converted folder",
-            choices=[f"-o {quote(f'{target.name}_detrex')}"],
-        )
+    another = [f"-o {quote(f'{target.stem}_detrex{target.suffix}')}"]
+    if not single and not (target.is_dir() and _replaceable(target)):
+        raise UsageError(f"{target} exists and is not a converted folder", choices=another)
+    for path in getattr(conversion.checkpoint, "files", ()):
+        if path.samefile(target) if single else path.resolve().is_relative_to(target.resolve()):
+            raise UsageError(
+                f"{path} is the source of the weights, and {target} would replace it",
+                choices=another,
+            )
 
 
 def _write(conversion: Conversion, path: Path, format: Format, progress: Progress | None) -> str:

@@ -73,7 +73,7 @@ def pull(
     entry: CatalogueEntry,
     *,
     source: str | None = None,
-    to: Path | None = None,
+    to: str | os.PathLike[str] | None = None,
     again: bool = False,
     progress: Progress | None = None,
 ) -> Pulled:
@@ -85,7 +85,7 @@ def pull(
     Args:
         entry: the weights.
         source: a file or a URL that replaces the entry's sources and their digests.
-        to: a file name or an existing folder for a copy.
+        to: the place of a copy: a file name, or a folder that exists or ends in ``/``.
         again: ask only the entry's sources, even if the cache has the file. The Hub states the
             sha256 of its files; from other places the file is downloaded again.
         progress: reports downloads.
@@ -462,9 +462,11 @@ def _compare_with_pin(source: Source, sha256: str, size: int) -> None:
         raise SourceError(f"has {size} bytes instead of {source.size}: damaged or replaced")
 
 
-def _place(pulled: Pulled, to: Path) -> Path:
+def _place(pulled: Pulled, to: str | os.PathLike[str]) -> Path:
     """Write a complete copy to the user's path, or nothing."""
-    target = to / pulled.source.file if to.is_dir() else to
+    target = Path(to)
+    if target.is_dir() or os.fspath(to).endswith(os.sep):
+        target /= pulled.source.file
     if target.exists() and target.samefile(pulled.path):
         return target
     with staging_folder(target.absolute(), option="-o") as staging:

@@ -171,6 +171,33 @@ def test_a_folder_in_the_place_of_a_file_is_called_a_folder(cli, tmp_path):
     assert done.err.startswith(f"Error: {tmp_path / 'config.py'} is a folder and no config. Give")
 
 
+def test_a_conversion_never_replaces_its_source(cli, tmp_path):
+    source = tiny.original(tmp_path / "model.pth")
+    before = source.read_bytes()
+    (tmp_path / "link.pth").symlink_to(source)
+    (tmp_path / "other").mkdir()
+    for target in ("model.pth", "link.pth", "other/../model.pth"):
+        done = cli("convert", source, "-o", tmp_path / target)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"{source} is the source of the weights, and" in done.err
+        assert source.read_bytes() == before
+    done = cli("convert", source, "-o", tmp_path / "folder")
+    assert done.code == 0
+    weights = tmp_path / "folder" / "model.safetensors"
+    before = weights.read_bytes()
+    done = cli("convert", weights, "-o", tmp_path / "folder")
+    assert done.code == 2
+    assert "_detrex" in done.err
+    assert weights.read_bytes() == before
+
+
+def test_the_path_of_an_option_is_read_as_shells_read_it(cli, tmp_path, original):
+    done = cli("convert", original, "--output=~/out", "-q", HOME=str(tmp_path))
+    assert (done.code, done.out) == (0, f"{tmp_path / 'out'}\n")
+    done = cli("pull", "r18_v1", "--source", original, "-o", "weights/", "-q")
+    assert done.out == f"weights/{original.name}\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [
