@@ -104,15 +104,16 @@ def read_lock(path: Path) -> Lock:
 
 def write_lock(path: Path, lock: Lock) -> None:
     """Write a lock, in an order that depends on its content alone. The file appears complete or not
-    at all.
+    at all. A link stays a link.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    with staging_folder(path.absolute(), option=None) as staging:
-        staged = staging / path.name
+    target = path.resolve()
+    with staging_folder(target, option=None) as staging:
+        staged = staging / target.name
         staged.write_bytes("".join(_lines(lock)).encode())
-        publish_file(staged, path.absolute())
+        publish_file(staged, target)
 
 
 def _lines(lock: Lock) -> Iterator[str]:

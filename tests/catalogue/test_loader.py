@@ -35,6 +35,18 @@ def load(tmp_path):
     return _load
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_lock_that_is_a_link_stays_a_link(tmp_path, exists):
+    real, link = tmp_path / "real.toml", tmp_path / "my.lock.toml"
+    link.symlink_to(real)
+    lock = Lock(weights={"mine": ResultPin(sha256=SHA256, mapper=SHA256)}, sources={})
+    if exists:
+        write_lock(real, Lock())
+    write_lock(link, lock)
+    assert link.is_symlink()
+    assert read_lock(real) == lock
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -164,6 +176,7 @@ def test_each_name_and_alias_finds_its_entry():
 def test_a_users_file_is_parsed_again_only_after_it_or_its_lock_has_changed(tmp_path, monkeypatch):
     path = tmp_path / "my.toml"
     path.write_text(ENTRY)
+    catalogue.load_entries()  # parses the built-in files once
     read, parsed = loader.read_catalogue, []
     monkeypatch.setattr(
         loader, "read_catalogue", lambda path, lock: parsed.append(path) or read(path, lock)
