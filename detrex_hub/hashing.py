@@ -10,7 +10,7 @@ from queue import SimpleQueue
 # hashing a piece releases the interpreter lock, and with large pieces this happens less often
 _PIECE = 4 * 2**20
 # the most pieces that may wait
-_WAITING = 4
+_WAITING = 3
 
 
 class Sha256:
