@@ -116,7 +116,7 @@ def test_a_config_of_another_backbone_is_refused_unchanged(r101, config):
 
     cfg = config(SWIN)
     before = OmegaConf.to_container(cfg.model.backbone)
-    with pytest.raises(ConfigError, match=r"SwinTransformer.*for a ResNet.*build=True"):
+    with pytest.raises(ConfigError, match=r"SwinTransformer.*for ResNet.*build=True"):
         from_hub(r101, model=cfg.model, dataloader=cfg.dataloader)
     with pytest.raises(ConfigError, match="SwinTransformer"):
         apply_overrides(cfg, r101)
