@@ -19,9 +19,10 @@ from detrex_hub.local_conversions import locked
 from detrex_hub.messages import log
 from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.progress import Progress
-from detrex_hub.records import CONFIG, dump_json, to_json
+from detrex_hub.records import CONFIG, to_json
 from detrex_hub.repositories import Repository
 from detrex_hub.repositories.converted import root
+from detrex_hub.strict_json import dump_json
 
 # part of every cache key: raised when the choice of rows changes
 _VERSION = 2

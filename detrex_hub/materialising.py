@@ -25,9 +25,10 @@ from detrex_hub.locking import FileLock
 from detrex_hub.messages import log
 from detrex_hub.own_files import is_ours
 from detrex_hub.progress import Progress
-from detrex_hub.records import CONFIG, RepositoryConfig, dump_json, to_json
+from detrex_hub.records import CONFIG, RepositoryConfig, to_json
 from detrex_hub.repositories import Repository
 from detrex_hub.staging import assets_variable, publish_file, staging_folder
+from detrex_hub.strict_json import dump_json
 
 # part of the key of a materialised file: raised when its content changes
 _VERSION = 3

@@ -30,11 +30,11 @@ from detrex_hub.records import (
     ConversionRecord,
     RepositoryConfig,
     StoredCheckpoint,
-    dump_json,
     plan_to_json,
     to_json,
 )
 from detrex_hub.specs import TensorSpec
+from detrex_hub.strict_json import dump_json
 from tests import reference
 from tests.hub_server.cards import problems
 

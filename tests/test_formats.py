@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import torch
 
-from detrex_hub import materialising, records, schema, seals
+from detrex_hub import materialising, records, schema, seals, strict_json
 from detrex_hub.architectures.base import Overrides
 from detrex_hub.catalogue import loader, lock, tables
 from detrex_hub.conversion import convert
@@ -136,7 +136,7 @@ def test_the_limits_on_the_page_match_the_types():
     overrides = typing.get_type_hints(Overrides, include_extras=True)
     for name, size in MAX_BYTES.items():
         assert limits[name] == f"{size >> 20} MiB"
-    assert limits["values in one record"] == f"{records._MAX_VALUES:,}"
+    assert limits["values in one record"] == f"{strict_json._MAX_VALUES:,}"
     assert limits["characters in one string"] == f"{longest(records.ShortText):,}"
     thousand = "overrides of one kind, hyper-parameters, facts, notes"
     for annotation in (*overrides.values(), schema.PlainValues):

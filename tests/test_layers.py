@@ -26,6 +26,7 @@ LAYERS = (
         "progress",
         "messages",
         "schema",
+        "strict_json",
     ),
     ("staging", "seals", "retrying", "folder_files"),
     ("transfer",),

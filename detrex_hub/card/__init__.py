@@ -22,7 +22,7 @@ from detrex_hub.card.front_matter import metadata
 from detrex_hub.card.markdown import escaping_template
 from detrex_hub.card.planned_conversion import PlannedConversion
 from detrex_hub.card.relatives import plot
-from detrex_hub.card.setting import replaces_backbone
+from detrex_hub.card.training_config import replaces_backbone
 from detrex_hub.card.yaml_metadata import read_metadata
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.licenses import HUB_LICENSES

@@ -18,7 +18,7 @@ from detrex_hub.card.provenance import (
     source_rows,
 )
 from detrex_hub.card.relatives import relatives
-from detrex_hub.card.setting import (
+from detrex_hub.card.training_config import (
     IMAGES,
     as_python,
     in_transformers,

@@ -8,7 +8,7 @@ import msgspec
 
 from detrex_hub.card.markdown import Markdown, code, joined, link, md, number, prose
 from detrex_hub.card.planned_conversion import Record
-from detrex_hub.card.setting import IMAGES, as_python
+from detrex_hub.card.training_config import IMAGES, as_python
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import Source, hub_file
 from detrex_hub.records import ConversionRecord, RepositoryConfig

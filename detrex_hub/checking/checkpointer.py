@@ -31,9 +31,10 @@ from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import identify, recognised
 from detrex_hub.materialising import DESCRIBED_BY
 from detrex_hub.progress import Progress
-from detrex_hub.records import CONFIG, RepositoryConfig, parse_json
+from detrex_hub.records import CONFIG, RepositoryConfig
 from detrex_hub.repositories import names
 from detrex_hub.resolving import resolve
+from detrex_hub.strict_json import parse_json
 
 
 class CheckedWeights(Struct, frozen=True, kw_only=True):

@@ -25,10 +25,10 @@ from detrex_hub.records import (
     StoredCheckpoint,
     Tool,
     WeightsFile,
-    dump_json,
     recorded_plan,
     to_json,
 )
+from detrex_hub.strict_json import dump_json
 
 
 class Description(Struct, frozen=True, kw_only=True):

@@ -20,8 +20,9 @@ from detrex_hub.exporting.export_source import ExportSource
 from detrex_hub.exporting.exported import Exported
 from detrex_hub.exporting.labels import Labels, labels_of
 from detrex_hub.exporting.weights import write_weights
-from detrex_hub.records import CARD, CONFIG, WEIGHTS, dump_json, read_bytes
+from detrex_hub.records import CARD, CONFIG, WEIGHTS, read_bytes
 from detrex_hub.staging import publish_files, staging_folder
+from detrex_hub.strict_json import dump_json
 
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress

@@ -23,6 +23,7 @@ from msgspec import Struct
 from detrex_hub.errors import CheckpointError, HubError, UsageError
 from detrex_hub.folder_files import WEIGHTS_SUFFIXES, find_file
 from detrex_hub.own_files import read_small
+from detrex_hub.strict_json import parse_json
 
 if TYPE_CHECKING:
     from detrex_hub.progress import Progress
@@ -212,8 +213,6 @@ def _document(folder: Path, name: str) -> dict[str, Any]:
     except OSError as error:
         what = "is too large" if error.errno == errno.EFBIG else error.strerror
         raise CheckpointError(f"{folder / name} cannot be read: {what}") from None
-    from detrex_hub.records import parse_json
-
     found = parse_json(text, where=str(folder / name)) if text else {}
     return found if isinstance(found, dict) else {}
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from detrex_hub.card import NAMESPACE, config_line
 from detrex_hub.card.markdown import web_address
 from detrex_hub.card.provenance import web_page
-from detrex_hub.card.setting import DETREX
+from detrex_hub.card.training_config import DETREX
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.entry import ORIGINS, Metric, Source
 from detrex_hub.catalogue.outlines import outline

@@ -20,9 +20,9 @@ from detrex_hub.records import (
     RepositoryConfig,
     StoredCheckpoint,
     Tool,
-    dump_json,
     to_json,
 )
+from detrex_hub.strict_json import dump_json
 
 CARD_TEXT = """---
 library_name: detrex

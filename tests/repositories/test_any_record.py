@@ -22,8 +22,9 @@ from detrex_hub.errors import DetrexHubError, HubError
 from detrex_hub.exporting import export
 from detrex_hub.inspection import inspect
 from detrex_hub.loading import apply_overrides, from_hub, load_state_dict
-from detrex_hub.records import ConversionRecord, RepositoryConfig, parse_json
+from detrex_hub.records import ConversionRecord, RepositoryConfig
 from detrex_hub.repositories import push
+from detrex_hub.strict_json import parse_json
 from detrex_hub.verification import verify
 from tests import tiny
 from tests.repositories.test_hostile import one_line
