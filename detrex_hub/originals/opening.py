@@ -1,8 +1,4 @@
-"""The original of a conversion: it is looked up, pulled, opened and hashed.
-
-This module imports little, so that hashing starts while a command imports the code that plans and
-describes the conversion.
-"""
+"""The original of a conversion: it is looked up, pulled, opened and hashed."""
 
 from __future__ import annotations
 
