@@ -315,6 +315,20 @@ def test_a_custom_converted_file_is_recognised(tmp_path):
     assert found.what.startswith("resnet")
 
 
+def test_one_fix_writes_the_values_and_the_matching_by_suffix(tmp_path):
+    path = save(tmp_path / "own.pth", {"model": tensors(ResNet(depth=18).target())})
+    found = check_with(config_for(path, depth=34), 34)
+    assert found.share == 0
+    assert as_error(found).hint == "Try: detrex-hub check CONFIG --fix"
+    config = tmp_path / "config.py"
+    config.write_text("from x import dataloader, model, train\n")
+    fix_config(config, found)
+    assert config.read_text().splitlines()[-2:] == [
+        "model.backbone.stages.depth = 18",
+        f"train.init_checkpoint = '{path}?matching_heuristics=True'",
+    ]
+
+
 def caffe2(path, **extra):
     contents = {"conv1_w": torch.zeros(64, 3, 7, 7).numpy(), "fc1000_b": torch.zeros(1000).numpy()}
     path.write_bytes(pickle.dumps({**contents, **extra}))

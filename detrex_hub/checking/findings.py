@@ -85,9 +85,12 @@ class Check(Struct, frozen=True, kw_only=True):
 
     @property
     def suffixes_help(self) -> bool:
-        """Whether enough would be loaded only if names were matched by suffix."""
+        """Whether enough would be loaded only if names were matched by suffix. If the config lacks
+        values that the weights need, such as a depth, more is enough."""
         loose = self.heuristics_share
-        return loose is not None and loose > self.share and loose >= self.min_matched
+        if loose is None or loose <= self.share:
+            return False
+        return loose >= self.min_matched or bool(self.differences)
 
     @property
     def remedy(self) -> str | None:
@@ -100,7 +103,7 @@ class Check(Struct, frozen=True, kw_only=True):
             )
             call = from_hub_call(f"detrex/{self.entry}", dataloader=loader)
             return f"train.init_checkpoint = {call}"
-        if self.suffixes_help:
+        if self.suffixes_help and not self.differences:
             return f'train.init_checkpoint = "{self.checkpoint}{HEURISTICS}"'
         return None
 
