@@ -53,10 +53,9 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
             f"{path} is not the text of a config",
             hint="Give the config, and name a checkpoint with --checkpoint PATH",
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # a config is a program, and may fail in any way
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"{path} cannot be loaded: {said}") from error
+        raise ConfigError(f"{path} cannot be loaded: {_reason(error)}") from error
 
 
 def missing_config(path: Path) -> ConfigError:
@@ -131,11 +130,17 @@ def model_keys(node: Any) -> ModelKeys:
     try:
         with weightless():
             model = instantiate(node)
-    except Exception as error:
-        raise ConfigError(
-            f"the config's model cannot be built: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"the config's model cannot be built: {_reason(error)}") from error
     return keys_of(model)
+
+
+def _reason(error: BaseException) -> str:
+    """The failure of a config's code, in one line. detrex's ``TimmBackbone`` exits after a failure,
+    which is the reason."""
+    if isinstance(error, SystemExit) and error.__context__ is not None:
+        error = error.__context__
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def keys_of(model: Any) -> ModelKeys:

@@ -51,6 +51,22 @@ def projects():
     os.chdir(before)
 
 
+@pytest.fixture(autouse=True)
+def norms_for_timm(monkeypatch):
+    """timm passes its norms a device and a type, which detectron2's FrozenBatchNorm2d refuses.
+    detrex then exits."""
+    if _MISSING:
+        return
+    from detectron2.layers import FrozenBatchNorm2d
+
+    made = FrozenBatchNorm2d.__init__
+
+    def init(self, *args, device=None, dtype=None, **named):
+        made(self, *args, **named)
+
+    monkeypatch.setattr(FrozenBatchNorm2d, "__init__", init)
+
+
 @pytest.fixture
 def config(projects):
     """`config("projects/detr/configs/detr_r50_300ep.py")`, loaded as a training script does."""
