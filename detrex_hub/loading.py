@@ -20,7 +20,7 @@ from detrex_hub.checkpoints import Checkpoint
 from detrex_hub.configs import nodes, placing, settings
 from detrex_hub.configs.class_counts import class_count
 from detrex_hub.configs.interpolation import readable
-from detrex_hub.errors import CheckpointError, one_line
+from detrex_hub.errors import CheckpointError, ConfigError, one_line
 from detrex_hub.fine_tuning import NewClasses, with_classes
 from detrex_hub.materialising import materialise, open_checked
 from detrex_hub.messages import log
@@ -95,7 +95,8 @@ def from_hub(
 
     Raises:
         HubError: the repository or the network fails.
-        ConfigError: the config cannot take the weights; nothing of it is changed.
+        ConfigError: the config cannot take the weights, or ``model`` or ``dataloader`` is not the
+            node of this name; nothing of the config is changed.
         VerificationError: the bytes differ from the repository's description.
 
     Example:
@@ -139,6 +140,7 @@ def load(
         extra_catalogues: catalogue files in addition to the built-in ones.
         progress: reports downloads; huggingface_hub's own bar by default.
     """
+    placing.check_nodes(model, dataloader)
     repository = resolve(
         repo,
         revision=revision,
@@ -221,6 +223,11 @@ def _apply_overrides(cfg: Any, repository: Repository) -> Any:
             settings.apply_yacs(overrides, cfg, where=name)
         else:
             model, dataloader = cfg.get("model"), cfg.get("dataloader")
+            if model is None:
+                raise ConfigError(
+                    f"the config has no model, so no value of {name} can be set on it",
+                    hint="Pass the whole config",
+                )
             kind = architecture(described.architecture)
             placing.check_model(kind, model, name)
             placing.check_inside(kind, described.hyper_parameters, model, name)

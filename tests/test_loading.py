@@ -90,6 +90,33 @@ def test_a_config_that_cannot_take_the_weights_is_refused_unchanged(folder):
     assert OmegaConf.to_yaml(cfg) == before
 
 
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda path, cfg: from_hub(path, model=cfg), "model is a whole config"),
+        (
+            lambda path, cfg: from_hub(path, model=cfg.model, dataloader=cfg),
+            "dataloader is a whole config.*dataloader=cfg.dataloader",
+        ),
+        (
+            lambda path, cfg: from_hub(path, model=OmegaConf.to_container(cfg.model)),
+            "model is dict, no node of a LazyConfig",
+        ),
+        (
+            lambda path, cfg: from_hub(path, model=cfg.model.backbone),
+            "model is the backbone itself.*model=cfg.model",
+        ),
+        (lambda path, cfg: apply_overrides(cfg.model, path), "the config has no model"),
+    ],
+)
+def test_another_node_than_the_named_one_is_refused(folder, use, message):
+    cfg = lazy_config()
+    before = OmegaConf.to_yaml(cfg)
+    with pytest.raises(ConfigError, match=message):
+        use(folder, cfg)
+    assert OmegaConf.to_yaml(cfg) == before
+
+
 def test_a_prefix_is_put_before_keys_and_turns_heuristics_off(folder):
     found = read(from_hub(folder, prefix="backbone."))
     assert found["model"].keys() == {f"backbone.{key}" for key in VARIANT.moves}

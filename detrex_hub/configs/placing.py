@@ -66,6 +66,23 @@ def _same_class(declared: str, path: str) -> bool:
     return name == last and (module[:1] != project[:1] or module[: len(project)] == project)
 
 
+def check_nodes(model: Any, dataloader: Any) -> None:
+    """Refuse arguments that are not the nodes of their names. Their values would not be found, and
+    would stay as they are.
+
+    Raises:
+        ConfigError: one is a whole config, or no node of a LazyConfig.
+    """
+    for name, node in (("model", model), ("dataloader", dataloader)):
+        if node is None:
+            continue
+        is_node = hasattr(node, "_get_node") and hasattr(node, "keys")
+        if is_node and ("_target_" in node or name not in node):
+            continue
+        given = "a whole config" if is_node else f"{type(node).__name__}, no node of a LazyConfig"
+        raise ConfigError(f"{name} is {given}", hint=f"Pass the node itself: {name}=cfg.{name}")
+
+
 def check_model(kind: type[Architecture], model: Any, where: str) -> None:
     """Refuse a model of another class than the weights of a detector belong to.
 
@@ -160,6 +177,11 @@ def node_of(kind: type[Architecture], model: Any, where: str) -> str:
     if usual is not None and not lineage_of(usual):
         # a function builds it, or nothing
         return kind.node
+    if takes(kind, model):
+        raise ConfigError(
+            f"model is the backbone itself: {described(model)}",
+            hint="Pass the node that contains it: model=cfg.model",
+        )
     here = "model.backbone" if _at(model, "model.backbone") is not None else "model"
     raise ConfigError(
         f"{here} cannot take the weights of {where}: {described(_at(model, here))}, "
