@@ -71,6 +71,9 @@ Keys: TypeAlias = Annotated[tuple[Key, ...], Meta(max_length=10_000)]
 Ties: TypeAlias = Annotated[dict[Key, Key], Meta(max_length=10_000)]
 _MANY = Meta(max_length=20_000)
 
+# the exceptions of Python for wrong values in an untrusted record
+OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+
 
 # names in config.json files of other projects that detrex-hub never uses
 _OTHERS = frozenset({"model_type", "architectures", "pretrained_cfg"})

@@ -19,7 +19,7 @@ from detrex_hub.architectures.foreign_models import (
 )
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
-from detrex_hub.architectures.position import position_embedding, position_facts, read_grid
+from detrex_hub.architectures.position import position_embedding, position_facts, read_position
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import (
@@ -63,9 +63,7 @@ class AnchorBoxDetector(Detector, frozen=True, kw_only=True):
             **cls.shared(specs, layout, facts, "class_embed.weight"),
             "num_queries": shape_of(specs, *(f"{name}.weight" for name in queries))[0],
             "modulate_hw_attn": f"{root}.decoder.ref_anchor_head.layers.0.weight" in specs,
-            "position_grid": read_grid(specs),
-            "position_temperature": facts.get("position_temperature"),
-            "position_offset": facts.get("position_offset"),
+            **read_position(specs, facts),
         }
 
     def as_dab_detr(

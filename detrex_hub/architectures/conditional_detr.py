@@ -21,7 +21,7 @@ from detrex_hub.architectures.foreign_models import (
 )
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Module, Part
-from detrex_hub.architectures.position import position_embedding, position_facts, read_grid
+from detrex_hub.architectures.position import position_embedding, position_facts, read_position
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer import mlp
 from detrex_hub.architectures.transformer_layers import (
@@ -95,9 +95,7 @@ class ConditionalDetr(Detector, frozen=True, kw_only=True):
         return {
             **cls.shared(specs, layout, facts, *heads),
             "num_queries": queries[0],
-            "position_grid": read_grid(specs),
-            "position_temperature": facts.get("position_temperature"),
-            "position_offset": facts.get("position_offset"),
+            **read_position(specs, facts),
         }
 
     def in_transformers(self, layout: str, preprocessing: Mapping[str, Any]) -> TransformersModel:

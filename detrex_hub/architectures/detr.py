@@ -23,7 +23,7 @@ from detrex_hub.architectures.foreign_models import (
 )
 from detrex_hub.architectures.heads import ClassHead, box_head
 from detrex_hub.architectures.parts import ConfigValue, Constant, Module, Part
-from detrex_hub.architectures.position import position_embedding, position_facts, read_grid
+from detrex_hub.architectures.position import position_embedding, position_facts, read_position
 from detrex_hub.architectures.shapes import shape_of
 from detrex_hub.architectures.transformer_layers import LayerShape, decoder, encoder
 from detrex_hub.mapping import Drop, Rule, prefixed
@@ -120,9 +120,7 @@ class Detr(Detector, frozen=True, kw_only=True):
         return {
             **cls.shared(specs, layout, facts, *heads),
             "num_queries": queries[0],
-            "position_grid": read_grid(specs),
-            "position_temperature": facts.get("position_temperature"),
-            "position_offset": facts.get("position_offset"),
+            **read_position(specs, facts),
         }
 
     def rules(self, layout: str) -> tuple[Rule, ...]:

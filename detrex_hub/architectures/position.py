@@ -7,7 +7,7 @@ from typing import Any
 
 from detrex_hub import kinds
 from detrex_hub.architectures.blocks import StateDict, tensor
-from detrex_hub.architectures.declared import Fact, Specs, released
+from detrex_hub.architectures.declared import Fact, Facts, Specs, released
 from detrex_hub.architectures.parts import Part
 from detrex_hub.kinds import Kind
 from detrex_hub.mapping import Rename, Rule
@@ -39,7 +39,7 @@ def position_facts(temperature: float, offset: float) -> dict[str, Fact]:
 
 
 def _is_sine(specs: Specs) -> bool:
-    return read_grid(specs) is None
+    return _read_grid(specs) is None
 
 
 class SinePositions(Part, frozen=True):
@@ -116,7 +116,16 @@ def position_embedding(
     return SinePositions(width, temperature, offset)
 
 
-def read_grid(specs: Specs) -> tuple[int, int] | None:
+def read_position(specs: Specs, facts: Facts) -> dict[str, Any]:
+    """The arguments of `position_embedding`, without the width, as fields of a detector."""
+    return {
+        "position_grid": _read_grid(specs),
+        "position_temperature": facts.get("position_temperature"),
+        "position_offset": facts.get("position_offset"),
+    }
+
+
+def _read_grid(specs: Specs) -> tuple[int, int] | None:
     """Rows and columns of learned position embeddings; None where there are none."""
     for prefix in ("backbone.1", "detr.backbone.1", "position_embedding"):
         keys = [f"{prefix}.{side}_embed.weight" for side in _SIDES]

@@ -21,13 +21,18 @@ from detrex_hub.errors import DetrexHubError
 from detrex_hub.originals.conversion_options import ConversionOptions
 from detrex_hub.pictures import first_layer
 from detrex_hub.publishing.replanning import planned_again
-from detrex_hub.records import CARD, CONVERSION, FILTERS, SIGNATURE, WEIGHTS, ConversionRecord
+from detrex_hub.records import (
+    CARD,
+    CONVERSION,
+    FILTERS,
+    OF_WRONG_VALUES,
+    SIGNATURE,
+    WEIGHTS,
+    ConversionRecord,
+)
 from detrex_hub.repositories.client import Remote
 from detrex_hub.repositories.payload import digest
 from detrex_hub.repositories.signing import Seal
-
-# the exceptions of Python for wrong types in an untrusted record
-_OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 class Signature(Struct, frozen=True):
@@ -86,7 +91,7 @@ def changes(
         return
     try:
         again, filters = _described(entry, options, there.id, record, license)
-    except (DetrexHubError, *_OF_WRONG_VALUES):
+    except (DetrexHubError, *OF_WRONG_VALUES):
         yield f"{CONVERSION} is of another version"
         return
     names = [name for name, content in again.items() if not there.holds(name, digest(content))]

@@ -16,11 +16,15 @@ from detrex_hub.floats import in_type
 from detrex_hub.hashing import FileSha256
 from detrex_hub.identify import Identified, identify
 from detrex_hub.mapping import Computed, ConversionPlan
-from detrex_hub.records import CONFIG, CONVERSION, ConversionRecord, recorded_plan, to_json
+from detrex_hub.records import (
+    CONFIG,
+    CONVERSION,
+    OF_WRONG_VALUES,
+    ConversionRecord,
+    recorded_plan,
+    to_json,
+)
 from detrex_hub.verification.claims import Claims, Proven
-
-# the exceptions of Python for wrong types in an untrusted record
-_OF_WRONG_VALUES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 def computed_by(plan: ConversionPlan) -> str:
@@ -103,7 +107,7 @@ def plan_again(claims: Claims) -> Identified:
         made, plan = again.architecture, again.plan
     except DetrexHubError as error:
         raise claims.refuse(f"its source tensors do not convert: {error.message}") from None
-    except _OF_WRONG_VALUES as error:
+    except OF_WRONG_VALUES as error:
         raise ConfigError(f"{where}: its facts are invalid: {error}") from None
     if made.hyper_parameters() != dict(described.hyper_parameters):
         raise claims.refuse(f"{CONFIG} has other hyper-parameters than the source's shapes give")
@@ -130,7 +134,7 @@ def check_description(claims: Claims, entry: CatalogueEntry | None, again: Ident
     try:
         preprocessing = made.preprocessing(again.settled)
         overrides = made.assuming(made.overrides(preprocessing), record.assumed)
-    except _OF_WRONG_VALUES as error:
+    except OF_WRONG_VALUES as error:
         raise ConfigError(f"{claims.name}/{CONVERSION}: its facts are invalid: {error}") from None
     expected = msgspec.structs.replace(
         described,
