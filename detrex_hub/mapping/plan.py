@@ -184,20 +184,25 @@ def plan(
             match nothing although they are not optional, and shapes that do not fit a rule.
     """
     rules = tuple(rules)
-    matches: dict[str, list[tuple[int, Bindings]]] = {}
-    matched: set[tuple[int, str]] = set()
     texts = [(number, text) for number, rule in enumerate(rules) for text in sources(rule)]
-    for key, number, text, bound in _matching(specs, texts):
-        matches.setdefault(key, []).append((number, bound))
-        matched.add((number, text))
-
     fills = [(number, rule.like) for number, rule in enumerate(rules) if isinstance(rule, Fill)]
+    found = [*_matching(specs, texts)]
     filled = [*_matching(specs, fills)]
-    matched.update((number, text) for _, number, text, _ in filled)
+    matched = {(number, text) for _, number, text, _ in (*found, *filled)}
+    matches: dict[str, list[tuple[int, Bindings]]] = {}
+    for key, number, _, bound in found:
+        matches.setdefault(key, []).append((number, bound))
+
+    made = _Moves(specs)
+    for key, ((number, bound), *_) in matches.items():
+        made.add(key, rules[number], bound)
+    made.join_parts()
+    for key, number, _, bound in filled:
+        made.fill(key, rules[number], bound)
 
     problems = _Problems(mapper)
     problems.add(
-        "several rules for", collapse(key for key, found in matches.items() if len(found) > 1)
+        "several rules for", collapse(key for key, several in matches.items() if len(several) > 1)
     )
     problems.add(
         "no key for the rule",
@@ -207,104 +212,127 @@ def plan(
             if (number, text) not in matched and not rules[number].optional
         ),
     )
+    accounted = matches.keys() | made.operands | {*ignore}
+    problems.add("no rule for", collapse(key for key in specs if key not in accounted))
+    problems.add("several keys for the target", collapse(made.collisions))
+    problems.add("wrong shape of", sorted(made.misfits))
+    problems.raise_if_any()
+    return ConversionPlan(mapper, made.moves, made.dropped)
 
-    moves: dict[str, Move] = {}
-    dropped: dict[str, str] = {}
-    gathered: dict[str, dict[int, str]] = {}
-    concats: dict[str, Concat] = {}
-    collisions: list[str] = []
-    misfits: list[str] = []
-    used: set[str] = set()
 
-    def move(target: str, spec: TensorSpec, pieces: tuple[Piece | Computed | Fresh, ...]) -> None:
-        if target in moves:
-            collisions.append(target)
-        moves[target] = Move(target, spec, pieces)
+class _Moves:
+    """The moves that rules make of a state dict, and what does not fit.
 
-    def compute(operation: Operation, keys: tuple[str, ...], target: str) -> None:
-        absent = [key for key in keys if key not in specs]
-        if absent:
-            misfits.append(f"{target} ({operation.name} needs {', '.join(absent)})")
-            return
-        try:
-            spec = operation.result(*(specs[key] for key in keys))
-        except ValueError as error:
-            held = ", ".join(f"{key} {specs[key]}" for key in keys)
-            misfits.append(f"{target} from {held} ({operation.name}: {error})")
-            return
-        move(target, spec, (Computed(operation, keys, spec),))
+    ``operands`` are keys that a `Compute` rule needs beside its own. ``collisions`` are targets of
+    several keys. ``misfits`` name keys whose shape does not fit their rule.
+    """
 
-    for key, found in matches.items():
-        number, bound = found[0]
-        rule, spec = rules[number], specs[key]
+    def __init__(self, specs: Mapping[str, TensorSpec]) -> None:
+        self._specs = specs
+        self.moves: dict[str, Move] = {}
+        self.dropped: dict[str, str] = {}
+        self.operands: set[str] = set()
+        self.collisions: list[str] = []
+        self.misfits: list[str] = []
+        # by target: the rule, and the key of each of its parts
+        self._parts: dict[str, tuple[Concat, dict[int, str]]] = {}
+
+    def add(self, key: str, rule: Rule, bound: Bindings) -> None:
+        """Apply a rule to a key that it matches."""
         match rule:
             case Drop():
-                dropped[key] = rule.reason
+                self.dropped[key] = rule.reason
             case Rename():
-                move(template(rule.target).fill(bound), spec, (Piece(key),))
+                self._move(template(rule.target).fill(bound), self._specs[key], (Piece(key),))
             case Take():
-                if not spec.shape or spec.shape[0] != rule.rows.of:
-                    misfits.append(f"{key} {spec} (the rule takes {rule.rows.of} rows)")
-                    continue
-                taken = TensorSpec(spec.dtype, (rule.rows.count, *spec.shape[1:]))
-                pieces = _taken(key, rule.rows)
-                move(template(rule.target).fill(bound), taken, pieces)
-                if all(isinstance(piece, Fresh) for piece in pieces):
-                    dropped[key] = f"replaced by new rows ({rule.rows.name})"
+                self._take(key, rule, bound)
             case Compute():
                 others = tuple(template(text).fill(bound) for text in rule.using)
-                used.update(others)
-                compute(rule.operation, (key, *others), template(rule.target).fill(bound))
-            case Split() if rule.dim:
-                for index, text in enumerate(rule.targets):
-                    part_of = Portion(rule.dim, index, len(rule.targets))
-                    compute(part_of, (key,), template(text).fill(bound))
+                self.operands.update(others)
+                self._compute(rule.operation, (key, *others), template(rule.target).fill(bound))
             case Split():
-                parts = len(rule.targets)
-                if not spec.shape or spec.shape[0] % parts:
-                    misfits.append(f"{key} {spec} (the rule cuts it into {parts} equal parts)")
-                    continue
-                height = spec.shape[0] // parts
-                part = TensorSpec(spec.dtype, (height, *spec.shape[1:]))
-                for index, text in enumerate(rule.targets):
-                    rows = ((index * height, (index + 1) * height),)
-                    move(template(text).fill(bound), part, (Piece(key, rows),))
+                self._split(key, rule, bound)
             case Concat():
-                target = template(rule.target).fill(bound)
-                position = next(
-                    index
-                    for index, text in enumerate(rule.sources)
-                    if template(text).match(key) is not None
-                )
-                gathered.setdefault(target, {})[position] = key
-                concats[target] = rule
+                self._collect(key, rule, bound)
 
-    for target, keys in gathered.items():
-        wanted, dim = len(concats[target].sources), concats[target].dim
-        present = [keys[index] for index in sorted(keys)]
-        spec = specs[present[0]]
-        if len(present) < wanted or {specs[key] for key in present} != {spec} or not spec.shape:
-            found_specs = ", ".join(f"{key} {specs[key]}" for key in present)
-            misfits.append(f"{target} (needs {wanted} parts of one shape, has {found_specs})")
-            continue
-        if dim:
-            compute(Join(dim, wanted), tuple(present), target)
-            continue
-        whole = TensorSpec(spec.dtype, (spec.shape[0] * wanted, *spec.shape[1:]))
-        move(target, whole, tuple(Piece(key) for key in present))
-
-    for key, number, _, bound in filled:
-        rule, spec = rules[number], specs[key]
+    def fill(self, like: str, rule: Rule, bound: Bindings) -> None:
+        """Add the constant of a `Fill` rule, in the shape of a key that it matches."""
         assert isinstance(rule, Fill)
+        spec = self._specs[like]
         constant = Filled(spec.shape, rule.value)
-        move(template(rule.target).fill(bound), spec, (Computed(constant, (), spec),))
+        self._move(template(rule.target).fill(bound), spec, (Computed(constant, (), spec),))
 
-    accounted = matches.keys() | used | {*ignore}
-    problems.add("no rule for", collapse(key for key in specs if key not in accounted))
-    problems.add("several keys for the target", collapse(collisions))
-    problems.add("wrong shape of", sorted(misfits))
-    problems.raise_if_any()
-    return ConversionPlan(mapper, moves, dropped)
+    def join_parts(self) -> None:
+        """Join the parts of each `Concat` rule, after all keys were added."""
+        for target, (rule, keys) in self._parts.items():
+            wanted = len(rule.sources)
+            present = [keys[position] for position in sorted(keys)]
+            spec = self._specs[present[0]]
+            alike = {self._specs[key] for key in present} == {spec} and spec.shape
+            if len(present) < wanted or not alike:
+                found = ", ".join(f"{key} {self._specs[key]}" for key in present)
+                self.misfits.append(f"{target} (needs {wanted} parts of one shape, has {found})")
+            elif rule.dim:
+                self._compute(Join(rule.dim, wanted), tuple(present), target)
+            else:
+                whole = TensorSpec(spec.dtype, (spec.shape[0] * wanted, *spec.shape[1:]))
+                self._move(target, whole, tuple(Piece(key) for key in present))
+
+    def _move(
+        self, target: str, spec: TensorSpec, pieces: tuple[Piece | Computed | Fresh, ...]
+    ) -> None:
+        if target in self.moves:
+            self.collisions.append(target)
+        self.moves[target] = Move(target, spec, pieces)
+
+    def _take(self, key: str, rule: Take, bound: Bindings) -> None:
+        spec = self._specs[key]
+        if not spec.shape or spec.shape[0] != rule.rows.of:
+            self.misfits.append(f"{key} {spec} (the rule takes {rule.rows.of} rows)")
+            return
+        taken = TensorSpec(spec.dtype, (rule.rows.count, *spec.shape[1:]))
+        pieces = _taken(key, rule.rows)
+        self._move(template(rule.target).fill(bound), taken, pieces)
+        if all(isinstance(piece, Fresh) for piece in pieces):
+            self.dropped[key] = f"replaced by new rows ({rule.rows.name})"
+
+    def _compute(self, operation: Operation, keys: tuple[str, ...], target: str) -> None:
+        absent = [key for key in keys if key not in self._specs]
+        if absent:
+            self.misfits.append(f"{target} ({operation.name} needs {', '.join(absent)})")
+            return
+        try:
+            spec = operation.result(*(self._specs[key] for key in keys))
+        except ValueError as error:
+            held = ", ".join(f"{key} {self._specs[key]}" for key in keys)
+            self.misfits.append(f"{target} from {held} ({operation.name}: {error})")
+            return
+        self._move(target, spec, (Computed(operation, keys, spec),))
+
+    def _split(self, key: str, rule: Split, bound: Bindings) -> None:
+        spec, parts = self._specs[key], len(rule.targets)
+        targets = [template(text).fill(bound) for text in rule.targets]
+        if rule.dim:
+            for index, target in enumerate(targets):
+                self._compute(Portion(rule.dim, index, parts), (key,), target)
+            return
+        if not spec.shape or spec.shape[0] % parts:
+            self.misfits.append(f"{key} {spec} (the rule cuts it into {parts} equal parts)")
+            return
+        height = spec.shape[0] // parts
+        part = TensorSpec(spec.dtype, (height, *spec.shape[1:]))
+        for index, target in enumerate(targets):
+            rows = ((index * height, (index + 1) * height),)
+            self._move(target, part, (Piece(key, rows),))
+
+    def _collect(self, key: str, rule: Concat, bound: Bindings) -> None:
+        position = next(
+            index
+            for index, text in enumerate(rule.sources)
+            if template(text).match(key) is not None
+        )
+        _, keys = self._parts.setdefault(template(rule.target).fill(bound), (rule, {}))
+        keys[position] = key
 
 
 def _taken(key: str, rows: Rows) -> tuple[Piece | Fresh, ...]:
