@@ -76,9 +76,8 @@ def pin_weights(
     nothing.
 
     Args:
-        names: of entries; all of the catalogue by default. If there are catalogue files of the
-            user,
-            the names are from these.
+        names: of entries; all of the catalogue by default. If the user has catalogue files, the
+            names are from these.
         check: write nothing, and report differences. The first source in the lock is asked again,
             even if the cache has its file: the Hub states the sha256, from other places the file
             is downloaded. A mirror is not asked.
@@ -95,7 +94,7 @@ def pin_weights(
         UnwritableError: the lock cannot be written.
 
     Example:
-        >>> [one.changes for one in pin(["r101_v2"], check=True)]
+        >>> [one.changes for one in pin_weights(["r101_v2"], check=True)]
         [()]
     """
     for lock, entry in _wanted(names, extra_catalogues):
