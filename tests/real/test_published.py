@@ -9,6 +9,7 @@ from detrex_hub import catalogue, load_state_dict
 from detrex_hub.architectures import architectures
 from detrex_hub.catalogue.models import model_of
 from detrex_hub.checking import examine
+from detrex_hub.configs.settings import class_of
 from detrex_hub.conversion import convert
 from tests.real.checkpointers import built, load
 
@@ -25,12 +26,14 @@ def different() -> list[str]:
 
 def runs_here(entry, cfg):
     """Whether an image can be run through a model: DETA's NMS is a compiled operator of
-    torchvision, Mask DINO makes boxes of masks on a GPU alone, CO-MOT takes videos, and EVA's
-    larger squares take many minutes on a CPU."""
+    torchvision, InternImage's convolutions and Mask DINO's boxes of masks need a GPU, CO-MOT takes
+    videos, and EVA's larger squares take many minutes on a CPU."""
     facts = entry.facts
     if entry.architecture == "co_mot":
         return False
     if facts.get("assign_first_stage") or facts.get("initialize_box_type") == "mask2box":
+        return False
+    if class_of(cfg.model.backbone) == "InternImage":
         return False
     return (cfg.model.backbone.get("square_pad") or 0) <= 1024
 
