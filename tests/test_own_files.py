@@ -1,6 +1,8 @@
 """Files that other users may have planted are not followed, not read at length and not trusted."""
 
+import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -32,11 +34,37 @@ def test_an_unwanted_link_is_not_followed(tmp_path):
     assert names(tmp_path) == ["precious", "small"]
 
 
+def socket_at(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
+
+
 @pytest.mark.parametrize("links", [False, True])
-def test_a_pipe_does_not_block(tmp_path, links):
-    os.mkfifo(tmp_path / "small")
-    with pytest.raises(OSError):
+@pytest.mark.parametrize(
+    ("make", "kind"), [(os.mkfifo, "a pipe"), (os.mkdir, "a folder"), (socket_at, "a socket")]
+)
+def test_only_a_regular_file_is_read(tmp_path, monkeypatch, make, kind, links):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "small")
+    with pytest.raises(OSError) as refused:
         read_small(tmp_path / "small", 100, links=links)
+    assert refused.value.errno == errno.EINVAL
+    assert refused.value.strerror == f"It is {kind}, not a regular file"
+    assert refused.value.filename == str(tmp_path / "small")
+
+
+def test_a_pipe_that_a_file_replaces_is_not_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "small").write_text("text")
+    handle = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    monkeypatch.setattr(os, "open", lambda *_: handle)
+    with pytest.raises(OSError, match="It is replaced just now, not a regular file"):
+        read_small(tmp_path / "small", 100)
+
+
+def test_a_missing_file_is_called_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_small(tmp_path / "small", 100)
 
 
 def test_a_link_is_opened_on_request_only(tmp_path):
