@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detrex_hub import staging
-from detrex_hub.errors import DetrexHubError
+from detrex_hub.errors import DetrexHubError, UsageError
 from detrex_hub.locking import FileLock
 from detrex_hub.staging import UnwritableError, publish_file, publish_files, staging_folder
 
@@ -80,6 +80,32 @@ def test_one_file_replaces_another(tmp_path):
         publish_file(staging / target.name, target)
     assert target.read_text() == "new"
     assert names(tmp_path) == ["weights.pth"]
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [("-o", "Choose another place with -o"), (None, "Choose another place")],
+)
+def test_a_pipe_is_not_replaced(tmp_path, option, hint):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError) as refused, staging_folder(tmp_path / "pipe", option=option):
+        pytest.fail("a pipe was accepted")
+    assert refused.value.message == f"{tmp_path / 'pipe'} is a pipe, not a regular file"
+    assert refused.value.hint == hint
+    assert names(tmp_path) == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_to_a_pipe_is_replaced_and_the_pipe_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    target = tmp_path / "weights.pth"
+    target.symlink_to("pipe")
+    with staging_folder(target, option="-o") as staging:
+        (staging / target.name).write_text("new")
+        publish_file(staging / target.name, target)
+    assert not target.is_symlink()
+    assert target.read_text() == "new"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.fixture
