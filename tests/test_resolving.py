@@ -19,6 +19,7 @@ from detrex_hub.catalogue import find_entry
 from detrex_hub.catalogue.entry import Result
 from detrex_hub.conversion import convert
 from detrex_hub.errors import (
+    ConfigError,
     DetrexHubError,
     HubError,
     MissingRepositoryError,
@@ -427,6 +428,13 @@ def test_a_folder_with_the_name_of_weights_needs_a_slash(entry, tmp_path, monkey
     assert card_of(tiny.NAME) == card.render_for(entry)
     with pytest.raises(DetrexHubError, match=r"config\.json"):
         card_of(f"./{tiny.NAME}")
+
+
+def test_a_folder_without_records_has_no_card(hub, tmp_path, monkeypatch):
+    (tmp_path / "some" / "folder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"some/folder.*config\.json"):
+        card_of("some/folder")
 
 
 def test_cards_know_the_names_of_further_catalogues(entry, tmp_path, monkeypatch):
