@@ -54,7 +54,7 @@ def opened(path: Path, *, links: bool = False) -> Iterator[int]:
 
 
 def _not_regular(path: Path) -> OSError:
-    kind = "a folder" if path.is_dir() else what_is(path) or "replaced just now"
+    kind = "a folder" if path.is_dir() else what_is(path) or "a path that was just replaced"
     return OSError(errno.EINVAL, f"It is {kind}, not a regular file", str(path))
 
 

@@ -58,7 +58,7 @@ def test_a_pipe_that_a_file_replaces_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "small").write_text("text")
     handle = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     monkeypatch.setattr(os, "open", lambda *_: handle)
-    with pytest.raises(OSError, match="It is replaced just now, not a regular file"):
+    with pytest.raises(OSError, match="It is a path that was just replaced, not a regular file"):
         read_small(tmp_path / "small", 100)
 
 

@@ -69,7 +69,7 @@ def test_weights_of_every_name_are_exported(tmp_path, monkeypatch, name, stem):
 def test_a_file_name_that_is_not_unicode_is_refused_in_a_record(tmp_path, monkeypatch):
     checkpoint = tiny.original(tmp_path / "tiny.pth")
     monkeypatch.setattr("detrex_hub.originals.opening.file_stem", lambda path: "\udcff")
-    with pytest.raises(ConfigError, match=r'not Unicode: "name": .* Rename it'):
+    with pytest.raises(ConfigError, match=r'not Unicode: ".*". Rename it'):
         convert(checkpoint, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
