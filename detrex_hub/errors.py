@@ -119,16 +119,20 @@ def what_is(path: str | os.PathLike[str]) -> str | None:
     return next((kind for holds, kind in _SPECIAL if holds(mode)), None)
 
 
-def refuse_special(path: str | os.PathLike[str]) -> None:
+def refuse_special(path: str | os.PathLike[str], *, hint: str | None = None) -> None:
     """Refuse a path that is neither a file nor a folder, such as a pipe. A missing one passes.
+
+    Args:
+        path: the path.
+        hint: what to do; by default that of a path that is read.
 
     Raises:
         UsageError: it says what the path is.
     """
     kind = what_is(path)
     if kind is not None:
-        hint = "Save its content in a file" if kind == "a pipe" else "Give a file or a folder"
-        raise UsageError(f"{os.fspath(path)} is {kind}, not a regular file", hint=hint)
+        reads = "Save its content in a file" if kind == "a pipe" else "Give a file or a folder"
+        raise UsageError(f"{os.fspath(path)} is {kind}, not a regular file", hint=hint or reads)
 
 
 def no_file(wanted: str, otherwise: str) -> UsageError:

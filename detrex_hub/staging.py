@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from detrex_hub.errors import DetrexHubError, UsageError, how_to_write, what_is
+from detrex_hub.errors import DetrexHubError, how_to_write, refuse_special
 from detrex_hub.locking import FileLock
 
 _LOCK = ".lock"
@@ -58,10 +58,9 @@ def staging_folder(target: Path, *, option: str | None) -> Iterator[Path]:
         UnwritableError: the place cannot be written to, or the disk is full.
         UsageError: the target is a pipe, a socket or a device, which would be replaced.
     """
-    kind = None if target.is_symlink() else what_is(target)
-    if kind is not None:
+    if not target.is_symlink():
         hint = "Choose another place" if option is None else f"Choose another place with {option}"
-        raise UsageError(f"{target} is {kind}, not a regular file", hint=hint)
+        refuse_special(target, hint=hint)
     new: list[Path] = []
     try:
         new += (one for one in (target.parent, *target.parent.parents) if not one.exists())

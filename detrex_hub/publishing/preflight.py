@@ -18,6 +18,7 @@ from detrex_hub import card, catalogue
 from detrex_hub.catalogue import CatalogueEntry
 from detrex_hub.catalogue.models import layout_of, model_of
 from detrex_hub.catalogue.outlines import outline
+from detrex_hub.checkpoints import files
 from detrex_hub.conversion.planning import prepare
 from detrex_hub.errors import ConfigError, DetrexHubError, HubError, UsageError
 from detrex_hub.heap import share_heap
@@ -271,8 +272,8 @@ def _within_disk(
         what += f" with all results in {push.to}"
     if at_once > free:
         raise DetrexHubError(
-            f"{what} needs up to {_large(at_once)} of disk at {place}, where {_large(free)} are "
-            "free",
+            f"{what} needs up to {files.size(at_once)} of disk at {place}, where "
+            f"{files.size(free)} are free",
             hint=f"Free space there, choose another place with {variable}, or use fewer --jobs",
         )
     return judged
@@ -281,7 +282,7 @@ def _within_disk(
 def _too_large(name: str, needed: int, free: int) -> DetrexHubError:
     place, variable = scratch_place()
     return DetrexHubError(
-        f"{name} needs {_large(needed)} of disk at {place}, where {_large(free)} are free",
+        f"{name} needs {files.size(needed)} of disk at {place}, where {files.size(free)} are free",
         hint=f"Free space there, or choose another place with {variable}",
     )
 
@@ -290,7 +291,3 @@ def _same_disk(one: Path, other: Path) -> bool:
     while not one.exists() and one != one.parent:
         one = one.parent
     return one.stat().st_dev == other.stat().st_dev
-
-
-def _large(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
